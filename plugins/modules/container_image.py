@@ -1,0 +1,534 @@
+#!/usr/bin/python
+# Copyright: flaskops contributors
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build a container image whose tag is a hash of what it was built from."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: container_image
+short_description: Build a content-addressed container image from a source tree
+version_added: 0.1.0
+author:
+  - flaskops (@flaskops)
+description:
+  - Builds an image from a source tree and tags it with the first twelve hexadecimal digits of a SHA-256
+    over the tree, the Containerfile, the build arguments and the choice of base image.
+  - An image that already has this tag is never built again.
+  - Optionally imports the image into the node of a local cluster, or pushes it to its registry.
+options:
+  state:
+    description:
+      - V(present) builds and delivers; V(absent) removes every image of the repository that has a content tag,
+        here and, with O(node), in the node. Nothing is ever removed from a registry.
+    type: str
+    choices: [present, absent]
+    default: present
+  source:
+    description: Folder of the source tree. May be left out when O(containerfile_content) is set.
+    type: path
+  containerfile:
+    description: Containerfile to use; C(Containerfile) or C(Dockerfile) of O(source) by default.
+    type: path
+  containerfile_content:
+    description: Text of a Containerfile, used instead of a file.
+    type: str
+  extra_files:
+    description: Further files of the build context, as a mapping of relative path to text.
+    type: dict
+    default: {}
+  repository:
+    description: Name of the image without its tag.
+    type: str
+    required: true
+  build_args:
+    description: Build arguments. They are visible in the image's history, so they must not hold secrets.
+    type: dict
+    default: {}
+  base_image:
+    description: Base image, handed to the build as E(BASE_IMAGE) and E(RUNTIME_IMAGE).
+    type: str
+    default: docker.io/library/python:3.13-slim-bookworm
+  base:
+    description:
+      - V(registry) pulls O(base_image); V(debian) makes a Debian base image with Python on this machine;
+        V(auto) tries the registry for O(pull_timeout) seconds and then makes the Debian one.
+    type: str
+    choices: [auto, registry, debian]
+    default: auto
+  pull_timeout:
+    description: Seconds that O(base=auto) waits for the base image.
+    type: int
+    default: 20
+  trust_host_ca:
+    description: Mount this machine's C(/etc/ssl/certs) read-only into the build, for networks with a private CA.
+    type: bool
+    default: false
+  engine:
+    description: Container engine.
+    type: str
+    choices: [auto, podman, buildah, docker]
+    default: auto
+  exclude:
+    description: Names or patterns that are neither hashed nor handed to the build.
+    type: list
+    elements: str
+    default: [.git, __pycache__, '*.pyc', .venv]
+  delivery:
+    description: V(import) puts the image into O(node), V(push) into its registry.
+    type: str
+    choices: [none, import, push]
+    default: none
+  node:
+    description: Name of the container that is the local cluster's node.
+    type: str
+  registry_username:
+    description: User of the registry; E(FLASK_IMAGE_REGISTRY_USERNAME) when left out.
+    type: str
+  registry_password:
+    description: Password of the registry; E(FLASK_IMAGE_REGISTRY_PASSWORD) when left out.
+    type: str
+attributes:
+  check_mode:
+    description: Tells whether an image would be built or delivered, and builds nothing.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Build the app and put it into the local cluster
+  flaskops.observability.container_image:
+    source: /srv/app
+    repository: localhost/flask-app
+    delivery: import
+    node: flaskops-node
+"""
+
+RETURN = r"""
+image:
+  description: Full reference of the image.
+  returned: when state is present
+  type: str
+  sample: localhost/flask-app:0a1b2c3d4e5f
+tag:
+  description: The content tag.
+  returned: when state is present
+  type: str
+base:
+  description: Base image that this build used; empty when nothing was built or the Containerfile names its own.
+  returned: when state is present
+  type: str
+built:
+  description: Whether an image was built (in check mode, would be built).
+  returned: when state is present
+  type: bool
+delivered:
+  description: Whether the image was imported or pushed (in check mode, would be).
+  returned: when state is present
+  type: bool
+removed:
+  description: Images that were removed.
+  returned: when state is absent
+  type: list
+  elements: str
+"""
+
+import base64
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback
+from ansible.module_utils.urls import open_url
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import (
+    Engine,
+    EngineError,
+    debian_base,
+)
+
+DEBIAN_BASE = "localhost/python:bookworm"
+DEBIAN_PACKAGES = ["python3", "python3-venv", "python3-pip", "ca-certificates"]
+HOST_CA = "/etc/ssl/certs"
+CA_BUNDLE = HOST_CA + "/ca-certificates.crt"
+CA_ARGS = ("PIP_CERT", "SSL_CERT_FILE")
+BASE_ARGS = ("BASE_IMAGE", "RUNTIME_IMAGE")
+DELIVERY_TIMEOUT = 600
+CONTENT_TAG = re.compile(r"^[0-9a-f]{12}$")
+REPOSITORY = re.compile(r"^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$")
+
+# relative path -> (kind, content); kind is "-" for a file, "x" for an executable, "l" for a link
+Tree = dict[str, tuple[str, bytes]]
+
+
+class ImageError(Exception):
+    """One sentence for the user."""
+
+
+def read_tree(root: str, exclude: list[str]) -> Tree:
+    """Everything below root that is not excluded."""
+    tree: Tree = {}
+
+    def excluded(rel: str) -> bool:
+        name = os.path.basename(rel)
+        return any(fnmatch.fnmatch(name, p) or fnmatch.fnmatch(rel, p) for p in exclude)
+
+    for folder, dirs, files in os.walk(root):
+        links = [d for d in dirs if os.path.islink(os.path.join(folder, d))]
+        dirs[:] = [d for d in dirs if d not in links and not excluded(os.path.relpath(os.path.join(folder, d), root))]
+        for name in files + links:
+            path = os.path.join(folder, name)
+            rel = os.path.relpath(path, root)
+            if excluded(rel):
+                continue
+            if os.path.islink(path):
+                tree[rel] = ("l", os.readlink(path).encode())
+            elif os.path.isfile(path):
+                with open(path, "rb") as handle:
+                    tree[rel] = ("x" if os.access(path, os.X_OK) else "-", handle.read())
+    return tree
+
+
+def content_tag(tree: Tree, containerfile: str, build_args: dict[str, str], base: str) -> str:
+    """First twelve hexadecimal digits of a hash over all inputs; every part carries its length."""
+    digest = hashlib.sha256()
+
+    def add(*parts: bytes) -> None:
+        for part in parts:
+            digest.update(b"%d:" % len(part))
+            digest.update(part)
+
+    for rel in sorted(tree):
+        kind, content = tree[rel]
+        add(b"file", rel.encode(), kind.encode(), content)
+    add(b"containerfile", containerfile.encode())
+    for key in sorted(build_args):
+        add(b"arg", key.encode(), build_args[key].encode())
+    add(b"base", base.encode())
+    return digest.hexdigest()[:12]
+
+
+def write_tree(tree: Tree, target: str) -> None:
+    """Write exactly what was hashed."""
+    for rel, (kind, content) in tree.items():
+        path = os.path.join(target, rel)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if kind == "l":
+            os.symlink(content.decode(), path)
+            continue
+        with open(path, "wb") as handle:
+            handle.write(content)
+        os.chmod(path, 0o755 if kind == "x" else 0o644)
+        # one modification time: engines that hash it keep their layer cache
+        os.utime(path, (0, 0))
+
+
+def inputs(params: dict[str, Any]) -> tuple[Tree, str]:
+    """Tree and Containerfile text, or a sentence about what is missing."""
+    source = params["source"]
+    tree: Tree = {}
+    if source:
+        if not os.path.isdir(source):
+            raise ImageError(f"source {source} is not a folder; set it to the folder of the source tree.")
+        tree = read_tree(source, params["exclude"])
+    for rel, text in params["extra_files"].items():
+        if os.path.isabs(rel) or ".." in rel.split("/"):
+            raise ImageError(f"extra_files has {rel}; its names must be relative paths inside the build context.")
+        tree[rel] = ("-", str(text).encode())
+    if params["containerfile_content"]:
+        return tree, params["containerfile_content"]
+    if params["containerfile"]:
+        candidates = [params["containerfile"]]
+    elif source:
+        candidates = [os.path.join(source, "Containerfile"), os.path.join(source, "Dockerfile")]
+    else:
+        raise ImageError("There is nothing to build: set source, or containerfile_content.")
+    for path in candidates:
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8") as handle:
+                return tree, handle.read()
+    raise ImageError(f"No Containerfile at {' or '.join(candidates)}; add one or set containerfile.")
+
+
+def resolve_base(engine: Engine, params: dict[str, Any]) -> tuple[str, str]:
+    """Base image that is here after this call, and a warning (or '')."""
+    image, warning = params["base_image"], ""
+    if params["base"] != "debian":
+        if engine.image_exists(image):
+            return image, ""
+        try:
+            engine.run(["pull", image], timeout=params["pull_timeout"] if params["base"] == "auto" else 600)
+            return image, ""
+        except (EngineError, subprocess.TimeoutExpired) as error:
+            if params["base"] == "registry" or "manifest unknown" in str(error):
+                raise ImageError(
+                    f"The base image {image} can't be pulled ({one_line(error)}); correct base_image, or set base to debian."
+                ) from error
+            warning = f"The base image {image} could not be pulled, so a Debian base image made here is used."
+    try:
+        debian_base(engine, DEBIAN_BASE, DEBIAN_PACKAGES)
+    except EngineError as error:
+        raise ImageError(f"{warning} It can't be made: {one_line(error)}".strip()) from error
+    return DEBIAN_BASE, warning
+
+
+def one_line(error: object, limit: int = 900) -> str:
+    """The end of a message, on one line."""
+    text = " | ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    return text if len(text) <= limit else "..." + text[-limit:]
+
+
+def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str, ref: str) -> tuple[str, str]:
+    """Build ref; returns base image and warning."""
+    args = {key: str(value) for key, value in params["build_args"].items()}
+    base = warning = ""
+    wanted = [name for name in BASE_ARGS if name in containerfile and name not in args]
+    if wanted:
+        base, warning = resolve_base(engine, params)
+        args.update({name: base for name in wanted})
+    volumes = []
+    if params["trust_host_ca"]:
+        if engine.name == "docker":
+            raise ImageError("trust_host_ca needs podman or buildah, because a docker build mounts no folders.")
+        volumes = [f"{HOST_CA}:{HOST_CA}:ro"]
+        args.update({n: CA_BUNDLE for n in CA_ARGS if f"ARG {n}" in containerfile and n not in args})
+    work = tempfile.mkdtemp(prefix="container_image.")
+    try:
+        context = os.path.join(work, "context")
+        os.mkdir(context)
+        write_tree(tree, context)
+        path = os.path.join(work, "Containerfile")
+        with open(path, "w", encoding="utf-8") as handle:
+            handle.write(containerfile)
+        engine.build(context, path, ref, args, volumes)
+    except EngineError as error:
+        step = re.search(r'STEP "(.+?)":', str(error), re.DOTALL)
+        where = f" at step {one_line(step.group(1), 200)!r}" if step else ""
+        raise ImageError(f"The build of {ref} failed{where}: {one_line(error)}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return base, warning
+
+
+def node_images(engine: Engine, node: str, condition: str) -> list[str]:
+    """References in the node's containerd that match."""
+    args = ["exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q", condition]
+    try:
+        output = engine.run(args, timeout=60).stdout
+    except EngineError as error:
+        raise ImageError(
+            f"The node {node} can't be asked for its images ({one_line(error)}); is the local cluster running?"
+        ) from error
+    text = output.decode() if isinstance(output, bytes) else output
+    return text.split()
+
+
+def node_import(engine: Engine, node: str, ref: str) -> None:
+    """Stream the image into the node; a half-done import does not keep its name."""
+    env = engine.env
+    save = [engine.path, "save", ref]
+    load = [engine.path, "exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"]
+    with tempfile.TemporaryFile() as save_log:
+        with subprocess.Popen(save, stdout=subprocess.PIPE, stderr=save_log, env=env) as source:
+            try:
+                done = subprocess.run(
+                    load, stdin=source.stdout, capture_output=True, env=env, timeout=DELIVERY_TIMEOUT, check=False
+                )
+            except subprocess.TimeoutExpired as error:
+                source.kill()
+                raise ImageError(f"The import of {ref} into {node} took more than {DELIVERY_TIMEOUT} s.") from error
+            finally:
+                if source.stdout:
+                    source.stdout.close()
+            source.wait()
+        save_log.seek(0)
+        log = save_log.read().decode(errors="replace") + done.stderr.decode(errors="replace")
+    if source.returncode or done.returncode or ref not in node_images(engine, node, f"name=={ref}"):
+        if node_images(engine, node, f"name=={ref}"):
+            engine.run(["exec", node, "ctr", "-n", "k8s.io", "images", "rm", ref], timeout=60)
+        raise ImageError(f"The import of {ref} into the node {node} failed: {one_line(log)}")
+
+
+def in_registry(repository: str, tag: str, username: str | None, password: str | None) -> bool:
+    """Whether the registry has this tag; False when that can't be told (the push then says why)."""
+    host, name = repository.split("/", 1)
+    host = "registry-1.docker.io" if host == "docker.io" else host
+    url = f"https://{host}/v2/{name}/manifests/{tag}"
+    kinds = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+    basic = {}
+    if username and password:
+        basic["Authorization"] = "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+    headers = {"Accept": kinds, **basic}
+    for _attempt in range(2):
+        try:
+            open_url(url, method="HEAD", headers=headers, timeout=10)
+            return True
+        except HTTPError as error:
+            challenge = error.headers.get("WWW-Authenticate", "")
+            if error.code != 401 or not challenge.lower().startswith("bearer "):
+                return False
+            fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+            query = urlencode({k: fields[k] for k in ("service", "scope") if k in fields})
+            if not fields.get("realm", "").startswith("https://"):
+                return False
+            try:
+                answer = json.load(open_url(f"{fields['realm']}?{query}", headers=basic, timeout=10))
+            except (URLError, OSError, ValueError):
+                return False
+            headers["Authorization"] = f"Bearer {answer.get('token') or answer.get('access_token', '')}"
+        except (URLError, OSError):
+            return False
+    return False
+
+
+def push(engine: Engine, ref: str, username: str | None, password: str | None) -> None:
+    """Push; credentials go through a file that only we can read, never through the command line."""
+    host = ref.split("/", 1)[0]
+    work = tempfile.mkdtemp(prefix="container_image.")  # mode 0700
+    try:
+        args = ["push", ref]
+        if username and password:
+            key = "https://index.docker.io/v1/" if host == "docker.io" and engine.name == "docker" else host
+            token = base64.b64encode(f"{username}:{password}".encode()).decode()
+            path = os.path.join(work, "config.json")
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
+                json.dump({"auths": {key: {"auth": token}}}, handle)
+            args = ["--config", work, *args] if engine.name == "docker" else ["push", "--authfile", path, ref]
+        engine.run(args, timeout=DELIVERY_TIMEOUT)
+    except EngineError as error:
+        raise ImageError(
+            f"The push of {ref} failed ({one_line(error)}); check the repository and the variables "
+            "FLASK_IMAGE_REGISTRY_USERNAME and FLASK_IMAGE_REGISTRY_PASSWORD."
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def content_refs(engine: Engine, repository: str) -> list[str]:
+    """Local images of the repository that have a content tag."""
+    template = "{{.Name}}:{{.Tag}}" if engine.name == "buildah" else "{{.Repository}}:{{.Tag}}"
+    output = engine.run(["images", "--format", template]).stdout
+    text = output.decode() if isinstance(output, bytes) else output
+    return [ref for ref in text.split() if is_content_ref(ref, repository)]
+
+
+def is_content_ref(ref: str, repository: str) -> bool:
+    name, _colon, tag = ref.rpartition(":")
+    return name == repository and bool(CONTENT_TAG.match(tag))
+
+
+def absent(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
+    params = module.params
+    repository, node = params["repository"], params["node"]
+    local = content_refs(engine, repository)
+    remote: list[str] = []
+    if node and engine.name != "buildah":
+        # a node that is gone has no images
+        state = engine.run(["ps", "--format", "{{.Names}}"]).stdout
+        names = (state.decode() if isinstance(state, bytes) else state).split()
+        if node in names:
+            found = node_images(engine, node, f"name~={re.escape(repository)}")
+            remote = [ref for ref in found if is_content_ref(ref, repository)]
+    if not module.check_mode:
+        for ref in remote:
+            engine.run(["exec", str(node), "ctr", "-n", "k8s.io", "images", "rm", ref])
+        for ref in local:
+            engine.run(["rmi", ref])
+    return {"changed": bool(local or remote), "removed": local + remote}
+
+
+def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
+    params = module.params
+    delivery, node = params["delivery"], params["node"]
+    tree, containerfile = inputs(params)
+    args = {key: str(value) for key, value in params["build_args"].items()}
+    tag = content_tag(tree, containerfile, args, f"{params['base']} {params['base_image']}")
+    ref = f"{params['repository']}:{tag}"
+    login = (params["registry_username"], params["registry_password"])
+
+    if delivery == "import":
+        if engine.name == "buildah":
+            raise ImageError("delivery import needs podman or docker, because buildah can't reach into a node.")
+        delivered = ref in node_images(engine, node, f"name=={ref}")
+    else:
+        delivered = delivery == "none" or in_registry(params["repository"], tag, *login)
+    # what the registry has already need not be built here
+    needs_build = not (delivery == "push" and delivered) and not engine.image_exists(ref)
+    base = ""
+    if not module.check_mode:
+        if needs_build:
+            base, warning = build(engine, params, tree, containerfile, ref)
+            if warning:
+                module.warn(warning)
+        if not delivered and delivery == "import":
+            node_import(engine, node, ref)
+        elif not delivered:
+            push(engine, ref, *login)
+    return {
+        "changed": needs_build or not delivered,
+        "image": ref,
+        "tag": tag,
+        "base": base,
+        "built": needs_build,
+        "delivered": not delivered,
+    }
+
+
+def argument_spec() -> dict[str, Any]:
+    return {
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "source": {"type": "path"},
+        "containerfile": {"type": "path"},
+        "containerfile_content": {"type": "str"},
+        "extra_files": {"type": "dict", "default": {}},
+        "repository": {"type": "str", "required": True},
+        "build_args": {"type": "dict", "default": {}},
+        "base_image": {"type": "str", "default": "docker.io/library/python:3.13-slim-bookworm"},
+        "base": {"type": "str", "choices": ["auto", "registry", "debian"], "default": "auto"},
+        "pull_timeout": {"type": "int", "default": 20},
+        "trust_host_ca": {"type": "bool", "default": False},
+        "engine": {"type": "str", "choices": ["auto", "podman", "buildah", "docker"], "default": "auto"},
+        "exclude": {"type": "list", "elements": "str", "default": [".git", "__pycache__", "*.pyc", ".venv"]},
+        "delivery": {"type": "str", "choices": ["none", "import", "push"], "default": "none"},
+        "node": {"type": "str"},
+        "registry_username": {"type": "str", "fallback": (env_fallback, ["FLASK_IMAGE_REGISTRY_USERNAME"])},
+        "registry_password": {
+            "type": "str",
+            "no_log": True,
+            "fallback": (env_fallback, ["FLASK_IMAGE_REGISTRY_PASSWORD"]),
+        },
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        supports_check_mode=True,
+        mutually_exclusive=[("containerfile", "containerfile_content")],
+        required_if=[("delivery", "import", ["node"])],
+    )
+    repository = module.params["repository"]
+    if not REPOSITORY.match(repository):
+        module.fail_json(
+            msg=f"repository {repository} is not a full image name without a tag; write it like localhost/flask-app."
+        )
+    try:
+        engine = Engine.find(module.params["engine"])
+        result = (absent if module.params["state"] == "absent" else present)(module, engine)
+    except (EngineError, ImageError) as error:
+        module.fail_json(msg=one_line(error, 2000))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or 'A file'} can't be used: {error.strerror or error}.")
+    else:
+        module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The content tag, the build context and the decisions of container_image."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import EngineError
+from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
+
+EXCLUDE = [".git", "__pycache__", "*.pyc", ".venv"]
+
+
+class FakeEngine:
+    """Remembers what it was asked; images are a set of references."""
+
+    def __init__(self, images: set[str] | None = None, name: str = "podman") -> None:
+        self.name, self.path, self.env = name, name, {}
+        self.images = images or set()
+        self.calls: list[list[str]] = []
+        self.builds: list[dict[str, Any]] = []
+        self.fail_pull = self.fail_build = ""
+
+    def image_exists(self, ref: str) -> bool:
+        return ref in self.images
+
+    def run(self, args: list[str], input: bytes | None = None, timeout: float | None = None) -> SimpleNamespace:
+        self.calls.append(args)
+        if args[0] == "pull" and self.fail_pull:
+            raise EngineError(self.fail_pull)
+        return SimpleNamespace(stdout="\n".join(sorted(self.images)).encode())
+
+    def build(self, context: str, containerfile: str, ref: str, build_args: dict[str, str], volumes: list[str]) -> None:
+        if self.fail_build:
+            raise EngineError(self.fail_build)
+        self.builds.append({"files": sorted(os.listdir(context)), "args": build_args, "volumes": volumes})
+        self.images.add(ref)
+
+
+class FakeModule:
+    def __init__(self, check_mode: bool = False, **params: Any) -> None:
+        self.params = {k: v.get("default") for k, v in ci.argument_spec().items()} | params
+        self.check_mode = check_mode
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "Containerfile").write_text("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n")
+    (tmp_path / "app.py").write_text("app = 1\n")
+    return tmp_path
+
+
+def tag_of(source: Path, **params: Any) -> str:
+    module = FakeModule(check_mode=True, source=str(source), repository="localhost/a", **params)
+    return ci.present(module, FakeEngine())["tag"]
+
+
+def test_tag_depends_on_every_input(source: Path) -> None:
+    tags = [tag_of(source), tag_of(source, build_args={"A": "1"}), tag_of(source, base="debian")]
+    (source / "app.py").chmod(0o755)
+    tags.append(tag_of(source))
+    (source / "app.py").write_text("app = 2\n")
+    tags.append(tag_of(source))
+    (source / "app.py").rename(source / "other.py")
+    tags.append(tag_of(source))
+    assert len(set(tags)) == len(tags)
+    assert all(ci.CONTENT_TAG.match(tag) for tag in tags)
+
+
+def test_tag_ignores_excluded_files_and_times(source: Path) -> None:
+    before = tag_of(source)
+    (source / "__pycache__").mkdir()
+    (source / "__pycache__" / "app.pyc").write_bytes(b"x")
+    os.utime(source / "app.py", (1, 1))
+    assert tag_of(source) == before
+
+
+def test_parts_of_the_hash_do_not_run_together() -> None:
+    one = ci.content_tag({"a": ("-", b"bc")}, "", {}, "")
+    two = ci.content_tag({"ab": ("-", b"c")}, "", {}, "")
+    assert one != two
+
+
+def test_builds_once_and_never_decides_the_base_again(source: Path) -> None:
+    engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a")
+    first = ci.present(module, engine)
+    assert first["changed"] and first["base"] == module.params["base_image"]
+    assert engine.builds[0]["args"] == {"BASE_IMAGE": module.params["base_image"]}
+    engine.calls.clear()
+    second = ci.present(module, engine)
+    assert not second["changed"] and second["image"] == first["image"]
+    assert engine.calls == [] and len(engine.builds) == 1
+
+
+def test_check_mode_says_changed_and_builds_nothing(source: Path) -> None:
+    engine = FakeEngine()
+    assert ci.present(FakeModule(True, source=str(source), repository="localhost/a"), engine)["changed"]
+    assert engine.builds == [] and engine.calls == []
+
+
+def test_auto_falls_back_to_debian_with_a_warning(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(ci, "debian_base", lambda engine, ref, include: made.append(ref) or True)
+    engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a")
+    engine.fail_pull = "no such host"
+    assert ci.present(module, engine)["base"] == ci.DEBIAN_BASE
+    assert made == [ci.DEBIAN_BASE] and len(module.warnings) == 1
+
+
+def test_a_misspelt_base_image_is_not_papered_over(source: Path) -> None:
+    engine = FakeEngine()
+    engine.fail_pull = "manifest unknown"
+    with pytest.raises(ci.ImageError, match="correct base_image"):
+        ci.present(FakeModule(source=str(source), repository="localhost/a"), engine)
+
+
+def test_a_broken_step_is_named(source: Path) -> None:
+    engine = FakeEngine()
+    engine.fail_build = 'Error: error building at STEP "RUN false": exit status 1'
+    with pytest.raises(ci.ImageError, match="at step 'RUN false'"):
+        ci.present(FakeModule(source=str(source), repository="localhost/a"), engine)
+
+
+def test_missing_inputs_are_one_sentence(tmp_path: Path) -> None:
+    for params, text in [
+        ({"source": str(tmp_path / "none")}, "is not a folder"),
+        ({"source": str(tmp_path)}, "No Containerfile"),
+        ({}, "nothing to build"),
+        ({"containerfile_content": "FROM x", "extra_files": {"../x": ""}}, "relative paths"),
+    ]:
+        with pytest.raises(ci.ImageError, match=text):
+            ci.inputs(FakeModule(repository="localhost/a", **params).params)
+
+
+def test_credentials_stay_out_of_the_command_line() -> None:
+    engine = FakeEngine()
+    ci.push(engine, "registry.example.com/a:0123456789ab", "user", "s3cret")
+    assert "s3cret" not in str(engine.calls) and "--authfile" in engine.calls[0]
+    assert not os.path.exists(engine.calls[0][2])
+
+
+def test_absent_removes_only_content_tags() -> None:
+    engine = FakeEngine({"localhost/a:0123456789ab", "localhost/a:latest", "localhost/b:0123456789ab"})
+    result = ci.absent(FakeModule(repository="localhost/a"), engine)
+    assert result["removed"] == ["localhost/a:0123456789ab"]
