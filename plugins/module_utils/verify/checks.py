@@ -1,0 +1,260 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each link must look like: functions over plain dicts and text, without any network."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+OK = "ok"
+FAILED = "failed"
+LEFT_OUT = "left_out"
+
+# What the API server fills in when a probe does not say it.
+PROBE_DEFAULTS: dict[str, Any] = {"timeoutSeconds": 1, "successThreshold": 1, "failureThreshold": 3}
+HTTP_GET_DEFAULTS: dict[str, Any] = {"scheme": "HTTP"}
+
+REQUESTS = "flask_http_request_total"
+DURATION = "flask_http_request_duration_seconds"
+EXCEPTIONS = "flask_http_request_exceptions_total"
+
+
+@dataclass
+class Result:
+    """What was found at one link."""
+
+    link: str
+    status: str
+    evidence: str = ""
+    cause: str = ""
+    next_command: str = ""
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def ok(link: str, evidence: str) -> Result:
+    return Result(link, OK, evidence)
+
+
+def failed(link: str, evidence: str, cause: str) -> Result:
+    return Result(link, FAILED, evidence, cause)
+
+
+def left_out(link: str, why: str) -> Result:
+    return Result(link, LEFT_OUT, why)
+
+
+def is_ready(thing: dict[str, Any]) -> bool:
+    """Whether a pod or a node reports Ready and is not being deleted."""
+    if thing.get("metadata", {}).get("deletionTimestamp"):
+        return False
+    conditions = thing.get("status", {}).get("conditions") or []
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def pod_trouble(pod: dict[str, Any]) -> str:
+    """Why a pod is not ready, in the words of the cluster."""
+    status = pod.get("status", {})
+    name = pod.get("metadata", {}).get("name", "?")
+    for container in (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or []):
+        state = container.get("state") or {}
+        for key in ("waiting", "terminated"):
+            detail = state.get(key)
+            if detail and detail.get("reason") not in (None, "Completed"):
+                message = f" ({detail['message']})" if detail.get("message") else ""
+                return f"{name}: {detail['reason']}{message}"
+    for condition in status.get("conditions") or []:
+        if condition.get("status") == "False" and condition.get("message"):
+            return f"{name}: {condition['message']}"
+    return f"{name}: {status.get('reason') or status.get('phase') or 'not ready'}"
+
+
+def app_container(deployment: dict[str, Any], name: str) -> dict[str, Any]:
+    """The container named like the app, or else the first one."""
+    containers = deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or [{}]
+    return next((c for c in containers if c.get("name") == name), containers[0])
+
+
+def check_nodes(nodes: list[dict[str, Any]], pods: list[dict[str, Any]]) -> Result:
+    """The nodes that carry the app are ready; where no pod is placed, at least one node is."""
+    ready = {n["metadata"]["name"] for n in nodes if is_ready(n)}
+    carrying = {p["spec"]["nodeName"] for p in pods if p.get("spec", {}).get("nodeName")}
+    evidence = f"{len(ready)} of {len(nodes)} nodes ready"
+    if not ready:
+        return failed("node", evidence, "no node of the cluster is ready")
+    broken = sorted(carrying - ready)
+    if broken:
+        return failed("node", evidence, f"the app has pods on nodes that are not ready: {', '.join(broken)}")
+    return ok("node", f"{evidence}, {len(carrying)} of them with the app's pods")
+
+
+def check_rollout(deployment: dict[str, Any], pods: list[dict[str, Any]], name: str, image: str = "") -> Result:
+    """The Deployment is rolled out completely, with this very image where one is named."""
+    spec = deployment.get("spec", {})
+    status = deployment.get("status", {})
+    wanted = spec.get("replicas", 1)
+    updated, available = status.get("updatedReplicas") or 0, status.get("availableReplicas") or 0
+    total = status.get("replicas") or 0
+    running = app_container(deployment, name).get("image", "")
+    evidence = f"{available} of {wanted} replicas available, {updated} updated, image {running}"
+    if image and running != image:
+        return failed("rollout", evidence, f"the Deployment runs {running}, not {image}")
+    if (status.get("observedGeneration") or 0) < deployment.get("metadata", {}).get("generation", 0):
+        return failed("rollout", evidence, "the Deployment's newest version has not been seen by its controller yet")
+    if not wanted:
+        return failed("rollout", evidence, "the Deployment is scaled to 0 replicas")
+    if not updated == available == total == wanted:
+        troubles = [pod_trouble(p) for p in pods if not is_ready(p)]
+        return failed("rollout", evidence, "; ".join(troubles[:3]) or f"the rollout is not complete ({total} pods exist)")
+    if image:
+        strangers = sorted(
+            p["metadata"]["name"]
+            for p in pods
+            if is_ready(p) and image not in [c.get("image") for c in p.get("spec", {}).get("containers", [])]
+        )
+        if strangers:
+            return failed("rollout", evidence, f"ready pods with another image: {', '.join(strangers)}")
+    return ok("rollout", evidence)
+
+
+def expected_probes(port: int) -> dict[str, dict[str, Any]]:
+    """The reference probes, with the app's port."""
+    http_get = {"path": "/health", "port": port}
+    return {
+        "livenessProbe": {"httpGet": http_get, "initialDelaySeconds": 5, "periodSeconds": 10},
+        "readinessProbe": {"httpGet": http_get, "initialDelaySeconds": 5, "periodSeconds": 5},
+    }
+
+
+def _without_defaults(probe: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in probe.items() if k not in PROBE_DEFAULTS or v != PROBE_DEFAULTS[k]}
+    if isinstance(kept.get("httpGet"), dict):
+        get = kept["httpGet"]
+        kept["httpGet"] = {k: v for k, v in get.items() if k not in HTTP_GET_DEFAULTS or v != HTTP_GET_DEFAULTS[k]}
+    return kept
+
+
+def _flat(probe: dict[str, Any], prefix: str) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in probe.items():
+        if isinstance(value, dict):
+            out.update(_flat(value, f"{prefix}.{key}"))
+        else:
+            out[f"{prefix}.{key}"] = value
+    return out
+
+
+def check_probes(deployment: dict[str, Any], name: str, port: int) -> Result:
+    """The live Deployment carries the reference probes exactly; fields the API server defaults do not count."""
+    container = app_container(deployment, name)
+    differences = []
+    for kind, wanted in expected_probes(port).items():
+        live = container.get(kind)
+        if not live:
+            differences.append(f"no {kind}")
+            continue
+        want, have = _flat(wanted, kind), _flat(_without_defaults(live), kind)
+        for field in sorted(want.keys() | have.keys()):
+            if want.get(field) != have.get(field):
+                differences.append(f"{field} is {have.get(field, 'absent')}, not {want.get(field, 'absent')}")
+    if differences:
+        return failed("probes", f"{len(differences)} differences from the reference probes", "; ".join(differences))
+    return ok("probes", f"liveness and readiness on /health:{port}, as the reference has them")
+
+
+def check_health(status: int, body: str, where: str) -> Result:
+    """An HTTP answer of /health."""
+    evidence = f"{where} answered {status}"
+    if status == 200:
+        return ok("health", evidence)
+    said = " ".join(body.split())[:200]
+    return failed("health", evidence, f"/health answered {status} instead of 200" + (f": {said}" if said else ""))
+
+
+def samples(text: str, names: tuple[str, ...]) -> dict[str, float]:
+    """Sums of the samples with these names in a Prometheus text exposition."""
+    sums: dict[str, float] = {}
+    for line in text.splitlines():
+        match = re.match(r"([A-Za-z_:][A-Za-z0-9_:]*)(?:\{.*\})?\s+(\S+)", line)
+        if match and match[1] in names:
+            try:
+                sums[match[1]] = sums.get(match[1], 0.0) + float(match[2])
+            except ValueError:
+                continue
+    return sums
+
+
+def declared(text: str, name: str) -> bool:
+    """Whether a HELP or TYPE line names this metric; OpenMetrics leaves out a counter's _total there."""
+    names = {name, name.removesuffix("_total")}
+    return any(
+        line.startswith(("# HELP ", "# TYPE ")) and len(line.split()) > 2 and line.split()[2] in names
+        for line in text.splitlines()
+    )
+
+
+def check_metrics(pages: dict[str, str], problems: dict[str, str]) -> list[Result]:
+    """Request count, duration and exceptions on the metrics page of every ready pod.
+
+    pages maps a pod to its text; problems maps a pod to the reason why its page could not be read.
+    """
+    links = ("metric requests", "metric duration", "metric exceptions")
+    pods = len(pages) + len(problems)
+    if not pods:
+        return [failed(link, "no ready pod to read from", "no ready pod of the app") for link in links]
+    if problems:
+        cause = "; ".join(f"{pod}: {why}" for pod, why in sorted(problems.items()))
+        evidence = f"metrics page read from {len(pages)} of {pods} ready pods"
+        return [failed(link, evidence, cause) for link in links]
+
+    wanted = {links[0]: (REQUESTS,), links[1]: tuple(DURATION + part for part in ("_count", "_sum"))}
+    results = []
+    for link, names in wanted.items():
+        found = {pod: samples(text, names) for pod, text in pages.items()}
+        missing = {pod: [n for n in names if n not in sums] for pod, sums in found.items()}
+        missing = {pod: absent for pod, absent in missing.items() if absent}
+        if missing:
+            cause = "; ".join(f"{pod} serves no {' and no '.join(absent)}" for pod, absent in sorted(missing.items()))
+            results.append(failed(link, f"found on {pods - len(missing)} of {pods} pods", cause))
+            continue
+        total = sum(sums[names[0]] for sums in found.values())
+        results.append(ok(link, f"{names[0]} is {total:g} over {pods} pods"))
+
+    link = links[2]
+    thrown = {pod: samples(text, (EXCEPTIONS,)).get(EXCEPTIONS) for pod, text in pages.items()}
+    silent = [pod for pod, count in thrown.items() if count is None and not declared(pages[pod], EXCEPTIONS)]
+    # An exporter that runs in several processes declares a metric only once it has a value.
+    unknown = [pod for pod in silent if "Multiprocess metric" in pages[pod]]
+    if len(silent) > len(unknown):
+        cause = f"{', '.join(sorted(set(silent) - set(unknown)))}: {EXCEPTIONS} is neither served nor declared"
+        results.append(failed(link, f"found on {pods - len(silent)} of {pods} pods", cause))
+    elif unknown:
+        results.append(left_out(link, f"{EXCEPTIONS} appears in a multi-process exporter only after a first exception"))
+    else:
+        count = sum(value or 0 for value in thrown.values())
+        results.append(ok(link, f"{EXCEPTIONS} is {count:g} over {pods} pods" if count else f"{EXCEPTIONS} declared, none yet"))
+    return results
+
+
+def service_port(service: dict[str, Any], port: int, container: dict[str, Any]) -> dict[str, Any] | None:
+    """The Service's port that leads to the app's port."""
+    ports = service.get("spec", {}).get("ports") or []
+    targets = {port} | {p.get("name") for p in container.get("ports") or [] if p.get("containerPort") == port}
+    for entry in ports:
+        if entry.get("targetPort", entry.get("port")) in targets:
+            return entry
+    return None
+
+
+def load_balancer_address(service: dict[str, Any]) -> str:
+    """The address a load balancer gave to the Service; empty when there is none."""
+    for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress") or []:
+        address = entry.get("ip") or entry.get("hostname")
+        if address:
+            return f"[{address}]" if ":" in address else address
+    return ""

@@ -1,0 +1,382 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads what the checks need from the API server and the app, and runs them side by side."""
+
+from __future__ import annotations
+
+import json
+import queue
+import shlex
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode
+
+from . import checks
+from .checks import Result
+
+REQUEST_SECONDS = 10.0
+
+
+class VerifyError(Exception):
+    """Verify cannot even begin; the message is one sentence for the user."""
+
+
+class ApiError(Exception):
+    """The API server answered with an error, or not at all (status 0)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Cluster(Protocol):
+    """The little of an API server that verify needs; tests put a fake here."""
+
+    host: str
+
+    def fetch(self, path: str, headers: dict[str, str] | None = None, seconds: float = REQUEST_SECONDS) -> tuple[int, str]: ...
+
+    def lines(self, path: str, seconds: float) -> Iterator[str]: ...
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost words of a connection error."""
+    inner = getattr(error, "reason", None) or error
+    return " ".join(str(inner).split()) or type(error).__name__
+
+
+class KubeCluster:
+    """GET requests on an API server with the credentials of a kubernetes client."""
+
+    def __init__(self, api_client: Any) -> None:
+        self._config = api_client.configuration
+        self._pool = api_client.rest_client.pool_manager
+        self.host = str(self._config.host).rstrip("/")
+
+    def _open(self, path: str, headers: dict[str, str] | None, seconds: float) -> Any:
+        import urllib3
+
+        sent = dict(headers or {})
+        for setting in self._config.auth_settings().values():
+            if setting["in"] == "header" and setting["value"]:
+                sent[setting["key"]] = setting["value"]
+        timeout = urllib3.Timeout(connect=min(seconds, REQUEST_SECONDS), read=seconds)
+        try:
+            return self._pool.request(
+                "GET", self.host + path, headers=sent, timeout=timeout, retries=False, redirect=False, preload_content=False
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ApiError(0, f"no answer from {self.host}: {_reason(error)}") from error
+
+    def fetch(self, path: str, headers: dict[str, str] | None = None, seconds: float = REQUEST_SECONDS) -> tuple[int, str]:
+        import urllib3
+
+        response = self._open(path, headers, seconds)
+        try:
+            return int(response.status), response.read(decode_content=True).decode("utf-8", "replace")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ApiError(0, f"the answer from {self.host} broke off: {_reason(error)}") from error
+        finally:
+            response.release_conn()
+
+    def lines(self, path: str, seconds: float) -> Iterator[str]:
+        import urllib3
+
+        response = self._open(path, None, seconds)
+        try:
+            if response.status != 200:
+                raise ApiError(response.status, message_of(response.read().decode("utf-8", "replace")))
+            rest = b""
+            # A followed log comes in chunks; each is handed on as soon as it is there.
+            for chunk in response.stream(amt=None):
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line.decode("utf-8", "replace")
+            if rest:
+                yield rest.decode("utf-8", "replace")
+        except (urllib3.exceptions.HTTPError, OSError):
+            return
+        finally:
+            response.close()
+
+
+def message_of(body: str) -> str:
+    """The message of a Status object, or the text itself."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return " ".join(body.split())[:200]
+    return str(found.get("message", "")) if isinstance(found, dict) else " ".join(body.split())[:200]
+
+
+def get(cluster: Cluster, path: str) -> dict[str, Any]:
+    """One object or list as a dict."""
+    status, body = cluster.fetch(path)
+    if status != 200:
+        raise ApiError(status, message_of(body) or f"the API server answered {status}")
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+@dataclass
+class Target:
+    """Which app is verified, and how."""
+
+    name: str = "flask-app"
+    namespace: str = "flask-app"
+    image: str = ""
+    port: int = 5000
+    metrics_port: int = 9200
+    metrics_path: str = "/metrics"
+    log_check: bool = True
+    timeout: float = 60.0
+    kubeconfig: str = ""
+    context: str = ""
+
+    def kubectl(self, *words: str, namespaced: bool = True) -> str:
+        command = ["kubectl"]
+        if self.kubeconfig:
+            command += ["--kubeconfig", self.kubeconfig]
+        if self.context:
+            command += ["--context", self.context]
+        if namespaced:
+            command += ["-n", self.namespace]
+        return shlex.join([*command, *words])
+
+    def next_command(self, link: str) -> str:
+        selector = f"app={self.name}"
+        if link == "node":
+            return self.kubectl("describe", "nodes", namespaced=False)
+        if link == "rollout":
+            return self.kubectl("describe", "pods", "-l", selector)
+        if link == "probes":
+            return self.kubectl("get", "deployment", self.name, "-o", "yaml")
+        if link == "health":
+            return self.kubectl("get", "service,endpointslices,pods", "-o", "wide")
+        if link == "logs":
+            return self.kubectl("logs", "-l", selector, "--tail=50")
+        return self.kubectl("port-forward", f"deployment/{self.name}", str(self.metrics_port))
+
+
+class Run:
+    """One verification: what was read once is shared by the checks."""
+
+    def __init__(self, cluster: Cluster, target: Target, plain_get: Callable[..., tuple[int, str]] | None = None) -> None:
+        self.cluster = cluster
+        self.target = target
+        self.plain_get = plain_get or http_get
+        self.deadline = time.monotonic() + target.timeout
+        self.base = f"/api/v1/namespaces/{target.namespace}"
+        self.url = ""
+        self._through_proxy = ""
+        self._url_problem = ""
+        self.pods: list[dict[str, Any]] = []
+        self.deployment: dict[str, Any] = {}
+        self._deployment_problem = ""
+
+    def seconds_left(self) -> float:
+        return max(self.deadline - time.monotonic(), 0.1)
+
+    def request_seconds(self) -> float:
+        return min(REQUEST_SECONDS, self.seconds_left())
+
+    def prepare(self) -> None:
+        """Read the app's objects; only an API server that does not serve us at all ends the run here."""
+        target = self.target
+        selector = urlencode({"labelSelector": f"app={target.name}"})
+        try:
+            self.pods = get(self.cluster, f"{self.base}/pods?{selector}").get("items", [])
+        except ApiError as error:
+            if error.status == 0:
+                raise VerifyError(f"Cannot reach the API server: {error}; check the kubeconfig and the context.") from error
+            raise VerifyError(
+                f"Cannot list the pods of namespace {target.namespace} on {self.cluster.host}: {error}; "
+                "use a kubeconfig that may read them."
+            ) from error
+        try:
+            self.deployment = get(self.cluster, f"/apis/apps/v1/namespaces/{target.namespace}/deployments/{target.name}")
+        except ApiError as error:
+            self._deployment_problem = f"cannot read the Deployment {target.name} in namespace {target.namespace}: {error}"
+        self._find_url()
+
+    def _find_url(self) -> None:
+        target = self.target
+        try:
+            service = get(self.cluster, f"{self.base}/services/{target.name}")
+        except ApiError as error:
+            self._url_problem = f"cannot read the Service {target.name} in namespace {target.namespace}: {error}"
+            return
+        entry = checks.service_port(service, target.port, checks.app_container(self.deployment, target.name))
+        if entry is None:
+            self._url_problem = f"no port of the Service {target.name} leads to the app's port {target.port}"
+            return
+        address = checks.load_balancer_address(service)
+        if address:
+            self.url = f"http://{address}" + ("" if entry["port"] == 80 else f":{entry['port']}")
+        else:
+            self._through_proxy = f"{self.base}/services/{target.name}:{entry['port']}/proxy"
+            self.url = self.cluster.host + self._through_proxy
+
+    def ask(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        """A request to the app through its Service."""
+        if self._url_problem:
+            raise ApiError(0, self._url_problem)
+        if self._through_proxy:
+            return self.cluster.fetch(self._through_proxy + path, headers, self.request_seconds())
+        return self.plain_get(self.url + path, headers or {}, self.request_seconds())
+
+    # The links.
+
+    def node(self) -> list[Result]:
+        try:
+            nodes = get(self.cluster, "/api/v1/nodes").get("items", [])
+        except ApiError as error:
+            if error.status == 403:
+                return [checks.left_out("node", "this kubeconfig may not list nodes")]
+            return [checks.failed("node", "nodes not read", str(error))]
+        return [checks.check_nodes(nodes, self.pods)]
+
+    def rollout(self) -> list[Result]:
+        if self._deployment_problem:
+            return [checks.failed("rollout", "no Deployment read", self._deployment_problem)]
+        return [checks.check_rollout(self.deployment, self.pods, self.target.name, self.target.image)]
+
+    def probes(self) -> list[Result]:
+        if self._deployment_problem:
+            return [checks.failed("probes", "no Deployment read", self._deployment_problem)]
+        return [checks.check_probes(self.deployment, self.target.name, self.target.port)]
+
+    def health(self) -> list[Result]:
+        try:
+            status, body = self.ask("/health")
+        except ApiError as error:
+            return [checks.failed("health", "no answer through the Service", str(error))]
+        where = "/health through the API server's service proxy" if self._through_proxy else f"{self.url}/health"
+        return [checks.check_health(status, message_of(body), where)]
+
+    def metrics(self) -> list[Result]:
+        pages: dict[str, str] = {}
+        problems: dict[str, str] = {}
+        names = [p["metadata"]["name"] for p in self.pods if checks.is_ready(p)]
+        if names:
+            with ThreadPoolExecutor(max_workers=min(8, len(names))) as pool:
+                for name, (status, text) in zip(names, pool.map(self._metrics_page, names), strict=True):
+                    if status == 200:
+                        pages[name] = text
+                    else:
+                        problems[name] = text if status == 0 else f"metrics page answered {status} {message_of(text)}".strip()
+        return checks.check_metrics(pages, problems)
+
+    def _metrics_page(self, pod: str) -> tuple[int, str]:
+        target = self.target
+        try:
+            # A request of our own first: the exporter shows its series only after one.
+            self.cluster.fetch(f"{self.base}/pods/{pod}:{target.port}/proxy/", None, self.request_seconds())
+            path = quote("/" + target.metrics_path.lstrip("/"))
+            return self.cluster.fetch(
+                f"{self.base}/pods/{pod}:{target.metrics_port}/proxy{path}", {"Accept": "text/plain"}, self.request_seconds()
+            )
+        except ApiError as error:
+            return 0, str(error)
+
+    def logs(self) -> list[Result]:
+        if not self.target.log_check:
+            return [checks.left_out("logs", "switched off: the app is said to log no request id")]
+        # Containers that run are read even if not ready: their lines are there all the same.
+        names = [p["metadata"]["name"] for p in self.pods if p.get("status", {}).get("phase") == "Running"]
+        if not names:
+            return [checks.failed("logs", "no log to read", f"no running pod with the label app={self.target.name}")]
+        request_id = f"verify-{uuid.uuid4().hex}"
+        began = time.monotonic()
+        try:
+            status, _ = self.ask("/", {"X-Request-ID": request_id})
+        except ApiError as error:
+            return [checks.failed("logs", "no request could be sent", str(error))]
+        found: queue.Queue[tuple[str, str]] = queue.Queue()
+        stop = threading.Event()
+        for name in names:
+            threading.Thread(target=self._follow, args=(name, request_id, began, found, stop), daemon=True).start()
+        problems = []
+        try:
+            for _ in names:
+                pod, problem = found.get(timeout=self.seconds_left())
+                if not problem:
+                    return [checks.ok("logs", f"request {request_id} found in the log of {pod}")]
+                problems.append(f"{pod}: {problem}")
+        except queue.Empty:
+            pass
+        finally:
+            stop.set()
+        cause = "; ".join(problems) or (
+            f"the request was answered {status}, but no line with its X-Request-ID came within {self.target.timeout:g} s"
+        )
+        return [checks.failed("logs", f"{request_id} not found in the logs of {len(names)} pods", cause)]
+
+    def _follow(
+        self, pod: str, request_id: str, began: float, found: queue.Queue[tuple[str, str]], stop: threading.Event
+    ) -> None:
+        since = int(time.monotonic() - began) + 5
+        query = {"follow": "true", "sinceSeconds": since, "container": self._container(pod)}
+        try:
+            for line in self.cluster.lines(f"{self.base}/pods/{pod}/log?{urlencode(query)}", self.seconds_left()):
+                if request_id in line:
+                    found.put((pod, ""))
+                    return
+                if stop.is_set() or time.monotonic() > self.deadline:
+                    break
+            found.put((pod, "its log ended without the request's X-Request-ID"))
+        except ApiError as error:
+            found.put((pod, str(error)))
+
+    def _container(self, pod: str) -> str:
+        for found in self.pods:
+            if found["metadata"]["name"] == pod:
+                names = [c["name"] for c in found.get("spec", {}).get("containers", [])]
+                return self.target.name if self.target.name in names or not names else names[0]
+        return self.target.name
+
+
+def http_get(url: str, headers: dict[str, str], seconds: float) -> tuple[int, str]:
+    """A plain request from this machine to the app's own address."""
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as response:
+            return int(response.status), response.read(65536).decode("utf-8", "replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(65536).decode("utf-8", "replace")
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise ApiError(0, f"no answer from {url}: {_reason(error)}") from error
+
+
+def verify(
+    cluster: Cluster, target: Target, plain_get: Callable[..., tuple[int, str]] | None = None
+) -> tuple[list[dict[str, Any]], str]:
+    """Follow every link; give the results in the chain's order and the app's URL."""
+    run = Run(cluster, target, plain_get)
+    run.prepare()
+
+    def timed(link: Callable[[], list[Result]]) -> list[Result]:
+        began = time.monotonic()
+        try:
+            results = link()
+        except Exception as error:
+            # A link whose answer nobody foresaw is a broken link, not the end of the others.
+            results = [checks.failed(link.__name__, "not checked to the end", f"{type(error).__name__}: {error}")]
+        for result in results:
+            result.seconds = round(time.monotonic() - began, 3)
+            if result.status == checks.FAILED:
+                result.next_command = target.next_command(result.link)
+        return results
+
+    links = (run.node, run.rollout, run.probes, run.health, run.metrics, run.logs)
+    with ThreadPoolExecutor(max_workers=len(links)) as pool:
+        found = [result for results in pool.map(timed, links) for result in results]
+    return [result.as_dict() for result in found], run.url

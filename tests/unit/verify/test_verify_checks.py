@@ -1,0 +1,224 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each check with an app that passes it and apps that do not."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import checks
+
+IMAGE = "localhost/flask-app:abc"
+
+
+def deployment(**status):
+    probe = {
+        "httpGet": {"path": "/health", "port": 5000, "scheme": "HTTP"},
+        "initialDelaySeconds": 5,
+        "timeoutSeconds": 1,
+        "successThreshold": 1,
+        "failureThreshold": 3,
+    }
+    container = {
+        "name": "flask-app",
+        "image": IMAGE,
+        "ports": [{"name": "http", "containerPort": 5000}],
+        "livenessProbe": {**copy.deepcopy(probe), "periodSeconds": 10},
+        "readinessProbe": {**copy.deepcopy(probe), "periodSeconds": 5},
+    }
+    return {
+        "metadata": {"name": "flask-app", "generation": 2},
+        "spec": {"replicas": 2, "template": {"spec": {"containers": [container]}}},
+        "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2, **status},
+    }
+
+
+def container(found):
+    return found["spec"]["template"]["spec"]["containers"][0]
+
+
+def pod(name="pod-1", ready="True", node="node-1", image=IMAGE, **status):
+    return {
+        "metadata": {"name": name},
+        "spec": {"nodeName": node, "containers": [{"name": "flask-app", "image": image}]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}], **status},
+    }
+
+
+def node(name="node-1", ready="True"):
+    return {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}
+
+
+def test_node_ready():
+    assert checks.check_nodes([node()], [pod()]).status == "ok"
+
+
+def test_a_node_without_our_pods_may_be_down():
+    assert checks.check_nodes([node(), node("node-2", "Unknown")], [pod()]).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cause"),
+    [([node(ready="False")], "no node"), ([node(ready="False"), node("node-2")], "node-1"), ([], "no node")],
+)
+def test_node_not_ready(nodes, cause):
+    found = checks.check_nodes(nodes, [pod()])
+    assert found.status == "failed"
+    assert cause in found.cause
+
+
+@pytest.mark.parametrize("image", ["", IMAGE])
+def test_rollout_complete(image):
+    assert checks.check_rollout(deployment(), [pod(), pod("pod-2")], "flask-app", image).status == "ok"
+
+
+def test_rollout_with_another_image():
+    found = checks.check_rollout(deployment(), [pod()], "flask-app", "localhost/flask-app:new")
+    assert found.status == "failed"
+    assert "not localhost/flask-app:new" in found.cause
+
+
+def test_ready_pod_with_another_image():
+    found = checks.check_rollout(deployment(), [pod(image="old")], "flask-app", IMAGE)
+    assert found.status == "failed"
+    assert "pod-1" in found.cause
+
+
+@pytest.mark.parametrize(
+    "status",
+    [{"availableReplicas": 1}, {"updatedReplicas": 1}, {"replicas": 3}, {"observedGeneration": 1}, {"availableReplicas": None}],
+)
+def test_rollout_incomplete(status):
+    assert checks.check_rollout(deployment(**status), [], "flask-app").status == "failed"
+
+
+def test_rollout_of_nothing():
+    found = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
+    found["spec"]["replicas"] = 0
+    assert "0 replicas" in checks.check_rollout(found, [], "flask-app").cause
+
+
+def test_rollout_names_the_pods_reason():
+    waiting = {"state": {"waiting": {"reason": "ErrImageNeverPull", "message": "image is not present"}}}
+    broken = pod(ready="False", containerStatuses=[waiting])
+    found = checks.check_rollout(deployment(availableReplicas=1), [broken], "flask-app")
+    assert "ErrImageNeverPull (image is not present)" in found.cause
+
+
+def test_probes_as_the_reference():
+    assert checks.check_probes(deployment(), "flask-app", 5000).status == "ok"
+
+
+def test_probes_on_another_port():
+    found = deployment()
+    for kind in ("livenessProbe", "readinessProbe"):
+        container(found)[kind]["httpGet"]["port"] = 8080
+    assert checks.check_probes(found, "flask-app", 8080).status == "ok"
+    assert "livenessProbe.httpGet.port is 8080, not 5000" in checks.check_probes(found, "flask-app", 5000).cause
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"periodSeconds": 30}, "periodSeconds is 30, not 10"),
+        ({"initialDelaySeconds": 0}, "initialDelaySeconds is 0, not 5"),
+        ({"timeoutSeconds": 4}, "timeoutSeconds is 4, not absent"),
+        ({"httpGet": {"path": "/", "port": 5000}}, "httpGet.path is /, not /health"),
+        ({"httpGet": {"path": "/health", "port": "http"}}, "httpGet.port is http, not 5000"),
+        ({"httpGet": {"path": "/health", "port": 5000, "scheme": "HTTPS"}}, "httpGet.scheme is HTTPS"),
+    ],
+)
+def test_probe_that_differs(change, cause):
+    found = deployment()
+    container(found)["livenessProbe"].update(change)
+    result = checks.check_probes(found, "flask-app", 5000)
+    assert result.status == "failed"
+    assert f"livenessProbe.{cause}" in result.cause
+    assert "readinessProbe" not in result.cause
+
+
+def test_probe_absent():
+    found = deployment()
+    del container(found)["readinessProbe"]
+    assert checks.check_probes(found, "flask-app", 5000).cause == "no readinessProbe"
+
+
+def test_health():
+    assert checks.check_health(200, "ok", "x").status == "ok"
+    found = checks.check_health(503, "no endpoints\n available", "x")
+    assert found.status == "failed"
+    assert "503 instead of 200: no endpoints available" in found.cause
+
+
+PAGE = """\
+# HELP flask_http_request_total Total number of HTTP requests
+# TYPE flask_http_request_total counter
+flask_http_request_total{method="GET",status="200"} 3.0
+flask_http_request_total{method="GET",status="404"} 1.0
+flask_http_request_duration_seconds_bucket{le="+Inf",path="/a b}"} 4.0
+flask_http_request_duration_seconds_count{path="/a b}"} 4.0
+flask_http_request_duration_seconds_sum{path="/a b}"} 0.1
+# HELP flask_http_request_exceptions_total Total number of exceptions
+# TYPE flask_http_request_exceptions_total counter
+"""
+BARE = "\n".join(line for line in PAGE.splitlines() if "exceptions" not in line)
+
+
+def statuses(pages, problems=None):
+    return [r.status for r in checks.check_metrics(pages, problems or {})]
+
+
+def test_metrics():
+    found = checks.check_metrics({"a": PAGE, "b": PAGE}, {})
+    assert [r.status for r in found] == ["ok", "ok", "ok"]
+    assert "is 8 over 2 pods" in found[0].evidence
+    assert "none yet" in found[2].evidence
+
+
+def test_metrics_with_an_exception():
+    found = checks.check_metrics({"a": PAGE + 'flask_http_request_exceptions_total{status="500"} 2.0\n'}, {})
+    assert "is 2 over" in found[2].evidence
+
+
+def test_openmetrics_declares_without_total():
+    assert statuses({"a": BARE + "\n# TYPE flask_http_request_exceptions counter\n"})[2] == "ok"
+
+
+def test_exceptions_unknown_yet_in_several_processes():
+    assert statuses({"a": BARE.replace("Total number of HTTP requests", "Multiprocess metric")})[2] == "left_out"
+
+
+def test_exceptions_absent():
+    assert statuses({"a": PAGE, "b": BARE}) == ["ok", "ok", "failed"]
+
+
+def test_count_declared_but_without_a_sample():
+    page = "\n".join(line for line in PAGE.splitlines() if not line.startswith("flask_http_request_total"))
+    found = checks.check_metrics({"a": PAGE, "b": page}, {})
+    assert [r.status for r in found] == ["failed", "ok", "ok"]
+    assert found[0].cause == "b serves no flask_http_request_total"
+
+
+def test_duration_absent():
+    assert statuses({"a": PAGE.replace("duration_seconds_sum", "other")}) == ["ok", "failed", "ok"]
+
+
+def test_metrics_of_nobody_or_unreadable():
+    assert statuses({}) == ["failed"] * 3
+    assert statuses({"a": PAGE}, {"b": "refused"}) == ["failed"] * 3
+
+
+def test_service_port():
+    service = {"spec": {"ports": [{"port": 9200, "targetPort": 9200}, {"port": 80, "targetPort": "http"}]}}
+    assert checks.service_port(service, 5000, container(deployment()))["port"] == 80
+    assert checks.service_port(service, 8080, container(deployment())) is None
+
+
+@pytest.mark.parametrize(
+    ("ingress", "address"),
+    [([{"ip": "10.0.0.1"}], "10.0.0.1"), ([{"hostname": "a.b"}], "a.b"), ([{"ip": "::1"}], "[::1]"), (None, "")],
+)
+def test_load_balancer_address(ingress, address):
+    assert checks.load_balancer_address({"status": {"loadBalancer": {"ingress": ingress}}}) == address
