@@ -1,0 +1,150 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""gunicorn's settings; README.md lists the environment variables."""
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+here = Path(__file__).resolve().parent
+sys.path.insert(0, str(here))
+
+
+def number(name: str, default: int, low: int, high: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise SystemExit(f"The environment variable {name} is {text!r}; set it to a whole number from {low} to {high}.")
+    return int(text)
+
+
+host = os.environ.get("HOST", "0.0.0.0")
+port = number("PORT", 5000, 1, 65535)
+metrics_port = number("METRICS_PORT", 9200, 1, 65535)
+drain_seconds = number("DRAIN_SECONDS", 5, 0, 120)
+if port == metrics_port:
+    raise SystemExit(f"PORT and METRICS_PORT are both {port}; give the metrics a port of their own.")
+
+bind = f"{host}:{port}"
+worker_class = "gthread"
+workers = number("WEB_CONCURRENCY", 1, 1, 64)
+threads = number("THREADS", 8, 1, 256)
+graceful_timeout = number("GRACEFUL_TIMEOUT", 20, 1, 600)
+timeout = 60
+# Longer than the 60 seconds for which load balancers usually keep an idle connection.
+keepalive = 75
+chdir = str(here)
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+control_socket_disable = True
+
+state_dir = Path(os.environ.setdefault("FLASKOPS_STATE_DIR", "/tmp/flaskops"))
+try:
+    state_dir.mkdir(parents=True, exist_ok=True)
+except OSError as error:
+    raise SystemExit(
+        f"The directory {state_dir} cannot be made ({error.strerror}); set FLASKOPS_STATE_DIR to a writable one."
+    ) from error
+draining = state_dir / "draining"
+
+# prometheus_client chooses its kind of value at import, so this comes before the imports below.
+multiprocess_dir = state_dir / "prometheus"
+if workers > 1:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(multiprocess_dir)
+else:
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+
+from flaskops_app import faults, logs
+from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+loglevel = os.environ.get("LOG_LEVEL", "info").lower()
+logconfig_dict = logs.config(loglevel.upper(), str(state_dir / "log.lock"))
+logging.captureWarnings(True)
+
+log = logging.getLogger("flaskops_app.gunicorn")
+
+
+class MetricsHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class MetricsServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+def serve_metrics(listener: socket.socket, registry: CollectorRegistry) -> None:
+    """Serve /metrics from a thread, on a socket that is already bound."""
+    server = MetricsServer((host, metrics_port), MetricsHandler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listener
+    server.server_name, server.server_port = host, metrics_port
+    server.setup_environ()
+    server.set_app(make_wsgi_app(registry))
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+def on_starting(server: Any) -> None:
+    draining.unlink(missing_ok=True)
+    shutil.rmtree(multiprocess_dir, ignore_errors=True)
+    multiprocess_dir.mkdir()
+    # The master keeps the socket, so a worker that is replaced never leaves the port closed.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        server.metrics_listener = socket.create_server((host.strip("[]"), metrics_port), family=family)
+    except OSError as error:
+        raise SystemExit(
+            f"The metrics port {metrics_port} cannot be opened ({error.strerror}); set METRICS_PORT to a free port."
+        ) from error
+
+
+def when_ready(server: Any) -> None:
+    if workers > 1:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+        serve_metrics(server.metrics_listener, registry)
+    if faults.enabled():
+        faults.start_in_master()
+
+    until = 0.0
+
+    def handle_term() -> None:
+        """First fail /health and go on serving, then stop as gunicorn does."""
+        nonlocal until
+        if not until:
+            until = time.monotonic() + drain_seconds
+            log.info("Draining for %s seconds before the workers stop.", drain_seconds)
+            try:
+                draining.touch()
+            except OSError as error:
+                log.error("The file %s cannot be written (%s), so /health stays ok.", draining, error.strerror)
+            timer = threading.Timer(drain_seconds, server.SIG_QUEUE.put_nowait, [signal.SIGTERM])
+            timer.daemon = True
+            timer.start()
+        elif time.monotonic() >= until:
+            raise StopIteration
+
+    server.handle_term = handle_term
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    worker.metrics_listener = server.metrics_listener
+
+
+def post_worker_init(worker: Any) -> None:
+    if workers == 1:
+        serve_metrics(worker.metrics_listener, REGISTRY)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    if workers > 1:
+        mark_process_dead(worker.pid)

@@ -1,0 +1,316 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The reference application, as a real gunicorn on the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+APP = Path(__file__).resolve().parents[3] / "app"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 15) -> Any:
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"nothing after {seconds} seconds"
+        time.sleep(0.05)
+
+
+class Server:
+    def __init__(self, tmp_path: Path, **env: str) -> None:
+        self.port, self.metrics_port = free_port(), free_port()
+        self.output = tmp_path / "stdout"
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "METRICS_PORT": str(self.metrics_port),
+            "FLASKOPS_STATE_DIR": str(tmp_path / "state"),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "DRAIN_SECONDS": "0",
+            **env,
+        }
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "gunicorn", "-c", str(APP / "gunicorn.conf.py"), "flaskops_app.wsgi:app"]
+        with open(self.output, "ab") as output:
+            self.process = subprocess.Popen(command, cwd="/", env=self.env, stdout=output, stderr=subprocess.STDOUT)
+        wait_for(lambda: self.status("/health") or self.process.poll() is not None)
+        assert self.process.poll() is None, self.output.read_text()
+
+    def request(
+        self, path: str, method: str = "GET", body: str | None = None, port: int = 0, headers: dict[str, str] | None = None
+    ) -> tuple[int, str, Any]:
+        url = f"http://127.0.0.1:{port or self.port}{path}"
+        data = None if body is None else body.encode()
+        request = urllib.request.Request(url, data, headers or {}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return response.status, response.read().decode(), response.headers
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode(), error.headers
+
+    def status(self, path: str, **kwargs: Any) -> int:
+        try:
+            return self.request(path, **kwargs)[0]
+        except OSError:
+            return 0
+
+    def metrics(self) -> str:
+        code, text, _headers = self.request("/metrics", port=self.metrics_port)
+        assert code == 200
+        return text
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.output.read_text().splitlines()]
+
+    def requests(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["method"]]
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(**env: str) -> Server:
+        servers.append(Server(tmp_path, **env))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def test_hello_and_health(serve: Callable[..., Server]) -> None:
+    server = serve()
+    assert json.loads(server.request("/")[1]) == {"message": "Hello from Flask"}
+    assert server.request("/health")[:2] == (200, '{"status":"ok"}\n')
+    assert server.request("/missing")[:2] == (404, '{"error": "Not Found"}')
+    code, _text, headers = server.request("/", method="POST", body="")
+    assert (code, headers["Content-Type"]) == (405, "application/json")
+    assert "GET" in headers["Allow"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_metrics_have_a_port_of_their_own(serve: Callable[..., Server], workers: str) -> None:
+    server = serve(WEB_CONCURRENCY=workers)
+    assert server.status("/metrics") == 404
+    for _ in range(40):
+        assert server.status("/") == 200
+    server.status("/missing/secret")
+    for _ in range(5):  # the same numbers whoever answers
+        text = server.metrics()
+        assert 'flask_http_request_total{method="GET",status="200"} 40.0' in text
+        assert 'flask_http_request_duration_seconds_count{method="GET",status="200",url_rule="/"} 40.0' in text
+        assert "secret" not in text
+        assert "/health" not in text
+        assert ("process_resident_memory_bytes" in text) == (workers == "1")
+
+
+def test_metrics_outlive_a_worker(serve: Callable[..., Server]) -> None:
+    server = serve(WEB_CONCURRENCY="2")
+    for _ in range(10):
+        server.status("/")
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    worker = int(children.read_text().split()[0])
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: str(worker) not in (now := children.read_text().split()) and len(now) == 2)
+    assert 'flask_http_request_total{method="GET",status="200"} 10.0' in server.metrics()
+
+
+def test_multiprocess_files_are_wiped_at_start(serve: Callable[..., Server]) -> None:
+    server = serve(WEB_CONCURRENCY="2")
+    server.status("/")
+    server.stop()
+    server.start()
+    assert "flask_http_request_total{" not in server.metrics()
+
+
+def test_metrics_survive_a_replaced_single_worker(serve: Callable[..., Server]) -> None:
+    server = serve()
+    first = server.metrics()
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: sum("Worker exiting" in line["message"] for line in server.lines()))
+    assert "flask_exporter_info" in first
+    assert "flask_exporter_info" in server.metrics()
+    assert server.status("/") == 200
+
+
+def test_every_line_is_json_and_a_request_has_one(serve: Callable[..., Server]) -> None:
+    server = serve(FLASKOPS_FAULTS="1")
+    _code, _text, headers = server.request("/?a=b", headers={"X-Request-ID": "abc-1"})
+    assert headers["X-Request-ID"] == "abc-1"
+    _code, _text, headers = server.request("/missing", headers={"X-Request-ID": 'no"t {valid'})
+    assert len(headers["X-Request-ID"]) == 32
+    assert server.status("/faults/errors", method="POST") == 200
+    assert server.status("/") == 500
+    wait_for(lambda: len(server.requests()) == 4)
+    hello, missing, _fault, failed = server.requests()
+    assert {key: hello[key] for key in ("level", "message", "request_id", "method", "route", "status")} == {
+        "level": "INFO",
+        "message": "GET / 200",
+        "request_id": "abc-1",
+        "method": "GET",
+        "route": "/",
+        "status": 200,
+    }
+    assert 0 <= hello["duration"] < 5
+    assert hello["time"].endswith("+00:00")
+    assert "traceback" not in hello
+    assert (missing["route"], missing["status"]) == (None, 404)
+    assert failed["level"] == "ERROR"
+    assert failed["traceback"].startswith("Traceback") and "InjectedError" in failed["traceback"]
+    assert not any(line["logger"] == "gunicorn.access" for line in server.lines())
+    assert sum("abc-1" in json.dumps(line) for line in server.lines()) == 1
+    assert any(line["logger"] == "gunicorn.error" for line in server.lines())
+
+
+def test_sigterm_fails_health_first_and_drops_nothing(serve: Callable[..., Server]) -> None:
+    server = serve(DRAIN_SECONDS="2", WEB_CONCURRENCY="2", FLASKOPS_FAULTS="1")
+    assert server.status("/faults/latency", method="POST", body='{"delay": 3}') == 200
+    slow: list[int] = []
+    client = threading.Thread(target=lambda: slow.append(server.status("/")))
+    client.start()
+    time.sleep(0.3)
+    started = time.monotonic()
+    server.process.terminate()
+    wait_for(lambda: server.status("/health") == 503, 1.5)
+    assert server.status("/faults") == 200  # still served
+    client.join()
+    assert slow == [200]
+    assert server.process.wait(20) == 0
+    assert 2 <= time.monotonic() - started < 10
+    server.start()
+    assert server.status("/health") == 200
+
+
+def test_faults_do_not_exist_without_the_variable(serve: Callable[..., Server], tmp_path: Path) -> None:
+    shared = tmp_path / "shared.json"
+    shared.write_text('{"errors": {}, "health": {}}')
+    server = serve(FLASKOPS_FAULTS_FILE=str(shared))
+    for path in ("/faults", "/faults/errors", "/faults/crash"):
+        for method in ("GET", "POST", "DELETE"):
+            assert server.status(path, method=method) == 404
+    assert server.status("/") == 200
+    assert server.status("/health") == 200
+
+
+def test_faults_act_on_every_worker_until_deleted(serve: Callable[..., Server]) -> None:
+    server = serve(WEB_CONCURRENCY="3", FLASKOPS_FAULTS="1")
+    assert server.status("/faults/errors", method="POST", body='{"ratio": 1}') == 200
+    assert server.status("/faults/health", method="POST") == 200
+    assert {server.status("/") for _ in range(30)} == {500}
+    assert {server.status("/health") for _ in range(10)} == {503}
+    assert 'flask_http_request_exceptions_total{method="GET",status="500"} 30.0' in server.metrics()
+    assert server.status("/faults/health", method="DELETE") == 200
+    assert server.status("/faults", method="DELETE") == 200
+    assert {server.status("/") for _ in range(30)} == {200}
+    assert {server.status("/health") for _ in range(10)} == {200}
+
+
+def test_a_fault_ends_by_itself(serve: Callable[..., Server]) -> None:
+    server = serve(FLASKOPS_FAULTS="1")
+    assert server.status("/faults/errors", method="POST", body='{"seconds": 1}') == 200
+    assert server.status("/") == 500
+    wait_for(lambda: server.status("/") == 200, 3)
+
+
+def test_faults_refuse_wrong_options(serve: Callable[..., Server]) -> None:
+    server = serve(FLASKOPS_FAULTS="1")
+    for body, part in (
+        ('{"ratio": 2}', "from 0 to 1"),
+        ('{"ratio": NaN}', "from 0 to 1"),
+        ('{"rate": 1}', "no option rate"),
+        ("[]", "JSON object"),
+        ("{", "JSON object"),
+    ):
+        code, text, _headers = server.request("/faults/errors", method="POST", body=body)
+        assert (code, part in text) == (400, True), text
+    assert server.status("/faults/nothing", method="POST") == 404
+    assert server.request("/faults")[1] == "{}\n"
+
+
+def test_shared_file_and_log_burst(serve: Callable[..., Server], tmp_path: Path) -> None:
+    shared = tmp_path / "shared.json"
+    server = serve(FLASKOPS_FAULTS="1", FLASKOPS_FAULTS_FILE=str(shared), WEB_CONCURRENCY="2")
+    assert server.status("/") == 200
+    shared.write_text('{"errors": {"ratio": 1}, "logs": {"rate": 50}, "wrong": {}}')
+    assert {server.status("/") for _ in range(10)} == {500}
+    wait_for(lambda: sum("fault switch logs" in line["message"] for line in server.lines()) >= 25)
+    shared.write_text("not JSON")
+    assert server.status("/") == 200
+    shared.unlink()
+    assert server.status("/") == 200
+
+
+def test_crash_ends_the_pod_as_often_as_asked(serve: Callable[..., Server]) -> None:
+    server = serve(FLASKOPS_FAULTS="1")
+    assert server.status("/faults/crash", method="POST", body='{"times": 2, "after": 0}') == 200
+    assert server.process.wait(10) == 1
+    wait_for(lambda: not server.status("/health"))
+    server.start()
+    assert server.process.wait(10) == 1
+    wait_for(lambda: not server.status("/health"))
+    server.start()
+    time.sleep(1.5)
+    assert server.process.poll() is None
+
+
+def test_memory_is_taken_and_given_back(serve: Callable[..., Server]) -> None:
+    server = serve(FLASKOPS_FAULTS="1")
+
+    def resident() -> int:
+        return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    assert server.status("/faults/memory", method="POST", body='{"mb": 200}') == 200
+    wait_for(lambda: resident() > 200 * 2**20)
+    assert server.status("/faults/memory", method="DELETE") == 200
+    wait_for(lambda: resident() < 200 * 2**20)
+
+
+def test_wrong_environment_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    for name, value, part in (("DRAIN_SECONDS", "600", "from 0 to 120"), ("METRICS_PORT", "5000", "own")):
+        result = subprocess.run(
+            [sys.executable, "-m", "gunicorn", "-c", str(APP / "gunicorn.conf.py"), "flaskops_app.wsgi:app"],
+            env={"PATH": os.environ["PATH"], "FLASKOPS_STATE_DIR": str(tmp_path), name: value},
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert result.returncode != 0
+        assert name in result.stderr and part in result.stderr
+        assert "Traceback" not in result.stderr
