@@ -27,16 +27,18 @@ def render(results: list[dict[str, Any]], title: str = "") -> str:
     width = max([len("link")] + [len(r["link"]) for r in results])
     head = f"{'link':<{width}}  {'status':<8}  {'seconds':>7}  evidence"
     column = width + 2 + 8 + 2 + 7 + 2
-    lines = textwrap.wrap(title, WIDTH) if title else []
+    lines = textwrap.wrap(title, WIDTH, break_on_hyphens=False) if title else []
     lines += [head, "-" * min(WIDTH, max(len(head), 60))]
     for result in results:
-        evidence = textwrap.wrap(result["evidence"], WIDTH - column) or [""]
+        evidence = textwrap.wrap(result["evidence"], WIDTH - column, break_on_hyphens=False) or [""]
         row = f"{result['link']:<{width}}  {WORDS[result['status']]:<8}  {result['seconds']:>7.2f}  {evidence[0]}"
         lines.append(row.rstrip())
         lines += [" " * column + line for line in evidence[1:]]
         if result["status"] == "failed":
             indent = " " * (width + 2)
             cause = " ".join(str(result["cause"]).split())
-            lines += textwrap.wrap(cause, WIDTH, initial_indent=indent + "cause:  ", subsequent_indent=indent + " " * 8)
+            lines += textwrap.wrap(
+                cause, WIDTH, initial_indent=indent + "cause:  ", subsequent_indent=indent + " " * 8, break_on_hyphens=False
+            )
             lines += _command(result["next_command"], indent)
     return "\n".join(lines)
