@@ -271,7 +271,9 @@ def resolve_base(engine: Engine, params: dict[str, Any]) -> tuple[str, str]:
                 raise ImageError(
                     f"The base image {image} can't be pulled ({one_line(error)}); correct base_image, or set base to debian."
                 ) from error
-            warning = f"The base image {image} could not be pulled, so a Debian base image made here is used."
+            warning = (
+                f"The base image {image} could not be pulled, so a Debian base image made here is used ({one_line(error, 200)})."
+            )
     try:
         debian_base(engine, DEBIAN_BASE, DEBIAN_PACKAGES)
     except EngineError as error:
@@ -281,7 +283,8 @@ def resolve_base(engine: Engine, params: dict[str, Any]) -> tuple[str, str]:
 
 def one_line(error: object, limit: int = 900) -> str:
     """The end of a message, on one line."""
-    text = " | ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    lines = [line.strip() for line in re.split(r"\n| \| ", str(error))]
+    text = " | ".join(line for line in lines if line and not line.startswith("Copying "))
     return text if len(text) <= limit else "..." + text[-limit:]
 
 
@@ -289,9 +292,11 @@ def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str
     """Build ref; returns base image and warning."""
     args = {key: str(value) for key, value in params["build_args"].items()}
     base = warning = ""
-    wanted = [name for name in BASE_ARGS if name in containerfile and name not in args]
+    wanted = [name for name in BASE_ARGS if f"ARG {name}" in containerfile and name not in args]
     if wanted:
-        base, warning = resolve_base(engine, params)
+        # one of the two given by the user stands for both: stages that share a venv must share their Python
+        given = [args[name] for name in BASE_ARGS if name in args]
+        base, warning = (given[0], "") if given else resolve_base(engine, params)
         args.update({name: base for name in wanted})
     volumes = []
     if params["trust_host_ca"]:

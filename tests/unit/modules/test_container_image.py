@@ -116,6 +116,14 @@ def test_auto_falls_back_to_debian_with_a_warning(source: Path, monkeypatch: pyt
     assert made == [ci.DEBIAN_BASE] and len(module.warnings) == 1
 
 
+def test_a_given_base_stands_for_both_stages(source: Path) -> None:
+    (source / "Containerfile").write_text("ARG BASE_IMAGE\nARG RUNTIME_IMAGE\nFROM ${BASE_IMAGE}\n")
+    engine = FakeEngine()
+    ci.present(FakeModule(source=str(source), repository="localhost/a", build_args={"BASE_IMAGE": "mine:1"}), engine)
+    assert engine.builds[0]["args"] == {"BASE_IMAGE": "mine:1", "RUNTIME_IMAGE": "mine:1"}
+    assert engine.calls == []
+
+
 def test_a_misspelt_base_image_is_not_papered_over(source: Path) -> None:
     engine = FakeEngine()
     engine.fail_pull = "manifest unknown"
