@@ -148,6 +148,7 @@ def debian_base(engine: Engine, ref: str, include: list[str]) -> bool:
         load = [engine.path, "import", "-", ref]
         done = subprocess.run(load, stdin=bootstrap.stdout, capture_output=True, env=engine.env)
         reason = bootstrap.stderr.read().decode(errors="replace") if bootstrap.stderr else ""
+        bootstrap.wait()
     if bootstrap.returncode or done.returncode:
         tail = (reason + done.stderr.decode(errors="replace")).strip().splitlines()[-3:]
         raise EngineError(f"The base image {ref} could not be made by mmdebstrap: {' | '.join(tail)}")

@@ -1,0 +1,13 @@
+#!/bin/bash
+# Prepares the container to be a node. All that must outlive it is on the volume /var/lib/flaskops.
+set -euo pipefail
+mount --make-rshared /
+data=/var/lib/flaskops
+mkdir -p "$data"/{containerd,etcd,kubernetes,kubelet,pod-logs} /etc/kubernetes /var/lib/kubelet /var/log/pods
+mount --bind "$data/kubernetes" /etc/kubernetes
+mount --bind "$data/kubelet" /var/lib/kubelet
+mount --bind "$data/pod-logs" /var/log/pods
+mount --make-rshared /var/lib/kubelet
+rm -rf /var/lib/cni /run/containerd
+sysctl -qw net.ipv4.ip_forward=1
+exec supervisord -c /etc/supervisord.conf
