@@ -231,6 +231,9 @@ def pod_troubles(pod: t.Any) -> list[Trouble]:
         if pod.status.phase == "Failed":
             text = f"{pod.status.reason or 'Failed'} ({first_line(pod.status.message or '')})"
             found.append(Trouble(name, "", "Failed", text))
+    ready = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
+    if not found and not ready and not statuses:
+        found.append(Trouble(name, "", "NotStarted", f"phase {pod.status.phase or 'Unknown'}, no container has started"))
     return found
 
 

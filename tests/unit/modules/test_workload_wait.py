@@ -287,3 +287,8 @@ def test_client_asks_the_api(tmp_path: pathlib.Path, status: int, message: str) 
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_pod_without_containers_is_named() -> None:
+    pending = typed("V1Pod", {"metadata": {"name": "p1"}, "status": {"phase": "Pending"}})
+    assert ww.pod_troubles(pending)[0].text == "phase Pending, no container has started"
