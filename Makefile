@@ -1,0 +1,57 @@
+# Two commands to begin with: `make up` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flaskops
+PYTHON ?= python3
+INVENTORY ?= inventories/local
+STAGES ?= all
+ARGS ?=
+
+# A Python environment for each set of pinned requirements, shared by all checkouts.
+hash = $(shell { cat $(1); $(PYTHON) --version; } | sha256sum | cut -c1-12)
+RUN_VENV := $(CACHE)/venv/run-$(call hash,requirements.txt)
+DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
+PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(ARGS)
+
+.PHONY: up down verify test unit lint docs packages
+
+up: packages $(RUN_VENV)/ready
+	$(PLAYBOOK) site.yml --tags $(STAGES)
+
+down: $(RUN_VENV)/ready
+	$(PLAYBOOK) playbooks/teardown.yml
+
+verify: $(RUN_VENV)/ready
+	$(PLAYBOOK) site.yml --tags verify
+
+test: packages lint unit
+	PATH=$(DEV_VENV)/bin:$$PATH molecule test
+
+unit: $(DEV_VENV)/ready
+	PATH=$(DEV_VENV)/bin:$$PATH pytest -q tests/unit
+
+lint: $(DEV_VENV)/ready
+	export PATH=$(DEV_VENV)/bin:$$PATH; \
+	ansible-lint --offline -q && yamllint . && ruff check . && \
+	MYPYPATH=collections mypy -p ansible_collections.flaskops.observability.plugins && \
+	python docs/generate.py --check && \
+	ansible-galaxy collection build --force --output-path "$$(mktemp -d)" >/dev/null
+
+docs: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python docs/generate.py
+
+# What the machine itself must have for `make up`; on Debian the missing ones are named and installed.
+packages:
+	@./install-packages.sh
+
+$(RUN_VENV)/ready: requirements.txt
+	@echo "Making the Python environment $(@D) (about a minute)"
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	touch $@
+
+$(DEV_VENV)/ready: requirements-dev.txt
+	@echo "Making the Python environment $(@D) (about a minute)"
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	touch $@
