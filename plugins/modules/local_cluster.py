@@ -366,10 +366,13 @@ def main() -> None:
     started = time.monotonic()
     try:
         try:
-            if ipaddress.ip_network(module.params["subnet"]).prefixlen != 24:
-                raise ValueError("it is no /24")
+            subnet = ipaddress.IPv4Network(module.params["subnet"])
+            if subnet.prefixlen != 24 or not subnet.is_private:
+                raise ValueError("it is no private /24")
         except ValueError as error:
             raise ClusterError(f"The subnet {module.params['subnet']} can't be used ({error}): name a private /24 network.") from error
+        if not 0 < module.params["api_port"] < 65536:
+            raise ClusterError(f"The api_port {module.params['api_port']} is no port: choose one from 1 to 65535.")
         cluster = Cluster(module.params, module.check_mode)
         getattr(cluster, module.params["state"])()
     except (ClusterError, EngineError, urllib.error.URLError, OSError) as error:

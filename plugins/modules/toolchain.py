@@ -70,6 +70,7 @@ seconds:
 """
 
 import hashlib
+import http.client
 import json
 import os
 import platform
@@ -110,7 +111,7 @@ def fetch(url: str, target: Path) -> None:
             shutil.copyfileobj(reply, out)
     except urllib.error.HTTPError as error:
         raise ToolchainError(f"{url} answered {error.code} {error.reason}: check the version and the release address.") from error
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Unreachable(f"{url} can't be reached ({error}): use mode 'build', or name a mirror.") from error
 
 

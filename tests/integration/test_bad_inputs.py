@@ -1,0 +1,90 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every role refuses bad options in one sentence that names the option; none of these cases needs a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOK = """\
+- name: Run one role
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Run it
+      ansible.builtin.include_role:
+        name: flaskops.observability.{role}
+"""
+# Port 1 of the loopback address answers nobody.
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: dead
+clusters: [{name: dead, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: dead, user: {}}]
+contexts: [{name: dead, context: {cluster: dead, user: dead}}]
+"""
+CLUSTER = {"cluster_kubeconfig": "TMP/config"}
+IMAGE = {"flask_app_image": "localhost/flask-app:1"}
+
+CASES = [
+    ("local_cluster", {}, "No kubeconfig is named for the cluster flaskops: set local_cluster_kubeconfig"),
+    ("local_cluster", {"local_cluster_state": "up", **CLUSTER}, "local_cluster_state must be one of: present, absent, got: up"),
+    ("local_cluster", {"local_cluster_api_port": "https", **CLUSTER}, "argument 'local_cluster_api_port' is of type str"),
+    ("local_cluster", {"local_cluster_api_port": 70000, **CLUSTER}, "local_cluster_api_port is 70000: choose a port"),
+    (
+        "local_cluster",
+        {"local_cluster_subnet": "10.89.0.0/16", **CLUSTER},
+        "local_cluster_subnet is '10.89.0.0/16': name a private",
+    ),
+    ("local_cluster", {"local_cluster_engine": "lxc", **CLUSTER}, "local_cluster_engine must be one of: auto, podman, docker"),
+    ("flask_image", {}, "flask_image_source (empty) has no Containerfile and no Dockerfile"),
+    ("flask_image", {"flask_image_source": "TMP/none", "flask_image_wsgi": "app:app"}, "source TMP/none is not a folder"),
+    ("flask_image", {"flask_image_source": "TMP"}, "flask_image_source (TMP) has no Containerfile and no Dockerfile"),
+    ("flask_image", {"flask_image_delivery": "mail"}, "flask_image_delivery must be one of: none, import, push, got: mail"),
+    ("flask_image", {"flask_image_build_args": "A"}, "argument 'flask_image_build_args' is of type str"),
+    ("flask_app", IMAGE, "No cluster was named: set flask_app_kubeconfig or flask_app_context"),
+    ("flask_app", CLUSTER, "flask_app_image is empty: set it to the image of the application."),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_name": "My_App"}, "flask_app_name is 'My_App': use at most 63"),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_replicas": "two"}, "argument 'flask_app_replicas' is of type str"),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_port": 0}, "flask_app_port is 0 and flask_app_metrics_port is 9200: use ports"),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_service_type": "Magic"}, "flask_app_service_type must be one of: ClusterIP"),
+    ("flask_app", {**IMAGE, "flask_app_kubeconfig": "TMP/none"}, "can't be read with kubeconfig 'TMP/none'"),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_context": "other"}, "and context 'other'"),
+    ("flask_app", {**IMAGE, **CLUSTER}, "check that the cluster runs"),
+    ("verify", {}, "No cluster is named for role verify; set cluster_kubeconfig"),
+    ("verify", {"verify_kubeconfig": "TMP/none"}, "The kubeconfig TMP/none does not exist: give the path of a readable file."),
+    ("verify", {**CLUSTER, "verify_context": "other"}, "name a context that the kubeconfig holds."),
+    ("verify", CLUSTER, "The API at http://127.0.0.1:1 (kubeconfig TMP/config) can't be reached"),
+    ("verify", {**CLUSTER, "verify_port": 0}, "Option port is 0; give a port between 1 and 65535."),
+    ("verify", {**CLUSTER, "verify_report": "TMP/none/report.json"}, "The folder TMP/none for the report does not exist"),
+    ("verify", {**CLUSTER, "verify_log_check": "perhaps"}, "argument 'verify_log_check' is of type str"),
+]
+
+
+@pytest.mark.parametrize(("role", "options", "message"), CASES, ids=[f"{n}-{case[0]}" for n, case in enumerate(CASES)])
+def test_refusal(tmp_path: Path, role: str, options: dict[str, object], message: str) -> None:
+    (tmp_path / "play.yml").write_text(PLAYBOOK.format(role=role))
+    (tmp_path / "config").write_text(KUBECONFIG)
+    extra = json.loads(json.dumps(options).replace("TMP", str(tmp_path)))
+    extra["ansible_python_interpreter"] = "{{ ansible_playbook_python }}"
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG"))}
+    env |= {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local"]
+    command += [str(tmp_path / "play.yml"), "-e", json.dumps(extra)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0, done.stdout
+    output = done.stdout + done.stderr
+    error = re.search(r"\[ERROR\]: (.*?)\n(?:Origin:|\n)", output, re.DOTALL)
+    assert error, output
+    assert message.replace("TMP", str(tmp_path)) in " ".join(error[1].split()), output
+    assert "Traceback" not in output
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["config", "play.yml"]

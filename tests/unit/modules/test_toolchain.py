@@ -1,0 +1,181 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Downloads of toolchain, from a server with the layout of the official releases."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import io
+import json
+import platform
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.flaskops.observability.plugins.modules import toolchain
+
+ARCH = toolchain.ARCH[platform.machine()]
+ARCHIVE = f"v1.2.3/tool-v1.2.3-linux-{ARCH}.tar.gz"
+TAR_SPEC = {
+    "version": "1.2.3",
+    "module": "example.org/tool",
+    "packages": {"tool": "."},
+    "file": "v{version}/tool-v{version}-linux-{arch}.tar.gz",
+    "checksum": "v{version}/SHA256SUMS",
+}
+SINGLE_SPEC = {
+    **TAR_SPEC,
+    "packages": {"one": "cmd/one", "two": "cmd/two"},
+    "file": "v{version}/bin/linux/{arch}/{name}",
+    "checksum": "v{version}/bin/linux/{arch}/{name}.sha256",
+}
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        """Nothing: the requests are of no interest."""
+
+
+class Release:
+    """The files of a release, and the toolchain module called on them."""
+
+    def __init__(self, root: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self.url, self.capsys = root / "www", url, capsys
+        self.cache, self.source = root / "cache", root / "source"
+        (self.source / "tool").mkdir(parents=True)
+        (self.source / "tool" / "go.mod").write_text("module tool\n\ngo 1.26.0\n")
+        (self.source / "tool" / "go.sum").write_text("")
+
+    def put(self, path: str, content: bytes) -> str:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_bytes(content)
+        return hashlib.sha256(content).hexdigest()
+
+    def archive(self, *names: str) -> str:
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+            for name in names:
+                member = tarfile.TarInfo(f"tool-v1.2.3/{name}")
+                member.size = len(name)
+                tar.addfile(member, io.BytesIO(name.encode()))
+        return self.put(ARCHIVE, raw.getvalue())
+
+    def sums(self, total: str) -> None:
+        self.put("v1.2.3/SHA256SUMS", f"{'0' * 64}  other.tar.gz\n{total}  {Path(ARCHIVE).name}\n".encode())
+
+    def run(self, spec: dict[str, Any], **params: Any) -> dict[str, Any]:
+        given = {"name": "tool", "spec": {"base": self.url, **spec}, "source": str(self.source), "mode": "download"}
+        self.capsys.readouterr()
+        with patch_module_args({**given, "cache": str(self.cache), **params}), pytest.raises(SystemExit):
+            toolchain.main()
+        return json.loads(self.capsys.readouterr().out)
+
+    def cached(self) -> list[Path]:
+        return list((self.cache / "bin").iterdir()) if (self.cache / "bin").exists() else []
+
+
+@pytest.fixture
+def release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Release]:
+    (tmp_path / "www").mkdir()
+    handler = functools.partial(Quiet, directory=str(tmp_path / "www"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Release(tmp_path, f"http://127.0.0.1:{server.server_port}", capsys)
+        server.shutdown()
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_archive_is_checked_unpacked_and_cached(release: Release) -> None:
+    release.sums(release.archive("tool", "README.md"))
+    first = release.run(TAR_SPEC)
+    assert (first["changed"], first["origin"]) == (True, "download")
+    assert [file.name for file in Path(first["path"]).iterdir()] == ["tool"]
+    assert (Path(first["path"]) / "tool").read_bytes() == b"tool"
+    assert (Path(first["path"]) / "tool").stat().st_mode & 0o777 == 0o755
+    (release.root / ARCHIVE).unlink()
+    second = release.run(TAR_SPEC)
+    assert (second["changed"], second["origin"], second["path"]) == (False, "cache", first["path"])
+
+
+def test_single_binaries_with_bare_checksums(release: Release) -> None:
+    for name in ("one", "two"):
+        total = release.put(f"v1.2.3/bin/linux/{ARCH}/{name}", name.encode())
+        release.put(f"v1.2.3/bin/linux/{ARCH}/{name}.sha256", total.encode())
+    path = Path(release.run(SINGLE_SPEC)["path"])
+    assert sorted(file.name for file in path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.parametrize("mode", ["download", "auto"])
+def test_wrong_checksum_is_refused_and_leaves_nothing(release: Release, mode: str) -> None:
+    release.archive("tool")
+    release.sums("f" * 64)
+    done = release.run(TAR_SPEC, mode=mode)
+    assert done["failed"]
+    assert "not the published ffffffffffffffff…: it is not used." in done["msg"]
+    assert release.cached() == []
+
+
+def test_pin_wins_over_the_published_checksum(release: Release) -> None:
+    total = release.archive("tool")
+    release.sums("f" * 64)
+    pin = f"{ARCH}/{Path(ARCHIVE).name}"
+    assert release.run({**TAR_SPEC, "sha256": {pin: total}})["origin"] == "download"
+    release.sums(total)
+    refused = release.run({**TAR_SPEC, "sha256": {pin: "e" * 64}})
+    assert "not the published eeee" in refused["msg"]
+    assert len(release.cached()) == 1
+
+
+def test_archive_without_the_binary(release: Release) -> None:
+    release.sums(release.archive("README.md"))
+    assert release.run(TAR_SPEC)["msg"] == "The release of tool 1.2.3 holds no tool."
+    assert release.cached() == []
+
+
+def test_checksum_file_that_names_another_file(release: Release) -> None:
+    release.archive("tool")
+    release.put("v1.2.3/SHA256SUMS", f"{'0' * 64}  other.tar.gz\n".encode())
+    assert "names no tool-v1.2.3-linux" in release.run(TAR_SPEC)["msg"]
+    assert release.cached() == []
+
+
+def test_release_that_does_not_exist(release: Release) -> None:
+    assert "answered 404" in release.run(TAR_SPEC, mode="auto")["msg"]
+    assert release.cached() == []
+
+
+def test_unreachable_address_is_one_sentence(release: Release) -> None:
+    done = release.run(TAR_SPEC, base=f"http://127.0.0.1:{closed_port()}")
+    assert done["failed"]
+    assert "can't be reached" in done["msg"]
+    assert done["msg"].endswith("use mode 'build', or name a mirror.")
+    assert "\n" not in done["msg"]
+    assert release.cached() == []
+
+
+def test_auto_builds_where_nothing_answers(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "build", lambda name, spec, source, cache, target: (target / "tool").write_text("built"))
+    done = release.run(TAR_SPEC, mode="auto", base=f"http://127.0.0.1:{closed_port()}")
+    assert (done["changed"], done["origin"]) == (True, "build")
+
+
+def test_check_mode_gets_nothing(release: Release) -> None:
+    done = release.run(TAR_SPEC, _ansible_check_mode=True)
+    assert (done["changed"], done["origin"]) == (True, "missing")
+    assert release.cached() == []
+
+
+def test_source_without_the_component(release: Release, tmp_path: Path) -> None:
+    assert "'source' must be the folder of the toolchain modules" in release.run(TAR_SPEC, source=str(tmp_path))["msg"]
