@@ -182,14 +182,18 @@ class Cluster:
                 try:
                     probe.bind(("127.0.0.1", self.params["api_port"]))
                 except OSError as error:
-                    raise ClusterError(f"Port {self.params['api_port']} of 127.0.0.1 is taken: choose another 'api_port'.") from error
+                    raise ClusterError(
+                        f"Port {self.params['api_port']} of 127.0.0.1 is taken: choose another 'api_port'."
+                    ) from error
         if self._inspect("network", self.name) is None:
             wanted = ipaddress.ip_network(self.params["subnet"])
             routes = subprocess.run(["ip", "-4", "route", "show"], capture_output=True, text=True).stdout
             for line in routes.splitlines():
                 word = line.split()[0]
                 if word != "default" and ipaddress.ip_network(word, strict=False).overlaps(wanted):
-                    raise ClusterError(f"The address range {wanted} overlaps the route '{line.strip()}': choose another 'subnet'.")
+                    raise ClusterError(
+                        f"The address range {wanted} overlaps the route '{line.strip()}': choose another 'subnet'."
+                    )
 
     def image(self) -> str:
         """The node image's name; its tag is a hash of what goes in."""
@@ -224,7 +228,12 @@ class Cluster:
             ]
             archives += [
                 (f"registry.k8s.io/etcd:{versions['etcd']}", folders["etcd"] / "etcd", "/usr/local/bin/etcd", ["etcd"]),
-                (f"registry.k8s.io/coredns/coredns:v{versions['coredns']}", folders["coredns"] / "coredns", "/coredns", ["/coredns"]),
+                (
+                    f"registry.k8s.io/coredns/coredns:v{versions['coredns']}",
+                    folders["coredns"] / "coredns",
+                    "/coredns",
+                    ["/coredns"],
+                ),
                 ("localhost/pause:catatonit", Path(catatonit), "/pause", ["/pause", "-P"]),
             ]
             for image, binary, target, entrypoint in archives:
@@ -272,10 +281,12 @@ class Cluster:
 
     def _run(self, ref: str) -> None:
         self.engine.run(
-            ["run", "--detach", "--name", self.node, "--hostname", self.node, "--label", f"{LABEL}={self.name}"]
-            + ["--privileged", "--cgroupns", "private", "--network", self.name, "--ip", str(self._address())]
-            + ["--publish", f"127.0.0.1:{self.params['api_port']}:6443", "--volume", f"{self.volume}:/var/lib/flaskops"]
-            + ["--tmpfs", "/run", ref],
+            [
+                *("run", "--detach", "--name", self.node, "--hostname", self.node, "--label", f"{LABEL}={self.name}"),
+                *("--privileged", "--cgroupns", "private", "--network", self.name, "--ip", str(self._address())),
+                *("--publish", f"127.0.0.1:{self.params['api_port']}:6443", "--volume", f"{self.volume}:/var/lib/flaskops"),
+                *("--tmpfs", "/run", ref),
+            ],
             timeout=60,
         )
 
@@ -283,7 +294,10 @@ class Cluster:
         return ipaddress.IPv4Network(self.params["subnet"])[2]
 
     def _exec(self, *command: str, text: str = "") -> str:
-        return self.engine.run(["exec", "--interactive", self.node, *command], input=text.encode(), timeout=self.params["wait_timeout"]).stdout.decode()
+        done = self.engine.run(
+            ["exec", "--interactive", self.node, *command], input=text.encode(), timeout=self.params["wait_timeout"]
+        )
+        return done.stdout.decode()
 
     def _bootstrap(self) -> None:
         template = string.Template((Path(self.params["files"]) / "kubeadm.yaml").read_text())
@@ -302,7 +316,9 @@ class Cluster:
         while not self.api_answers():
             if time.monotonic() > deadline:
                 log = self._exec("tail", "-n", "5", "/var/log/kubelet.log").strip().replace("\n", " | ")
-                raise ClusterError(f"The API server of {self.name} gave no answer in {self.params['wait_timeout']} s; kubelet says: {log}")
+                raise ClusterError(
+                    f"The API server of {self.name} gave no answer in {self.params['wait_timeout']} s; kubelet says: {log}"
+                )
             pause.wait(0.2)
         kubectl = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"]
         left = f"--timeout={max(1, int(deadline - time.monotonic()))}s"
@@ -340,10 +356,12 @@ class Cluster:
                     if f"{LABEL}.{key}" in labels:
                         Path("/proc/sys", key).write_text(labels[f"{LABEL}.{key}"])
         if ("network", self.name) in found:
-            self.engine.run(["network", "rm", "--force", self.name] if self.engine.name == "podman" else ["network", "rm", self.name])
+            force = ["--force"] if self.engine.name == "podman" else []
+            self.engine.run(["network", "rm", *force, self.name])
         self.kubeconfig.unlink(missing_ok=True)
-        if self.kubeconfig.parent.name == self.name and self.kubeconfig.parent.exists() and not any(self.kubeconfig.parent.iterdir()):
-            self.kubeconfig.parent.rmdir()
+        folder = self.kubeconfig.parent
+        if folder.name == self.name and folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def main() -> None:
@@ -370,7 +388,9 @@ def main() -> None:
             if subnet.prefixlen != 24 or not subnet.is_private:
                 raise ValueError("it is no private /24")
         except ValueError as error:
-            raise ClusterError(f"The subnet {module.params['subnet']} can't be used ({error}): name a private /24 network.") from error
+            raise ClusterError(
+                f"The subnet {module.params['subnet']} can't be used ({error}): name a private /24 network."
+            ) from error
         if not 0 < module.params["api_port"] < 65536:
             raise ClusterError(f"The api_port {module.params['api_port']} is no port: choose one from 1 to 65535.")
         cluster = Cluster(module.params, module.check_mode)

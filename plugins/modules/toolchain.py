@@ -138,7 +138,7 @@ def download(name: str, spec: dict[str, Any], base: str, target: Path) -> None:
     arch = ARCH[platform.machine()]
     pins = spec.get("sha256") or {}
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        files = {}
+        files: dict[str, str] = {}
         for binary in spec["packages"]:
             words = {"version": spec["version"], "arch": arch, "name": binary}
             files.setdefault(spec["file"].format(**words), spec["checksum"].format(**words))
@@ -171,7 +171,9 @@ def go_binary(needed: str, cache: Path) -> str:
     own = cache / "go-venv"
     for candidate in (shutil.which("go"), str(own / "bin" / "go")):
         if candidate and Path(candidate).exists():
-            text = subprocess.run([candidate, "env", "GOVERSION"], capture_output=True, text=True, env={**os.environ, "GOTOOLCHAIN": "local"})
+            text = subprocess.run(
+                [candidate, "env", "GOVERSION"], capture_output=True, text=True, env={**os.environ, "GOTOOLCHAIN": "local"}
+            )
             found = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", text.stdout)
             if found and tuple(int(x or 0) for x in found.groups()) >= tuple(int(x) for x in needed.split(".")):
                 return candidate

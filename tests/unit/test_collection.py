@@ -1,0 +1,104 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is written down twice in this collection says the same in both places."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+TOOLCHAIN: dict[str, Any] = yaml.safe_load((ROOT / "images.yml").read_text())["toolchain"]
+INVENTORIES = sorted(path.name for path in (ROOT / "inventories").iterdir() if path.is_dir())
+LINKS = ROOT / "collections/ansible_collections/flaskops/observability"
+SECRET = re.compile(r"token|passw|secret|api_?key|private_?key|credential|webhook", re.IGNORECASE)
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+def group_vars(environment: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path in sorted((ROOT / "inventories" / environment / "group_vars").rglob("*.yml")):
+        found |= load(path)
+    return found
+
+
+def harmless(key: str, value: Any) -> bool:
+    """Empty, a switch, a lookup, or the name of a Secret, which secret_environment lists."""
+    looked_up = re.search(r"{{.*\b(lookup|query)\(", str(value)) is not None
+    return looked_up or value in ("", None) or isinstance(value, bool) or key.endswith("secret_environment")
+
+
+def secrets(value: Any, key: str = "") -> Iterator[str]:
+    """The keys that are named like a secret and hold text that is no lookup, and text with a private key in it."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from secrets(inner, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from secrets(inner, key)
+    elif isinstance(value, str) and "PRIVATE KEY-----" in value:
+        yield key
+    elif SECRET.search(key) and not harmless(key, value):
+        yield key
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_specification_equals_defaults(role: str) -> None:
+    options = load(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    defaults = load(ROOT / "roles" / role / "defaults/main.yml") or {}
+    assert {name: option["default"] for name, option in options.items() if "default" in option} == defaults
+    assert [name for name, option in options.items() if "default" not in option and not option.get("required")] == []
+    assert [name for name in options if not name.startswith(f"{role}_")] == []
+
+
+@pytest.mark.parametrize("component", sorted(TOOLCHAIN))
+def test_version_equals_go_module(component: str) -> None:
+    entry = TOOLCHAIN[component]
+    text = (ROOT / "toolchain" / component / "go.mod").read_text()
+    required = re.findall(rf"^(?:require)?\s+{re.escape(entry['module'])} (\S+)", text, re.MULTILINE)
+    assert required == [f"v{entry['version']}"]
+
+
+def test_every_go_module_has_a_version() -> None:
+    assert sorted(path.parent.name for path in (ROOT / "toolchain").glob("*/go.mod")) == sorted(TOOLCHAIN)
+
+
+def test_environments_have_the_same_keys() -> None:
+    staging, production, local = (set(group_vars(name)) for name in ("staging", "production", "local"))
+    assert staging == production
+    assert staging - local == set()
+
+
+@pytest.mark.parametrize("environment", INVENTORIES)
+def test_inventory_holds_no_secret(environment: str) -> None:
+    files = sorted((ROOT / "inventories" / environment).rglob("*.yml"))
+    assert files
+    assert [(path.name, key) for path in files for key in secrets(load(path))] == []
+
+
+def test_a_secret_would_be_found() -> None:
+    found = {"a": [{"smtp_password": "x"}], "token": "{{ lookup('ansible.builtin.env', 'T') }}", "b": {"api_key": 7}}
+    assert list(secrets(found)) == ["smtp_password", "api_key"]
+
+
+def test_readmes_are_not_stale() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs/generate.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_of_the_collection_resolve() -> None:
+    links = sorted(LINKS.iterdir())
+    assert links
+    assert [link.name for link in links if not link.is_symlink() or not link.exists()] == []
+    assert [link.name for link in links if link.resolve() != ROOT / link.name] == []
