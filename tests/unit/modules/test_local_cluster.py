@@ -24,7 +24,7 @@ FREE = "10.231.77.0/24"
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def call(**params: Any) -> dict[str, Any]:
-        given = {"name": NAME, "files": str(tmp_path), "kubeconfig": str(tmp_path / "kubeconfig"), "subnet": FREE}
+        given: dict[str, Any] = {"name": NAME, "files": str(tmp_path), "kubeconfig": str(tmp_path / "kubeconfig"), "subnet": FREE}
         given |= {"api_port": free_port(), "versions": {"kubernetes": "1.0.0"}, "_ansible_check_mode": True}
         with patch_module_args(given | params), pytest.raises(SystemExit):
             local_cluster.main()
