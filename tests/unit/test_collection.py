@@ -47,9 +47,7 @@ def secrets(value: Any, key: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from secrets(inner, key)
-    elif isinstance(value, str) and "PRIVATE KEY-----" in value:
-        yield key
-    elif SECRET.search(key) and not harmless(key, value):
+    elif "PRIVATE KEY-----" in str(value) or (SECRET.search(key) and not harmless(key, value)):
         yield key
 
 
