@@ -97,6 +97,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -258,9 +259,10 @@ class Cluster:
         if not revived:
             self._make_volume()
         self._remove_container()
+        started = datetime.now(UTC).replace(microsecond=0)
         self._run(ref)
         self._bootstrap()
-        self._wait()
+        self._wait(started)
 
     def _make_network(self) -> None:
         if self._inspect("network", self.name) is None:
@@ -310,7 +312,17 @@ class Cluster:
         self.kubeconfig.chmod(0o600)
         self.kubeconfig.write_text(config)
 
-    def _wait(self) -> None:
+    def _stale_pods(self, started: datetime) -> list[str]:
+        """The pods whose status is still from before the node was started, so that nothing may trust it."""
+        stale = []
+        for pod in json.loads(self._api("/api/v1/pods"))["items"]:
+            for container in pod["status"].get("containerStatuses", []):
+                running = container["state"].get("running")
+                if running and datetime.fromisoformat(running["startedAt"]) < started:
+                    stale.append(pod["metadata"]["name"])
+        return stale
+
+    def _wait(self, started: datetime) -> None:
         deadline = time.monotonic() + self.params["wait_timeout"]
         pause = threading.Event()
         while not self.api_answers():
@@ -319,6 +331,10 @@ class Cluster:
                 raise ClusterError(
                     f"The API server of {self.name} gave no answer in {self.params['wait_timeout']} s; kubelet says: {log}"
                 )
+            pause.wait(0.2)
+        while stale := self._stale_pods(started):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"The pods {', '.join(stale)} were not started again in {self.params['wait_timeout']} s: see their events.")
             pause.wait(0.2)
         kubectl = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"]
         left = f"--timeout={max(1, int(deadline - time.monotonic()))}s"

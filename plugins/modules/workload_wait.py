@@ -337,6 +337,16 @@ class Waiter:
         """Return the troubles of all pods."""
         return [item for pod in self.pods() for item in pod_troubles(pod)]
 
+    def all_ready(self) -> bool:
+        """Tell whether no pod of the newest revision is unready.
+
+        The workload's own status can be stale for as long as its controller is away, as after a node's restart.
+        """
+        return all(
+            any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or [])
+            for pod in self.pods()
+        )
+
     def hopeless(self) -> str:
         """Return why the rollout can't succeed, if so."""
         if not is_current(self.workload):
@@ -383,7 +393,7 @@ class Waiter:
     def wait(self, timeout: int) -> str:
         """Wait; return an empty text, or why the workload isn't ready."""
         deadline = time.monotonic() + timeout
-        while not is_done(self.kind, self.workload):
+        while not (is_done(self.kind, self.workload) and self.all_ready()):
             reason = self.hopeless()
             if reason:
                 return f"The {self.label} can't become ready, {reason}."
