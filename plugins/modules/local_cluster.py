@@ -334,7 +334,8 @@ class Cluster:
             pause.wait(0.2)
         while stale := self._stale_pods(started):
             if time.monotonic() > deadline:
-                raise ClusterError(f"The pods {', '.join(stale)} were not started again in {self.params['wait_timeout']} s: see their events.")
+                late = f"in {self.params['wait_timeout']} s: see their events"
+                raise ClusterError(f"The pods {', '.join(stale)} were not started again {late}.")
             pause.wait(0.2)
         kubectl = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"]
         left = f"--timeout={max(1, int(deadline - time.monotonic()))}s"
