@@ -3,7 +3,8 @@
 """Fault switches for drills. They exist only with FLASKOPS_FAULTS=1.
 
 The switches of a pod live in a small file in FLASKOPS_STATE_DIR, so that they act on every worker;
-FLASKOPS_FAULTS_FILE names a file of the same form (a mounted ConfigMap, say) for all replicas at once.
+a switch is handed on to the other replicas that FLASKOPS_PEERS (the DNS name of a headless Service) leads to.
+FLASKOPS_FAULTS_FILE names a file of the same form (a mounted ConfigMap, say), for switches that outlive the pods.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import json
 import logging
 import os
 import random
+import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +41,11 @@ OPTIONS: dict[str, dict[str, tuple[float, float, float]]] = {
 }
 # A switch set by POST ends by itself after so many seconds.
 SECONDS = (600, 1, 86400)
+
+
+# The header that keeps a switch from being handed on for ever.
+RELAYED = "X-Flaskops-Relayed"
+PEER_SECONDS = 3
 
 
 class InjectedError(RuntimeError):
@@ -65,6 +74,38 @@ def check(name: str, given: object, options: dict[str, tuple[float, float, float
             raise ValueError(f"The option {key} of the fault {name} must be a number from {low:g} to {high:g}.")
         fault[key] = value
     return fault
+
+
+def peers() -> list[str]:
+    """The addresses of the other replicas; ValueError if FLASKOPS_PEERS can't be resolved."""
+    name = os.environ.get("FLASKOPS_PEERS")
+    if not name:
+        return []
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)}
+        own = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    except OSError as error:
+        raise ValueError(f"FLASKOPS_PEERS is {name}, which cannot be resolved ({error}); name a headless Service.") from error
+    return sorted(found - own)
+
+
+def relay(method: str, path: str, body: bytes) -> list[str]:
+    """Send a switch to the other replicas at once; return a sentence for each that did not take it."""
+
+    def send(address: str) -> str:
+        url = f"http://{address}:{os.environ.get('PORT') or 5000}{path}"
+        try:
+            handed = urllib.request.Request(url, body, {RELAYED: "1"}, method=method)
+            urllib.request.urlopen(handed, timeout=PEER_SECONDS).close()
+        except OSError as error:
+            return f"The replica {address} did not take the switch: {error}."
+        return ""
+
+    addresses = peers()
+    if not addresses:
+        return []
+    with ThreadPoolExecutor(max_workers=min(16, len(addresses))) as pool:
+        return [problem for problem in pool.map(send, addresses) if problem]
 
 
 class JsonFile:
@@ -166,23 +207,28 @@ def init_app(app: Flask) -> Faults:
     def show() -> Response:
         return jsonify(faults.active())
 
+    def hand_on() -> Response | tuple[Response, int]:
+        """The answer to a switch, after the other replicas took it too."""
+        problems = [] if RELAYED in request.headers else relay(request.method, request.path, request.get_data())
+        return (jsonify(error=" ".join(problems)), 502) if problems else show()
+
     @routes.delete("")
-    def clear_all() -> Response:
+    def clear_all() -> Response | tuple[Response, int]:
         faults.clear()
-        return show()
+        return hand_on()
 
     @routes.route("/<any(" + ",".join(OPTIONS) + "):name>", methods=["POST", "DELETE"])
     def switch(name: str) -> Response | tuple[Response, int]:
-        if request.method == "DELETE":
-            faults.clear(name)
-            return show()
         try:
-            faults.set(name, json.loads(request.get_data() or b"{}"))
+            if request.method == "DELETE":
+                faults.clear(name)
+            else:
+                faults.set(name, json.loads(request.get_data() or b"{}"))
+            return hand_on()
         except json.JSONDecodeError:
             return jsonify(error=f"The body of a POST to the fault {name} must be a JSON object or empty."), 400
         except ValueError as error:
             return jsonify(error=str(error)), 400
-        return show()
 
     @app.before_request
     def act() -> None:

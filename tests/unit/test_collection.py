@@ -72,6 +72,13 @@ def test_every_go_module_has_a_version() -> None:
     assert sorted(path.parent.name for path in (ROOT / "toolchain").glob("*/go.mod")) == sorted(TOOLCHAIN)
 
 
+def test_applications_have_the_keys_that_the_stages_read() -> None:
+    (check,) = [play for play in load(ROOT / "playbooks/site.yml") if play["name"] == "Applications"]
+    stages = [path.read_text() for path in (ROOT / "playbooks").rglob("*.yml")]
+    read = {key for text in stages for key in re.findall(r"\bapp\.([a-z_]+)(?!\()\b", text)} - {"keys", "yml"}
+    assert sorted(check["tasks"][0]["vars"]["flask_apps_keys"]) == sorted(read)
+
+
 def test_environments_have_the_same_keys() -> None:
     staging, production, local = (set(group_vars(name)) for name in ("staging", "production", "local"))
     assert staging == production

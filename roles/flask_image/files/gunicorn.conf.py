@@ -1,4 +1,4 @@
-"""Gunicorn in a generated image: app on 5000, metrics of all workers on 9200, every line JSON."""
+"""Gunicorn in a generated image: app on PORT (5000), metrics of all workers on METRICS_PORT (9200), every line JSON."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ import time
 # set before any worker imports prometheus_client; /tmp is the only writable folder
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="prometheus."))
 
-bind = "0.0.0.0:5000"
+bind = f"0.0.0.0:{os.environ.get('PORT', '5000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 threads = int(os.environ.get("GUNICORN_THREADS", "4"))
 worker_tmp_dir = "/tmp"

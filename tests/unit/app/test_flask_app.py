@@ -41,7 +41,8 @@ def wait_for(condition: Callable[[], Any], seconds: float = 15) -> Any:
 
 class Server:
     def __init__(self, tmp_path: Path, **env: str) -> None:
-        self.port, self.metrics_port = free_port(), free_port()
+        self.host = env.get("HOST", "127.0.0.1")
+        self.port, self.metrics_port = int(env.get("PORT") or free_port()), free_port()
         self.output = tmp_path / "stdout"
         self.env = {
             "PATH": os.environ["PATH"],
@@ -66,7 +67,7 @@ class Server:
     def request(
         self, path: str, method: str = "GET", body: str | None = None, port: int = 0, headers: dict[str, str] | None = None
     ) -> tuple[int, str, Any]:
-        url = f"http://127.0.0.1:{port or self.port}{path}"
+        url = f"http://{self.host}:{port or self.port}{path}"
         data = None if body is None else body.encode()
         request = urllib.request.Request(url, data, headers or {}, method=method)
         try:
@@ -240,6 +241,20 @@ def test_faults_act_on_every_worker_until_deleted(serve: Callable[..., Server]) 
     assert server.status("/faults", method="DELETE") == 200
     assert {server.status("/") for _ in range(30)} == {200}
     assert {server.status("/health") for _ in range(10)} == {200}
+
+
+def test_faults_act_on_every_replica(serve: Callable[..., Server], tmp_path: Path) -> None:
+    first = serve(FLASKOPS_FAULTS="1", FLASKOPS_PEERS="127.0.0.2")
+    code, text, _headers = first.request("/faults/health", method="POST")
+    assert (code, "replica 127.0.0.2 did not take the switch" in text) == (502, True), text
+
+    # As in a cluster, the replicas have one port and an address each.
+    state = str(tmp_path / "second")
+    second = serve(FLASKOPS_FAULTS="1", HOST="127.0.0.2", PORT=str(first.port), FLASKOPS_STATE_DIR=state)
+    assert first.status("/faults/health", method="POST") == 200
+    assert (first.status("/health"), second.status("/health")) == (503, 503)
+    assert first.status("/faults", method="DELETE") == 200
+    assert (first.status("/health"), second.status("/health")) == (200, 200)
 
 
 def test_a_fault_ends_by_itself(serve: Callable[..., Server]) -> None:

@@ -1,0 +1,34 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The staging and production inventories, in check mode against the real cluster."""
+
+from __future__ import annotations
+
+import pytest
+from harness import Cluster, Run, playbook
+
+
+def check(cluster: Cluster, environment: str, *args: str) -> Run:
+    named = {"FLASKOPS_KUBECONFIG": str(cluster.kubeconfig), "FLASKOPS_CONTEXT": cluster.context}
+    return playbook("site.yml", "--check", *args, inventory=("-i", f"inventories/{environment}"), env=named)
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_check_mode_tells_what_would_change(cluster: Cluster, environment: str) -> None:
+    before = cluster.apps.read_namespaced_deployment("flask-app", "flask-app").metadata.resource_version
+    run = check(cluster, environment)
+    # At least the image of another registry, the replicas and the fault switches differ from the local environment.
+    assert run.changed >= 2
+    assert cluster.apps.read_namespaced_deployment("flask-app", "flask-app").metadata.resource_version == before
+
+
+def test_production_refuses_fault_switches(cluster: Cluster) -> None:
+    apps = '{"flask_apps": [{"name": "flask-app", "image": "localhost/flask-app:1", "environment": {"FLASKOPS_FAULTS": "1"}}]}'
+    assert "flask_app_environment sets FLASKOPS_FAULTS, which flask_app_refused_environment forbids" in (
+        check(cluster, "production", "-e", apps).error
+    )
+
+
+def test_a_cluster_that_was_not_named_is_not_used() -> None:
+    run = playbook("site.yml", "--check", "--tags", "app", inventory=("-i", "inventories/staging"))
+    assert "No cluster was named" in run.error

@@ -1,0 +1,200 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""flask_image, flask_app and verify, proven from the installed collection in a stranger's folder.
+
+Two applications side by side that nobody here wrote for it: httpbin from the package index, and the few lines with which
+the exporter's own page begins, whose metrics are on the application's port. Each test goes on where the one before it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from harness import ROOT, Cluster, Run, engine_env, playbook
+
+FEW_LINES = """\
+from flask import Flask
+from prometheus_flask_exporter import PrometheusMetrics
+
+app = Flask(__name__)
+metrics = PrometheusMetrics(app)
+
+
+@app.get("/")
+def hello():
+    return "Hello"
+"""
+PLAY = """\
+- name: Two applications side by side
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Build the image
+      ansible.builtin.import_role:
+        name: flaskops.observability.flask_image
+      tags: [image]
+    - name: Deploy it
+      ansible.builtin.import_role:
+        name: flaskops.observability.flask_app
+      vars: {flask_app_image: "{{ flask_image_ref | default('') }}"}
+      tags: [app]
+    - name: Verify it
+      ansible.builtin.import_role:
+        name: flaskops.observability.verify
+      vars: {verify_image: "{{ flask_image_ref | default('') }}"}
+      tags: [verify]
+"""
+APPLICATIONS = {
+    "httpbin": {
+        "flask_image_wsgi": "httpbin:app",
+        "flask_image_requirements": ["httpbin==0.10.2"],
+        "flask_app_namespace": "stranger-web",
+        "flask_app_port": 8080,
+        "flask_app_metrics_port": 9100,
+        "flask_app_environment": {"PORT": 8080, "METRICS_PORT": 9100},
+    },
+    "few-lines": {
+        "flask_image_source": "{{ playbook_dir }}/few_lines",
+        "flask_image_wsgi": "app:app",
+        "flask_app_namespace": "stranger-lines",
+        "flask_app_replicas": 1,
+        "flask_app_metrics_port": 5000,
+    },
+}
+NAMESPACES = {str(options["flask_app_namespace"]) for options in APPLICATIONS.values()}
+
+
+class Stranger:
+    """A folder elsewhere that holds the installed collection, an inventory and a playbook."""
+
+    def __init__(self, folder: Path, kubeconfig: Path) -> None:
+        self.folder = folder
+        galaxy = Path(sys.executable).with_name("ansible-galaxy")
+        subprocess.run([galaxy, "collection", "build", ROOT, "--output-path", folder], check=True, capture_output=True)
+        (archive,) = folder.glob("*.tar.gz")
+        install = [galaxy, "collection", "install", archive, "--no-deps", "--offline", "-p", folder / "collections"]
+        subprocess.run(install, check=True, capture_output=True, cwd=folder)
+        (folder / "few_lines").mkdir()
+        (folder / "few_lines/app.py").write_text(FEW_LINES)
+        (folder / "play.yml").write_text(PLAY)
+        common = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+            "cluster_kubeconfig": str(kubeconfig),
+            "cluster_context": "flaskops-test",
+            "flask_image_repository": "localhost/{{ inventory_hostname }}",
+            "flask_image_delivery": "import",
+            "flask_image_cluster": "flaskops-test",
+            "flask_image_trust_host_ca": True,
+            "flask_app_name": "{{ inventory_hostname }}",
+            "verify_name": "{{ flask_app_name }}",
+            "verify_namespace": "{{ flask_app_namespace }}",
+            "verify_port": "{{ flask_app_port | default(5000) }}",
+            "verify_metrics_port": "{{ flask_app_metrics_port }}",
+            "verify_report": "{{ playbook_dir }}/{{ inventory_hostname }}.json",
+        }
+        (folder / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": APPLICATIONS, "vars": common}}))
+
+    def play(self, *args: str) -> Run:
+        inventory = ("-i", str(self.folder / "inventory.yml"))
+        return playbook("play.yml", *args, inventory=inventory, cwd=self.folder, collections=self.folder / "collections")
+
+    def absent(self) -> Run:
+        return self.play("--tags", "image,app", "-e", "flask_image_state=absent", "-e", "flask_app_state=absent")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Stranger:
+    return Stranger(tmp_path_factory.mktemp("stranger"), cluster.kubeconfig)
+
+
+def images_of_node(name: str) -> list[str]:
+    """The tags of a repository in the node's containerd."""
+    command = ["podman", "exec", "flaskops-test-node", "ctr", "-n", "k8s.io", "images", "ls", "-q"]
+    listed = subprocess.run(command, env=engine_env(), check=True, capture_output=True, text=True).stdout.split()
+    return [image for image in listed if image.startswith(f"localhost/{name}:")]
+
+
+def metrics_page(cluster: Cluster, name: str, namespace: str, port: int) -> str:
+    pods = cluster.core.list_namespaced_pod(namespace, label_selector=f"app={name}").items
+    return str(cluster.core.connect_get_namespaced_pod_proxy_with_path(f"{pods[0].metadata.name}:{port}", namespace, "metrics"))
+
+
+def test_check_mode_on_an_empty_cluster(cluster: Cluster, stranger: Stranger) -> None:
+    assert stranger.play("--check").changed > 0
+    assert not cluster.namespaces() & NAMESPACES
+    assert images_of_node("httpbin") + images_of_node("few-lines") == []
+
+
+def test_both_applications_run_and_are_verified(cluster: Cluster, stranger: Stranger) -> None:
+    assert stranger.play().changed > 0
+    for name in APPLICATIONS:
+        report = json.loads((stranger.folder / f"{name}.json").read_text())
+        broken = {link["link"]: link["status"] for link in report["results"] if link["status"] != "ok"}
+        # An exporter of several processes declares exceptions only after the first one.
+        assert broken == {"metric exceptions": "left_out"}
+    assert "flask_http_request_total" in metrics_page(cluster, "httpbin", "stranger-web", 9100)
+    page = metrics_page(cluster, "few-lines", "stranger-lines", 5000)
+    assert 'flask_http_request_duration_seconds_count{method="GET",path="/",status="200"}' in page
+
+
+def test_second_run_and_check_mode_change_nothing(stranger: Stranger) -> None:
+    assert stranger.play("--tags", "image,app").changed == 0
+    assert stranger.play("--tags", "image,app", "--check").changed == 0
+
+
+def test_drift_is_repaired(cluster: Cluster, stranger: Stranger) -> None:
+    port = [{"op": "replace", "path": "/spec/ports/0/port", "value": 81}]
+    cluster.core.patch_namespaced_service("httpbin", "stranger-web", port)
+    cluster.apps.patch_namespaced_deployment(
+        "few-lines",
+        "stranger-lines",
+        {
+            "spec": {
+                "template": {
+                    "metadata": {"labels": {"app": "few-lines"}},
+                    "spec": {
+                        "containers": [
+                            {
+                                "name": "few-lines",
+                                "env": [{"name": "STRAY", "value": "1"}],
+                                "readinessProbe": {"periodSeconds": 60},
+                            }
+                        ]
+                    },
+                }
+            }
+        },
+    )
+    (image,) = images_of_node("few-lines")
+    subprocess.run(
+        ["podman", "exec", "flaskops-test-node", "ctr", "-n", "k8s.io", "images", "rm", image],
+        env=engine_env(),
+        check=True,
+        capture_output=True,
+    )
+    assert stranger.play("--tags", "image,app", "--check").changed == 3
+    assert cluster.core.read_namespaced_service("httpbin", "stranger-web").spec.ports[0].port == 81
+    assert stranger.play("--tags", "image,app").changed >= 3
+    (entry,) = cluster.core.read_namespaced_service("httpbin", "stranger-web").spec.ports
+    assert (entry.name, entry.port) == ("http", 80)
+    probe = (
+        cluster.apps.read_namespaced_deployment("few-lines", "stranger-lines").spec.template.spec.containers[0].readiness_probe
+    )
+    assert probe.period_seconds == 5
+    assert images_of_node("few-lines") == [image]
+    assert stranger.play("--tags", "image,app").changed == 0
+
+
+def test_absent_twice_leaves_nothing(cluster: Cluster, stranger: Stranger) -> None:
+    assert stranger.absent().changed > 0
+    assert stranger.absent().changed == 0
+    assert not cluster.namespaces() & NAMESPACES
+    assert images_of_node("httpbin") + images_of_node("few-lines") == []
+    listed = subprocess.run(["podman", "images", "-q", "localhost/httpbin"], env=engine_env(), capture_output=True, text=True)
+    assert listed.stdout == ""
