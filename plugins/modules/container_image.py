@@ -299,9 +299,9 @@ def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str
         base, warning = (given[0], "") if given else resolve_base(engine, params)
         args.update({name: base for name in wanted})
     volumes = []
-    if params["trust_host_ca"]:
-        if engine.name == "docker":
-            raise ImageError("trust_host_ca needs podman or buildah, because a docker build mounts no folders.")
+    if params["trust_host_ca"] and engine.name == "docker":
+        warning = f"{warning} A docker build mounts no folders, so it does not trust this machine's certificates.".strip()
+    elif params["trust_host_ca"]:
         volumes = [f"{HOST_CA}:{HOST_CA}:ro"]
         args.update({n: CA_BUNDLE for n in CA_ARGS if f"ARG {n}" in containerfile and n not in args})
     work = tempfile.mkdtemp(prefix="container_image.")
@@ -316,7 +316,8 @@ def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str
     except EngineError as error:
         step = re.search(r'STEP "(.+?)":', str(error), re.DOTALL)
         where = f" at step {one_line(step.group(1), 200)!r}" if step else ""
-        raise ImageError(f"The build of {ref} failed{where}: {one_line(error)}") from error
+        cause = one_line(str(error).replace(context, params["source"] or "the generated files"))
+        raise ImageError(f"The build of {ref} failed{where}: {cause}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return base, warning
