@@ -13,7 +13,7 @@ RUN_VENV := $(CACHE)/venv/run-$(call hash,requirements.txt)
 DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
 PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(ARGS)
 
-.PHONY: up down verify test unit lint docs packages
+.PHONY: up down verify test unit lint docs bench packages
 
 up: packages $(RUN_VENV)/ready
 	$(PLAYBOOK) site.yml --tags $(STAGES)
@@ -36,6 +36,11 @@ lint: $(DEV_VENV)/ready
 	MYPYPATH=collections mypy -p ansible_collections.flaskops.observability.plugins && \
 	python docs/generate.py --check && \
 	ansible-galaxy collection build --force --output-path "$$(mktemp -d)" >/dev/null
+
+# Times and counts, each beside its goal; nothing fails for being slow. tests/bench/README.md explains them.
+bench: packages $(RUN_VENV)/ready $(DEV_VENV)/ready
+	export PATH=$(DEV_VENV)/bin:$$PATH; \
+	python -m tests.bench.cluster && python -m tests.bench.load
 
 docs: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python docs/generate.py

@@ -145,6 +145,13 @@ def post_worker_init(worker: Any) -> None:
         serve_metrics(worker.metrics_listener, REGISTRY)
 
 
+def pre_request(worker: Any, req: Any) -> None:
+    # Kubernetes leads only new connections to other pods. Kept-alive ones are told to go while the pod drains: a worker that
+    # stops gives them 2 seconds, and a request that is on its way when it closes them then is lost.
+    if draining.exists():
+        req.force_close()
+
+
 def child_exit(server: Any, worker: Any) -> None:
     if workers > 1:
         mark_process_dead(worker.pid)

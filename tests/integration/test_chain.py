@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 from harness import Cluster, engine_env, playbook
 from kubernetes import client
+from tests.bench.load import Load, Workload, rolled_out
 
 
 def deployment(cluster: Cluster) -> client.V1Deployment:
@@ -70,6 +71,14 @@ def test_drift_is_repaired(cluster: Cluster) -> None:
     assert deployment(cluster).spec.replicas == 1, "check mode changed the cluster"
     assert playbook("site.yml", "--tags", "app").changed == 1
     assert deployment(cluster).spec.replicas == 2
+
+
+def test_rollout_under_load_loses_no_request(cluster: Cluster) -> None:
+    workload = Workload(cluster.api, timeout=60)
+    workload.wait()
+    with Load(workload.url) as load:
+        rolled_out(load, workload)
+    assert load.lost == 0, load.report()
 
 
 def test_killed_cluster_comes_back_with_its_data(cluster: Cluster) -> None:

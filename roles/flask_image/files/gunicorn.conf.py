@@ -13,6 +13,10 @@ bind = f"0.0.0.0:{os.environ.get('PORT', '5000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 threads = int(os.environ.get("GUNICORN_THREADS", "4"))
 worker_tmp_dir = "/tmp"
+# Longer than the 60 seconds for which load balancers usually keep an idle connection.
+keepalive = 75
+# Its default place is not writable here.
+control_socket_disable = True
 
 
 class JsonFormatter(logging.Formatter):

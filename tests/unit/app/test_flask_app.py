@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -255,6 +256,23 @@ def test_faults_act_on_every_replica(serve: Callable[..., Server], tmp_path: Pat
     assert (first.status("/health"), second.status("/health")) == (503, 503)
     assert first.status("/faults", method="DELETE") == 200
     assert (first.status("/health"), second.status("/health")) == (200, 200)
+
+
+def test_kept_alive_connections_are_told_to_go_while_draining(serve: Callable[..., Server]) -> None:
+    server = serve(DRAIN_SECONDS="5")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+
+    def closes() -> bool:
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 200
+        return response.getheader("Connection") == "close"
+
+    assert not closes()
+    server.process.terminate()
+    wait_for(closes, 4)
+    assert server.process.poll() is None, "the connection was closed by the stop, not by the drain"
 
 
 def test_a_fault_ends_by_itself(serve: Callable[..., Server]) -> None:
