@@ -13,7 +13,7 @@ RUN_VENV := $(CACHE)/venv/run-$(call hash,requirements.txt)
 DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
 PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(ARGS)
 
-.PHONY: up down verify test unit lint docs bench packages
+.PHONY: up down verify test test-long unit lint docs bench packages
 
 up: packages $(RUN_VENV)/ready
 	$(PLAYBOOK) site.yml --tags $(STAGES)
@@ -26,6 +26,10 @@ verify: $(RUN_VENV)/ready
 
 test: packages lint unit
 	PATH=$(DEV_VENV)/bin:$$PATH molecule test
+
+# What takes longer, or needs that no other cluster runs on this machine.
+test-long: $(DEV_VENV)/ready
+	env -u CLUSTER_KUBECONFIG PATH=$(DEV_VENV)/bin:$$PATH pytest -v tests/integration/test_local_cluster.py
 
 unit: $(DEV_VENV)/ready
 	PATH=$(DEV_VENV)/bin:$$PATH pytest -q tests/unit

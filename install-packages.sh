@@ -1,15 +1,17 @@
 #!/bin/bash
 # Names what this machine lacks for the embedded cluster, and installs it from Debian's packages.
 set -euo pipefail
-declare -A program=([podman]=podman [runc]=runc [mmdebstrap]=mmdebstrap [nft]=nftables [iptables]=iptables [catatonit]=catatonit
-  [ip]=iproute2 [conntrack]=conntrack)
-[ -x /usr/lib/podman/netavark ] || missing=(netavark aardvark-dns)
-missing=("${missing[@]:-}")
-for name in "${!program[@]}"; do
-  command -v "$name" >/dev/null || [ -x "/usr/sbin/$name" ] || missing+=("${program[$name]}")
+declare -A package=(
+  [podman]=podman [runc]=runc [iptables]=iptables [nft]=nftables [ip]=iproute2  # runs the node
+  [mmdebstrap]=mmdebstrap [catatonit]=catatonit                                 # builds its image
+)
+missing=()
+for command in "${!package[@]}"; do
+  command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] || missing+=("${package[$command]}")
 done
+# podman's network program is no command.
+[ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing+=(netavark aardvark-dns)
 "${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
-read -ra missing <<<"${missing[*]}"
 [ ${#missing[@]} -gt 0 ] || exit 0
 echo "This machine lacks: ${missing[*]}"
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

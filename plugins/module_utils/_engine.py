@@ -32,6 +32,14 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
 
 
+class NoEngineError(EngineError):
+    """No engine can be used; *refused* says why for each."""
+
+    def __init__(self, refused: list[str]) -> None:
+        self.refused = refused
+        super().__init__(f"No container engine can be used ({'; '.join(refused)}): install podman or start docker.")
+
+
 class Engine:
     """podman, docker or buildah, called by its command line."""
 
@@ -44,7 +52,7 @@ class Engine:
     def find(cls, preferred: str = "auto", cache: str | None = None, only: tuple[str, ...] = ENGINES) -> Engine:
         """The preferred engine, or the first one that answers.
 
-        :raises EngineError: when none is installed, or docker's daemon does not answer.
+        :raises NoEngineError: when none is installed, or docker's daemon does not answer.
         """
         names = only if preferred == "auto" else (preferred,)
         refused = []
@@ -61,7 +69,7 @@ class Engine:
                     refused.append("docker is installed but its daemon does not answer")
                     continue
             return engine
-        raise EngineError(f"No container engine can be used ({'; '.join(refused)}): install podman or start docker.")
+        raise NoEngineError(refused)
 
     def run(
         self, args: list[str], input: bytes | None = None, timeout: float | None = None

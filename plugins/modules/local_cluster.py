@@ -12,14 +12,17 @@ author: flaskops maintainers (@flaskops)
 description:
   - Runs a kubeadm node as one privileged container of podman or docker, as kind does, from binaries that are at hand.
   - The container is disposable and the volume is the cluster. Whatever died, O(state=present) brings the same cluster back.
-  - Everything it makes carries the label C(io.flaskops.cluster); containers, networks and volumes of others are not touched.
+  - It ends when the API tells nothing from before the node was started, and kube-proxy serves what the API tells.
+  - Everything it makes carries the label C(io.flaskops.cluster); containers, networks, volumes and kubeconfigs of others are not
+    touched.
+  - Needs root, podman or docker, Linux 5.13, and some commands; what is missing is named in one sentence before anything changes.
 attributes:
   check_mode:
     support: full
     description: Reports whether something would be made or removed.
   idempotent:
     support: full
-    description: A cluster that answers is left as it is.
+    description: A cluster that answers is left as it is; its kubeconfig is written again where it differs.
 options:
   name:
     description: The cluster, its kubeconfig's context, and the first part of its container's, network's and volume's names.
@@ -36,7 +39,8 @@ options:
     choices: [auto, podman, docker]
     default: auto
   files:
-    description: The folder with the node image's files and C(kubeadm.yaml).
+    description:
+      - The folder with the node image's files and C(kubeadm.yaml), which reaches only a cluster that is made, and no image.
     type: path
   binaries:
     description: The folder of binaries for each component, as the module M(flaskops.observability.toolchain) returns it.
@@ -55,7 +59,7 @@ options:
     type: int
     default: 6443
   kubeconfig:
-    description: Where the kubeconfig is written, with mode 0600.
+    description: Where the kubeconfig is written, with mode 0600. A file that is another cluster's is refused.
     type: path
     required: true
   wait_timeout:
@@ -83,10 +87,14 @@ seconds:
   returned: success
 """
 
+import base64
 import hashlib
+import http.client
 import ipaddress
 import json
+import os
 import platform
+import re
 import shutil
 import socket
 import ssl
@@ -95,16 +103,18 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _archive
-from ..module_utils._engine import Engine, EngineError, debian_base
+from ..module_utils import _archive, _settled
+from ..module_utils._engine import Engine, EngineError, NoEngineError, debian_base
+from ..module_utils._host import ARCH, MODULES, command, lacks, machine, modprobe, refusal
 
 LABEL = "io.flaskops.cluster"
 BASE = "localhost/flaskops/node-base:bookworm"
@@ -114,7 +124,8 @@ PACKAGES = [
 ]  # fmt: skip
 # kubelet sets these for the whole host; the values from before are kept as labels of the volume, and put back at the end.
 SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
-ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
+PATIENCE = 30  # seconds for an API server to come back by itself
+PROC_SYS = Path("/proc/sys")
 
 
 class ClusterError(Exception):
@@ -130,9 +141,11 @@ class Cluster:
         self.name = params["name"]
         self.node = f"{self.name}-node"
         self.volume = f"{self.name}-data"
+        self.address = ipaddress.IPv4Network(params["subnet"])[2]
         self.engine = Engine.find(params["engine"], only=("podman", "docker"))
         self.kubeconfig = Path(params["kubeconfig"]).expanduser()
         self.actions: list[str] = []
+        self.deadline = 0.0
 
     def _inspect(self, kind: str, name: str) -> dict[str, Any] | None:
         done = subprocess.run([self.engine.path, kind, "inspect", name], capture_output=True, env=self.engine.env)
@@ -147,37 +160,84 @@ class Cluster:
     def _volumes(self) -> list[str]:
         return self.engine.run(["volume", "ls", "--quiet", "--filter", f"label={LABEL}"]).stdout.decode().split()
 
-    def api_answers(self) -> bool:
-        """Whether the API server of this very cluster says that it is ready."""
-        if not self.kubeconfig.exists():
-            return False
+    def _node_kubeconfig(self) -> str | None:
+        """The kubeconfig for this machine, from the running node; None where it does not run."""
+        words = [self.engine.path, "exec", self.node, "cat", "/etc/kubernetes/admin.conf"]
         try:
-            return self._api("/readyz") == "ok"
-        except (OSError, KeyError, ValueError, IndexError):
-            return False
+            done = subprocess.run(words, capture_output=True, env=self.engine.env, timeout=30)
+        except subprocess.TimeoutExpired:
+            return None
+        if done.returncode:
+            return None
+        config = done.stdout.decode()
+        config = re.sub(r"server: \S+", f"server: https://127.0.0.1:{self.params['api_port']}", config)
+        return config.replace(f"kubernetes-admin@{self.name}", self.name)
 
-    def _api(self, path: str) -> str:
-        import base64
+    def _saved_kubeconfig(self) -> str | None:
+        """The kubeconfig as it was written; None where it is missing or another cluster's."""
+        try:
+            text = self.kubeconfig.read_text()
+            return text if yaml.safe_load(text)["clusters"][0]["name"] == self.name else None
+        except (OSError, ValueError, KeyError, IndexError, TypeError, yaml.YAMLError):
+            return None
 
-        import yaml
+    def _write_kubeconfig(self, text: str) -> None:
+        path = self.kubeconfig
+        if path.exists() and path.read_text() == text and path.stat().st_mode & 0o777 == 0o600:
+            return
+        self.actions.append(f"write {path}")
+        if self.check_mode:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".kubeconfig-", delete=False) as file:  # mode 0600
+            file.write(text)
+        os.replace(file.name, path)
 
-        config = yaml.safe_load(self.kubeconfig.read_text())
+    def _connect(self, kubeconfig: str) -> Callable[[str], str]:
+        """A function that reads one path of the API server, which raises OSError where it does not answer."""
+        config = yaml.safe_load(kubeconfig)
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+        tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
         with tempfile.NamedTemporaryFile() as pair:
             pair.write(base64.b64decode(user["client-certificate-data"]) + b"\n" + base64.b64decode(user["client-key-data"]))
             pair.flush()
-            context.load_cert_chain(pair.name)
-        with urllib.request.urlopen(cluster["server"] + path, context=context, timeout=5) as reply:
-            return reply.read().decode()
+            tls.load_cert_chain(pair.name)
+        # Never by a proxy of the environment: the server is this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
 
-    def check_free(self) -> None:
-        """Refuse a name, port or network that is somebody else's, before anything is changed."""
+        def read(path: str) -> str:
+            url = path if path.startswith("http:") else cluster["server"] + path
+            with opener.open(url, timeout=5) as reply:
+                return str(reply.read().decode())
+
+        return read
+
+    def _answers(self, kubeconfig: str, seconds: float = 0) -> bool:
+        """Whether the API server of this very cluster says within some seconds that it is ready."""
+        pause, deadline = threading.Event(), time.monotonic() + seconds
+        while True:
+            try:
+                return self._connect(kubeconfig)("/readyz") == "ok"
+            except (ValueError, KeyError, IndexError, TypeError):
+                return False  # no kubeconfig
+            except (OSError, http.client.HTTPException):
+                if time.monotonic() >= deadline:
+                    return False
+            pause.wait(0.2)
+
+    def check_ours(self) -> None:
+        """Refuse a name or file that is somebody else's, before anything is changed."""
         for kind, name in (("container", self.node), ("volume", self.volume), ("network", self.name)):
             labels = self._labels(kind, name)
             if labels is not None and labels.get(LABEL) != self.name:
                 raise ClusterError(f"The {kind} '{name}' exists and is not ours: choose another 'name'.")
-        if self._inspect("container", self.node) is None:
+        if self.kubeconfig.exists() and self.kubeconfig.read_text().strip() and self._saved_kubeconfig() is None:
+            raise ClusterError(f"The file {self.kubeconfig} is not the kubeconfig of {self.name}: name another 'kubeconfig'.")
+
+    def check_free(self) -> None:
+        """Refuse a port or network that is somebody else's, before anything is changed."""
+        container = self._inspect("container", self.node)
+        if container is None or not container["State"]["Running"]:
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
@@ -188,13 +248,14 @@ class Cluster:
                     ) from error
         if self._inspect("network", self.name) is None:
             wanted = ipaddress.ip_network(self.params["subnet"])
-            routes = subprocess.run(["ip", "-4", "route", "show"], capture_output=True, text=True).stdout
+            routes = subprocess.run([str(command("ip")), "-4", "route", "show"], capture_output=True, text=True).stdout
             for line in routes.splitlines():
-                word = line.split()[0]
-                if word != "default" and ipaddress.ip_network(word, strict=False).overlaps(wanted):
-                    raise ClusterError(
-                        f"The address range {wanted} overlaps the route '{line.strip()}': choose another 'subnet'."
-                    )
+                # A line begins with the network, or with the route's type ('blackhole', 'unreachable') and then the network.
+                for network in re.findall(r"^(?:[a-z]+ )?(\d[\d./]+)", line):
+                    if ipaddress.ip_network(network, strict=False).overlaps(wanted):
+                        raise ClusterError(
+                            f"The address range {wanted} overlaps the route '{line.strip()}': choose another 'subnet'."
+                        )
 
     def image(self) -> str:
         """The node image's name; its tag is a hash of what goes in."""
@@ -206,7 +267,7 @@ class Cluster:
 
     def build_image(self, ref: str) -> None:
         """Build the node image: Debian, the binaries, and archives of the control plane's images."""
-        catatonit = shutil.which("catatonit")
+        catatonit = command("catatonit")
         if catatonit is None:
             raise ClusterError("catatonit is not installed, and the pause image is made of it: install the package catatonit.")
         debian_base(self.engine, BASE, PACKAGES)
@@ -243,26 +304,67 @@ class Cluster:
 
     def present(self) -> None:
         """Make the cluster, bring it back, or leave it alone where it answers."""
-        self.check_free()
-        ref = self.image()
-        if self.api_answers():
+        self.check_ours()
+        running = self._node_kubeconfig()
+        kubeconfig = running or self._saved_kubeconfig()
+        # In a node that runs, kubelet may be starting the API server again; it needs not be started as a whole.
+        if kubeconfig and self._answers(kubeconfig, PATIENCE if running else 0):
+            self._write_kubeconfig(kubeconfig)
             return
-        if not self.engine.image_exists(ref):
-            self.actions.append(f"build the node image {ref}")
+        ref = self.image()
+        build = not self.engine.image_exists(ref)
+        if lacking := lacks(machine(self.params["engine"], build), build):
+            raise ClusterError(refusal(lacking))
+        self.check_free()
         revived = self._inspect("volume", self.volume) is not None
+        if build:
+            self.actions.append(f"build the node image {ref}")
         self.actions.append(f"{'bring back' if revived else 'make'} the cluster {self.name}")
         if self.check_mode:
             return
-        if not self.engine.image_exists(ref):
+        if build:
             self.build_image(ref)
         self._make_network()
         if not revived:
             self._make_volume()
+        if not MODULES["br_netfilter"].exists():
+            modprobe("br_netfilter")
         self._remove_container()
-        started = datetime.now(UTC).replace(microsecond=0)
+        self._start(ref)
+
+    def _start(self, ref: str) -> None:
+        """Run the node and return when nothing in the cluster is as it was before."""
+        started, self.deadline = datetime.now(UTC).replace(microsecond=0), time.monotonic() + self.params["wait_timeout"]
         self._run(ref)
-        self._bootstrap()
-        self._wait(started)
+        self._until(lambda: self._refused("ctr", "version"))
+        template = string.Template((Path(self.params["files"]) / "kubeadm.yaml").read_text())
+        text = template.substitute(name=self.name, address=self.address, **self.params["versions"])
+        self._exec("bootstrap.sh", str(self.address), text=text)
+        kubeconfig = self._node_kubeconfig()
+        if kubeconfig is None:
+            raise ClusterError(f"The node {self.node} ended: see '{self.engine.name} logs {self.node}'.")
+        self._write_kubeconfig(kubeconfig)
+        self._until(lambda: [] if self._answers(kubeconfig) else ["the API server"])
+        # What ends at once is started again by the supervisor; if that does not help, the wait below says so.
+        self._refused("supervisorctl", "start", "services:*")
+        read = self._connect(kubeconfig)
+        self._until(lambda: self._unsettled(read, started))
+
+    def _until(self, late: Callable[[], list[str]]) -> None:
+        """Wait until *late* names nothing more.
+
+        :raises ClusterError: wait_timeout seconds after the node's start, with what is late and the end of a log.
+        """
+        pause = threading.Event()
+        while left := late():
+            if time.monotonic() > self.deadline:
+                log = {"'ctr version'": "containerd", "kube-proxy": "kube-proxy"}.get(left[-1], "kubelet")
+                last = self._exec("tail", "-n", "3", f"/var/log/{log}.log").strip().replace("\n", " | ")
+                raise ClusterError(
+                    f"The cluster {self.name} still waits for {', '.join(left)} after {self.params['wait_timeout']} s"
+                    f" (the log of {log} ends: {last}): see '{self.engine.name} exec {self.node} less /var/log/{log}.log'."
+                )
+            pause.wait(0.2)
 
     def _make_network(self) -> None:
         if self._inspect("network", self.name) is None:
@@ -276,8 +378,10 @@ class Cluster:
         before = (self._labels("volume", others[0]) or {}) if others else {}
         labels = [f"{LABEL}={self.name}"]
         for key in SYSCTLS:
-            value = before.get(f"{LABEL}.{key}") or Path("/proc/sys", key).read_text().strip()
+            value = before.get(f"{LABEL}.{key}") or (PROC_SYS / key).read_text().strip()
             labels.append(f"{LABEL}.{key}={value}")
+        loaded = "present" if MODULES["br_netfilter"].exists() else "absent"
+        labels.append(f"{LABEL}.br_netfilter={before.get(f'{LABEL}.br_netfilter', loaded)}")
         flags = [word for label in labels for word in ("--label", label)]
         self.engine.run(["volume", "create", *flags, self.volume])
 
@@ -285,15 +389,12 @@ class Cluster:
         self.engine.run(
             [
                 *("run", "--detach", "--name", self.node, "--hostname", self.node, "--label", f"{LABEL}={self.name}"),
-                *("--privileged", "--cgroupns", "private", "--network", self.name, "--ip", str(self._address())),
+                *("--privileged", "--cgroupns", "private", "--network", self.name, "--ip", str(self.address)),
                 *("--publish", f"127.0.0.1:{self.params['api_port']}:6443", "--volume", f"{self.volume}:/var/lib/flaskops"),
                 *("--tmpfs", "/run", ref),
             ],
             timeout=60,
         )
-
-    def _address(self) -> ipaddress.IPv4Address:
-        return ipaddress.IPv4Network(self.params["subnet"])[2]
 
     def _exec(self, *command: str, text: str = "") -> str:
         done = self.engine.run(
@@ -301,46 +402,29 @@ class Cluster:
         )
         return done.stdout.decode()
 
-    def _bootstrap(self) -> None:
-        template = string.Template((Path(self.params["files"]) / "kubeadm.yaml").read_text())
-        self._exec("bootstrap.sh", text=template.substitute(name=self.name, address=self._address(), **self.params["versions"]))
-        config = self._exec("cat", "/etc/kubernetes/admin.conf")
-        config = config.replace(f"https://{self._address()}:6443", f"https://127.0.0.1:{self.params['api_port']}")
-        config = config.replace(f"kubernetes-admin@{self.name}", self.name)
-        self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
-        self.kubeconfig.touch(mode=0o600)
-        self.kubeconfig.chmod(0o600)
-        self.kubeconfig.write_text(config)
+    def _refused(self, *words: str) -> list[str]:
+        """The command in a list where it fails in the node, else an empty list."""
+        call = [self.engine.path, "exec", self.node, *words]
+        done = subprocess.run(call, capture_output=True, env=self.engine.env, timeout=30)
+        return [f"'{' '.join(words)}'"] if done.returncode else []
 
-    def _stale_pods(self, started: datetime) -> list[str]:
-        """The pods whose status is still from before the node was started, so that nothing may trust it."""
-        stale = []
-        for pod in json.loads(self._api("/api/v1/pods"))["items"]:
-            for container in pod["status"].get("containerStatuses", []):
-                running = container["state"].get("running")
-                if running and datetime.fromisoformat(running["startedAt"]) < started:
-                    stale.append(pod["metadata"]["name"])
-        return stale
-
-    def _wait(self, started: datetime) -> None:
-        deadline = time.monotonic() + self.params["wait_timeout"]
-        pause = threading.Event()
-        while not self.api_answers():
-            if time.monotonic() > deadline:
-                log = self._exec("tail", "-n", "5", "/var/log/kubelet.log").strip().replace("\n", " | ")
-                raise ClusterError(
-                    f"The API server of {self.name} gave no answer in {self.params['wait_timeout']} s; kubelet says: {log}"
-                )
-            pause.wait(0.2)
-        while stale := self._stale_pods(started):
-            if time.monotonic() > deadline:
-                late = f"in {self.params['wait_timeout']} s: see their events"
-                raise ClusterError(f"The pods {', '.join(stale)} were not started again {late}.")
-            pause.wait(0.2)
-        kubectl = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"]
-        left = f"--timeout={max(1, int(deadline - time.monotonic()))}s"
-        self._exec(*kubectl, "wait", "--for=condition=Ready", "node", "--all", left)
-        self._exec(*kubectl, "-n", "kube-system", "rollout", "status", "deployment/coredns", left)
+    def _unsettled(self, read: Callable[[str], str], started: datetime) -> list[str]:
+        """What the cluster still tells or serves as it was before the node was started at *started*."""
+        try:
+            objects = {kind: json.loads(read(path))["items"] for kind, path in _settled.PATHS.items()}
+        except (OSError, http.client.HTTPException):
+            return ["the API server"]
+        late = _settled.stale(objects, self.node, started)
+        try:
+            synced = _settled.synced(read(f"http://{self.address}:10249/metrics"))
+        except (OSError, http.client.HTTPException):
+            synced = False
+        if not synced:
+            late.append("kube-proxy")
+        if late:
+            return late
+        have = set(re.findall(r"inet ([\d.]+)/32 ", self._exec("ip", "-4", "-o", "address", "show", "dev", "lo")))
+        return [f"the load balancer of {name}" for name, ips in _settled.load_balancers(objects).items() if not ips or ips - have]
 
     def _remove_container(self) -> None:
         # podman 4.3 may fail the first removal of a container whose monitor died with it; the second succeeds.
@@ -359,7 +443,8 @@ class Cluster:
             if (self._labels(kind, name) or {}).get(LABEL) == self.name
         ]
         self.actions = [f"remove the {kind} {name}" for kind, name in found]
-        if self.kubeconfig.exists():
+        ours = self._saved_kubeconfig() is not None
+        if ours:
             self.actions.append(f"remove {self.kubeconfig}")
         if self.check_mode:
             return
@@ -371,11 +456,14 @@ class Cluster:
             if not self._volumes():
                 for key in SYSCTLS:
                     if f"{LABEL}.{key}" in labels:
-                        Path("/proc/sys", key).write_text(labels[f"{LABEL}.{key}"])
+                        (PROC_SYS / key).write_text(labels[f"{LABEL}.{key}"])
+                if labels.get(f"{LABEL}.br_netfilter") == "absent":
+                    modprobe("--remove", "br_netfilter")
         if ("network", self.name) in found:
             force = ["--force"] if self.engine.name == "podman" else []
             self.engine.run(["network", "rm", *force, self.name])
-        self.kubeconfig.unlink(missing_ok=True)
+        if ours:
+            self.kubeconfig.unlink()
         folder = self.kubeconfig.parent
         if folder.name == self.name and folder.exists() and not any(folder.iterdir()):
             folder.rmdir()
@@ -410,9 +498,14 @@ def main() -> None:
             ) from error
         if not 0 < module.params["api_port"] < 65536:
             raise ClusterError(f"The api_port {module.params['api_port']} is no port: choose one from 1 to 65535.")
-        cluster = Cluster(module.params, module.check_mode)
+        try:
+            cluster = Cluster(module.params, module.check_mode)
+        except NoEngineError:
+            if module.params["state"] == "absent":
+                raise
+            raise ClusterError(refusal(lacks(machine(module.params["engine"], build=True), build=True))) from None
         getattr(cluster, module.params["state"])()
-    except (ClusterError, EngineError, urllib.error.URLError, OSError) as error:
+    except (ClusterError, EngineError, OSError) as error:
         module.fail_json(msg=str(error), actions=[])
     module.exit_json(changed=bool(cluster.actions), actions=cluster.actions, seconds=round(time.monotonic() - started, 1))
 

@@ -1,22 +1,27 @@
 # GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What local_cluster refuses before it changes anything; no test makes a cluster."""
+"""What local_cluster refuses before it changes anything, and when it takes a node for settled; no test makes a cluster."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
+from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.flaskops.observability.plugins.module_utils import _host, _settled
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
 from ansible_collections.flaskops.observability.plugins.modules import local_cluster
 
+ROOT = Path(__file__).resolve().parents[3]
 NAME = f"flaskops-test-{os.getpid()}"
 FREE = "10.231.77.0/24"
 
@@ -29,7 +34,6 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
         with patch_module_args(given | params), pytest.raises(SystemExit):
             local_cluster.main()
         done: dict[str, Any] = json.loads(capsys.readouterr().out)
-        assert not (tmp_path / "kubeconfig").exists()
         return done
 
     return call
@@ -47,6 +51,7 @@ def no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that has no container, volume, network or image, on a machine with one route."""
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: cls("podman", "podman", {})))
     monkeypatch.setattr(local_cluster.subprocess, "run", lambda *args, **kwargs: Refused)
+    monkeypatch.setattr(local_cluster, "machine", lambda engine, build: deepcopy(FIT))
 
 
 def free_port() -> int:
@@ -101,6 +106,251 @@ def test_volume_of_somebody_else(run: Any) -> None:
         subprocess.run([engine.path, "volume", "rm", f"{NAME}-data"], env=engine.env, check=True, capture_output=True)
 
 
+# What a machine has that can run a node.
+FIT: dict[str, Any] = {
+    "root": True,
+    "arch": "x86_64",
+    "kernel": "6.1.0-28-amd64",
+    "modules": [],
+    "controllers": {"cpu", "cpuset", "memory", "pids"},
+    "memory": 4000,
+    "inotify": (40, 128),
+    "engine": "",
+    "folder": "/var/lib/containers/storage",
+    "disk": 20,
+    "packages": [],
+}
+UNFIT = {
+    "root": (False, "the rights of root"),
+    "arch": ("s390x", "a processor of type x86_64 or aarch64 (has s390x)"),
+    "kernel": ("5.4.0-generic", "Linux 5.13 or newer (has 5.4.0-generic)"),
+    "modules": (["br_netfilter", "overlay"], "the kernel module br_netfilter; the kernel module overlay"),
+    "controllers": ({"cpu", "pids"}, "the cgroup controller memory"),
+    "memory": (700, "1536 MiB of available memory (has 700)"),
+    "inotify": (
+        (100, 128),
+        "32 free inotify instances (has 28: raise the sysctl fs.inotify.max_user_instances of 128)",
+    ),
+    "disk": (1, "4 GiB of free space in /var/lib/containers/storage (has 1)"),
+    "packages": (["catatonit", "mmdebstrap"], "the packages catatonit, mmdebstrap"),
+}
+
+
+def test_a_fit_machine_lacks_nothing() -> None:
+    assert _host.lacks(FIT, build=True) == []
+
+
+@pytest.mark.parametrize("fact", UNFIT)
+def test_each_lack_is_named(fact: str) -> None:
+    value, words = UNFIT[fact]
+    assert "; ".join(_host.lacks({**FIT, fact: value}, build=True)) == words
+
+
+def test_no_space_is_needed_for_an_image_that_is_there() -> None:
+    assert _host.lacks({**FIT, "disk": 1}, build=False) == []
+
+
+@pytest.mark.usefixtures("no_objects")
+def test_all_lacks_are_named_together(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = {fact: value for fact, (value, _) in UNFIT.items()}
+    monkeypatch.setattr(local_cluster, "machine", lambda engine, build: {**FIT, **found})
+    wanted = "; ".join(words for _, words in UNFIT.values())
+    # Not in check mode either: what is missing is found before the first change.
+    for check in (True, False):
+        done = run(_ansible_check_mode=check)
+        assert done["failed"] and done["actions"] == []
+        assert done["msg"] == f"This machine lacks what a node needs, so nothing was changed: {wanted}."
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_engine(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert run()["msg"].startswith("No container engine can be used (podman is not installed; docker is not installed)")
+    monkeypatch.setattr(_host, "PLACES", ())
+    monkeypatch.setattr(_host.os, "geteuid", lambda: 1000)
+    message = run()["msg"]
+    assert message.startswith("This machine lacks what a node needs, so nothing was changed: the rights of root; ")
+    assert "a container engine (podman is not installed; docker is not installed)" in message
+    assert message.endswith("the packages catatonit, iproute2, mmdebstrap.")
+    assert run(state="absent")["msg"].startswith("No container engine can be used (podman is not installed; docker")
+
+
+def test_install_packages_installs_what_the_preflight_names() -> None:
+    commands = {**_host.COMMANDS, **_host.BUILD_COMMANDS, **_host.PODMAN_COMMANDS}
+    script = (ROOT / "install-packages.sh").read_text()
+    for package in commands.values():
+        assert re.search(rf"\b{package}\b", script.split("missing=()", 1)[0 if package != "netavark" else 1]), package
+
+
+FOREIGN = "clusters: [{name: mine, cluster: {server: 'https://10.0.0.1:6443'}}]\n"
+
+
+@pytest.mark.usefixtures("no_objects")
+@pytest.mark.parametrize("text", [FOREIGN, "not a kubeconfig"])
+def test_kubeconfig_of_somebody_else(run: Any, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+    assert run(_ansible_check_mode=False)["msg"] == (
+        f"The file {path} is not the kubeconfig of {NAME}: name another 'kubeconfig'."
+    )
+    assert run(state="absent", _ansible_check_mode=False)["actions"] == []
+    assert path.read_text() == text
+
+
+@pytest.mark.usefixtures("no_objects")
+def test_kubeconfig_of_a_living_cluster_is_kept_right(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A node that answers is not started again for it."""
+    path, text = tmp_path / "kubeconfig", f"clusters: [{{name: {NAME}}}]\n"
+    monkeypatch.setattr(local_cluster.Cluster, "_node_kubeconfig", lambda self: text)
+    monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: kubeconfig == text)
+
+    def missing() -> None:
+        path.unlink(missing_ok=True)
+
+    for drift in (missing, lambda: path.chmod(0o644), lambda: path.write_text(text + "# by hand\n"), lambda: path.write_text("")):
+        drift()
+        before = (path.read_text(), path.stat().st_mode) if path.exists() else None
+        assert run()["actions"] == [f"write {path}"]
+        assert before == ((path.read_text(), path.stat().st_mode) if path.exists() else None)
+        assert run(_ansible_check_mode=False)["actions"] == [f"write {path}"]
+        assert (path.read_text(), path.stat().st_mode & 0o777) == (text, 0o600)
+        assert run(_ansible_check_mode=False)["actions"] == []
+    assert [each.name for each in tmp_path.iterdir()] == ["kubeconfig"]
+
+
+@pytest.mark.parametrize(("others", "after"), [([], "7\n"), (["another-data"], "1\n")])
+def test_sysctls_are_put_back_with_the_last_cluster(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, others: list[str], after: str
+) -> None:
+    """The values from before are labels of the volume."""
+    for key in local_cluster.SYSCTLS:
+        (tmp_path / key).parent.mkdir(exist_ok=True)
+        (tmp_path / key).write_text("1\n")
+    labels = {local_cluster.LABEL: NAME} | {f"{local_cluster.LABEL}.{key}": "7\n" for key in local_cluster.SYSCTLS}
+
+    class Fake(Engine):
+        def run(self, args: list[str], **kwargs: Any) -> Any:
+            listed = "\n".join(others).encode() if args[1] == "ls" else b""
+            return subprocess.CompletedProcess(args, 0, listed, b"")
+
+    monkeypatch.setattr(local_cluster.Engine, "find", classmethod(lambda cls, *args, **kwargs: Fake("podman", "podman", {})))
+    monkeypatch.setattr(local_cluster, "PROC_SYS", tmp_path)
+    monkeypatch.setattr(local_cluster.Cluster, "_labels", lambda self, kind, name: labels if kind == "volume" else None)
+    assert run(state="absent", _ansible_check_mode=False)["changed"]
+    assert {(tmp_path / key).read_text() for key in local_cluster.SYSCTLS} == {after}
+
+
+STARTED = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+BEFORE, AFTER = "2026-01-01T11:59:59Z", "2026-01-01T12:00:03Z"
+
+
+def settled() -> _settled.Objects:
+    """The lists of a cluster with CoreDNS and one application, all of it after the start."""
+    ready = [{"type": "Ready", "status": "True", "lastHeartbeatTime": AFTER}]
+
+    def pod(name: str, namespace: str, ip: str) -> dict[str, Any]:
+        return {
+            "metadata": {"uid": f"pod-{name}", "name": name, "namespace": namespace, "ownerReferences": [{"uid": f"rs-{name}"}]},
+            "spec": {"nodeName": "n-node"},
+            "status": {
+                "conditions": ready,
+                "podIPs": [{"ip": ip}],
+                "containerStatuses": [{"state": {"running": {"startedAt": AFTER}}}, {"state": {"waiting": {}}}],
+            },
+        }
+
+    def owned(kind: str, name: str, namespace: str, owners: list[dict[str, str]]) -> dict[str, Any]:
+        meta = {"uid": f"{kind}-{name}", "name": name, "namespace": namespace, "ownerReferences": owners}
+        return {"metadata": meta, "status": {"readyReplicas": 1}}
+
+    both = (("coredns", "kube-system", "10.244.0.2"), ("app", "web", "10.244.0.3"))
+    return {
+        "Node": [{"metadata": {"name": "n-node"}, "status": {"conditions": ready}}],
+        "Pod": [pod(*each) for each in both],
+        "ReplicaSet": [owned("rs", name, space, [{"uid": f"deploy-{name}"}]) for name, space, _ in both],
+        "Deployment": [owned("deploy", name, space, []) for name, space, _ in both],
+        "StatefulSet": [],
+        "DaemonSet": [],
+        "EndpointSlice": [
+            {
+                "metadata": {"name": "app-1", "namespace": "web"},
+                "endpoints": [
+                    {"addresses": ["10.244.0.3"], "conditions": {"serving": True}, "targetRef": {"uid": "pod-app"}},
+                ],
+            },
+            {"metadata": {"name": "empty", "namespace": "web"}, "endpoints": None},
+        ],
+        "Service": [],
+    }
+
+
+def test_a_settled_cluster_has_nothing_stale() -> None:
+    assert _settled.stale(settled(), "n-node", STARTED) == []
+
+
+def node_of_before(objects: _settled.Objects) -> None:
+    objects["Node"][0]["status"]["conditions"][0] = {"type": "Ready", "status": "True", "lastHeartbeatTime": BEFORE}
+
+
+def pod_of_before(objects: _settled.Objects) -> None:
+    objects["Pod"][1]["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = BEFORE
+
+
+def pod_not_ready_yet(objects: _settled.Objects) -> None:
+    """kubelet has told so, the controllers have not heard."""
+    objects["Pod"][1]["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+
+
+def deployment_of_before(objects: _settled.Objects) -> None:
+    objects["Deployment"][1]["status"]["readyReplicas"] = 2
+
+
+def pod_with_new_address(objects: _settled.Objects) -> None:
+    objects["Pod"][1]["status"]["podIPs"] = [{"ip": "10.244.0.9"}]
+
+
+def pod_gone(objects: _settled.Objects) -> None:
+    del objects["Pod"][1]
+    for kind in ("ReplicaSet", "Deployment"):
+        objects[kind][1]["status"] = {}
+
+
+def no_dns(objects: _settled.Objects) -> None:
+    objects["Pod"][0]["status"]["conditions"] = []
+    for kind in ("ReplicaSet", "Deployment"):
+        objects[kind][0]["status"] = {}
+
+
+@pytest.mark.parametrize(
+    ("change", "late"),
+    [
+        (node_of_before, ["the node n-node"]),
+        (pod_of_before, ["the pod web/app"]),
+        (pod_not_ready_yet, ["the ReplicaSet web/app", "the EndpointSlice web/app-1"]),
+        (deployment_of_before, ["the Deployment web/app"]),
+        (pod_with_new_address, ["the EndpointSlice web/app-1"]),
+        (pod_gone, ["the EndpointSlice web/app-1"]),
+        (no_dns, ["the Deployment kube-system/coredns"]),
+    ],
+)
+def test_what_is_from_before_the_start_is_named(change: Any, late: list[str]) -> None:
+    objects = settled()
+    change(objects)
+    assert _settled.stale(objects, "n-node", STARTED) == late
+
+
+def test_pods_of_other_nodes_are_not_waited_for() -> None:
+    objects = settled()
+    pod_of_before(objects)
+    objects["Pod"][1]["spec"]["nodeName"] = "fake-1"
+    assert _settled.stale(objects, "n-node", STARTED) == []
+
+
+@pytest.mark.parametrize(
+    ("queued", "last", "done"), [("1.79e+09", "1.79e+09", True), ("1.80e+09", "1.79e+09", False), ("0", "0", False)]
+)
+def test_kube_proxy_is_synced_when_its_last_queued_rules_are_written(queued: str, last: str, done: bool) -> None:
+    name = "kubeproxy_sync_proxy_rules_last"
+    metrics = f'# HELP {name}\n{name}_queued_timestamp_seconds{{ip_family="IPv4"}} {queued}\n'
+    metrics += f'{name}_timestamp_seconds{{ip_family="IPv4"}} {last}\n{name}_timestamp_seconds{{ip_family="IPv6"}} 9e+09\n'
+    assert _settled.synced(metrics) is done
+    assert not _settled.synced("")

@@ -3,7 +3,7 @@
 # A cloud's controller does this elsewhere; kube-proxy then serves the address as it would there.
 set -euo pipefail
 export KUBECONFIG=/etc/kubernetes/admin.conf
-node=$(ip -4 -o address show dev eth0 | awk '{sub("/.*", "", $4); print $4; exit}')
+node=$(ip -4 -o address show dev eth0 | awk 'NR == 1 {sub("/.*", "", $4); print $4}')
 prefix=${node%.*}
 
 assign() {

@@ -1,0 +1,107 @@
+# Copyright (c) flaskops maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a node that was started again tells the truth. Private to this collection; its interface can change at any time.
+
+After a restart the API server gives out what its database says. kubelet corrects the pods' status first. Controllers then correct
+what they derive from it: until then a Deployment counts ready pods that are none, and an EndpointSlice has addresses that are
+another pod's now. kube-proxy serves the result last. Whoever trusts any of these before is misled, so the node is waited for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+Objects = dict[str, list[dict[str, Any]]]
+
+# The lists of the API that are judged, by kind.
+PATHS = {
+    "Node": "/api/v1/nodes",
+    "Pod": "/api/v1/pods",
+    "ReplicaSet": "/apis/apps/v1/replicasets",
+    "Deployment": "/apis/apps/v1/deployments",
+    "StatefulSet": "/apis/apps/v1/statefulsets",
+    "DaemonSet": "/apis/apps/v1/daemonsets",
+    "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices"
+    "?labelSelector=endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io",
+    "Service": "/api/v1/services",
+}
+# Where a workload counts its ready pods; a ReplicaSet comes before the Deployment that owns it.
+READY = {"ReplicaSet": "readyReplicas", "Deployment": "readyReplicas", "StatefulSet": "readyReplicas", "DaemonSet": "numberReady"}
+
+
+def stale(objects: Objects, node: str, started: datetime) -> list[str]:
+    """The objects whose status is from before *started*, or is not what the pods' status says, or without which nothing works.
+
+    :param objects: the lists of `PATHS`, by kind.
+    :param node: the node that was started; pods of others are not waited for.
+    """
+    late = []
+    for item in objects["Node"]:
+        told = _condition(item)
+        if item["metadata"]["name"] == node and (told["status"] != "True" or _time(told["lastHeartbeatTime"]) < started):
+            late.append(f"the node {node}")
+
+    pods: dict[str, tuple[bool, set[str]]] = {}
+    counts: Counter[str] = Counter()
+    for pod in objects["Pod"]:
+        meta, status = pod["metadata"], pod["status"]
+        runs = [
+            _time(each["state"]["running"]["startedAt"])
+            for each in status.get("containerStatuses", [])
+            if "running" in each["state"]
+        ]
+        if pod["spec"].get("nodeName") == node and any(since < started for since in runs):
+            late.append(_name("pod", pod))
+        ready = _condition(pod)["status"] == "True"
+        pods[meta["uid"]] = (ready, {each["ip"] for each in status.get("podIPs", [])})
+        if ready and "deletionTimestamp" not in meta:
+            counts.update(owner["uid"] for owner in meta.get("ownerReferences", []))
+
+    for kind, field in READY.items():
+        for item in objects[kind]:
+            meta, number = item["metadata"], item["status"].get(field, 0)
+            dns = kind == "Deployment" and (meta["namespace"], meta["name"]) == ("kube-system", "coredns")
+            if number != counts[meta["uid"]] or (dns and number == 0):
+                late.append(_name(kind, item))
+            counts.update({owner["uid"]: number for owner in meta.get("ownerReferences", [])})
+
+    for item in objects["EndpointSlice"]:
+        for endpoint in item.get("endpoints") or []:
+            ready, addresses = pods.get(endpoint["targetRef"]["uid"], (False, set()))
+            if endpoint["conditions"].get("serving") != ready or not addresses.issuperset(endpoint["addresses"]):
+                late.append(_name("EndpointSlice", item))
+                break
+    return late
+
+
+def synced(metrics: str) -> bool:
+    """Whether kube-proxy has written all rules that it knows to be wanted, by its own metrics."""
+    pattern = r'^kubeproxy_sync_proxy_rules_(last|last_queued)_timestamp_seconds{ip_family="IPv4"} (\S+)'
+    at = {name: float(value) for name, value in re.findall(pattern, metrics, re.MULTILINE)}
+    return 0 < at.get("last_queued", 0) <= at.get("last", 0)
+
+
+def load_balancers(objects: Objects) -> dict[str, set[str]]:
+    """The addresses of each Service of type LoadBalancer."""
+    return {
+        _name("Service", item): {each["ip"] for each in item["status"].get("loadBalancer", {}).get("ingress", []) if "ip" in each}
+        for item in objects["Service"]
+        if item["spec"].get("type") == "LoadBalancer"
+    }
+
+
+def _name(kind: str, item: dict[str, Any]) -> str:
+    return f"the {kind} {item['metadata']['namespace']}/{item['metadata']['name']}"
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _condition(item: dict[str, Any]) -> dict[str, Any]:
+    """The condition Ready of a node or pod."""
+    return next((each for each in item["status"].get("conditions", []) if each["type"] == "Ready"), {"status": "Unknown"})
