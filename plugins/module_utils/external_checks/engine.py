@@ -1,0 +1,367 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make a provider's checks what was wanted: find, compare, change. The same for every provider. Private to this collection."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import ApiError, CheckError, LostReply
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
+    HIDDEN,
+    SECRET,
+    Found,
+    Gone,
+    Provider,
+)
+
+DEFAULT_INTERVAL = 300  # seconds; every provider has it in its smallest plan
+MAX_FORBIDDEN = 3  # answers in a row, after which no more checks are tried
+CONTACT_OPTIONS = ("contacts", "teams")
+
+
+@dataclasses.dataclass
+class Wanted:
+    """One check as it should be: options holds those that were set, in the form of the module's options."""
+
+    name: str
+    options: dict[str, t.Any]
+    state: str = "present"
+    id: t.Any = None
+    recreate: bool = False
+    update_password: str = "on_create"
+    # Names of headers whose values may be shown.
+    open_headers: frozenset[str] = frozenset()
+
+    @property
+    def label(self) -> str:
+        return f"check {self.name!r}" if self.name else f"check {self.id}"
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What was done, or would be, with one check."""
+
+    name: str
+    id: t.Any = None
+    actions: list[str] = dataclasses.field(default_factory=list)
+    before: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    after: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    check: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.actions)
+
+
+def shown(provider: Provider, options: dict[str, t.Any], wanted: Wanted) -> dict[str, t.Any]:
+    """Return options for the eyes of anybody: in order, without secrets."""
+    shown: dict[str, t.Any] = {}
+    for option in (*provider.options, "paused"):
+        value = options.get(option)
+        if value is None:
+            continue
+        if option == "request_headers":
+            mine = {name.lower(): text for name, text in wanted.options.get(option, {}).items()}
+            value = {
+                name: text if name.lower() in wanted.open_headers and mine.get(name.lower()) == text else HIDDEN
+                for name, text in sorted(value.items())
+            }
+        elif option in SECRET:
+            value = HIDDEN if value else value
+        elif isinstance(value, list):
+            value = provider.normal(option, value)
+        shown[option] = value
+    return shown
+
+
+class Engine:
+    """Works on the checks of one provider that carry one tag.
+
+    warn: called with a sentence. wait: read the list after writes until it shows them, where the provider lags.
+    """
+
+    def __init__(self, provider: Provider, tag: str, check_mode: bool, warn: t.Callable[[str], None], wait: bool = True) -> None:
+        self.provider, self.tag, self.check_mode, self.warn = provider, tag, check_mode, warn
+        self.wait = wait and provider.lags
+        self.ours: dict[t.Any, Found] = {}
+        self.directory: list[dict[str, t.Any]] | None = None
+        # What the provider's list must show in the end: id to wanted options, paused among them, or None where it was deleted.
+        self.expected: dict[t.Any, dict[str, t.Any] | None] = {}
+
+    def load(self) -> None:
+        """Read the checks that are ours. Anything but the full list raises."""
+        self.ours = {found.id: found for found in self.provider.read_all(self.tag) if self.tag in found.tags}
+
+    def prepare(self, wanted: Wanted) -> None:
+        """Refuse what can't be, and turn contacts' names into ids: before anything is changed."""
+        if wanted.state == "absent":
+            return
+        options = wanted.options
+        try:
+            self.provider.check(options)
+            for option in CONTACT_OPTIONS:
+                if any(not str(name).isdigit() for name in self._names(options, option)):
+                    if self.directory is None:
+                        self.directory = self.provider.contacts()
+                    options[option] = self.provider.resolve(option, options[option], self.directory)
+        except ApiError:
+            raise
+        except CheckError as exc:
+            raise CheckError(f"The {wanted.label} is refused: {exc}") from exc
+
+    def _names(self, options: dict[str, t.Any], option: str) -> list[t.Any]:
+        values = options.get(option) or []
+        return [value["contact"] if isinstance(value, dict) else value for value in values]
+
+    def find(self, wanted: Wanted) -> Found | None:
+        """Return the check: by its id, else by its name among ours."""
+        if wanted.id is not None:
+            for found in self.ours.values():
+                if str(found.id) == str(wanted.id):
+                    return found
+            try:
+                return self.provider.read(wanted.id)
+            except Gone:
+                return None
+        same = [found for found in self.ours.values() if found.name == wanted.name]
+        if len(same) > 1:
+            ids = ", ".join(str(found.id) for found in same)
+            raise CheckError(
+                f"{len(same)} checks at {self.provider.title} are named {wanted.name!r} and tagged {self.tag} (ids {ids}):"
+                " delete all but one, or give an id"
+            )
+        return same[0] if same else None
+
+    def ensure(self, wanted: Wanted) -> Outcome:
+        """Make one check what was wanted; in check mode, tell what would be done."""
+        try:
+            return self._ensure(wanted)
+        except ApiError as exc:
+            exc.about = f"The {wanted.label}: "
+            raise
+
+    def _ensure(self, wanted: Wanted) -> Outcome:
+        found = self.find(wanted)
+        if wanted.state == "absent":
+            return self._absent(wanted, found)
+        if found is None:
+            if wanted.id is not None:
+                raise CheckError(f"{self.provider.title} has no check with the id {wanted.id}: correct it, or find by name")
+            return self._create(wanted, Outcome(wanted.name))
+        return self._change(wanted, found, Outcome(wanted.name or found.name, found.id))
+
+    def _absent(self, wanted: Wanted, found: Found | None) -> Outcome:
+        outcome = Outcome(wanted.name or (found.name if found else ""), found.id if found else wanted.id)
+        if found:
+            outcome.actions.append("delete")
+            outcome.before = shown(self.provider, {"name": found.name, "url": found.options.get("url")}, wanted)
+            if not self.check_mode:
+                self.provider.delete(found.id)
+                self.expected[found.id] = None
+            self.ours.pop(found.id, None)
+        return outcome
+
+    def _create(self, wanted: Wanted, outcome: Outcome) -> Outcome:
+        if not wanted.options.get("url"):
+            raise CheckError(f"The {wanted.label} is not there yet, and creating it needs a url: set url")
+        options = {"name": wanted.name, "interval": DEFAULT_INTERVAL, **wanted.options}
+        options["tags"] = sorted({*options.get("tags", []), self.tag})
+        paused = wanted.state == "paused"
+        outcome.actions.append("create")
+        if paused:
+            outcome.actions.append("pause")
+        outcome.after = shown(self.provider, {**options, "paused": paused}, wanted)
+        outcome.check = outcome.after
+        if self.check_mode:
+            return outcome
+        adopted = self._create_once(wanted, options, paused, outcome)
+        if adopted:
+            # The reply was lost but the check is there, perhaps without all of it.
+            self._change(dataclasses.replace(wanted, options=options), adopted, Outcome(wanted.name))
+            outcome.id = adopted.id
+        self.expected[outcome.id] = {**options, "paused": paused}
+        return outcome
+
+    def _create_once(self, wanted: Wanted, options: dict[str, t.Any], paused: bool, outcome: Outcome) -> Found | None:
+        """Create; where the reply is lost, look for the check before trying once more."""
+        known = set(self.ours)
+        for last in (False, True):
+            try:
+                outcome.id = self.provider.create(options, paused)
+                return None
+            except LostReply as lost:
+                adopted = self._look(wanted, known)
+                if adopted:
+                    return adopted
+                if last:
+                    raise lost
+        return None
+
+    def _look(self, wanted: Wanted, known: set[t.Any]) -> Found | None:
+        """Return a check of the name that wasn't there before, if one appears while it may still do so."""
+        waited, delay = 0.0, 1.0
+        while True:
+            self.load()
+            new = [found for found in self.ours.values() if found.name == wanted.name and found.id not in known]
+            if len(new) > 1:
+                ids = ", ".join(str(found.id) for found in new)
+                raise CheckError(f"{self.provider.title} made {len(new)} checks {wanted.name!r} (ids {ids}): delete all but one")
+            if new or waited >= self.provider.settle:
+                return new[0] if new else None
+            self.provider.client.sleep(delay)
+            waited, delay = waited + delay, min(delay * 2, 16.0)
+
+    def _change(self, wanted: Wanted, found: Found, outcome: Outcome) -> Outcome:
+        provider = self.provider
+        if found.kind != "http":
+            raise CheckError(
+                f"The {wanted.label} (id {found.id}) at {provider.title} is of type {found.kind}, not a check of a web address:"
+                " delete or rename it there"
+            )
+        options = dict(wanted.options)
+        if wanted.name:
+            options["name"] = wanted.name
+        if "tags" in options and self.tag in found.tags:
+            options["tags"] = sorted({*options["tags"], self.tag})
+        comparable = set(options) - provider.write_only
+        if not found.whole and not comparable <= set(found.options):
+            try:
+                found = provider.read(found.id)
+            except Gone as exc:
+                raise CheckError(
+                    f"The {wanted.label} (id {found.id}) was deleted at {provider.title} meanwhile: run again"
+                ) from exc
+        changes = self._differing(options, found)
+        if wanted.update_password == "always":
+            changes.update({option: options[option] for option in provider.write_only if options.get(option) is not None})
+        pausing = {"paused": True, "started": False}.get(wanted.state)
+        paused = pausing if pausing is not None and pausing != found.paused else None
+        outcome.id = found.id
+        fixed = sorted(provider.fixed_among(changes, found))
+        if fixed and not wanted.recreate:
+            raise CheckError(
+                f"{provider.title} can't change {' and '.join(fixed)} of the {wanted.label} (id {found.id}):"
+                " set recreate to true to delete it with its history and create it anew"
+            )
+        if changes:
+            outcome.actions.append("recreate" if fixed else "update")
+        if paused is not None:
+            outcome.actions.append("pause" if paused else "start")
+        outcome.before = shown(self.provider, {o: found.options.get(o) for o in changes}, wanted)
+        outcome.after = shown(self.provider, changes, wanted)
+        if paused is not None:
+            outcome.before["paused"], outcome.after["paused"] = found.paused, paused
+        for option in set(changes) & (SECRET | provider.write_only):
+            # Equal masks would look like no change.
+            outcome.before[option], outcome.after[option] = f"{HIDDEN} (before)", f"{HIDDEN} (after)"
+        outcome.check = shown(
+            self.provider, {**found.options, **options, "paused": found.paused if paused is None else paused}, wanted
+        )
+        if self.check_mode or not outcome.actions:
+            return outcome
+        if fixed:
+            return self._recreate(wanted, found, options, outcome)
+        try:
+            provider.update(found, changes, options, paused)
+        except Gone as exc:
+            raise CheckError(f"The {wanted.label} (id {found.id}) was deleted at {provider.title} meanwhile: run again") from exc
+        self.expected[found.id] = options if paused is None else {**options, "paused": paused}
+        return outcome
+
+    def _recreate(self, wanted: Wanted, found: Found, options: dict[str, t.Any], outcome: Outcome) -> Outcome:
+        """Delete and create, with what the provider tells of the old check where nothing else was wanted."""
+        kept = {option: value for option, value in found.options.items() if value not in (None, "", [], {})}
+        everything = {**kept, **options}
+        everything["tags"] = sorted({*everything.get("tags", []), *([self.tag] if self.tag in found.tags else [])})
+        paused = found.paused if wanted.state == "present" else wanted.state == "paused"
+        self.provider.delete(found.id)
+        self.expected[found.id] = None
+        self.ours.pop(found.id, None)
+        adopted = self._create_once(dataclasses.replace(wanted, name=everything["name"]), everything, paused, outcome)
+        if adopted:
+            outcome.id = adopted.id
+        self.expected[outcome.id] = {**everything, "paused": paused}
+        return outcome
+
+    def _differing(self, options: dict[str, t.Any], found: Found) -> dict[str, t.Any]:
+        """Return the wanted options that the found check doesn't have."""
+        normal = self.provider.normal
+        changes = {}
+        for option, value in options.items():
+            present = found.paused if option == "paused" else found.options.get(option)
+            if option in self.provider.write_only:
+                continue
+            if present is None or normal(option, value) != normal(option, present):
+                changes[option] = value
+        return changes
+
+    def prune(self, names: set[str]) -> list[Outcome]:
+        """Delete the checks that are ours and whose names aren't in the list."""
+        return [
+            self._absent(Wanted(found.name, {}, "absent"), found) for found in list(self.ours.values()) if found.name not in names
+        ]
+
+    def confirm(self) -> None:
+        """Wait until the list shows what was written; warn about what it doesn't show in time."""
+        if not self.wait or not self.expected:
+            return
+        waited, delay = 0.0, 1.0
+        while True:
+            self.load()
+            open_ids = [check_id for check_id, options in self.expected.items() if not self._settled(check_id, options)]
+            if not open_ids or waited >= self.provider.settle:
+                break
+            self.provider.client.sleep(delay)
+            waited, delay = waited + delay, min(delay * 2, 16.0)
+        for check_id in open_ids:
+            options = self.expected[check_id]
+            found = self.ours.get(check_id)
+            if options is None or found is None:
+                state = "still lists" if options is None else "does not list yet"
+                self.warn(f"{self.provider.title} {state} the check {check_id} after {waited:.0f} s.")
+            else:
+                names = ", ".join(sorted(self._differing(options, found)))
+                self.warn(f"{self.provider.title} shows other values than were sent for {names} of check {found.name!r}.")
+
+    def _settled(self, check_id: t.Any, options: dict[str, t.Any] | None) -> bool:
+        found = self.ours.get(check_id)
+        if options is None or found is None:
+            return options is None and found is None
+        return not self._differing(options, found)
+
+
+def reconcile(engine: Engine, wanted: list[Wanted], prune: bool = False, loaded: bool = False) -> list[Outcome]:
+    """Make all checks what was wanted; one that is refused doesn't keep the others from it. loaded: the list was read already.
+
+    Raises where nothing can work (no answer, no access) with what was done until then in `outcomes` of the error.
+    """
+    outcomes: list[Outcome] = []
+    forbidden = 0
+    for item in wanted:
+        engine.prepare(item)
+    if not loaded and (prune or any(item.id is None for item in wanted)):
+        engine.load()
+    failed = False
+    try:
+        for item in wanted:
+            try:
+                outcomes.append(engine.ensure(item))
+            except CheckError as exc:
+                # Forbidden may be one check, for the plan's sake, or all of them.
+                forbidden = forbidden + 1 if isinstance(exc, ApiError) and exc.status == 403 else 0
+                if (isinstance(exc, ApiError) and exc.concerns_all) or forbidden == MAX_FORBIDDEN:
+                    raise
+                failed = True
+                outcomes.append(Outcome(item.name, item.id, error=str(exc)))
+        if prune and not failed:
+            outcomes += engine.prune({item.name for item in wanted})
+        if not engine.check_mode:
+            engine.confirm()
+    except CheckError as exc:
+        exc.outcomes = outcomes
+        raise
+    return outcomes

@@ -1,0 +1,140 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No alerts for a while: a maintenance window, or a pause where there are no usable windows. Private to this collection."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.engine import (
+    Engine,
+    Outcome,
+    Wanted,
+    reconcile,
+)
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import Found, member
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import Pingdom
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import StatusCake
+
+
+class Window(t.NamedTuple):
+    """A maintenance window: id at the provider, end as epoch seconds, and the ids of its checks."""
+
+    id: t.Any
+    end: float
+    checks: set[str]
+
+
+def stamp(seconds: float) -> str:
+    """Return an epoch time as RFC 3339 in UTC."""
+    return datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class PingdomWindows:
+    """Maintenance windows of Pingdom: times are epoch seconds, 1 stands for now, and one that has begun can only be ended."""
+
+    def __init__(self, provider: Pingdom) -> None:
+        self.client = provider.client
+
+    def active(self, name: str, now: float) -> list[Window]:
+        body = self.client.request("GET", "/maintenance", answer=dict)
+        return [
+            Window(
+                entry["id"], float(entry.get("to") or 0), {str(item) for item in (entry.get("checks") or {}).get("uptime") or []}
+            )
+            for entry in member(body, "maintenance", list, "Pingdom")
+            if entry.get("description") == name and (entry.get("to") or 0) > now
+        ]
+
+    def open(self, name: str, now: float, end: float, checks: list[t.Any]) -> None:
+        body = {"description": name, "from": 1, "to": int(end), "uptimeids": checks}
+        self.client.request("POST", "/maintenance", json_body=body, answer=dict, create=True)
+
+    def move(self, window: Window, end: float, checks: list[t.Any]) -> None:
+        self.client.request("PUT", f"/maintenance/{window.id}", json_body={"to": int(end), "uptimeids": checks})
+
+    def close(self, window: Window) -> None:
+        self.client.request("PUT", f"/maintenance/{window.id}", json_body={"to": 1})
+
+
+class StatusCakeWindows:
+    """Maintenance windows of StatusCake."""
+
+    def __init__(self, provider: StatusCake) -> None:
+        self.client, self.provider = provider.client, provider
+
+    def active(self, name: str, now: float) -> list[Window]:
+        found = []
+        for entry in self.provider.pages("/maintenance-windows", []):
+            end = datetime.datetime.fromisoformat(str(entry.get("end_at"))).timestamp()
+            if entry.get("name") == name and end > now:
+                found.append(Window(entry.get("id"), end, {str(item) for item in entry.get("tests") or []}))
+        return found
+
+    def open(self, name: str, now: float, end: float, checks: list[t.Any]) -> None:
+        form = [("name", name), ("start_at", stamp(now)), ("end_at", stamp(end)), ("timezone", "UTC")]
+        form += [("tests[]", str(check)) for check in checks]
+        self.client.request("POST", "/maintenance-windows", form=form, answer=dict, create=True)
+
+    def move(self, window: Window, end: float, checks: list[t.Any]) -> None:
+        form = [("end_at", stamp(end))] + [("tests[]", str(check)) for check in checks]
+        self.client.request("PUT", f"/maintenance-windows/{window.id}", form=form)
+
+    def close(self, window: Window) -> None:
+        self.client.request("DELETE", f"/maintenance-windows/{window.id}")
+
+
+def run(engine: Engine, wanted: list[Wanted], begin: bool, seconds: int) -> list[Outcome]:
+    """Begin or end maintenance of those checks of the list that exist; return one outcome for all of them."""
+    if seconds < 60 or seconds % 60:
+        raise CheckError(f"The maintenance_duration is {seconds}: give seconds in steps of 60")
+    engine.load()
+    there: list[tuple[Wanted, Found]] = []
+    for item in wanted:
+        if item.state == "absent":
+            continue
+        found = engine.find(item)
+        if found:
+            there.append((item, found))
+    provider = engine.provider
+    windows = (
+        PingdomWindows(provider)
+        if isinstance(provider, Pingdom)
+        else StatusCakeWindows(provider)
+        if isinstance(provider, StatusCake)
+        else None
+    )
+    if windows is None:
+        # A check that stays paused in the list stays paused here.
+        state = "paused" if begin else "started"
+        return reconcile(
+            engine, [Wanted(item.name, {}, state) for item, _found in there if begin or item.state != "paused"], loaded=True
+        )
+    now = engine.provider.client.clock()
+    active = windows.active(engine.tag, now)
+    checks = sorted(found.id for _item, found in there)
+    outcome = Outcome(engine.tag)
+    if begin and checks:
+        end = now + seconds
+        outcome.after = {"maintenance_until": stamp(end), "checks": [str(check) for check in checks]}
+        if active:
+            outcome.id = active[0].id
+            outcome.before = {"maintenance_until": stamp(active[0].end), "checks": sorted(active[0].checks)}
+            outcome.actions.append("move window")
+            if not engine.check_mode:
+                windows.move(active[0], end, checks)
+        else:
+            outcome.actions.append("open window")
+            if not engine.check_mode:
+                windows.open(engine.tag, now, end, checks)
+    elif not begin:
+        for window in active:
+            outcome.id = window.id
+            outcome.before = {"maintenance_until": stamp(window.end), "checks": sorted(window.checks)}
+            outcome.actions.append("close window")
+            if not engine.check_mode:
+                windows.close(window)
+    return [outcome]

@@ -1,0 +1,182 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules for external checks have in common: their options, and how they run. Private to this collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError, Client
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.engine import (
+    Engine,
+    Outcome,
+    Wanted,
+    reconcile,
+    shown,
+)
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import Found, Gone, Provider, owner_tag
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import API_URL as PINGDOM_URL
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import Pingdom
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import API_URL as STATUSCAKE_URL
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import StatusCake
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.uptimerobot import API_URL as UPTIMEROBOT_URL
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.uptimerobot import UptimeRobot
+
+PROVIDERS: dict[str, type[Provider]] = {"uptimerobot": UptimeRobot, "pingdom": Pingdom, "statuscake": StatusCake}
+API_URLS = {"uptimerobot": UPTIMEROBOT_URL, "pingdom": PINGDOM_URL, "statuscake": STATUSCAKE_URL}
+# The names that the vendors' own tools use.
+TOKEN_VARIABLES = {"uptimerobot": "UPTIMEROBOT_API_KEY", "pingdom": "PINGDOM_API_TOKEN", "statuscake": "STATUSCAKE_API_TOKEN"}
+
+
+def api_spec(provider: str) -> dict[str, t.Any]:
+    """Return the options with which a module reaches a provider."""
+    return {
+        "api_token": {
+            "type": "str",
+            "required": True,
+            "no_log": True,
+            "fallback": (env_fallback, [TOKEN_VARIABLES[provider]]),
+        },
+        "api_url": {"type": "str", "default": API_URLS[provider]},
+        **TRANSPORT,
+    }
+
+
+TRANSPORT: dict[str, t.Any] = {
+    "api_timeout": {"type": "int", "default": 30},
+    "api_retries": {"type": "int", "default": 4},
+    "api_max_wait": {"type": "int", "default": 900},
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_path": {"type": "path"},
+}
+CHECK: dict[str, t.Any] = {
+    "state": {"type": "str", "choices": ["present", "started", "paused", "absent"], "default": "present"},
+    "name": {"type": "str"},
+    "environment": {"type": "str", "default": "default"},
+    "url": {"type": "str"},
+    "interval": {"type": "int"},
+    "check_timeout": {"type": "int"},
+    "request_headers": {"type": "dict"},
+    "secret_request_headers": {"type": "dict", "no_log": True},
+    "request_body": {"type": "str", "no_log": True},
+    "http_username": {"type": "str"},
+    "http_password": {"type": "str", "no_log": True},
+    "update_password": {"type": "str", "choices": ["on_create", "always"], "default": "on_create", "no_log": False},
+    "keyword": {"type": "str", "no_log": False},
+    "keyword_match": {"type": "str", "choices": ["contains", "not_contains"], "no_log": False},
+    "tags": {"type": "list", "elements": "str"},
+    "recreate": {"type": "bool", "default": False},
+}
+INFO: dict[str, t.Any] = {
+    "name": {"type": "str"},
+    "environment": {"type": "str"},
+}
+
+
+def make_provider(key: str, params: dict[str, t.Any]) -> Provider:
+    """Return a provider for a module's api_* options."""
+    for name in ("api_timeout", "api_max_wait", "api_retries"):
+        if params[name] < (1 if name == "api_timeout" else 0):
+            raise CheckError(f"The {name} is {params[name]}: give {'one second' if name == 'api_timeout' else 'zero'} or more")
+    return PROVIDERS[key](Client(PROVIDERS[key].title, params))
+
+
+def wanted_of(provider: type[Provider], params: dict[str, t.Any]) -> Wanted:
+    """Return the check that a module's options describe; only those that were set."""
+    if not params["name"] and params.get("id") is None:
+        raise CheckError("The name is empty: give the check a name, or an id")
+    options = {name: params[name] for name in provider.options if name != "name" and params.get(name) is not None}
+    open_headers = params.get("request_headers") or {}
+    secret_headers = params.get("secret_request_headers") or {}
+    if params.get("request_headers") is not None or params.get("secret_request_headers") is not None:
+        options["request_headers"] = {name: str(value) for name, value in {**open_headers, **secret_headers}.items()}
+    for name, value in options.get("request_headers", {}).items():
+        if any(character in f"{name}{value}" for character in "\r\n") or ":" in name or not name.strip():
+            raise CheckError(f"The request header {name!r} is not a valid one: write it without a colon or a line break")
+    return Wanted(
+        name=params["name"] or "",
+        options=options,
+        state=params["state"],
+        id=params.get("id"),
+        recreate=params.get("recreate", False),
+        update_password=params.get("update_password", "on_create"),
+        open_headers=frozenset(name.lower() for name in open_headers if name not in secret_headers),
+    )
+
+
+def diff_of(outcomes: list[Outcome]) -> dict[str, t.Any]:
+    """Return, by name, before and after of what changes, as Ansible's --diff shows it."""
+    changed = [outcome for outcome in outcomes if outcome.changed]
+    return {
+        "before": {outcome.name: outcome.before for outcome in changed if outcome.before},
+        "after": {outcome.name: outcome.after for outcome in changed if outcome.after},
+    }
+
+
+def run_check(module: AnsibleModule, key: str) -> None:
+    """Run a module that manages one check."""
+    params = module.params
+    try:
+        provider = make_provider(key, params)
+        wanted = wanted_of(PROVIDERS[key], params)
+        engine = Engine(provider, owner_tag(params["environment"]), module.check_mode, module.warn, params.get("wait", True))
+        outcome = reconcile(engine, [wanted])[0]
+    except CheckError as exc:
+        module.fail_json(msg=f"{exc}.")
+    if outcome.error:
+        module.fail_json(msg=f"{outcome.error}.")
+    module.exit_json(
+        changed=outcome.changed,
+        id=outcome.id,
+        actions=outcome.actions,
+        check=outcome.check,
+        diff={"before": outcome.before, "after": outcome.after},
+    )
+
+
+def seen(provider: Provider, found: Found) -> dict[str, t.Any]:
+    """Return a check without secrets, as an info module shows it."""
+    return {
+        **shown(provider, found.options, Wanted(found.name, {})),
+        "id": found.id,
+        "type": found.kind,
+        "status": found.status,
+        "paused": found.paused,
+        "tags": found.tags,
+    }
+
+
+def run_info(module: AnsibleModule, key: str) -> None:
+    """Run a module that shows checks."""
+    params = module.params
+    try:
+        provider = make_provider(key, params)
+        if params["id"] is not None:
+            try:
+                found = [provider.read(params["id"])]
+            except Gone:
+                found = []
+        else:
+            tag = owner_tag(params["environment"]) if params["environment"] else None
+            found = [item for item in provider.read_all(tag) if tag is None or tag in item.tags]
+        if params["name"]:
+            found = [item for item in found if item.name == params["name"]]
+        if params.get("details"):
+            found = [item if item.whole else provider.read(item.id) for item in found]
+    except Gone:
+        module.fail_json(msg=f"A check was deleted at {PROVIDERS[key].title} while it was read: run again.")
+    except CheckError as exc:
+        module.fail_json(msg=f"{exc}.")
+    module.exit_json(changed=False, checks=[seen(provider, item) for item in found])
+
+
+def run_contacts(module: AnsibleModule, key: str) -> None:
+    """Run a module that shows whom a provider can alert."""
+    params = module.params
+    try:
+        found = make_provider(key, params).contacts()
+    except CheckError as exc:
+        module.fail_json(msg=f"{exc}.")
+    module.exit_json(changed=False, contacts=[item for item in found if params["name"] in (None, item["name"])])

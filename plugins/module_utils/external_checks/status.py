@@ -1,0 +1,48 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether each check of ours is up, in the eyes of its provider. Reads only. Private to this collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import owner_tag
+
+
+def check_states(
+    provider: str,
+    environment: str,
+    names: t.Sequence[str],
+    api_token: str,
+    api_url: str = "",
+    ca_path: str | None = None,
+    timeout: int = 10,
+    max_wait: int = 60,
+) -> list[dict[str, t.Any]]:
+    """Return the state of each named check, and of every check of the environment where no names are given.
+
+    provider: uptimerobot, pingdom or statuscake. environment: as in the module external_checks. timeout: seconds for one
+    answer. max_wait: seconds to wait in all, for rate limits and repeated requests.
+    Each entry has name, id (None where there is none) and state: up, down, paused, unknown (not run yet), missing, or
+    ambiguous (several of ours have the name). One read of the list, in as many pages as it has.
+    Raises CheckError, one sentence without a full stop, where the provider can't be asked; ApiError of these has the status.
+    """
+    params = {
+        "api_token": api_token,
+        "api_url": api_url or modules.API_URLS[provider],
+        "api_timeout": timeout,
+        "api_retries": 2,
+        "api_max_wait": max_wait,
+        "validate_certs": True,
+        "ca_path": ca_path,
+    }
+    tag = owner_tag(environment)
+    ours = [found for found in modules.make_provider(provider, params).read_all(tag) if tag in found.tags]
+    states = []
+    for name in names or sorted({found.name for found in ours}):
+        same = [found for found in ours if found.name == name]
+        state = same[0].status if len(same) == 1 else "ambiguous" if same else "missing"
+        states.append({"name": name, "id": same[0].id if len(same) == 1 else None, "state": state})
+    return states

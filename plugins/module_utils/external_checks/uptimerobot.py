@@ -1,0 +1,303 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""UptimeRobot's API v3 (https://uptimerobot.com/api/v3). Private to this collection."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from html import unescape
+from urllib.parse import parse_qs, urlsplit
+
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import ApiError, CheckError, LostReply
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
+    Found,
+    Gone,
+    Provider,
+    check_choice,
+    check_range,
+    check_tags,
+    check_url,
+    member,
+    missing_is_gone,
+    parsed,
+)
+
+TITLE = "UptimeRobot"
+API_URL = "https://api.uptimerobot.com/v3"
+PAGE = 200  # the most that a page may hold
+METHODS = ["HEAD", "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+REGIONS = ["na", "eu", "as", "oc"]
+STATUS = {"UP": "up", "DOWN": "down", "LOOKS_DOWN": "down", "PAUSED": "paused"}
+KEYWORD_TYPES = {"not_contains": "ALERT_EXISTS", "contains": "ALERT_NOT_EXISTS"}
+IP_VERSIONS = {"ipv4": "ipv4Only", "ipv6": "ipv6Only"}
+# Options that only change their name on the wire.
+FIELDS = {
+    "name": "friendlyName",
+    "url": "url",
+    "interval": "interval",
+    "check_timeout": "timeout",
+    "method": "httpMethodType",
+    "request_headers": "customHttpHeaders",
+    "expected_status_codes": "successHttpResponseCodes",
+    "tags": "tagNames",
+    "verify_certificate": "checkSSLErrors",
+    "domain_expiry_reminder": "domainExpirationReminder",
+    "redirects": "followRedirections",
+    "http_password": "httpPassword",
+}
+# Options of the module beside those of every provider.
+SPEC: dict[str, t.Any] = {
+    "check_timeout": {"type": "int"},
+    "method": {"type": "str", "choices": METHODS},
+    "keyword_case_sensitive": {"type": "bool", "no_log": False},
+    "expected_status_codes": {"type": "list", "elements": "str"},
+    "contacts": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "contact": {"type": "str", "required": True},
+            "delay": {"type": "int", "default": 0},
+            "repeat": {"type": "int", "default": 0},
+        },
+    },
+    "regions": {"type": "list", "elements": "str", "choices": REGIONS},
+    "tls_expiry_days": {"type": "list", "elements": "int"},
+    "verify_certificate": {"type": "bool"},
+    "domain_expiry_reminder": {"type": "bool"},
+    "redirects": {"type": "bool"},
+    "ip_version": {"type": "str", "choices": list(IP_VERSIONS)},
+}
+
+
+def options_of(body: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return a monitor in the words of the module's options."""
+    config = body.get("config") or {}
+    is_keyword = str(body.get("type", "")).upper() == "KEYWORD"
+    keyword_types = {value: key for key, value in KEYWORD_TYPES.items()}
+    regional = body.get("regionalData") or {}
+    return {
+        # Names and addresses come back with HTML's escapes.
+        "name": unescape(str(body.get("friendlyName", ""))),
+        "url": unescape(str(body.get("url", ""))),
+        "interval": body.get("interval"),
+        "check_timeout": body.get("timeout"),
+        "method": body.get("httpMethodType") or "HEAD",
+        "request_headers": body.get("customHttpHeaders") or {},
+        "request_body": body.get("postValueData") or "",
+        "http_username": (body.get("httpUsername") or "") if body.get("authType") not in (None, "NONE") else "",
+        "keyword": (body.get("keywordValue") or "") if is_keyword else "",
+        "keyword_match": keyword_types.get(str(body.get("keywordType")), "contains"),
+        # 0 and 1 in answers and updates, words in creates.
+        "keyword_case_sensitive": body.get("keywordCaseType") in (0, "0", "CaseSensitive"),
+        "expected_status_codes": body.get("successHttpResponseCodes") or [],
+        "tags": [tag["name"] for tag in body.get("tags") or []],
+        "contacts": [
+            {"contact": str(item["alertContactId"]), "delay": item["threshold"] * 60, "repeat": item["recurrence"] * 60}
+            for item in body.get("assignedAlertContacts") or []
+        ],
+        "regions": regional.get("REGION") or [] if isinstance(regional, dict) else [regional],
+        "tls_expiry_days": (config.get("sslExpirationPeriodDays") or []) if body.get("sslExpirationReminder") else [],
+        "verify_certificate": bool(body.get("checkSSLErrors")),
+        "domain_expiry_reminder": bool(body.get("domainExpirationReminder")),
+        "redirects": bool(body.get("followRedirections")),
+        "ip_version": {value: key for key, value in IP_VERSIONS.items()}.get(config.get("ipVersion", "")),
+    }
+
+
+def fields_of(options: dict[str, t.Any], create: bool) -> dict[str, t.Any]:
+    """Return options as the fields of a monitor."""
+    body = {FIELDS[option]: value for option, value in options.items() if option in FIELDS}
+    config: dict[str, t.Any] = {}
+    if options.get("request_body"):
+        body["postValueData"], body["postValueType"] = parsed(options["request_body"]), "RAW_JSON"
+    if "http_username" in options:
+        body["authType"] = "HTTP_BASIC" if options["http_username"] else "NONE"
+        body["httpUsername"] = options["http_username"]
+    if options.get("keyword"):
+        body["keywordValue"] = options["keyword"]
+    if "keyword_match" in options:
+        body["keywordType"] = KEYWORD_TYPES[options["keyword_match"]]
+    if "keyword_case_sensitive" in options:
+        sensitive = options["keyword_case_sensitive"]
+        body["keywordCaseType"] = ("CaseSensitive" if sensitive else "CaseInsensitive") if create else (0 if sensitive else 1)
+    if "contacts" in options:
+        body["assignedAlertContacts"] = [
+            {"alertContactId": int(item["contact"]), "threshold": item["delay"] // 60, "recurrence": item["repeat"] // 60}
+            for item in options["contacts"]
+        ]
+    if "regions" in options:
+        body["regionData"] = {"REGION": sorted(options["regions"]), "MANUAL_SELECTED": True}
+    if "tls_expiry_days" in options:
+        body["sslExpirationReminder"] = bool(options["tls_expiry_days"])
+        if options["tls_expiry_days"]:
+            config["sslExpirationPeriodDays"] = sorted(options["tls_expiry_days"])
+    if options.get("ip_version"):
+        config["ipVersion"] = IP_VERSIONS[options["ip_version"]]
+    if config:
+        body["config"] = config  # merged by UptimeRobot with what is there
+    return body
+
+
+class UptimeRobot(Provider):
+    """Monitors of the types HTTP and KEYWORD."""
+
+    title = TITLE
+    options = (
+        "name", "url", "interval", "check_timeout", "method", "request_headers", "request_body", "http_username",
+        "http_password", "keyword", "keyword_match", "keyword_case_sensitive", "expected_status_codes", "tags", "contacts",
+        "regions", "tls_expiry_days", "verify_certificate", "domain_expiry_reminder", "redirects", "ip_version",
+    )  # fmt: skip
+    write_only = frozenset({"http_password"})
+    settle = 60
+    lags = True
+
+    def check(self, options: dict[str, t.Any]) -> None:
+        if options.get("url"):
+            check_url(options["url"])
+        check_range("interval", options.get("interval"), 30, 86400, TITLE)
+        check_range("check_timeout", options.get("check_timeout"), 0, 60, TITLE)
+        for region in options.get("regions", []):
+            check_choice("region", region, REGIONS, TITLE)
+        if options.get("regions") == []:
+            raise CheckError(f"{TITLE} can't do without a region: name one of {', '.join(REGIONS)}")
+        for days in options.get("tls_expiry_days", []):
+            check_range("tls_expiry_days", days, 0, 365, TITLE)
+        if len(options.get("tls_expiry_days", [])) > 10:
+            raise CheckError(f"{TITLE} takes at most 10 tls_expiry_days: name fewer")
+        if len(options.get("keyword") or "") > 500:
+            raise CheckError(f"{TITLE} takes a keyword of at most 500 characters: shorten it")
+        if options.get("keyword") and options.get("method") == "HEAD":
+            raise CheckError("An answer to HEAD has no body that could hold the keyword: set method to GET")
+        if "request_body" in options and not isinstance(parsed(options["request_body"]), dict):
+            raise CheckError(f"{TITLE} takes only a JSON object as request_body: write it as one")
+        check_tags(options.get("tags", []))
+        for item in options.get("contacts", []):
+            if item["delay"] % 60 or item["repeat"] % 60 or item["delay"] < 0 or item["repeat"] < 0:
+                raise CheckError(f"{TITLE} counts in minutes: make delay and repeat of contact {item['contact']} multiples of 60")
+
+    def normal(self, option: str, value: t.Any) -> t.Any:
+        if option in ("name", "url"):
+            return super().normal(option, unescape(value))
+        if option == "keyword":
+            return value.strip()
+        if option == "tags":
+            return sorted({str(tag).lower() for tag in value})
+        if option == "contacts":
+            return sorted((str(item["contact"]), item["delay"], item["repeat"]) for item in value)
+        if option == "tls_expiry_days":
+            return sorted(set(value))
+        if option == "request_headers":
+            # UptimeRobot adds this one by itself to checks with a body.
+            return {name: text for name, text in super().normal(option, value).items() if name != "content-type"}
+        return super().normal(option, value)
+
+    def resolve(self, option: str, names: t.Sequence[t.Any], directory: list[dict[str, t.Any]]) -> list[t.Any]:
+        ids: list[str] = super().resolve(option, [item["contact"] for item in names], directory)
+        return [{**item, "contact": contact} for item, contact in zip(names, ids, strict=True)]
+
+    def fixed_among(self, changes: dict[str, t.Any], found: Found) -> set[str]:
+        # With and without a keyword are two types of monitor.
+        return {"keyword"} if "keyword" in changes and bool(changes["keyword"]) != bool(found.options["keyword"]) else set()
+
+    def _found(self, body: t.Any) -> Found:
+        if not isinstance(body, dict):
+            raise CheckError(f"{TITLE} sent a monitor that is not an object: run again, and check api_url")
+        kind = str(body.get("type", "")).upper()
+        options = options_of(body)
+        regional = body.get("regionalData")
+        return Found(
+            id=member(body, "id", int, TITLE),
+            name=options["name"],
+            kind="http" if kind in ("HTTP", "KEYWORD") else kind,
+            status=STATUS.get(str(body.get("status", "")).upper(), "unknown"),
+            tags=[str(tag).lower() for tag in options["tags"]],
+            options=options,
+            whole=True,
+            extra={"THRESHOLD": regional.get("THRESHOLD") or {}} if isinstance(regional, dict) else {},
+        )
+
+    def _pages(self, path: str, query: list[tuple[str, str]]) -> list[t.Any]:
+        """Return the entries of all pages; each page names the cursor of the next one."""
+        entries: list[t.Any] = []
+        cursors: set[str] = set()
+        more: list[tuple[str, str]] = []
+        while True:
+            body = self.client.request("GET", path, query=query + more, answer=dict)
+            entries += member(body, "data", list, TITLE)
+            link = body.get("nextLink")
+            if not link:
+                return entries
+            cursor = parse_qs(urlsplit(str(link)).query).get("cursor", [""])[0]
+            if not cursor or cursor in cursors:
+                raise CheckError(f"{TITLE} gave a list at {path} whose pages don't end: run again")
+            cursors.add(cursor)
+            more = [("cursor", cursor)]
+
+    def read_all(self, tag: str | None) -> list[Found]:
+        query = [("limit", str(PAGE))] + ([("tags", tag)] if tag else [])
+        # A monitor that moved between two pages while they were read is there twice.
+        return list({found.id: found for found in map(self._found, self._pages("/monitors", query))}.values())
+
+    def read(self, check_id: t.Any) -> Found:
+        try:
+            return self._found(self.client.request("GET", f"/monitors/{check_id}", answer=dict))
+        except ApiError as exc:
+            if exc.status in (404, 410):
+                raise Gone from exc
+            if exc.status < 500:
+                raise
+            # Some old monitors can't be read one by one, but the list has them.
+            for found in self.read_all(None):
+                if str(found.id) == str(check_id):
+                    return found
+            raise
+
+    def create(self, options: dict[str, t.Any], paused: bool) -> t.Any:
+        full = {"check_timeout": 30, **options}
+        if full.get("keyword"):
+            full = {"method": "GET", "keyword_match": "contains", "keyword_case_sensitive": False, **full}
+        else:
+            full = {name: value for name, value in full.items() if not name.startswith("keyword")}
+        body = {"type": "KEYWORD" if full.get("keyword") else "HTTP", **fields_of(full, create=True)}
+        answer = self.client.request("POST", "/monitors", json_body=body, answer=dict, create=True)
+        check_id = answer.get("id")
+        if not isinstance(check_id, int):
+            raise LostReply(TITLE, "POST /monitors", 201, "the answer has no id")
+        if paused:
+            self._run(check_id, paused=True)
+        return check_id
+
+    def update(self, found: Found, changes: dict[str, t.Any], wanted: dict[str, t.Any], paused: bool | None) -> None:
+        body = fields_of(changes, create=False)
+        if "regionData" in body:
+            kept = {region: ms for region, ms in found.extra.get("THRESHOLD", {}).items() if region in changes["regions"]}
+            body["regionData"].update({"THRESHOLD": kept} if kept else {})
+        if "http_username" in changes and wanted.get("http_password"):
+            body["httpPassword"] = wanted["http_password"]
+        with missing_is_gone():
+            if body:
+                self.client.request("PATCH", f"/monitors/{found.id}", json_body=body, answer=dict)
+            if paused is not None:
+                self._run(found.id, paused)
+
+    def _run(self, check_id: t.Any, paused: bool) -> None:
+        # Repeating it does no harm: both calls are idempotent.
+        self.client.request("POST", f"/monitors/{check_id}/{'pause' if paused else 'start'}", json_body={})
+
+    def delete(self, check_id: t.Any) -> None:
+        with contextlib.suppress(Gone), missing_is_gone():
+            self.client.request("DELETE", f"/monitors/{check_id}")
+
+    def contacts(self) -> list[dict[str, t.Any]]:
+        """Alert contacts and integrations, which share one series of ids."""
+        entries = self._pages("/alert-contacts", []) + self._pages("/integrations", [])
+        return [
+            {
+                "id": str(entry.get("id")),
+                "name": unescape(entry.get("friendlyName") or entry.get("value") or ""),
+                "type": str(entry.get("type")),
+            }
+            for entry in entries
+        ]

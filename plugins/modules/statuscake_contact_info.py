@@ -1,0 +1,73 @@
+#!/usr/bin/python
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: statuscake_contact_info
+short_description: Show contact groups of StatusCake
+version_added: 0.1.0
+description:
+  - Shows whom StatusCake can alert, all of them or those of one name.
+author:
+  - flaskops (@flaskops)
+extends_documentation_fragment:
+  - flaskops.observability.external_checks
+  - flaskops.observability.external_checks.read_only
+  - flaskops.observability.external_checks.statuscake
+options:
+  name:
+    description: Only entries of this exact name.
+    type: str
+seealso:
+  - module: flaskops.observability.statuscake_uptime_check
+"""
+
+EXAMPLES = r"""
+- name: Look up who is on call
+  flaskops.observability.statuscake_contact_info:
+    name: On call
+  register: on_call
+"""
+
+RETURN = r"""
+contacts:
+  description: The entries that were found, an empty list where there are none.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Id, as O(flaskops.observability.statuscake_uptime_check#module:contacts) takes it.
+      returned: always
+      type: str
+      sample: "4711"
+    name:
+      description: Name at StatusCake.
+      returned: always
+      type: str
+      sample: On call
+    type:
+      description: Always V(contact_group).
+      returned: always
+      type: str
+      sample: contact_group
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={**modules.api_spec("statuscake"), "name": {"type": "str"}},
+        supports_check_mode=True,
+    )
+    modules.run_contacts(module, "statuscake")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the modules for external checks in this process against the fakes, on a clock that stands still until somebody sleeps."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import sys
+import types
+import typing as t
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from ansible.module_utils.common import warnings
+from ansible.module_utils.testing import patch_module_args
+
+ROOT = Path(__file__).resolve().parents[3]
+for folder in (ROOT, ROOT / "collections"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import client, modules
+
+from tests.fakes import FAKES, Clock
+
+TOKEN = "canary-token-4f1d"
+MODULES = {"uptimerobot": "uptimerobot_monitor", "pingdom": "pingdom_check", "statuscake": "statuscake_uptime_check"}
+TAG = "flaskops-test"
+BASE = {"name": "shop", "environment": "test", "url": "https://shop.test/health"}
+CREATE = {"uptimerobot": "POST /monitors", "pingdom": "POST /checks", "statuscake": "POST /uptime"}
+LIST = {"uptimerobot": "GET /monitors", "pingdom": "GET /checks", "statuscake": "GET /uptime"}
+READ = {"uptimerobot": "GET /monitors/*", "pingdom": "GET /checks/*", "statuscake": "GET /uptime/*"}
+UPDATE = {"uptimerobot": "PATCH /monitors/*", "pingdom": "PUT /checks/*", "statuscake": "PUT /uptime/*"}
+DELETE = {"uptimerobot": "DELETE /monitors/*", "pingdom": "DELETE /checks/*", "statuscake": "DELETE /uptime/*"}
+FIELD_TAGS = {"uptimerobot": "tagNames", "pingdom": "tags", "statuscake": "tags"}
+
+
+def settle(provider: str) -> int:
+    """Seconds for which a lost reply is waited for."""
+    return modules.PROVIDERS[provider].settle
+
+
+class Bench:
+    """A fake of one provider and the modules that talk to it."""
+
+    def __init__(self, provider: str, **fake_options: t.Any) -> None:
+        self.provider, self.clock = provider, Clock()
+        self.fake = FAKES[provider](token=TOKEN, clock=self.clock, **fake_options)
+        self.time = types.SimpleNamespace(time=self.clock, sleep=self.clock.sleep)
+
+    def run(self, name: str, check_mode: bool = False, /, **params: t.Any) -> dict[str, t.Any]:
+        """Run a module; return its result, with failed and the exact text in `raw`."""
+        module = importlib.import_module(f"ansible_collections.flaskops.observability.plugins.modules.{name}")
+        given = {"api_token": TOKEN, "api_url": self.fake.url, **params}
+        given = {key: value for key, value in given.items() if value is not None}
+        given |= {"_ansible_check_mode": check_mode, "_ansible_diff": True}
+        out = io.StringIO()
+        warnings._global_warnings.clear()  # they outlive a module that runs in this process
+        with (
+            mock.patch.object(client, "time", self.time),
+            patch_module_args(given),
+            contextlib.redirect_stdout(out),
+            pytest.raises(SystemExit),
+        ):
+            module.main()
+        result = json.loads(out.getvalue())
+        assert TOKEN not in out.getvalue()
+        if result.get("failed") and not result["msg"].startswith("value of "):  # Ansible's own words
+            check_sentence(result["msg"])
+        # The controller turns these into texts again.
+        result["warnings"] = [str(warning) for warning in result.get("warnings", [])]
+        return {"failed": False, **result, "raw": out.getvalue()}
+
+    def check(self, check_mode: bool = False, **params: t.Any) -> dict[str, t.Any]:
+        """Run the provider's module for one check, on the check `shop` if nothing else is said."""
+        base = {} if "id" in params else BASE
+        return self.run(MODULES[self.provider], check_mode, **{**base, **params})
+
+    def heal(self) -> None:
+        """Take back all faults."""
+        self.fake._faults.clear()
+
+    def info(self, **params: t.Any) -> list[dict[str, t.Any]]:
+        result = self.run(f"{MODULES[self.provider]}_info", **params)
+        assert not result["failed"], result["msg"]
+        return result["checks"]
+
+
+def check_sentence(text: str) -> None:
+    """One sentence: a capital, a full stop, one line, no trace."""
+    assert text.endswith(".") and not text.endswith(".."), text
+    assert "\n" not in text and "Traceback" not in text and "'NoneType'" not in text, text
+    assert text[0].isupper() or text[0].isdigit(), text
+    assert len(text) < 700, text
+
+
+@contextlib.contextmanager
+def bench(provider: str, **fake_options: t.Any) -> t.Iterator[Bench]:
+    made = Bench(provider, **fake_options)
+    with made.fake:
+        yield made

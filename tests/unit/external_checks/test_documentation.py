@@ -1,0 +1,86 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ansible-doc shows is what the modules take: as ansible-test's validate-modules, but without the network that it needs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import yaml
+
+from .support import ROOT
+
+MODULES = sorted(
+    path.stem
+    for path in (ROOT / "plugins/modules").glob("*.py")
+    if path.stem.startswith(("external_checks", "uptimerobot", "pingdom", "statuscake"))
+)
+COLLECTION = "flaskops.observability"
+
+
+class Called(Exception):
+    """AnsibleModule was made."""
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, t.Any]:
+    command = [str(Path(sys.executable).with_name("ansible-doc")), "-j", *(f"{COLLECTION}.{name}" for name in MODULES)]
+    env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
+    return json.loads(done.stdout)
+
+
+def specification(name: str) -> dict[str, t.Any]:
+    module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
+    with mock.patch.object(module, "AnsibleModule", side_effect=Called) as made, pytest.raises(Called):
+        module.main()
+    return dict(made.call_args.kwargs)
+
+
+def compare(path: str, documented: dict[str, t.Any], spec: dict[str, t.Any]) -> None:
+    assert sorted(documented) == sorted(spec), path
+    for option, page in documented.items():
+        told = {key: page.get(key) for key in ("type", "elements", "default", "choices")}
+        takes = {key: spec[option].get(key) for key in ("type", "elements", "default", "choices")}
+        assert told == takes and bool(page.get("required")) == bool(spec[option].get("required")), f"{path}.{option}"
+        assert page["description"], f"{path}.{option}"
+        compare(f"{path}.{option}", page.get("suboptions", {}), spec[option].get("options", {}))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_page(name: str, pages: dict[str, t.Any]) -> None:
+    page = pages[f"{COLLECTION}.{name}"]
+    options, spec = page["doc"]["options"], specification(name)
+    compare(name, options, spec["argument_spec"])
+    assert spec["supports_check_mode"] is True
+    assert {"check_mode", "diff_mode", "idempotent"} <= set(page["doc"]["attributes"])
+    assert page["return"] and all(entry["description"] and entry["returned"] for entry in page["return"].values())
+    for task in yaml.safe_load(page["examples"]):
+        for action, arguments in task.items():
+            if action.startswith(COLLECTION):
+                assert set(arguments) <= set(pages[action]["doc"]["options"]) if action in pages else False, task["name"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_secrets_are_marked(name: str) -> None:
+    def look(spec: dict[str, t.Any]) -> t.Iterator[str]:
+        for option, entry in spec.items():
+            if option in ("api_token", "http_password", "request_body", "secret_request_headers"):
+                yield option if entry.get("no_log") is True else f"{option} is shown"
+            yield from look(entry.get("options", {}))
+
+    found = list(look(specification(name)["argument_spec"]))
+    assert "api_token" in found and not [entry for entry in found if entry.endswith("shown")]
+
+
+def test_every_module_is_there() -> None:
+    assert len(MODULES) == 10

@@ -1,0 +1,280 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module external_checks: a whole list, with as few requests as the provider's list allows."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import client
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.status import check_states
+
+from . import support
+from .support import TAG, TOKEN, Bench, bench
+
+PROVIDERS = sorted(support.MODULES)
+MANY = 500
+PAGE = {"uptimerobot": 200, "pingdom": 25000, "statuscake": 100}
+
+
+def listed(*names: str, **more: t.Any) -> list[dict[str, t.Any]]:
+    return [{"name": name, "url": f"https://{name.replace(' ', '-')}.example.com/health", **more} for name in names]
+
+
+def run(made: Bench, checks: list[dict[str, t.Any]], check_mode: bool = False, **params: t.Any) -> dict[str, t.Any]:
+    made.fake.clear()
+    return made.run("external_checks", check_mode, provider=made.provider, environment="test", checks=checks, **params)
+
+
+def calls(made: Bench) -> dict[str, int]:
+    """Number of requests by method and the first part of the path."""
+    counted: dict[str, int] = {}
+    for request in made.fake.requests:
+        key = request.method + (" one" if request.path.count("/") > 1 else "")
+        counted[key] = counted.get(key, 0) + 1
+    return counted
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_five_hundred_checks(provider: str) -> None:
+    """Pages of the list, one write a check; then pages, and one read a check only where the list has no keyword."""
+    # What each provider allows its smallest paying customer.
+    rates = {"uptimerobot": [(120, 60)], "pingdom": [(200, 60)], "statuscake": [(5, 1), (180, 60)]}[provider]
+    with bench(provider, rate_limit=True, rates=rates) as made:
+        checks = listed(*(f"shop {number}" for number in range(MANY)), keyword="ok")
+        pages = -(-MANY // PAGE[provider])
+        first = run(made, checks, api_max_wait=3600)
+        assert not first["failed"], first["msg"]
+        # UptimeRobot's list lags: it is read once more, to see that it has them all.
+        confirm = pages if provider == "uptimerobot" else 0
+        assert calls(made) == {"GET": 1 + confirm, "POST": MANY}
+        assert first["calls"] == 1 + confirm + MANY and len(made.fake.checks) == MANY
+        assert sum(made.clock.slept) > 100 and {request.status for request in made.fake.requests} <= {200, 201}
+        made.clock.advance(60)  # a new run knows nothing of the requests of the last one
+        again = run(made, checks, api_max_wait=3600)
+        assert again["changed"] is False
+        reads = {} if provider == "uptimerobot" else {"GET one": MANY}
+        assert calls(made) == {"GET": pages, **reads}
+        # Nothing is read one by one for what the list has.
+        made.clock.advance(60)
+        plain = run(made, [{"name": f"shop {number}", "interval": 300} for number in range(MANY)], api_max_wait=3600)
+        assert plain["changed"] is False and calls(made) == {"GET": pages}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_without_waiting_for_the_list(provider: str) -> None:
+    with bench(provider) as made:
+        run(made, listed("a", "b"), wait=False)
+        assert calls(made) == {"GET": 1, "POST": 2}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_prune_keeps_to_the_environment(provider: str) -> None:
+    with bench(provider) as made:
+        made.fake.seed(1, name="theirs")
+        made.fake.seed(1, name="production", tags=["flaskops-production"])
+        made.fake.seed(1, name="longer", tags=["flaskops-test-2"])
+        made.fake.seed(2, name="twice", tags=[TAG])
+        run(made, listed("a", "b", "c"))
+        kept = run(made, listed("a"))
+        assert kept["changed"] is False and len(made.fake.checks) == 8
+        told = run(made, listed("a", "d"), True, prune=True)
+        assert made.fake.writes == []
+        done = run(made, listed("a", "d"), prune=True)
+        assert told["diff"] == done["diff"] and sorted(done["diff"]["before"]) == ["b", "c", "twice"]
+        assert made.fake.names() == ["a", "d", "longer", "production", "theirs"]
+        assert run(made, listed("a", "d"), prune=True)["changed"] is False
+        assert run(made, [], prune=True)["changed"] is True
+        assert made.fake.names() == ["longer", "production", "theirs"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_one_bad_check_does_not_keep_the_others(provider: str) -> None:
+    with bench(provider, min_interval=300) as made:
+        made.fake.seed(1, name="gone from the list", tags=[TAG])
+        checks = listed("a") + listed("bad", interval=60) + listed("c")
+        result = run(made, checks, prune=True)
+        assert result["failed"] and "'bad'" in result["msg"] and result["changed"]
+        assert [bool(check.get("error")) for check in result["checks"]] == [False, True, False]
+        # What can't be trusted to be whole is not pruned.
+        assert made.fake.names() == ["a", "c", "gone from the list"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_token_that_may_not_write_is_not_tried_for_each_check(provider: str) -> None:
+    with bench(provider) as made:
+        made.fake.fail(support.CREATE[provider], status=403, times=None)
+        result = run(made, listed(*"abcdefgh"))
+        assert result["failed"] and "answered 403" in result["msg"] and len(made.fake.writes) == 3
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_outage_on_the_way_tells_what_was_done(provider: str) -> None:
+    with bench(provider) as made:
+        made.fake.fail(support.CREATE[provider], status=503, skip=2, times=None)
+        result = run(made, listed("a", "b", "c", "d"))
+        assert result["failed"] and "'c'" in result["msg"] and result["changed"]
+        assert [check["actions"] for check in result["checks"]] == [["create"], ["create"]]
+        made.heal()
+        assert [check["name"] for check in run(made, listed("a", "b", "c", "d"))["checks"] if check["actions"]] == ["c", "d"]
+        assert made.fake.names() == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_states_in_a_list(provider: str) -> None:
+    with bench(provider) as made:
+        run(made, listed("a", "b", "c"))
+        result = run(made, listed("a", state="paused") + listed("b", state="absent") + listed("c", state="started"))
+        assert [check["actions"] for check in result["checks"]] == [["pause"], ["delete"], []]
+        assert run(made, listed("a") + listed("b", state="absent"))["changed"] is False
+        assert [check["actions"] for check in run(made, listed("a", state="started"))["checks"]] == [["start"]]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_only_the_named_providers_get_a_check(provider: str) -> None:
+    with bench(provider) as made:
+        run(made, listed("all") + listed("one", providers=["pingdom"]))
+        assert made.fake.names() == (["all", "one"] if provider == "pingdom" else ["all"])
+
+
+@pytest.mark.parametrize(
+    ("checks", "words"),
+    [
+        (listed("a", "a"), "twice in checks"),
+        (listed(" "), "is empty"),
+        (listed("a", regions=["south_america"]), "uptimerobot has no region"),
+        ([{"name": "a", "url": "http://10.0.0.1/"}], "can't be reached from the internet"),
+        ([{"name": "a", "url": "http://shop.default.svc/"}], "can't be reached from the internet"),
+        ([{"name": "a", "url": "http://[fd00::1]/"}], "can't be reached from the internet"),
+        ([{"name": "a", "url": "http://shop/"}], "can't be reached from the internet"),
+        (listed("a", uptimerobot={"nonsense": 1}), "nonsense"),
+        (listed("a", uptimerobot={"check_timeout": "long"}), "check_timeout"),
+        (listed("a", uptimerobot={"http_password": "hidden-1"}), "kept secret"),
+        ([{"name": "a"}], "needs a url"),
+    ],
+)
+def test_refused_lists(checks: list[dict[str, t.Any]], words: str) -> None:
+    with bench("uptimerobot") as made:
+        result = run(made, checks)
+        assert result["failed"] and words.lower() in result["msg"].lower()
+        assert made.fake.writes == [] and made.fake.checks == {}
+
+
+def test_nothing_is_sent_for_a_list_that_holds_what_cannot_be() -> None:
+    with bench("pingdom") as made:
+        result = run(made, listed("good") + listed("bad", interval=600))
+        assert "no interval of 600 s" in result["msg"] and made.fake.requests == []
+
+
+def test_private_addresses_on_request() -> None:
+    with bench("uptimerobot") as made:
+        assert run(made, [{"name": "a", "url": "http://10.0.0.1/"}], allow_private_urls=True)["changed"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_own_options_of_a_provider(provider: str) -> None:
+    own = {
+        "uptimerobot": {"method": "POST", "check_timeout": "20"},
+        "pingdom": {"alert_after": 4, "interval": "900"},
+        "statuscake": {"regions": ["london"], "confirmations": "1"},
+    }
+    with bench(provider) as made:
+        run(made, listed("a", regions=["europe"], **own))
+        found = made.info(id=made.fake.find("a"))[0]
+        for name, value in own[provider].items():
+            assert found[name] == (int(value) if isinstance(value, str) and value.isdigit() else value)
+        assert run(made, listed("a", regions=["europe"], **own))["changed"] is False
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_contacts_are_looked_up_once(provider: str) -> None:
+    with bench(provider) as made:
+        made.fake.add_contact("On call")
+        run(made, listed("a", "b", "c", contacts=["On call"]), wait=False)
+        lists = [request for request in made.fake.reads if "contact" in request.path or "integration" in request.path]
+        assert (
+            len(lists) == (0 if provider == "pingdom" else {"uptimerobot": 2, "statuscake": 1}[provider]) or provider == "pingdom"
+        )
+        assert len(made.fake.checks) == 3
+
+
+@pytest.mark.parametrize("provider", ["pingdom", "statuscake"])
+def test_maintenance_window(provider: str) -> None:
+    with bench(provider) as made:
+        assert run(made, listed("a", "b"), maintenance="begin")["changed"] is False
+        run(made, listed("a", "b", "c"))
+        told = run(made, listed("a", "b", "missing"), True, maintenance="begin")
+        assert told["changed"] and made.fake.writes == []
+        assert run(made, listed("a", "b", "missing"), maintenance="begin", maintenance_duration=600)["changed"]
+        assert len(made.fake.maintenance) == 1
+        window = next(iter(made.fake.maintenance.values()))
+        assert sorted(map(str, window.get("uptimeids") or window.get("tests"))) == sorted(
+            str(made.fake.find(name)) for name in ("a", "b")
+        )
+        # A second rollout has its own full time, and no second window.
+        run(made, listed("a", "b"), maintenance="begin", maintenance_duration=1200)
+        assert len(made.fake.maintenance) == 1
+        assert run(made, listed("a", "b"), True, maintenance="end")["changed"] and made.fake.writes == []
+        assert run(made, listed("a", "b"), maintenance="end")["changed"]
+        made.clock.advance(1)
+        assert run(made, listed("a", "b"), maintenance="end")["changed"] is False
+        assert [check["paused"] for check in made.info()] == [False] * 3
+
+
+def test_maintenance_at_uptimerobot_is_a_pause() -> None:
+    with bench("uptimerobot") as made:
+        run(made, listed("a", "b") + listed("off", state="paused"))
+        assert [c["actions"] for c in run(made, listed("a", "none"), maintenance="begin")["checks"]] == [["pause"]]
+        assert run(made, listed("a", "none"), maintenance="begin")["changed"] is False
+        ended = run(made, listed("a", "b") + listed("off", state="paused"), maintenance="end")
+        assert [(check["name"], check["actions"]) for check in ended["checks"]] == [("a", ["start"]), ("b", [])]
+        assert made.fake.names() == ["a", "b", "off"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_check_may_stay_out_of_maintenance(provider: str) -> None:
+    with bench(provider) as made:
+        run(made, listed("a"))
+        assert run(made, listed("a", maintenance=False), maintenance="begin")["changed"] is False
+        assert made.fake.writes == []
+
+
+def test_maintenance_needs_whole_minutes() -> None:
+    with bench("pingdom") as made:
+        assert "steps of 60" in run(made, listed("a"), maintenance="begin", maintenance_duration=90)["msg"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_token_may_come_from_the_environment(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = {"uptimerobot": "UPTIMEROBOT_API_KEY", "pingdom": "PINGDOM_API_TOKEN", "statuscake": "STATUSCAKE_API_TOKEN"}[
+        provider
+    ]
+    with bench(provider) as made:
+        assert "api_token" in run(made, listed("a"), api_token=None)["msg"]
+        monkeypatch.setenv(variable, TOKEN)
+        assert run(made, listed("a"), api_token=None)["changed"]
+        assert made.check(api_token=None)["changed"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_states_for_verify(provider: str) -> None:
+    with bench(provider) as made:
+        made.fake.seed(1, name="theirs")
+        run(made, listed("up", "down", "new") + listed("off", state="paused"))
+        made.fake.seed(2, name="twice", tags=[TAG])
+        for name in ("up", "down"):
+            made.fake.set_status(made.fake.find(name), name)
+        made.fake.clear()
+        names = ["up", "down", "off", "missing", "twice", "theirs"]
+        found = check_states(provider, "test", names, TOKEN, made.fake.url)
+        assert [entry["state"] for entry in found] == ["up", "down", "paused", "missing", "ambiguous", "missing"]
+        assert found[0]["id"] == made.fake.find("up")
+        assert [entry["name"] for entry in check_states(provider, "test", [], TOKEN, made.fake.url)] == [
+            "down", "new", "off", "twice", "up",
+        ]  # fmt: skip
+        assert made.fake.writes == [] and len(made.fake.reads) == 2
+        with pytest.raises(client.ApiError) as failure:
+            check_states(provider, "test", [], "wrong", made.fake.url)
+        assert failure.value.status == 401 and "wrong" not in str(failure.value)

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever is asked for and whatever fails, in any order: at most one check of ours per name, and in the end what was wanted."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from . import support
+from .support import TAG, Bench
+
+NAMES = ["shop", "Shop", "shop & co", "lädchen"]
+FAULTS: list[dict[str, t.Any]] = [
+    {"status": 500}, {"status": 500, "after_write": True}, {"status": 429, "retry_after": 1}, {"status": 429, "times": 3},
+    {"status": 403}, {"status": 503, "times": 20}, {"status": 404}, {"kind": "reset"}, {"kind": "reset_after_write"},
+    {"kind": "half_json"}, {"kind": "empty", "times": 2}, {"kind": "malformed"},
+]  # fmt: skip
+STEP = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(NAMES),
+        "state": st.sampled_from(["present", "started", "paused", "absent"]),
+        "interval": st.sampled_from([60, 300, 900]),
+        "keyword": st.sampled_from([None, "ok"]),
+        "check_mode": st.booleans(),
+        "fault": st.none() | st.tuples(st.sampled_from(["* *", "POST *", "GET *", "P* *", "DELETE *"]), st.sampled_from(FAULTS)),
+        "meddle": st.sampled_from([None, None, None, "remove", "pause", "rename"]),
+    }
+)
+
+
+def ours(made: Bench, name: str) -> list[t.Any]:
+    field = support.FIELD_TAGS[made.provider]
+    key = "friendlyName" if made.provider == "uptimerobot" else "name"
+    return [check for check in made.fake.checks.values() if check[key] == name and TAG in check[field]]
+
+
+def meddle(made: Bench, name: str, what: str | None) -> None:
+    """What somebody does at the provider meanwhile."""
+    there = [key for key in made.fake.checks if made.fake.checks[key] in ours(made, name)]
+    if not there or what is None:
+        return
+    if what == "remove":
+        made.fake.remove(there[0])
+    elif what == "pause":
+        made.fake.edit(there[0], paused=True)
+    else:
+        made.fake.edit(there[0], **{"friendlyName" if made.provider == "uptimerobot" else "name": "renamed"})
+
+
+@pytest.mark.parametrize("provider", sorted(support.MODULES))
+@pytest.mark.parametrize("stale", [0, 2])
+def test_sequences(provider: str, stale: int) -> None:
+    if stale and provider != "uptimerobot":
+        pytest.skip("only UptimeRobot is known to answer from copies that lag behind")
+    with support.bench(provider, stale_reads=stale, page_size=2) as made:
+        foreign = {"uptimerobot": {"friendlyName": "shop"}}.get(provider, {"name": "shop"})
+
+        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+        @given(st.lists(STEP, min_size=1, max_size=6))
+        def play(steps: list[dict[str, t.Any]]) -> None:
+            made.fake.reset()
+            theirs = made.fake.seed(1, name="shop", tags=["theirs"])[0]
+            for step in steps:
+                play_one(made, dict(step))
+            # Somebody else's check of the same name was never touched.
+            assert all(made.fake.checks[theirs][key] == value for key, value in foreign.items())
+
+        play()
+
+
+def play_one(made: Bench, step: dict[str, t.Any]) -> None:
+    name, check_mode, fault, what = step["name"], step.pop("check_mode"), step.pop("fault"), step.pop("meddle")
+    meddle(made, name, what)
+    if fault:
+        made.fake.fail(fault[0], **fault[1])
+    made.fake.clear()
+    params = {**step, "environment": "test", "url": f"https://{NAMES.index(name)}.test/", "recreate": True}
+    result = made.run(support.MODULES[made.provider], check_mode, **params)
+    if check_mode:
+        assert made.fake.writes == []
+    made.heal()
+    for other in NAMES:
+        assert len(ours(made, other)) <= 1, other
+    if result["failed"] or check_mode:
+        return
+    found = ours(made, name)
+    assert len(found) == (step["state"] != "absent")
+    if found and step["state"] in ("started", "paused"):
+        assert found[0]["paused"] is (step["state"] == "paused")
+    made.fake.clear()
+    again = made.run(support.MODULES[made.provider], **params)
+    assert not again["failed"], again["msg"]
+    assert again["changed"] is False and made.fake.writes == []
