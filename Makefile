@@ -32,7 +32,7 @@ test-long: $(DEV_VENV)/ready
 	env -u CLUSTER_KUBECONFIG PATH=$(DEV_VENV)/bin:$$PATH pytest -v tests/integration/test_local_cluster.py
 
 unit: $(DEV_VENV)/ready
-	PATH=$(DEV_VENV)/bin:$$PATH pytest -q tests/unit
+	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n auto tests/unit tests/rules
 
 lint: $(DEV_VENV)/ready
 	export PATH=$(DEV_VENV)/bin:$$PATH; \

@@ -12,20 +12,24 @@ import tarfile
 from pathlib import Path
 
 
-def write(archive: Path, ref: str, binary: Path, inside: str, entrypoint: list[str], arch: str) -> None:
+def write(
+    archive: Path, ref: str, binary: Path, inside: str, entrypoint: list[str], arch: str, files: dict[str, Path] | None = None
+) -> None:
     """Write a ``docker save`` archive of a scratch image that holds *binary* at the path *inside*.
 
     :param ref: the image's full name with its tag.
     :param arch: the architecture as the image specification names it, ``amd64`` or ``arm64``.
+    :param files: further files, readable by all, by their paths in the image.
     """
     layer_file = archive.with_suffix(".layer")
     with tarfile.open(layer_file, "w") as layer:
-        info = layer.gettarinfo(binary, inside.lstrip("/"))
-        info.uid = info.gid = info.mtime = 0
-        info.uname = info.gname = ""
-        info.mode = 0o755
-        with binary.open("rb") as content:
-            layer.addfile(info, content)
+        for target, source in {inside: binary, **(files or {})}.items():
+            with source.open("rb") as content:
+                info = layer.gettarinfo(arcname=target.lstrip("/"), fileobj=content)
+                info.uid = info.gid = info.mtime = 0
+                info.uname = info.gname = ""
+                info.mode = 0o755 if source is binary else 0o644
+                layer.addfile(info, content)
     with layer_file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     config = json.dumps(

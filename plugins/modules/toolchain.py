@@ -13,6 +13,7 @@ description:
   - Downloads a project's official release files and checks them against the published checksum,
     or builds the same version from a Go module that C(go.sum) pins byte by byte.
   - Binaries are cached by content, so that a second run does nothing.
+  - Says on the screen which component it gets while it does, for a build can take minutes.
 attributes:
   check_mode:
     support: full
@@ -22,19 +23,25 @@ attributes:
     description: A component that is in the cache is not fetched again.
 options:
   name:
-    description: The component, which is also the folder of its C(go.mod) below O(source).
+    description: The component, which is also the folder of its C(go.mod) below O(source). Goes with O(spec).
     type: str
-    required: true
   spec:
-    description: The component's entry in C(images.yml).
+    description:
+      - The component's entry in C(images.yml), with C(version), C(module) and C(packages), which maps a binary to its package.
+      - Optional are C(release), where the release has another number than the module; C(ldflags) and C(tags) of the build;
+        C(files), which maps a folder beside the binaries to one of the module, for a build; C(base), C(file) and C(checksum)
+        of the release, without which it is always built; and C(sha256), which maps C(arch/file) to a checksum that wins
+        over the published one.
     type: dict
-    required: true
+  components:
+    description: Several components at once, each with its entry; replaces O(name) and O(spec).
+    type: dict
   source:
     description: The folder that holds one folder with a C(go.mod) for each component.
     type: path
     required: true
   mode:
-    description: Where binaries come from. V(auto) downloads where the release address answers, else builds.
+    description: Where binaries come from. V(auto) downloads where the release can be had, else builds and warns with the reason.
     type: str
     choices: [auto, download, build]
     default: auto
@@ -52,16 +59,29 @@ EXAMPLES = r"""
     name: etcd
     spec: "{{ (lookup('ansible.builtin.file', 'images.yml') | from_yaml).toolchain.etcd }}"
     source: toolchain
+
+- name: Get all components
+  flaskops.observability.toolchain:
+    components: "{{ (lookup('ansible.builtin.file', 'images.yml') | from_yaml).toolchain }}"
+    source: toolchain
 """
 
 RETURN = r"""
 path:
   description: The folder that holds the binaries.
   type: str
-  returned: always
+  returned: with O(name)
 origin:
-  description: Where they came from, V(cache), V(download) or V(build).
+  description: Where they came from, V(cache), V(download) or V(build); V(missing) in check mode.
   type: str
+  returned: with O(name)
+paths:
+  description: The folder of each component.
+  type: dict
+  returned: success
+origins:
+  description: Where each component came from.
+  type: dict
   returned: success
 seconds:
   description: How long it took.
@@ -97,22 +117,22 @@ class ToolchainError(Exception):
     """One sentence that says why a component can't be had."""
 
 
-class Unreachable(ToolchainError):
-    """The release address gave no answer."""
+class Unavailable(ToolchainError):
+    """The release address gave no answer, or refused the file."""
 
 
 def fetch(url: str, target: Path) -> None:
     """Download *url* to *target*.
 
-    :raises Unreachable: when nothing answers; :raises ToolchainError: when the server refuses.
+    :raises Unavailable: when nothing answers, or a server or proxy refuses.
     """
     try:
         with urllib.request.urlopen(url, timeout=15) as reply, target.open("wb") as out:
             shutil.copyfileobj(reply, out)
     except urllib.error.HTTPError as error:
-        raise ToolchainError(f"{url} answered {error.code} {error.reason}: check the version and the release address.") from error
+        raise Unavailable(f"{url} answered {error.code} {error.reason}: check the version and the release address.") from error
     except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"{url} can't be reached ({error}): use mode 'build', or name a mirror.") from error
+        raise Unavailable(f"{url} can't be reached ({error}): use mode 'build', or name a mirror.") from error
 
 
 def sha256(path: Path) -> str:
@@ -140,7 +160,7 @@ def download(name: str, spec: dict[str, Any], base: str, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         files: dict[str, str] = {}
         for binary in spec["packages"]:
-            words = {"version": spec["version"], "arch": arch, "name": binary}
+            words = {"version": spec["version"], "release": spec.get("release"), "arch": arch, "name": binary}
             files.setdefault(spec["file"].format(**words), spec["checksum"].format(**words))
         for file, sums in files.items():
             local, listed = Path(scratch) / Path(file).name, Path(scratch) / "sums"
@@ -188,7 +208,7 @@ def go_binary(needed: str, cache: Path) -> str:
 
 
 def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Path) -> None:
-    """Build the component's binaries into *target* from its Go module."""
+    """Build the component's binaries into *target* from its Go module, and copy the module's own files that are asked for."""
     needed = re.search(r"^go (\S+)$", (source / name / "go.mod").read_text(), re.MULTILINE)
     env = {
         **os.environ,
@@ -199,10 +219,11 @@ def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Pa
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }
-    flags = "-s -w " + spec.get("ldflags", "").format(version=spec["version"])
+    flags = "-s -w " + spec.get("ldflags", "").format(version=spec["version"], release=spec.get("release"))
     packages = [spec["module"] + ("" if path == "." else f"/{path}") for path in spec["packages"].values()]
-    command = [go_binary(needed.group(1) if needed else "1.26.0", cache), "build", "-trimpath", "-buildvcs=false"]
-    command += ["-ldflags", flags, "-o", f"{target}/", *spec.get("flags", []), *packages]
+    go = go_binary(needed.group(1) if needed else "1.26.0", cache)
+    command = [go, "build", "-trimpath", "-buildvcs=false", "-tags", ",".join(spec.get("tags", []))]
+    command += ["-ldflags", flags, "-o", f"{target}/", *packages]
     done = subprocess.run(command, cwd=source / name, env=env, capture_output=True, text=True)
     if done.returncode:
         raise ToolchainError(f"{name} {spec['version']} does not build: {' | '.join(done.stderr.strip().splitlines()[-4:])}")
@@ -210,6 +231,13 @@ def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Pa
         # A module root's binary is named after the module, not after the program.
         (only,) = target.iterdir()
         only.rename(target / next(iter(spec["packages"])))
+    if spec.get("files"):
+        listed = [go, "list", "-m", "-f", "{{.Dir}}", spec["module"]]
+        folder = subprocess.run(listed, cwd=source / name, env=env, capture_output=True, text=True, check=True).stdout.strip()
+        for inside, path in spec["files"].items():
+            # The module cache is read-only, its copy is not.
+            shutil.copytree(Path(folder, path), target / inside, copy_function=shutil.copyfile)
+            (target / inside).chmod(0o755)
 
 
 def key(name: str, spec: dict[str, Any], source: Path, base: str) -> str:
@@ -219,53 +247,84 @@ def key(name: str, spec: dict[str, Any], source: Path, base: str) -> str:
     return f"{name}-{spec['version']}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:12]}"
 
 
+def get(module: AnsibleModule, name: str, spec: dict[str, Any]) -> tuple[str, str]:
+    """Have the component in the cache; its folder, and where it came from.
+
+    :raises ToolchainError: when it can't be had.
+    """
+    source, mode = Path(module.params["source"]), module.params["mode"]
+    base = module.params["base"] or spec.get("base") or ""
+    if not (source / name / "go.mod").is_file():
+        raise ToolchainError(f"There is no {source / name / 'go.mod'}: 'source' must be the folder of the toolchain modules.")
+    if mode == "download" and not base:
+        raise ToolchainError(f"{name} {spec['version']} has no release of binaries: use mode 'auto' or 'build'.")
+    cache = Path(module.params["cache"]) if module.params["cache"] else cache_dir()
+    path = cache / "bin" / key(name, spec, source, base if mode == "download" else "")
+    if path.is_dir():
+        return str(path), "cache"
+    if module.check_mode:
+        return str(path), "missing"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{name}-"))
+    origin = "download" if mode != "build" and base else "build"
+    try:
+        try:
+            if origin == "download":
+                download(name, spec, base, fresh)
+        except Unavailable as error:
+            if mode == "download":
+                raise
+            module.warn(f"{name} {spec['version']} is built from its Go module, because its release can't be had: {error}")
+            origin = "build"
+        if origin == "build":
+            build(name, spec, source, cache, fresh)
+        for binary in spec["packages"]:
+            (fresh / binary).chmod(0o755)
+        fresh.chmod(0o755)
+        try:
+            fresh.rename(path)
+        except OSError:
+            # Somebody else was faster; both hold the same.
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return str(path), origin
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "required": True},
-            "spec": {"type": "dict", "required": True},
+            "name": {"type": "str"},
+            "spec": {"type": "dict"},
+            "components": {"type": "dict"},
             "source": {"type": "path", "required": True},
             "mode": {"type": "str", "choices": ["auto", "download", "build"], "default": "auto"},
             "base": {"type": "str"},
             "cache": {"type": "path"},
         },
+        required_one_of=[("name", "components")],
+        mutually_exclusive=[("name", "components"), ("base", "components")],
+        required_together=[("name", "spec")],
         supports_check_mode=True,
     )
-    name, spec, source = module.params["name"], module.params["spec"], Path(module.params["source"])
     if platform.machine() not in ARCH:
         module.fail_json(msg=f"No binaries exist for {platform.machine()}: use an amd64 or arm64 machine.")
-    if not (source / name / "go.mod").is_file():
-        module.fail_json(msg=f"There is no {source / name / 'go.mod'}: 'source' must be the folder of the toolchain modules.")
-    cache = Path(module.params["cache"]) if module.params["cache"] else cache_dir()
-    base = module.params["base"] or spec["base"]
-    path = cache / "bin" / key(name, spec, source, base if module.params["mode"] == "download" else "")
-    if path.is_dir():
-        module.exit_json(changed=False, path=str(path), origin="cache", seconds=0.0)
-    if module.check_mode:
-        module.exit_json(changed=True, path=str(path), origin="missing", seconds=0.0)
+    name = module.params["name"]
+    wanted: dict[str, dict[str, Any]] = module.params["components"] or {name: module.params["spec"]}
     started = time.monotonic()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{name}-"))
-    origin = "download" if module.params["mode"] != "build" else "build"
     try:
-        try:
-            if origin == "download":
-                download(name, spec, base, fresh)
-        except Unreachable:
-            if module.params["mode"] == "download":
-                raise
-            origin = "build"
-        if origin == "build":
-            build(name, spec, source, cache, fresh)
-        for binary in fresh.iterdir():
-            binary.chmod(0o755)
-        fresh.chmod(0o755)
-        fresh.rename(path)
+        got = {component: get(module, component, spec) for component, spec in wanted.items()}
     except ToolchainError as error:
         module.fail_json(msg=str(error))
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    module.exit_json(changed=True, path=str(path), origin=origin, seconds=round(time.monotonic() - started, 1))
+    result: dict[str, Any] = {
+        "paths": {component: path for component, (path, _) in got.items()},
+        "origins": {component: origin for component, (_, origin) in got.items()},
+    }
+    if name:
+        result |= {"path": got[name][0], "origin": got[name][1]}
+    changed = any(origin != "cache" for origin in result["origins"].values())
+    module.exit_json(changed=changed, seconds=round(time.monotonic() - started, 1), **result)
 
 
 if __name__ == "__main__":

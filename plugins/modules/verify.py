@@ -14,8 +14,11 @@ description:
   - Follows the first links of the monitoring chain of one app on a Kubernetes cluster, all of them side by side.
   - The links are the nodes, the rollout, the probes, C(/health) through the Service, the metrics of every ready pod,
     and a request that must be found again in the app's log.
+  - Where a Prometheus operator runs, also the scrape targets, the health probe, the rules, the queries of the dashboards,
+    Grafana, and the way of a test alert to its receiver and back.
   - A broken link does not make this module fail; look at RV(results). It fails when it cannot ask the cluster at all.
-  - Sends a few requests to the app. Changes nothing on the cluster; writing O(report) does not count as a change.
+  - Sends a few requests to the app. Changes nothing on the cluster but for the test alert's own mark, which it removes;
+    writing O(report) does not count as a change.
 requirements:
   - kubernetes
 options:
@@ -51,6 +54,12 @@ options:
     default: /metrics
   log_check:
     description: Whether a request's C(X-Request-ID) must be found in the app's log.
+    type: bool
+    default: true
+  alert_check:
+    description:
+      - Whether a test alert is sent through Prometheus and Alertmanager, where the role C(app_monitoring) has installed its rule.
+      - It needs leave to create and delete one Service without pods in O(namespace), and goes to no receiver but our own.
     type: bool
     default: true
   timeout:
@@ -135,7 +144,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import KubeCluster, Target, VerifyError, verify
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.table import render
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -148,6 +158,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "metrics_port": {"type": "int", "default": 9200},
     "metrics_path": {"type": "str", "default": "/metrics"},
     "log_check": {"type": "bool", "default": True},
+    "alert_check": {"type": "bool", "default": True},
     "timeout": {"type": "int", "default": 60},
     "report": {"type": "path"},
 }

@@ -67,6 +67,11 @@ CASES = [
     ("verify", {**CLUSTER, "verify_port": 0}, "Option port is 0; give a port between 1 and 65535."),
     ("verify", {**CLUSTER, "verify_report": "TMP/none/report.json"}, "The folder TMP/none for the report does not exist"),
     ("verify", {**CLUSTER, "verify_log_check": "perhaps"}, "argument 'verify_log_check' is of type str"),
+    ("kube_prometheus_stack", {}, "No cluster was named: set kube_prometheus_stack_kubeconfig"),
+    ("kube_prometheus_stack", {**CLUSTER, "kube_prometheus_stack_receiver": "x"}, "which is no receiver: choose one of"),
+    ("kube_prometheus_stack", {**CLUSTER, "kube_prometheus_stack_source": "embedded"}, "kube_prometheus_stack_cluster is empty"),
+    ("app_monitoring", {}, "No cluster was named: set app_monitoring_kubeconfig"),
+    ("app_monitoring", {**CLUSTER, "app_monitoring_name": "My_App"}, "app_monitoring_name is 'My_App'"),
 ]
 
 

@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 from harness import Cluster, engine_env, playbook
 from kubernetes import client
+
 from tests.bench.load import Load, Workload, rolled_out
 
 

@@ -10,7 +10,9 @@ from harness import Cluster, Run, playbook
 
 def check(cluster: Cluster, environment: str, *args: str) -> Run:
     named = {"FLASKOPS_KUBECONFIG": str(cluster.kubeconfig), "FLASKOPS_CONTEXT": cluster.context}
-    return playbook("site.yml", "--check", *args, inventory=("-i", f"inventories/{environment}"), env=named)
+    # The cluster has a Prometheus operator; installing a second one would need the chart's registry.
+    extra = ("-e", "monitoring_provider=existing")
+    return playbook("site.yml", "--check", *extra, *args, inventory=("-i", f"inventories/{environment}"), env=named)
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])

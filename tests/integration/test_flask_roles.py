@@ -1,6 +1,6 @@
 # GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""flask_image, flask_app and verify, proven from the installed collection in a stranger's folder.
+"""flask_image, flask_app, app_monitoring and verify, proven from the installed collection in a stranger's folder.
 
 Two applications side by side that nobody here wrote for it: httpbin from the package index, and the few lines with which
 the exporter's own page begins, whose metrics are on the application's port. Each test goes on where the one before it ended.
@@ -42,6 +42,10 @@ PLAY = """\
       ansible.builtin.import_role:
         name: flaskops.observability.flask_app
       vars: {flask_app_image: "{{ flask_image_ref | default('') }}"}
+      tags: [app]
+    - name: Watch it
+      ansible.builtin.import_role:
+        name: flaskops.observability.app_monitoring
       tags: [app]
     - name: Verify it
       ansible.builtin.import_role:
@@ -92,6 +96,12 @@ class Stranger:
             "flask_image_cluster": "flaskops-test",
             "flask_image_trust_host_ca": True,
             "flask_app_name": "{{ inventory_hostname }}",
+            "app_monitoring_name": "{{ flask_app_name }}",
+            "app_monitoring_namespace": "{{ flask_app_namespace }}",
+            "app_monitoring_port": "{{ flask_app_port | default(5000) }}",
+            "app_monitoring_metrics_port": "{{ flask_app_metrics_port }}",
+            "app_monitoring_scrape_interval": "5s",
+            "app_monitoring_evaluation_interval": "5s",
             "verify_name": "{{ flask_app_name }}",
             "verify_namespace": "{{ flask_app_namespace }}",
             "verify_port": "{{ flask_app_port | default(5000) }}",
@@ -105,7 +115,16 @@ class Stranger:
         return playbook("play.yml", *args, inventory=inventory, cwd=self.folder, collections=self.folder / "collections")
 
     def absent(self) -> Run:
-        return self.play("--tags", "image,app", "-e", "flask_image_state=absent", "-e", "flask_app_state=absent")
+        return self.play(
+            "--tags",
+            "image,app",
+            "-e",
+            "flask_image_state=absent",
+            "-e",
+            "flask_app_state=absent",
+            "-e",
+            "app_monitoring_state=absent",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +156,7 @@ def test_both_applications_run_and_are_verified(cluster: Cluster, stranger: Stra
         report = json.loads((stranger.folder / f"{name}.json").read_text())
         broken = {link["link"]: link["status"] for link in report["results"] if link["status"] != "ok"}
         # An exporter of several processes declares exceptions only after the first one.
-        assert broken == {"metric exceptions": "left_out"}
+        assert broken == {"metric exceptions": "left_out", "grafana": "left_out"}
     assert "flask_http_request_total" in metrics_page(cluster, "httpbin", "stranger-web", 9100)
     page = metrics_page(cluster, "few-lines", "stranger-lines", 5000)
     assert 'flask_http_request_duration_seconds_count{method="GET",path="/",status="200"}' in page

@@ -34,9 +34,9 @@ def group_vars(environment: str) -> dict[str, Any]:
 
 
 def harmless(key: str, value: Any) -> bool:
-    """Empty, a switch, a lookup, or the name of a Secret, which secret_environment lists."""
+    """Empty, a switch, a lookup, or the name of a Secret."""
     looked_up = re.search(r"{{.*\b(lookup|query)\(", str(value)) is not None
-    return looked_up or value in ("", None) or isinstance(value, bool) or key.endswith("secret_environment")
+    return looked_up or value in ("", None) or isinstance(value, bool) or key.endswith(("secret_environment", "_secret"))
 
 
 def secrets(value: Any, key: str = "") -> Iterator[str]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import shlex
 import threading
@@ -13,117 +12,22 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from . import checks
+from .api import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
 from .checks import Result
+from .stack import Stack
 
-REQUEST_SECONDS = 10.0
+ADDRESS_SECONDS = 5.0
 
 
 class VerifyError(Exception):
     """Verify cannot even begin; the message is one sentence for the user."""
-
-
-class ApiError(Exception):
-    """The API server answered with an error, or not at all (status 0)."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Cluster(Protocol):
-    """The little of an API server that verify needs; tests put a fake here."""
-
-    host: str
-
-    def fetch(self, path: str, headers: dict[str, str] | None = None, seconds: float = REQUEST_SECONDS) -> tuple[int, str]: ...
-
-    def lines(self, path: str, seconds: float) -> Iterator[str]: ...
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost words of a connection error."""
-    inner = getattr(error, "reason", None) or error
-    return " ".join(str(inner).split()) or type(error).__name__
-
-
-class KubeCluster:
-    """GET requests on an API server with the credentials of a kubernetes client."""
-
-    def __init__(self, api_client: Any) -> None:
-        self._config = api_client.configuration
-        self._pool = api_client.rest_client.pool_manager
-        self.host = str(self._config.host).rstrip("/")
-
-    def _open(self, path: str, headers: dict[str, str] | None, seconds: float) -> Any:
-        import urllib3
-
-        sent = dict(headers or {})
-        for setting in self._config.auth_settings().values():
-            if setting["in"] == "header" and setting["value"]:
-                sent[setting["key"]] = setting["value"]
-        timeout = urllib3.Timeout(connect=min(seconds, REQUEST_SECONDS), read=seconds)
-        try:
-            return self._pool.request(
-                "GET", self.host + path, headers=sent, timeout=timeout, retries=False, redirect=False, preload_content=False
-            )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ApiError(0, f"no answer from {self.host}: {_reason(error)}") from error
-
-    def fetch(self, path: str, headers: dict[str, str] | None = None, seconds: float = REQUEST_SECONDS) -> tuple[int, str]:
-        import urllib3
-
-        response = self._open(path, headers, seconds)
-        try:
-            return int(response.status), response.read(decode_content=True).decode("utf-8", "replace")
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ApiError(0, f"the answer from {self.host} broke off: {_reason(error)}") from error
-        finally:
-            response.release_conn()
-
-    def lines(self, path: str, seconds: float) -> Iterator[str]:
-        import urllib3
-
-        response = self._open(path, None, seconds)
-        try:
-            if response.status != 200:
-                raise ApiError(response.status, message_of(response.read().decode("utf-8", "replace")))
-            rest = b""
-            # A followed log comes in chunks; each is handed on as soon as it is there.
-            for chunk in response.stream(amt=None):
-                *whole, rest = (rest + chunk).split(b"\n")
-                for line in whole:
-                    yield line.decode("utf-8", "replace")
-            if rest:
-                yield rest.decode("utf-8", "replace")
-        except (urllib3.exceptions.HTTPError, OSError):
-            return
-        finally:
-            response.close()
-
-
-def message_of(body: str) -> str:
-    """The message of a Status object, or the text itself."""
-    try:
-        found = json.loads(body)
-    except ValueError:
-        return " ".join(body.split())[:200]
-    return str(found.get("message", "")) if isinstance(found, dict) else " ".join(body.split())[:200]
-
-
-def get(cluster: Cluster, path: str) -> dict[str, Any]:
-    """One object or list as a dict."""
-    status, body = cluster.fetch(path)
-    if status != 200:
-        raise ApiError(status, message_of(body) or f"the API server answered {status}")
-    found: dict[str, Any] = json.loads(body)
-    return found
 
 
 @dataclass
@@ -137,6 +41,7 @@ class Target:
     metrics_port: int = 9200
     metrics_path: str = "/metrics"
     log_check: bool = True
+    alert_check: bool = True
     timeout: float = 60.0
     kubeconfig: str = ""
     context: str = ""
@@ -181,6 +86,7 @@ class Run:
         self.pods: list[dict[str, Any]] = []
         self.deployment: dict[str, Any] = {}
         self._deployment_problem = ""
+        self._never = threading.Event()
 
     def seconds_left(self) -> float:
         return max(self.deadline - time.monotonic(), 0.1)
@@ -193,7 +99,7 @@ class Run:
         target = self.target
         selector = urlencode({"labelSelector": f"app={target.name}"})
         try:
-            self.pods = get(self.cluster, f"{self.base}/pods?{selector}").get("items", [])
+            self.pods = self.get(f"{self.base}/pods?{selector}").get("items", [])
         except ApiError as error:
             if error.status == 0:
                 raise VerifyError(f"Cannot reach the API server: {error}; check the kubeconfig and the context.") from error
@@ -202,7 +108,7 @@ class Run:
                 "use a kubeconfig that may read them."
             ) from error
         try:
-            self.deployment = get(self.cluster, f"/apis/apps/v1/namespaces/{target.namespace}/deployments/{target.name}")
+            self.deployment = self.get(f"/apis/apps/v1/namespaces/{target.namespace}/deployments/{target.name}")
         except ApiError as error:
             self._deployment_problem = f"cannot read the Deployment {target.name} in namespace {target.namespace}: {error}"
         self._find_url()
@@ -210,7 +116,7 @@ class Run:
     def _find_url(self) -> None:
         target = self.target
         try:
-            service = get(self.cluster, f"{self.base}/services/{target.name}")
+            service = self.get(f"{self.base}/services/{target.name}")
         except ApiError as error:
             self._url_problem = f"cannot read the Service {target.name} in namespace {target.namespace}: {error}"
             return
@@ -231,13 +137,25 @@ class Run:
             raise ApiError(0, self._url_problem)
         if self._through_proxy:
             return self.cluster.fetch(self._through_proxy + path, headers, self.request_seconds())
-        return self.plain_get(self.url + path, headers or {}, self.request_seconds())
+        # A node serves a Service's address a moment after the Deployment is available.
+        until = min(self.deadline, time.monotonic() + ADDRESS_SECONDS)
+        while True:
+            try:
+                return self.plain_get(self.url + path, headers or {}, self.request_seconds())
+            except ApiError:
+                if time.monotonic() > until:
+                    raise
+            self._never.wait(0.2)
+
+    def get(self, path: str) -> Any:
+        """An object or list of the API server as a dict."""
+        return read_object(*self.cluster.fetch(path, None, self.request_seconds()))
 
     # The links.
 
     def node(self) -> list[Result]:
         try:
-            nodes = get(self.cluster, "/api/v1/nodes").get("items", [])
+            nodes = self.get("/api/v1/nodes").get("items", [])
         except ApiError as error:
             if error.status == 403:
                 return [checks.left_out("node", "this kubeconfig may not list nodes")]
@@ -353,7 +271,7 @@ def http_get(url: str, headers: dict[str, str], seconds: float) -> tuple[int, st
     except urllib.error.HTTPError as error:
         return error.code, error.read(65536).decode("utf-8", "replace")
     except (urllib.error.URLError, OSError, ValueError) as error:
-        raise ApiError(0, f"no answer from {url}: {_reason(error)}") from error
+        raise ApiError(0, f"no answer from {url}: {reason(error)}") from error
 
 
 def verify(
@@ -367,16 +285,24 @@ def verify(
         began = time.monotonic()
         try:
             results = link()
+        except ApiError as error:
+            results = [checks.failed(link.__name__.replace("_", " "), "not read", str(error))]
         except Exception as error:
             # A link whose answer nobody foresaw is a broken link, not the end of the others.
             results = [checks.failed(link.__name__, "not checked to the end", f"{type(error).__name__}: {error}")]
         for result in results:
             result.seconds = round(time.monotonic() - began, 3)
-            if result.status == checks.FAILED:
+            if result.status == checks.FAILED and not result.next_command:
                 result.next_command = target.next_command(result.link)
         return results
 
-    links = (run.node, run.rollout, run.probes, run.health, run.metrics, run.logs)
+    links = [run.node, run.rollout, run.probes, run.health, run.metrics, run.logs]
+    stack = Stack(run)
+    absent = stack.find()
+    if absent:
+        links.append(lambda: [checks.left_out("metrics stack", absent)])
+    else:
+        links += [stack.targets, stack.probe, stack.rules, stack.dashboards, stack.grafana, stack.alert_path]
     with ThreadPoolExecutor(max_workers=len(links)) as pool:
         found = [result for results in pool.map(timed, links) for result in results]
     return [result.as_dict() for result in found], run.url

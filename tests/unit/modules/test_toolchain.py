@@ -11,6 +11,7 @@ import io
 import json
 import platform
 import socket
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.common import warnings as ansible_warnings
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.flaskops.observability.plugins.modules import toolchain
 
@@ -39,6 +41,14 @@ SINGLE_SPEC = {
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    status = 0
+
+    def do_GET(self) -> None:
+        if self.status:
+            self.send_error(self.status)
+        else:
+            super().do_GET()
+
     def log_message(self, *args: Any) -> None:
         """Nothing: the requests are of no interest."""
 
@@ -46,7 +56,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 class Release:
     """The files of a release, and the toolchain module called on them."""
 
-    def __init__(self, root: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, root: Path, url: str, capsys: pytest.CaptureFixture[str], handler: type[Quiet]) -> None:
+        self.handler = handler
         self.root, self.url, self.capsys = root / "www", url, capsys
         self.cache, self.source = root / "cache", root / "source"
         (self.source / "tool").mkdir(parents=True)
@@ -71,11 +82,19 @@ class Release:
         self.put("v1.2.3/SHA256SUMS", f"{'0' * 64}  other.tar.gz\n{total}  {Path(ARCHIVE).name}\n".encode())
 
     def run(self, spec: dict[str, Any], **params: Any) -> dict[str, Any]:
-        given = {"name": "tool", "spec": {"base": self.url, **spec}, "source": str(self.source), "mode": "download"}
+        return self.get(name="tool", spec={"base": self.url, **spec}, **params)
+
+    def get(self, **params: Any) -> dict[str, Any]:
         self.capsys.readouterr()
-        with patch_module_args({**given, "cache": str(self.cache), **params}), pytest.raises(SystemExit):
+        # Ansible collects warnings for the whole process, which elsewhere runs one module only.
+        ansible_warnings._global_warnings.clear()
+        given = {"source": str(self.source), "cache": str(self.cache), "mode": "download", **params}
+        with patch_module_args(given), pytest.raises(SystemExit):
             toolchain.main()
         return json.loads(self.capsys.readouterr().out)
+
+    def refuse_with(self, status: int) -> None:
+        self.handler.status = status
 
     def cached(self) -> list[Path]:
         return list((self.cache / "bin").iterdir()) if (self.cache / "bin").exists() else []
@@ -84,11 +103,29 @@ class Release:
 @pytest.fixture
 def release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Release]:
     (tmp_path / "www").mkdir()
-    handler = functools.partial(Quiet, directory=str(tmp_path / "www"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    handler = type("Handler", (Quiet,), {})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(tmp_path / "www"))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Release(tmp_path, f"http://127.0.0.1:{server.server_port}", capsys)
+        yield Release(tmp_path, f"http://127.0.0.1:{server.server_port}", capsys, handler)
         server.shutdown()
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The components that were built, by a build that takes no time."""
+    names: list[str] = []
+
+    def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Path) -> None:
+        names.append(name)
+        (target / "tool").write_text("built")
+
+    monkeypatch.setattr(toolchain, "build", build)
+    return names
+
+
+def warnings(done: dict[str, Any]) -> list[str]:
+    """The texts of a module's warnings."""
+    return [warning["event"]["msg"] if isinstance(warning, dict) else warning for warning in done.get("warnings", [])]
 
 
 def closed_port() -> int:
@@ -152,8 +189,73 @@ def test_checksum_file_that_names_another_file(release: Release) -> None:
 
 
 def test_release_that_does_not_exist(release: Release) -> None:
-    assert "answered 404" in release.run(TAR_SPEC, mode="auto")["msg"]
+    assert "answered 404" in release.run(TAR_SPEC)["msg"]
     assert release.cached() == []
+
+
+@pytest.mark.parametrize("status", [403, 404, 407, 502])
+def test_auto_builds_with_a_warning_where_a_server_refuses(release: Release, built: list[str], status: int) -> None:
+    release.refuse_with(status)
+    done = release.run(TAR_SPEC, mode="auto")
+    assert (done["changed"], done["origin"], built) == (True, "build", ["tool"])
+    (warning,) = warnings(done)
+    assert warning.startswith("tool 1.2.3 is built from its Go module, because its release can't be had: http://127.0.0.1")
+    assert f"answered {status}" in warning
+
+
+def test_auto_builds_what_has_no_release(release: Release, built: list[str]) -> None:
+    spec = {name: value for name, value in TAR_SPEC.items() if name not in {"file", "checksum"}}
+    done = release.run(spec | {"base": None}, mode="auto")
+    assert (done["origin"], built) == ("build", ["tool"])
+    assert warnings(done) == []
+
+
+def test_download_of_what_has_no_release(release: Release) -> None:
+    assert release.run(TAR_SPEC | {"base": None})["msg"] == "tool 1.2.3 has no release of binaries: use mode 'auto' or 'build'."
+
+
+def test_release_numbered_in_another_way(release: Release) -> None:
+    spec = {**TAR_SPEC, "version": "0.102.3", "release": "1.2.3", "file": TAR_SPEC["file"].replace("version", "release")}
+    release.sums(release.archive("tool"))
+    done = release.run({**spec, "checksum": "v{release}/SHA256SUMS"})
+    assert Path(done["path"]).name.startswith("tool-0.102.3-")
+
+
+def test_several_components_at_once(release: Release) -> None:
+    (release.source / "other").mkdir()
+    for file in ("go.mod", "go.sum"):
+        (release.source / "other" / file).write_text((release.source / "tool" / file).read_text())
+    release.sums(release.archive("tool"))
+    specs = {"tool": {"base": release.url, **TAR_SPEC}, "other": {"base": release.url, **TAR_SPEC}}
+    first = release.get(components=specs)
+    assert (first["changed"], first["origins"]) == (True, {"tool": "download", "other": "download"})
+    assert [Path(first["paths"][name], "tool").read_text() for name in specs] == ["tool", "tool"]
+    second = release.get(components=specs)
+    assert (second["changed"], second["paths"]) == (False, first["paths"])
+
+
+def test_build_has_tags_versions_and_files(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real build of a module without dependencies, whose packages are its own."""
+    source = release.source / "tool"
+    (source / "go.mod").write_text("module example.org/tool\n\ngo 1.22\n")
+    (source / "main.go").write_text("package main\n\nvar version string\n\nfunc main() { println(version, tagged) }\n")
+    (source / "yes.go").write_text('//go:build extra\n\npackage main\n\nconst tagged = "tagged"\n')
+    (source / "no.go").write_text('//go:build !extra\n\npackage main\n\nconst tagged = "plain"\n')
+    (source / "definitions").mkdir()
+    (source / "definitions" / "one.yaml").write_text("kind: One\n")
+    spec = {"version": "0.1.0", "release": "9.9.9", "module": "example.org/tool", "packages": {"tool": "."}}
+    spec |= {"tags": ["extra"], "ldflags": "-X main.version={release}", "files": {"crds": "definitions"}}
+    path = Path(release.run(spec, mode="build")["path"])
+    said = subprocess.run([path / "tool"], capture_output=True, text=True, check=True).stderr
+    assert said == "9.9.9 tagged\n"
+    assert (path / "crds" / "one.yaml").read_text() == "kind: One\n"
+
+
+def test_checksum_mismatch_never_falls_back_to_a_build(release: Release, built: list[str]) -> None:
+    release.archive("tool")
+    release.sums("f" * 64)
+    assert release.run(TAR_SPEC, mode="auto")["failed"]
+    assert built == []
 
 
 def test_unreachable_address_is_one_sentence(release: Release) -> None:
@@ -165,10 +267,10 @@ def test_unreachable_address_is_one_sentence(release: Release) -> None:
     assert release.cached() == []
 
 
-def test_auto_builds_where_nothing_answers(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain, "build", lambda name, spec, source, cache, target: (target / "tool").write_text("built"))
+def test_auto_builds_where_nothing_answers(release: Release, built: list[str]) -> None:
     done = release.run(TAR_SPEC, mode="auto", base=f"http://127.0.0.1:{closed_port()}")
-    assert (done["changed"], done["origin"]) == (True, "build")
+    assert (done["changed"], done["origin"], built) == (True, "build", ["tool"])
+    assert "can't be reached" in warnings(done)[0]
 
 
 def test_check_mode_gets_nothing(release: Release) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import urllib3
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import links, table
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import api, links, table
 
 from .test_verify_checks import PAGE, deployment, node, pod
 
@@ -71,8 +71,10 @@ def test_a_whole_chain():
         "metric duration",
         "metric exceptions",
         "logs",
+        "metrics stack",
     ]
-    assert {r["status"] for r in results.values()} == {"ok"}
+    assert {r["status"] for name, r in results.items() if name != "metrics stack"} == {"ok"}
+    assert results["metrics stack"]["evidence"] == "no Prometheus operator is installed on this cluster"
     assert "log of pod-2" in results["logs"]["evidence"]
     assert url == f"https://api{NS}/services/flask-app:80/proxy"
 
@@ -140,11 +142,11 @@ def test_load_balancer_is_asked_directly():
     results, url = links.verify(cluster, links.Target(timeout=2), plain)
     assert url == "http://10.0.0.7"
     assert sorted(asked) == ["http://10.0.0.7/", "http://10.0.0.7/health"]
-    assert {r["status"] for r in results} == {"ok"}
+    assert {r["status"] for r in results if r["link"] != "metrics stack"} == {"ok"}
 
 
 def test_unreachable_api_server_is_one_sentence():
-    cluster = FakeCluster(**{f"{NS}/pods": links.ApiError(0, "no answer from https://api: refused")})
+    cluster = FakeCluster(**{f"{NS}/pods": api.ApiError(0, "no answer from https://api: refused")})
     with pytest.raises(links.VerifyError, match=r"Cannot reach the API server: no answer from https://api: refused; check"):
         run(cluster)
 
@@ -215,9 +217,7 @@ def server():
 def cluster_at(server):
     token = {"BearerToken": {"in": "header", "key": "authorization", "value": "Bearer t"}}
     config = SimpleNamespace(host=f"http://127.0.0.1:{server.server_port}", auth_settings=lambda: token)
-    return links.KubeCluster(
-        SimpleNamespace(configuration=config, rest_client=SimpleNamespace(pool_manager=urllib3.PoolManager()))
-    )
+    return api.KubeCluster(SimpleNamespace(configuration=config, rest_client=SimpleNamespace(pool_manager=urllib3.PoolManager())))
 
 
 def test_kube_cluster_sends_credentials_and_headers(server):
@@ -230,7 +230,7 @@ def test_kube_cluster_gives_whole_lines_and_ends_in_time(server):
 
 
 def test_kube_cluster_refused_log(server):
-    with pytest.raises(links.ApiError):
+    with pytest.raises(api.ApiError):
         list(cluster_at(server).lines("/log", 1))
 
 
@@ -240,5 +240,5 @@ def test_plain_get(server):
 
 
 def test_plain_get_refused():
-    with pytest.raises(links.ApiError, match="no answer from http://127"):
+    with pytest.raises(api.ApiError, match="no answer from http://127"):
         links.http_get("http://127.0.0.1:1/", {}, 2)

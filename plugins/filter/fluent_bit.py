@@ -1,0 +1,82 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fluent_bit
+short_description: Check the options of role fluent_bit and make the configuration from them
+version_added: 0.1.0
+author:
+  - flaskops (@flaskops)
+description:
+  - Tells what is wrong with the options, and makes the Fluent Bit configuration and what the DaemonSet needs for it.
+  - No secret is part of the input or the result; credentials are references to keys of a Secret.
+options:
+  _input:
+    description:
+      - The variables of role P(flaskops.observability.fluent_bit#role) without their prefix.
+      - Instead of C(fluent_bit_secrets) it has C(secret_keys), all its keys, and C(empty_secrets), those without a value.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show the configuration
+  ansible.builtin.debug:
+    msg: "{{ (options | flaskops.observability.fluent_bit).config | to_nice_yaml(sort_keys=false) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The problems, and where there are none, the configuration.
+  type: dict
+  contains:
+    problems:
+      description: What is wrong, one sentence each.
+      type: list
+      elements: str
+    config:
+      description: The configuration, as it goes into C(fluent-bit.yaml).
+      type: dict
+    environment:
+      description: Environment variables of the container.
+      type: list
+      elements: dict
+    authorities:
+      description: Certificate authorities, by file name.
+      type: dict
+    mounted_keys:
+      description: Keys of the Secret that the container reads as files.
+      type: list
+      elements: str
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit import checks, config
+
+
+def fluent_bit(options: t.Any) -> dict[str, t.Any]:
+    """Return the problems and, where there are none, everything that the role's templates need."""
+    if not isinstance(options, dict):
+        raise AnsibleFilterError("The filter fluent_bit needs the role's options as a mapping: see the role's vars/main.yml.")
+    found = checks.problems(options)
+    if found:
+        return {"problems": found}
+    return {
+        "problems": [],
+        "config": config.build(options),
+        "environment": config.environment(options, options["existing_secret"] or f"{options['name']}-credentials"),
+        "authorities": config.authorities(options),
+        "mounted_keys": config.mounted_keys(options),
+    }
+
+
+class FilterModule:
+    """The collection's filter for role fluent_bit."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"fluent_bit": fluent_bit}

@@ -1,0 +1,284 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Fluent Bit configuration of role fluent_bit, as data. Private to this collection.
+
+Options are the role's variables without their prefix. A value that decides whether lines can get lost has its reason beside it;
+the reasons come from the plugins' source (fluent/fluent-bit v5.1.1) and from loss tests on a real cluster.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit import outputs
+
+LOGS = "/var/log/pods"
+STATE = "/fluent-bit/state"  # the host's folder, as the container sees it
+TAG = "kube"
+TAG_PARSER = "kubernetes_tag"
+PATH_PARSER = "pod_path"
+PYTHON_PARSER = "python_traceback"
+LEVEL_PARSERS = ["level_json", "level_klog", "level_logfmt", "level_text"]
+REQUEST_ID_PARSER = "request_id_json"
+RESERVED_PARSERS = [TAG_PARSER, PATH_PARSER, PYTHON_PARSER, *LEVEL_PARSERS, REQUEST_ID_PARSER]
+
+# level: what applications call it, as a regular expression without regard to case
+LEVELS = {
+    "debug": "debug|trace|verbose|d",
+    "info": "info|information|notice|i",
+    "warning": "warn|warning|w",
+    "error": "error|err|severe|e",
+    "critical": "critical|crit|fatal|panic|alert|emerg|emergency|f",
+}
+
+Plugin = dict[str, t.Any]
+
+
+def service(options: Plugin) -> Plugin:
+    """Return the section `service`."""
+    return {
+        "flush": 1,
+        "grace": 20,
+        "log_level": options["log_level"],
+        "http_server": True,
+        "http_listen": "0.0.0.0",
+        "http_port": int(options["metrics_port"]),
+        "storage.path": f"{STATE}/chunks",
+        "storage.sync": "normal",
+        "storage.metrics": True,
+        "storage.max_chunks_up": 128,
+        # The default of 5M drains what an outage left too slowly.
+        "storage.backlog.mem_limit": "64M",
+        # A chunk that a backend refuses for good, or whose retries are used up, is kept below STATE/chunks/rejected.
+        "storage.keep.rejected": True,
+        "storage.rejected.path": "rejected",
+        "storage.rejected.limit": options["rejected_limit"],
+        # The default lets a retry wait for up to 2000 s after the backend has come back.
+        "scheduler.base": 1,
+        "scheduler.cap": 15,
+    }
+
+
+def _tail(name: str, options: Plugin) -> Plugin:
+    """Return what makes a tail input lose nothing."""
+    return {
+        "name": "tail",
+        "alias": name,
+        "db": f"{STATE}/{name}.db",
+        "db.locking": True,
+        "db.sync": "normal",
+        # Without it whatever is in a file before the agent sees it first is left out.
+        "read_from_head": True,
+        "refresh_interval": 2,
+        # A rotated file is followed until it is deleted. After this time the plugin would forget its offset, find the file
+        # again and read it a second time.
+        "rotate_wait": "365d",
+        "buffer_chunk_size": "128k",
+        "buffer_max_size": "1M",
+        "storage.type": "filesystem",
+        "storage.pause_on_chunks_overlimit": options["buffer_policy"] == "pause",
+    }
+
+
+def pod_input(options: Plugin) -> Plugin:
+    """Return the input that reads the logs of all pods."""
+    own = f"{LOGS}/{options['namespace']}_{options['name']}-?????_*"
+    excluded = [f"{LOGS}/{name}_*" for name in sorted(options["excluded_namespaces"])]
+    entry = {
+        **_tail("pods", options),
+        # The last asterisk is for rotated files (0.log.20260131-120000): a rotation while the agent is away loses nothing.
+        # kubelet compresses older ones; `.tmp` is one that it is compressing.
+        "path": f"{LOGS}/*/*/*.log*",
+        "exclude_path": ",".join(["*.gz", "*.tmp", own, *excluded]),
+        "tag": f"{TAG}.<namespace_name>_<pod_name>_<container_name>",
+        "tag_regex": rf"^{LOGS}/(?<namespace_name>[^_/]+)_(?<pod_name>[^_/]+)_[^_/]+/(?<container_name>[^/]+)/[0-9]+\.log",
+        "multiline.parser": "cri",
+        "path_key": "path",
+    }
+    if options["multiline_parsers"]:
+        parsers = [PYTHON_PARSER if name == "python" else name for name in options["multiline_parsers"]]
+        # As a processor, and not as a filter: there it hands a finished record straight to the input's own chunk, while a filter
+        # keeps every line in an emitter's memory first, where a killed agent loses it.
+        entry["processors"] = {
+            "logs": [
+                {
+                    "name": "multiline",
+                    "multiline.parser": ",".join(parsers),
+                    "multiline.key_content": "log",
+                    "flush_ms": 1000,
+                    "emitter_storage.type": "filesystem",
+                }
+            ]
+        }
+    return entry
+
+
+def host_input(log: Plugin, options: Plugin) -> Plugin:
+    """Return an input for files of the node itself."""
+    entry = {
+        **_tail(f"host_{log['name']}", options),
+        "path": ",".join(log["paths"]),
+        "exclude_path": "*.gz,*.tmp",
+        "tag": f"host.{log['name']}",
+        "key": "log",
+        "truncate_long_lines": True,
+    }
+    if log.get("parser"):
+        entry["parser"] = log["parser"]
+    return entry
+
+
+def filters(options: Plugin) -> list[Plugin]:
+    """Return the filters that give every record the fields of `outputs.FIELDS` and a message."""
+    common = {"name": "parser", "match": "*", "key_name": "log", "preserve_key": True, "reserve_data": True}
+    found: list[Plugin] = [
+        # The names come from the path: while the API server does not answer, the kubernetes filter adds nothing at all.
+        {**common, "match": f"{TAG}.*", "key_name": "path", "preserve_key": False, "parser": PATH_PARSER},
+        {
+            "name": "kubernetes",
+            "alias": "kubernetes",
+            "match": f"{TAG}.*",
+            "kube_tag_prefix": f"{TAG}.",
+            "regex_parser": TAG_PARSER,
+            "merge_log": options["merge_json"],
+            # Under a key of their own the application's fields can't overwrite ours.
+            "merge_log_key": "data",
+            "keep_log": True,
+            "k8s-logging.parser": options["pod_annotations"],
+            "k8s-logging.exclude": options["pod_annotations"],
+            "labels": True,
+            "annotations": False,
+            # The default of 32k is less than many pods' specifications, whose labels would be missing then.
+            "buffer_size": 0,
+            # The default never forgets, so that the pod of a StatefulSet would keep the labels of its predecessor.
+            "kube_meta_cache_ttl": "10m",
+        },
+        {"name": "nest", "match": f"{TAG}.*", "operation": "lift", "nested_under": "kubernetes", "add_prefix": "kubernetes_"},
+        {"name": "nest", "match": f"{TAG}.*", "operation": "lift", "nested_under": "kubernetes_labels", "add_prefix": "label_"},
+        {
+            "name": "modify",
+            "match": f"{TAG}.*",
+            # The first name that exists wins.
+            "rename": [
+                "label_app app",
+                "label_app.kubernetes.io/name app",
+                "label_k8s-app app",
+            ],
+            "copy": "container app",
+            "remove_wildcard": ["kubernetes_", "label_"],
+            "remove": ["time", "_p"],
+        },
+    ]
+    for log in options["host_logs"]:
+        # The label contract holds for the node's own files too.
+        fields = ["namespace node", f"app {log['name']}", f"container {log['name']}", "pod ${NODE_NAME}"]
+        found.append({"name": "modify", "match": f"host.{log['name']}", "set": fields})
+    found.append({**common, "parser": LEVEL_PARSERS})
+    found.append({**common, "parser": REQUEST_ID_PARSER})
+    for level, names in LEVELS.items():
+        condition = f"Key_value_matches level ^(?i:{names})$"
+        found.append({"name": "modify", "match": "*", "condition": condition, "set": f"level {level}"})
+    known = "|".join(LEVELS)
+    traceback = ["Key_does_not_exist level", "Key_value_matches log ^Traceback"]
+    found.append({"name": "modify", "match": "*", "condition": traceback, "set": "level error"})
+    # Five levels and no more: a label must not take whatever an application calls its level.
+    found.append(
+        {"name": "modify", "match": "*", "condition": f"Key_value_does_not_match level ^({known})$", "set": "level unknown"}
+    )
+    found.append(
+        {
+            "name": "modify",
+            "match": "*",
+            "add": "level unknown",
+            "set": [f"cluster {options['cluster']}", "node ${NODE_NAME}"],
+            "hard_rename": "log message",
+        }
+    )
+    return found
+
+
+def parsers(options: Plugin) -> list[Plugin]:
+    """Return the parsers: ours first."""
+    word = "TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL"
+    own = [
+        (TAG_PARSER, r"^(?<namespace_name>[^_]+)_(?<pod_name>[^_]+)_(?<container_name>[^_]+)$"),
+        (PATH_PARSER, rf"^{LOGS}/(?<namespace>[^_/]+)_(?<pod>[^_/]+)_[^_/]+/(?<container>[^/]+)/"),
+        ("level_json", r'^\s*\{.*?"(?:level|levelname|severity|log\.level)"\s*:\s*"(?<level>[A-Za-z]+)"'),
+        ("level_klog", r"^(?<level>[IWEF])[0-9]{4} [0-9]{2}:[0-9]{2}:"),
+        ("level_logfmt", r'^.{0,60}?\blevel="?(?<level>[A-Za-z]+)'),
+        # Near the start of the line, so that a word of the message is not taken for its level.
+        ("level_text", rf"^[^{{]{{0,60}}?\b(?<level>{word})\b"),
+        (REQUEST_ID_PARSER, r'^\s*\{.*?"request_id"\s*:\s*"(?<request_id>[^"]+)"'),
+    ]
+    found: list[Plugin] = [{"name": name, "format": "regex", "regex": regex} for name, regex in own]
+    for given in options["parsers"]:
+        found.append({key: value for key, value in given.items() if value not in (None, "")})
+    return found
+
+
+def multiline_parsers() -> list[Plugin]:
+    """Return the parser that makes one record of a Python traceback.
+
+    The built-in one breaks at the marker lines (`~~~^^^`) of Python 3.11 and later, at chained exceptions and at groups of them.
+    """
+    rules = [
+        ("start_state", r"^Traceback \(most recent call last\):", "frame"),
+        ("start_state", r"^\s+\+ Exception Group Traceback \(most recent call last\):", "group"),
+        ("group", r"^\s+\S", "group"),
+        ("frame", r"^\s+\S", "frame"),
+        ("frame", r"^[A-Za-z_][\w.]*(?::|$)", "error"),
+        ("error", r"^$", "gap"),
+        ("gap", r"^(?:During handling of the above exception|The above exception was the direct cause)", "chain"),
+        ("chain", r"^$", "again"),
+        ("again", r"^Traceback \(most recent call last\):", "frame"),
+    ]
+    entry = {
+        "name": PYTHON_PARSER,
+        "type": "regex",
+        "flush_timeout": 1000,
+        "key_content": "log",
+        "key_group": "stream",
+        "rules": [{"state": state, "regex": f"/{regex}/", "next_state": following} for state, regex, following in rules],
+    }
+    return [entry]
+
+
+def build(options: Plugin) -> Plugin:
+    """Return the whole configuration; the options must have passed `checks.problems`."""
+    read = [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
+    config: Plugin = {"service": service(options), "parsers": parsers(options)}
+    if "python" in options["multiline_parsers"]:
+        config["multiline_parsers"] = multiline_parsers()
+    config["pipeline"] = {
+        "inputs": [pod_input(options), *(host_input(log, options) for log in options["host_logs"])],
+        "filters": filters(options),
+        "outputs": [outputs.render(output, options["cluster"], options["buffer_limit"]) for output in read],
+    }
+    return config
+
+
+def environment(options: Plugin, secret: str) -> list[Plugin]:
+    """Return the container's environment variables, in Kubernetes' form; credentials are references to keys of the Secret."""
+    variables: dict[str, str] = {}
+    for position, given in enumerate(options["outputs"]):
+        for key in outputs.secret_keys(outputs.read(given, position)):
+            variables[outputs.variable(key)] = key
+    if options["aws_static_keys"]:
+        variables |= {"AWS_ACCESS_KEY_ID": "aws-access-key-id", "AWS_SECRET_ACCESS_KEY": "aws-secret-access-key"}
+    found: list[Plugin] = [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}]
+    for name, key in sorted(variables.items()):
+        found.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
+    return found
+
+
+def authorities(options: Plugin) -> dict[str, str]:
+    """Return the certificate authorities, by file name."""
+    read = [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
+    return {f"{output['name']}.crt": output["tls_ca"] for output in read if output.get("tls_ca")}
+
+
+def mounted_keys(options: Plugin) -> list[str]:
+    """Return the keys of the Secret that the container reads as files."""
+    read = [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
+    return sorted({key for output in read for key in outputs.secret_files(output)})

@@ -1,0 +1,253 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Kubernetes objects that make a Prometheus operator watch one application."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import dashboards, rules
+
+Json = dict[str, t.Any]
+
+GROUP = "monitoring.coreos.com"
+PART_OF = {"app.kubernetes.io/part-of": "flaskops-app-monitoring"}
+OURS = {"app.kubernetes.io/managed-by": "flaskops", **PART_OF}
+METHODS = "GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT"
+
+
+class PlanError(Exception):
+    """What is wrong, where, and what to do, in one sentence."""
+
+
+def selector_labels(selector: Json | None, own: dict[str, str], what: str) -> dict[str, str]:
+    """The labels that an object with labels *own* needs besides, so that the label *selector* takes it.
+
+    :raises PlanError: when no labels can do it; *what* names the selector in its message.
+    """
+    if selector is None:
+        raise PlanError(f"{what} is not set, which selects nothing: set it to {{}} or to labels, or name another Prometheus.")
+    labels = dict(selector.get("matchLabels") or {})
+    for item in selector.get("matchExpressions") or []:
+        key, values, operator = item["key"], item.get("values") or [], item["operator"]
+        value = {**own, **labels}.get(key)
+        if operator == "In" and value not in values:
+            labels[key] = values[0]
+        elif operator == "Exists" and value is None:
+            labels[key] = "true"
+        elif (operator == "NotIn" and value in values) or (operator == "DoesNotExist" and value is not None):
+            raise PlanError(f"{what} refuses objects with the label {key}={value}, which ours need: change the selector.")
+    return labels
+
+
+def selects_namespace(selector: Json | None, home: str, namespace: str, labels: dict[str, str]) -> bool:
+    """Whether a namespace *selector* of a stack in namespace *home* takes a namespace; None is only its own."""
+    if selector is None:
+        return home == namespace
+    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
+        return False
+    for item in selector.get("matchExpressions") or []:
+        value, values = labels.get(item["key"]), item.get("values") or []
+        holds = {"In": value in values, "NotIn": value not in values, "Exists": value is not None, "DoesNotExist": value is None}
+        if not holds[item["operator"]]:
+            return False
+    return True
+
+
+def service_port(services: list[Json], pod_labels: dict[str, str], port: int | str) -> tuple[str, Json] | None:
+    """The Service, and its entry under ports, that leads to the pods' *port*, by number or name; a headless one is preferred."""
+    found = []
+    for service in services:
+        spec = service["spec"]
+        chosen = spec.get("selector") or {}
+        if not chosen or any(pod_labels.get(key) != value for key, value in chosen.items()):
+            continue
+        for entry in spec.get("ports") or []:
+            if entry.get("targetPort", entry["port"]) == port:
+                found.append((spec.get("clusterIP") != "None", service["metadata"]["name"], entry))
+    if not found:
+        return None
+    _headless, name, entry = min(found, key=lambda item: item[:2])
+    return name, entry
+
+
+def _meta(options: Json, name: str, extra: dict[str, str]) -> Json:
+    labels = {"app.kubernetes.io/name": options["name"], **OURS, **extra}
+    return {"name": name, "namespace": options["namespace"], "labels": labels}
+
+
+def metric_relabelings(prefix: str) -> list[Json]:
+    """The changes of a scraped page: uniform names, a label ``route``, and nothing that a stranger can multiply.
+
+    The rules and dashboards rely on them: names begin with ``flask_`` whatever the exporter's *prefix* is, and ``route``
+    is what the exporter grouped by, the URL rule, the path or the endpoint (which the operator renames).
+    """
+    steps: list[Json] = []
+    if prefix != "flask":
+        pattern = f"{prefix}_(http_request_.+)" if prefix else "(http_request_.+)"
+        steps.append({"sourceLabels": ["__name__"], "regex": pattern, "targetLabel": "__name__", "replacement": "flask_$1"})
+    steps.append({"sourceLabels": ["__name__"], "regex": "flask_http_request_(.+_)?created", "action": "drop"})
+    # Anybody can send a made-up method, and each is 17 series: mark all, take the mark from the known ones, drop the rest.
+    steps += [
+        {
+            "sourceLabels": ["__name__", "method"],
+            "regex": "flask_http_request_.+;.+",
+            "targetLabel": "__tmp_method",
+            "replacement": "unknown",
+        },
+        {
+            "sourceLabels": ["__name__", "method"],
+            "regex": f"flask_http_request_.+;({METHODS})",
+            "targetLabel": "__tmp_method",
+            "replacement": "",
+        },
+        {"sourceLabels": ["__tmp_method"], "regex": "unknown", "action": "drop"},
+    ]
+    steps += [
+        {
+            "sourceLabels": ["__name__", label],
+            "regex": "flask_http_request_duration_seconds_.+;(.+)",
+            "targetLabel": "route",
+            "replacement": "$1",
+        }
+        for label in ("url_rule", "path", "exported_endpoint")
+    ]
+    return [{"action": "replace", **step} for step in steps]
+
+
+def service_monitor(options: Json, service: str, port: Json, labels: dict[str, str]) -> Json:
+    """Scrapes the application's pods through *service*; with the literal rule, a second time for its one name."""
+    name, prefix = options["name"], options["metrics_prefix"]
+
+    def endpoint(job: str, metric_steps: list[Json]) -> Json:
+        found: Json = {
+            **({"port": port["name"]} if port.get("name") else {"targetPort": port.get("targetPort", port["port"])}),
+            "path": options["metrics_path"],
+            "relabelings": [
+                {"action": "keep", "sourceLabels": ["__meta_kubernetes_service_name"], "regex": service},
+                *(
+                    {"action": "replace", "targetLabel": label, "replacement": value}
+                    for label, value in (("job", job), ("app", name), ("deployment", options["deployment"]))
+                ),
+            ],
+            "metricRelabelings": metric_steps,
+        }
+        if options["scrape_interval"]:
+            found["interval"] = options["scrape_interval"]
+        return found
+
+    endpoints = [endpoint(name, metric_relabelings(prefix))]
+    if options["literal_error_rate"]:
+        # A job of its own, or the `up` of both endpoints would be one series with two values.
+        only = f"{prefix}_http_request_total" if prefix else "http_request_total"
+        rename = {"sourceLabels": ["__name__"], "regex": only, "targetLabel": "__name__", "replacement": "http_requests_total"}
+        keep = {"sourceLabels": ["__name__"], "regex": only, "action": "keep"}
+        endpoints.append(endpoint(f"{name}-literal", [keep, {"action": "replace", **rename}]))
+    spec: Json = {"selector": {}, "endpoints": endpoints}
+    if options["sample_limit"]:
+        spec["sampleLimit"] = options["sample_limit"]
+    return {"apiVersion": f"{GROUP}/v1", "kind": "ServiceMonitor", "metadata": _meta(options, name, labels), "spec": spec}
+
+
+def probe(options: Json, where: str, url: str, prober: str, labels: dict[str, str]) -> Json:
+    """Asks *url* through the blackbox exporter at *prober*; *where* is ``inside`` or ``public``."""
+    name = options["name"] if where == "inside" else f"{options['name']}-public"
+    return {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": "Probe",
+        "metadata": _meta(options, name, labels),
+        "spec": {
+            "jobName": rules.job_of_probe(options["name"]),
+            "interval": options["probe_interval"],
+            "module": options["probe_module"],
+            "prober": {"url": prober},
+            "targets": {
+                "staticConfig": {
+                    "static": [url],
+                    "labels": {"app": options["name"], "deployment": options["deployment"], "probe": where},
+                }
+            },
+        },
+    }
+
+
+def prometheus_rule(options: Json, groups: list[Json], labels: dict[str, str]) -> Json:
+    """The rule *groups* as an object of the operator."""
+    metadata = _meta(options, options["name"], labels)
+    return {"apiVersion": f"{GROUP}/v1", "kind": "PrometheusRule", "metadata": metadata, "spec": {"groups": groups}}
+
+
+def receiver(given: Json) -> Json:
+    """A receiver as an AlertmanagerConfig has it; credentials stay in the Secret that *given* names."""
+    secret = {key: given["secret"][key] for key in ("name", "key")} if given.get("secret") else None
+    config: Json = {"sendResolved": True}
+    if given["type"] == "webhook":
+        config |= {"urlSecret": secret} if secret else {"url": given["url"]}
+    elif given["type"] == "slack":
+        config |= {"apiURL": secret, "channel": given["channel"]}
+    elif given["type"] == "pagerduty":
+        config |= {"routingKey": secret}
+    else:
+        config |= {key: given[key] for key in ("to", "from", "smarthost")}
+        if secret:
+            config |= {"authUsername": given.get("username") or given["from"], "authPassword": secret}
+    return {"name": given["name"], f"{given['type']}Configs": [config]}
+
+
+def alertmanager_config(options: Json, labels: dict[str, str]) -> Json:
+    """The application's inhibitions and, with receivers, its routes."""
+
+    def matchers(labels_of: dict[str, str]) -> list[Json]:
+        own = [{"name": "app", "value": options["name"], "matchType": "="}]
+        return own + [{"name": key, "value": value, "matchType": "=~"} for key, value in labels_of.items()]
+
+    spec: Json = {
+        "inhibitRules": [
+            {"sourceMatch": matchers(item["source"]), "targetMatch": matchers(item["target"]), "equal": ["namespace", "app"]}
+            for item in rules.INHIBITIONS
+        ]
+    }
+    receivers = options["receivers"]
+    if receivers:
+        taken = sorted({severity for item in receivers for severity in item.get("severities") or rules.SEVERITIES})
+        spec["receivers"] = [receiver(item) for item in receivers]
+        spec["route"] = {
+            "receiver": receivers[0]["name"],
+            # What no receiver takes must not fall to the first one.
+            "matchers": matchers({"severity": "|".join(taken)}),
+            "groupBy": ["namespace", "app"],
+            "groupWait": options["group_wait"],
+            "groupInterval": options["group_interval"],
+            "repeatInterval": options["repeat_interval"],
+            "routes": [
+                {
+                    "receiver": item["name"],
+                    "matchers": [
+                        {"name": "severity", "value": "|".join(item.get("severities") or rules.SEVERITIES), "matchType": "=~"}
+                    ],
+                    "continue": True,
+                }
+                for item in receivers
+            ],
+        }
+    metadata = _meta(options, options["name"], labels)
+    return {"apiVersion": f"{GROUP}/v1alpha1", "kind": "AlertmanagerConfig", "metadata": metadata, "spec": spec}
+
+
+def dashboard_maps(namespace: str, labels: dict[str, str], folder: str) -> list[Json]:
+    """One ConfigMap for each dashboard, shared by all applications of the cluster."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": f"{item['uid']}-dashboard",
+                "namespace": namespace,
+                "labels": {**OURS, **labels},
+                "annotations": {"grafana_folder": folder},
+            },
+            "data": {f"{item['uid']}.json": dashboards.text(item)},
+        }
+        for item in dashboards.all_dashboards()
+    ]

@@ -1,0 +1,132 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests to an API server, and through its proxies to what runs on the cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+REQUEST_SECONDS = 10.0
+
+
+class ApiError(Exception):
+    """The API server answered with an error, or not at all (status 0)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Cluster(Protocol):
+    """The little of an API server that verify needs; tests put a fake here."""
+
+    host: str
+
+    def fetch(self, path: str, headers: dict[str, str] | None = None, seconds: float = REQUEST_SECONDS) -> tuple[int, str]: ...
+
+    def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]: ...
+
+    def lines(self, path: str, seconds: float) -> Iterator[str]: ...
+
+
+def reason(error: BaseException) -> str:
+    """The innermost words of a connection error."""
+    inner = getattr(error, "reason", None) or error
+    return " ".join(str(inner).split()) or type(error).__name__
+
+
+class KubeCluster:
+    """Requests on an API server with the credentials of a kubernetes client."""
+
+    def __init__(self, api_client: Any) -> None:
+        self._config = api_client.configuration
+        self._pool = api_client.rest_client.pool_manager
+        self.host = str(self._config.host).rstrip("/")
+
+    def _open(
+        self, path: str, headers: dict[str, str] | None, seconds: float, method: str = "GET", body: str | None = None
+    ) -> Any:
+        import urllib3
+
+        sent = dict(headers or {})
+        for setting in self._config.auth_settings().values():
+            if setting["in"] == "header" and setting["value"]:
+                sent[setting["key"]] = setting["value"]
+        timeout = urllib3.Timeout(connect=min(seconds, REQUEST_SECONDS), read=seconds)
+        try:
+            return self._pool.request(
+                method,
+                self.host + path,
+                body=body,
+                headers=sent,
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ApiError(0, f"no answer from {self.host}: {reason(error)}") from error
+
+    def fetch(self, path: str, headers: dict[str, str] | None = None, seconds: float = REQUEST_SECONDS) -> tuple[int, str]:
+
+        return self._whole(self._open(path, headers, seconds))
+
+    def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
+        """A request that changes something; *body* is sent as JSON."""
+        text = None if body is None else json.dumps(body)
+        return self._whole(self._open(path, {"Content-Type": "application/json"}, REQUEST_SECONDS, method, text))
+
+    def _whole(self, response: Any) -> tuple[int, str]:
+        import urllib3
+
+        try:
+            return int(response.status), response.read(decode_content=True).decode("utf-8", "replace")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ApiError(0, f"the answer from {self.host} broke off: {reason(error)}") from error
+        finally:
+            response.release_conn()
+
+    def lines(self, path: str, seconds: float) -> Iterator[str]:
+        import urllib3
+
+        response = self._open(path, None, seconds)
+        try:
+            if response.status != 200:
+                raise ApiError(response.status, message_of(response.read().decode("utf-8", "replace")))
+            rest = b""
+            # A followed log comes in chunks; each is handed on as soon as it is there.
+            for chunk in response.stream(amt=None):
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line.decode("utf-8", "replace")
+            if rest:
+                yield rest.decode("utf-8", "replace")
+        except (urllib3.exceptions.HTTPError, OSError):
+            return
+        finally:
+            response.close()
+
+
+def message_of(body: str) -> str:
+    """The message of a Status object, or the text itself."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return " ".join(body.split())[:200]
+    return str(found.get("message", "")) if isinstance(found, dict) else " ".join(body.split())[:200]
+
+
+def read_object(status: int, body: str) -> Any:
+    """What an answer with the status 2xx holds.
+
+    :raises ApiError: for any other, with the message in it.
+    """
+    if not 200 <= status < 300:
+        raise ApiError(status, message_of(body) or f"the API server answered {status}")
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise ApiError(status, f"the answer is no JSON: {' '.join(body.split())[:100]}") from error

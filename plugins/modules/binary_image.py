@@ -1,0 +1,168 @@
+#!/usr/bin/python
+# Copyright (c) flaskops maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: binary_image
+short_description: Put static binaries into the embedded cluster as images
+version_added: 0.2.0
+author: flaskops maintainers (@flaskops)
+description:
+  - Packs each binary, with this machine's certificate authorities, into an image that holds nothing else,
+    and imports it into the node of the embedded cluster under the name that charts use.
+  - For machines that reach no image registry. The tag must be the version that the binary really has.
+attributes:
+  check_mode:
+    support: full
+    description: Reports which images would be imported.
+  idempotent:
+    support: full
+    description: An image that was made of the same binary is not imported again.
+options:
+  state:
+    description: Whether the images are in the node, or those that this module once imported are removed from it.
+    type: str
+    choices: [present, absent]
+    default: present
+  images:
+    description: The images.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      ref:
+        description: The image's full name with its tag.
+        type: str
+        required: true
+      binary:
+        description: The static binary, in a folder as M(flaskops.observability.toolchain) returns it.
+        type: path
+        required: true
+      inside:
+        description: The path in the image, which is also its entrypoint.
+        type: str
+        required: true
+  node:
+    description: The container that is the cluster's node.
+    type: str
+    required: true
+  engine:
+    description: The container engine that runs the node.
+    type: str
+    choices: [auto, podman, docker]
+    default: auto
+"""
+
+EXAMPLES = r"""
+- name: Put Alertmanager into the embedded cluster
+  flaskops.observability.binary_image:
+    node: flaskops-node
+    images:
+      - ref: quay.io/prometheus/alertmanager:v0.28.1
+        binary: "{{ binaries.paths.alertmanager }}/alertmanager"
+        inside: /bin/alertmanager
+"""
+
+RETURN = r"""
+images:
+  description: The images that were, or in check mode would be, imported or removed.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import _archive
+from ..module_utils._engine import Engine, EngineError
+
+ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+# The image's label in containerd that says which build of the binary it holds.
+LABEL = "io.flaskops.binary"
+TIMEOUT = 120
+
+
+class Node:
+    """containerd of the embedded cluster's node."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine, self.name = engine, name
+
+    def ctr(self, *words: str) -> str:
+        """Run ``ctr`` in the node and return what it prints."""
+        try:
+            done = self.engine.run(["exec", self.name, "ctr", "-n", "k8s.io", "images", *words], timeout=TIMEOUT)
+        except EngineError as error:
+            raise EngineError(f"The node {self.name} can't be asked for its images: run the cluster stage. {error}") from error
+        return done.stdout.decode()
+
+    def labels(self) -> dict[str, str]:
+        """The label of each image that has it."""
+        found = {}
+        for line in self.ctr("ls").splitlines()[1:]:
+            words = line.split()
+            for pair in words[-1].split(","):
+                if pair.startswith(f"{LABEL}="):
+                    found[words[0]] = pair.removeprefix(f"{LABEL}=")
+        return found
+
+    def put(self, image: dict[str, Any], label: str) -> None:
+        """Import one image and label it; only a whole import gets its label."""
+        with tempfile.TemporaryDirectory(prefix="flaskops-image-") as scratch:
+            archive = Path(scratch) / "image.tar"
+            files = {"/etc/ssl/certs/ca-certificates.crt": AUTHORITIES} if AUTHORITIES.is_file() else {}
+            arch = ARCH[platform.machine()]
+            _archive.write(archive, image["ref"], Path(image["binary"]), image["inside"], [image["inside"]], arch, files)
+            command = ["exec", "--interactive", self.name, "ctr", "-n", "k8s.io", "images", "import", "-"]
+            self.engine.run(command, input=archive.read_bytes(), timeout=TIMEOUT)
+        self.ctr("label", image["ref"], f"{LABEL}={label}")
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "images": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "ref": {"type": "str", "required": True},
+                    "binary": {"type": "path", "required": True},
+                    "inside": {"type": "str", "required": True},
+                },
+            },
+            "node": {"type": "str", "required": True},
+            "engine": {"type": "str", "choices": ["auto", "podman", "docker"], "default": "auto"},
+        },
+        supports_check_mode=True,
+    )
+    present = module.params["state"] == "present"
+    # The folder's name has a hash of all that the binary was made of.
+    wanted = {image["ref"]: Path(image["binary"]).parent.name for image in module.params["images"]}
+    try:
+        node = Node(Engine.find(module.params["engine"], only=("podman", "docker")), module.params["node"])
+        there = node.labels()
+        todo = [ref for ref in wanted if (there.get(ref) != wanted[ref] if present else ref in there)]
+        if not module.check_mode and present:
+            for image in module.params["images"]:
+                if image["ref"] in todo:
+                    node.put(image, wanted[image["ref"]])
+        elif not module.check_mode and todo:
+            node.ctr("rm", *todo)
+    except (EngineError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=bool(todo), images=todo)
+
+
+if __name__ == "__main__":
+    main()

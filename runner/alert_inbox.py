@@ -1,0 +1,225 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The alert inbox: receives Alertmanager's webhooks and shows which alerts arrived, and when.
+
+    POST /alerts                  an Alertmanager webhook of version 4
+    GET  /alerts.json?since=...   what was received after that time (milliseconds since 1970, or RFC 3339), oldest first
+    GET  /                        the same as a page
+    GET  /healthz                 200
+
+Everything is kept in memory, the newest LIMIT notifications of single alerts at most, and is gone with the pod.
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import html
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+LIMIT = 2000
+MAX_BODY = 4 * 1024 * 1024  # bytes of one webhook
+MAX_TEXT = 4096  # characters of one label or annotation that are kept
+TIMEOUT = 10  # seconds that a client may keep a connection open without sending
+
+
+def rfc3339(milliseconds: int) -> str:
+    """A time in UTC, to the millisecond."""
+    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_since(text: str) -> int:
+    """Milliseconds since 1970 from a number of them or from RFC 3339.
+
+    :raises ValueError: when it is neither.
+    """
+    if text.isascii() and text.isdigit() and len(text) < 16:
+        return int(text)
+    moment = datetime.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time needs its zone, such as Z at the end")
+    return round(moment.timestamp() * 1000)
+
+
+def _texts(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError("labels and annotations are objects")
+    return {str(key)[:MAX_TEXT]: str(text)[:MAX_TEXT] for key, text in value.items()}
+
+
+def read_webhook(body: bytes) -> list[dict[str, Any]]:
+    """The alerts of one webhook.
+
+    :raises ValueError: when it is no webhook of version 4.
+    """
+    try:
+        message = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    if not isinstance(message, dict) or message.get("version") != "4" or not isinstance(message.get("alerts"), list):
+        raise ValueError("this is no Alertmanager webhook of version 4")
+    found = []
+    for alert in message["alerts"]:
+        if not isinstance(alert, dict) or alert.get("status") not in ("firing", "resolved"):
+            raise ValueError("each alert is firing or resolved")
+        found.append(
+            {
+                "status": alert["status"],
+                "receiver": str(message.get("receiver", "")),
+                "labels": _texts(alert.get("labels", {})),
+                "annotations": _texts(alert.get("annotations", {})),
+                "startsAt": str(alert.get("startsAt", "")),
+                "endsAt": str(alert.get("endsAt", "")),
+                "fingerprint": str(alert.get("fingerprint", "")),
+            }
+        )
+    return found
+
+
+class Inbox:
+    """The newest notifications, oldest first."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._lock = threading.Lock()
+        self._kept: collections.deque[dict[str, Any]] = collections.deque(maxlen=limit)
+        self.received = 0
+
+    def add(self, alerts: list[dict[str, Any]]) -> None:
+        """Keep alerts with the time of now. No two calls get a time in the wrong order."""
+        with self._lock:
+            now = time.time_ns() // 1_000_000
+            for alert in alerts:
+                self.received += 1
+                self._kept.append({"received": rfc3339(now), "received_ms": now, **alert})
+
+    def since(self, milliseconds: int) -> dict[str, Any]:
+        """What was received after a time, and how many older ones were dropped for want of room."""
+        with self._lock:
+            kept = [alert for alert in self._kept if alert["received_ms"] > milliseconds]
+            dropped = self.received - len(self._kept)
+        return {"now": rfc3339(time.time_ns() // 1_000_000), "dropped": dropped, "alerts": kept}
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5"><title>Alert inbox</title>
+<style>
+ body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; }}
+ table {{ border-collapse: collapse; width: 100%; }}
+ th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }}
+ .firing {{ color: #b00020; font-weight: 600; }} .resolved {{ color: #1b6e2d; }} small {{ color: #666; }}
+</style></head><body>
+<h1>Alert inbox</h1>
+<p>{count} alerts, newest first; {dropped} older ones dropped. The same as <a href="alerts.json">JSON</a>.</p>
+<table><tr><th>received (UTC)</th><th>state</th><th>alert</th><th>namespace</th><th>severity</th><th>summary</th></tr>
+{rows}</table></body></html>
+"""
+ROW = """<tr><td>{received}<br><small>began {startsAt}</small></td><td class="{status}">{status}</td>
+<td>{alertname}</td><td>{namespace}</td><td>{severity}</td><td>{summary}<br><small>{description}</small></td></tr>
+"""
+
+
+def page(inbox: Inbox) -> str:
+    """What arrived, as HTML."""
+    found = inbox.since(0)
+    rows = []
+    for alert in reversed(found["alerts"]):
+        texts = {key: alert[key] for key in ("received", "startsAt", "status")}
+        texts |= {key: alert["labels"].get(key, "") for key in ("alertname", "namespace", "severity")}
+        texts |= {key: alert["annotations"].get(key, "") for key in ("summary", "description")}
+        rows.append(ROW.format(**{key: html.escape(text) for key, text in texts.items()}))
+    return PAGE.format(count=len(rows), dropped=found["dropped"], rows="".join(rows))
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The four addresses."""
+
+    inbox: Inbox
+    server_version = "alert-inbox"
+    timeout = TIMEOUT
+
+    def _answer(self, status: HTTPStatus, text: str, kind: str = "text/plain") -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        """Answer one of the pages."""
+        parts = urlsplit(self.path)
+        if parts.path == "/healthz":
+            self._answer(HTTPStatus.OK, "ok\n")
+        elif parts.path == "/":
+            self._answer(HTTPStatus.OK, page(self.inbox), "text/html")
+        elif parts.path == "/alerts.json":
+            try:
+                # A plus sign of a time zone arrives as a blank.
+                since = parse_since(parse_qs(parts.query).get("since", ["0"])[0].replace(" ", "+"))
+            except ValueError as error:
+                self._answer(HTTPStatus.BAD_REQUEST, f"since is milliseconds since 1970 or RFC 3339 ({error}).\n")
+                return
+            self._answer(HTTPStatus.OK, json.dumps(self.inbox.since(since)), "application/json")
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "There is nothing here but /, /alerts.json and /healthz.\n")
+
+    def do_POST(self) -> None:
+        """Take a webhook."""
+        if urlsplit(self.path).path != "/alerts":
+            self._answer(HTTPStatus.NOT_FOUND, "Webhooks go to /alerts.\n")
+            return
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit() or int(length) > MAX_BODY:
+            # The body stays unread, so that the connection can't go on.
+            self.close_connection = True
+            self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"Send at most {MAX_BODY} bytes with a Content-Length.\n")
+            return
+        try:
+            alerts = read_webhook(self.rfile.read(int(length)))
+        except ValueError as error:
+            self._answer(HTTPStatus.BAD_REQUEST, f"Refused: {error}.\n")
+            return
+        self.inbox.add(alerts)
+        for alert in alerts:
+            print(json.dumps({"status": alert["status"], "labels": alert["labels"], "startsAt": alert["startsAt"]}), flush=True)
+        self._answer(HTTPStatus.OK, "")
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing: alerts are logged, requests are not."""
+
+
+class Server(ThreadingHTTPServer):
+    """One thread for each connection; a client that goes away is one line of log."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong, without a traceback."""
+        print(json.dumps({"client": str(client_address), "error": repr(sys.exc_info()[1])}), flush=True)
+
+
+def server(host: str, port: int, inbox: Inbox) -> Server:
+    """An inbox that listens and does not yet serve; port 0 takes a free one."""
+    return Server((host, port), type("BoundHandler", (Handler,), {"inbox": inbox}))
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    listening = server("0.0.0.0", int(os.environ.get("PORT", "8080")), Inbox())
+    # shutdown() waits for serve_forever(), which a signal handler would hold up.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=listening.shutdown).start())
+    listening.serve_forever()
+    listening.server_close()
+
+
+if __name__ == "__main__":
+    main()

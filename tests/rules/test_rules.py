@@ -1,0 +1,166 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The alert rules as Prometheus evaluates them: promtool runs the YAML files beside this one.
+
+Each file is named for its alert. `rules.yml` in them is what the role installs for the application flask-app in
+namespace shop with a goal of 99.9 %; `literal.yml` the same with the reference's literal rule.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, rules
+from prometheus_client import CollectorRegistry, generate_latest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(ROOT / "app")]
+
+from flaskops_app import create_app
+from promql import metric_names
+
+FILES = sorted(path for path in HERE.glob("*.yml") if path.name != "known_metrics.yml")
+OPTIONS: dict[str, Any] = {"name": "flask-app", "namespace": "shop"}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "rules.yml": {**OPTIONS, "slo": 0.999},
+    "literal.yml": {**OPTIONS, "literal_error_rate": True},
+}
+
+
+def write(folder: Path, change: Any = lambda rule: None) -> None:
+    """Write the rule files, each alert rule through *change*."""
+    for name, options in VARIANTS.items():
+        groups = rules.rule_groups(options)
+        for group in groups:
+            for rule in group["rules"]:
+                change(rule)
+        (folder / name).write_text(yaml.safe_dump({"groups": groups}))
+
+
+def run(promtool: str, folder: Path, file: Path) -> subprocess.CompletedProcess[str]:
+    shutil.copy(file, folder)
+    return subprocess.run([promtool, "test", "rules", file.name], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_promtool(promtool: str, tmp_path: Path, file: Path) -> None:
+    write(tmp_path)
+    done = run(promtool, tmp_path, file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("alert", sorted(rules.ALERTS))
+def test_each_alert_has_tests_that_can_fail(promtool: str, tmp_path: Path, alert: str) -> None:
+    """One that fires it and one that keeps it silent; and an alert that never or always fires is noticed."""
+    tests = yaml.safe_load((HERE / f"{alert}.yml").read_text())["tests"]
+    cases = [case for test in tests for case in test.get("alert_rule_test", []) if case["alertname"] == alert]
+    assert [case for case in cases if case["exp_alerts"]], "no test in which it fires"
+    assert [test for test in tests if test["name"].startswith("silent")], "no test in which it stays silent"
+    for expr in ("vector(1) < 0", "vector(1)"):
+
+        def change(rule: dict[str, Any], expr: str = expr) -> None:
+            if rule.get("alert") == alert:
+                rule["expr"] = expr
+
+        write(tmp_path, change)
+        assert run(promtool, tmp_path, HERE / f"{alert}.yml").returncode != 0, expr
+
+
+def test_every_file_tests_an_alert() -> None:
+    assert {path.name.split(".")[0] for path in FILES} == set(rules.ALERTS)
+
+
+@pytest.mark.parametrize("alert", sorted(rules.ALERTS))
+def test_each_alert_has_a_runbook(alert: str) -> None:
+    text = (ROOT / "docs/runbooks" / f"{alert}.md").read_text()
+    assert text.startswith(f"# {alert}\n")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert headings == ["What it means", "First look", "Usual causes", "Silence it"]
+    assert "```sh" in text.split("## First look")[1].split("## Usual causes")[0]
+
+
+def test_no_runbook_is_left_over() -> None:
+    assert {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")} - {"README"} == set(rules.ALERTS)
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_form_of_each_alert(variant: str) -> None:
+    found = [rule for group in rules.rule_groups(VARIANTS[variant]) for rule in group["rules"] if "alert" in rule]
+    assert found
+    for rule in found:
+        assert re.fullmatch(r"([A-Z][a-z0-9]*|P95|OOM)+", rule["alert"])
+        assert rule["labels"]["severity"] in (*rules.SEVERITIES, *(["none"] if rule["alert"] == "VerifyTestAlert" else []))
+        annotations = rule["annotations"]
+        assert annotations["runbook_url"].endswith(f"/{rule['alert']}.md")
+        assert "{{" not in annotations["summary"] and annotations["description"].endswith(".")
+
+
+def app_metrics() -> set[str]:
+    """The names on the reference application's page after a request and an error."""
+    registry = CollectorRegistry()
+    app = create_app(registry)
+
+    @app.get("/fails")
+    def fails() -> str:
+        raise RuntimeError
+
+    client = app.test_client()
+    assert client.get("/").status_code == 200
+    assert client.get("/fails").status_code == 500
+    lines = generate_latest(registry).decode().splitlines()
+    return {re.split(r"[{ ]", line)[0] for line in lines if not line.startswith("#")}
+
+
+def known_metrics() -> set[str]:
+    listed = yaml.safe_load((HERE / "known_metrics.yml").read_text())
+    return app_metrics() | {name for names in listed.values() for name in names}
+
+
+def test_every_metric_of_the_rules_is_exported() -> None:
+    recorded, used = set(), set()
+    for options in VARIANTS.values():
+        for group in rules.rule_groups(options):
+            recorded |= {rule["record"] for rule in group["rules"] if "record" in rule}
+            used |= {name for rule in group["rules"] for name in metric_names(rule["expr"])}
+    assert {"up", "flask_http_request_total", "kube_pod_created", "probe_success"} <= used
+    assert used - recorded - known_metrics() == set()
+
+
+def test_every_metric_of_the_dashboards_is_exported() -> None:
+    used = {name for query in dashboards.queries() for name in metric_names(query.expr)}
+    assert {"flask_http_request_duration_seconds_bucket", "container_memory_working_set_bytes"} <= used
+    assert used - known_metrics() == set()
+
+
+def test_no_name_is_listed_in_vain() -> None:
+    listed = {name for names in yaml.safe_load((HERE / "known_metrics.yml").read_text()).values() for name in names}
+    used = {name for query in dashboards.queries() for name in metric_names(query.expr)}
+    for options in VARIANTS.values():
+        used |= {name for group in rules.rule_groups(options) for rule in group["rules"] for name in metric_names(rule["expr"])}
+    assert listed - used == set()
+
+
+def test_every_query_of_the_dashboards_parses(promtool: str, tmp_path: Path) -> None:
+    records = [{"record": f"query{n}", "expr": query.expr} for n, query in enumerate(dashboards.queries())]
+    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": records}]}))
+    done = subprocess.run([promtool, "check", "rules", "queries.yml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("expr", "names"),
+    [
+        ('sum by (job, le) (rate(a_bucket{x="b c{}"}[5m] offset 1h)) / on (pod) group_left () d:e > 1e3', {"a_bucket", "d:e"}),
+        ("absent(up) unless time() - f < 600 or vector(0)", {"up", "f"}),
+    ],
+)
+def test_metric_names(expr: str, names: set[str]) -> None:
+    assert metric_names(expr) == names
