@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from . import checks
+from . import backends, checks
 from .api import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
 from .checks import Result
 from .stack import Stack
@@ -254,6 +254,10 @@ class Run:
         except ApiError as error:
             found.put((pod, str(error)))
 
+    def loki(self) -> list[Result]:
+        """The line of a request in Loki."""
+        return backends.loki(self)
+
     def _container(self, pod: str) -> str:
         for found in self.pods:
             if found["metadata"]["name"] == pod:
@@ -296,7 +300,7 @@ def verify(
                 result.next_command = target.next_command(result.link)
         return results
 
-    links = [run.node, run.rollout, run.probes, run.health, run.metrics, run.logs]
+    links = [run.node, run.rollout, run.probes, run.health, run.metrics, run.logs, run.loki]
     stack = Stack(run)
     absent = stack.find()
     if absent:

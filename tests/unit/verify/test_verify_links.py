@@ -33,6 +33,7 @@ class FakeCluster:
             "/apis/apps/v1/namespaces/flask-app/deployments/flask-app": (200, deployment()),
             f"{NS}/services/flask-app": (200, SERVICE),
             "/api/v1/nodes": (200, {"items": [node()]}),
+            "/api/v1/services": (200, {"items": []}),
             f"{NS}/services/flask-app:80/proxy/health": (200, "ok"),
             f"{NS}/services/flask-app:80/proxy/": (404, "nothing here"),
             **{f"{NS}/pods/{p}:9200/proxy/metrics": (200, PAGE) for p in ("pod-1", "pod-2")},
@@ -71,9 +72,10 @@ def test_a_whole_chain():
         "metric duration",
         "metric exceptions",
         "logs",
+        "loki",
         "metrics stack",
     ]
-    assert {r["status"] for name, r in results.items() if name != "metrics stack"} == {"ok"}
+    assert {r["status"] for name, r in results.items() if name not in ("loki", "metrics stack")} == {"ok"}
     assert results["metrics stack"]["evidence"] == "no Prometheus operator is installed on this cluster"
     assert "log of pod-2" in results["logs"]["evidence"]
     assert url == f"https://api{NS}/services/flask-app:80/proxy"
@@ -142,7 +144,7 @@ def test_load_balancer_is_asked_directly():
     results, url = links.verify(cluster, links.Target(timeout=2), plain)
     assert url == "http://10.0.0.7"
     assert sorted(asked) == ["http://10.0.0.7/", "http://10.0.0.7/health"]
-    assert {r["status"] for r in results if r["link"] != "metrics stack"} == {"ok"}
+    assert {r["status"] for r in results if r["link"] not in ("loki", "metrics stack")} == {"ok"}
 
 
 def test_unreachable_api_server_is_one_sentence():
@@ -242,3 +244,23 @@ def test_plain_get(server):
 def test_plain_get_refused():
     with pytest.raises(api.ApiError, match="no answer from http://127"):
         links.http_get("http://127.0.0.1:1/", {}, 2)
+
+
+LOKI = {"metadata": {"name": "loki", "namespace": "logs"}, "spec": {"ports": [{"port": 3100}]}}
+LOKI_QUERY = "/api/v1/namespaces/logs/services/loki:3100/proxy/loki/api/v1/query_range"
+STREAM = {"namespace": "flask-app", "app": "flask-app", "container": "flask-app", "cluster": "test", "level": "info"}
+
+
+@pytest.mark.parametrize(
+    ("streams", "status", "text"),
+    [
+        ([{"stream": STREAM}], "ok", "found after"),
+        ([], "failed", "the shipper does not run, or Loki takes nothing"),
+        ([{"stream": {**STREAM, "cluster": ""}}], "failed", "its stream has no label cluster"),
+    ],
+)
+def test_a_line_is_searched_in_loki(streams, status, text):
+    answer = (200, {"data": {"result": streams}})
+    found, _url = run(FakeCluster(**{"/api/v1/services": (200, {"items": [LOKI]}), LOKI_QUERY: answer}))
+    assert found["loki"]["status"] == status
+    assert text in found["loki"]["evidence"] + found["loki"]["cause"]
