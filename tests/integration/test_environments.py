@@ -10,8 +10,8 @@ from harness import Cluster, Run, playbook
 
 def check(cluster: Cluster, environment: str, *args: str) -> Run:
     named = {"FLASKOPS_KUBECONFIG": str(cluster.kubeconfig), "FLASKOPS_CONTEXT": cluster.context}
-    # The cluster has a Prometheus operator; installing a second one would need the chart's registry.
-    extra = ("-e", "monitoring_provider=existing")
+    # The cluster has a Prometheus operator; installing a second one, or Loki, would need the chart's registry.
+    extra = ("-e", "monitoring_provider=existing", "-e", "logging_provider=none")
     return playbook("site.yml", "--check", *extra, *args, inventory=("-i", f"inventories/{environment}"), env=named)
 
 
