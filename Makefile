@@ -29,7 +29,13 @@ test: packages lint unit
 
 # What takes longer, or needs that no other cluster runs on this machine.
 test-long: $(DEV_VENV)/ready
-	env -u CLUSTER_KUBECONFIG PATH=$(DEV_VENV)/bin:$$PATH pytest -v tests/integration/test_local_cluster.py
+	export PATH=$(DEV_VENV)/bin:$$PATH; \
+	env -u CLUSTER_KUBECONFIG pytest -v tests/integration/test_local_cluster.py && \
+	molecule converge && \
+	python tests/bench/loss.py --context flaskops-test \
+	  --kubeconfig ~/.local/share/flaskops/clusters/flaskops-test/kubeconfig \
+	  --fault kill --fault evict --fault outage --fault outage_and_kill && \
+	molecule destroy
 
 unit: $(DEV_VENV)/ready
 	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n auto tests/unit tests/rules
