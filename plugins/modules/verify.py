@@ -62,6 +62,31 @@ options:
       - It needs leave to create and delete one Service without pods in O(namespace), and goes to no receiver but our own.
     type: bool
     default: true
+  external_checks:
+    description: The outside services that must say that every check of O(environment) is up.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      provider:
+        description: The service.
+        type: str
+        required: true
+        choices: [uptimerobot, pingdom, statuscake]
+      api_token:
+        description: >-
+          Token of its API, which need only read; E(UPTIMEROBOT_API_KEY), E(PINGDOM_API_TOKEN) or E(STATUSCAKE_API_TOKEN) where it is not set.
+        type: str
+      api_url:
+        description: Address of its API, where it is not the service's own.
+        type: str
+      ca_path:
+        description: File with certificates of authorities to trust.
+        type: path
+  environment:
+    description: Environment of the checks, as in M(flaskops.observability.external_checks).
+    type: str
+    default: ""
   timeout:
     description: Bound for the whole verification, in seconds.
     type: int
@@ -159,6 +184,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "metrics_path": {"type": "str", "default": "/metrics"},
     "log_check": {"type": "bool", "default": True},
     "alert_check": {"type": "bool", "default": True},
+    "external_checks": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "provider": {"type": "str", "required": True, "choices": ["uptimerobot", "pingdom", "statuscake"]},
+            "api_token": {"type": "str", "no_log": True},
+            "api_url": {"type": "str"},
+            "ca_path": {"type": "path"},
+        },
+    },
+    "environment": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 60},
     "report": {"type": "path"},
 }

@@ -14,11 +14,12 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from . import backends, checks
+from . import backends, checks, outside
 from .api import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
 from .checks import Result
 from .stack import Stack
@@ -42,6 +43,8 @@ class Target:
     metrics_path: str = "/metrics"
     log_check: bool = True
     alert_check: bool = True
+    external_checks: list[dict[str, Any]] = field(default_factory=list)
+    environment: str = ""
     timeout: float = 60.0
     kubeconfig: str = ""
     context: str = ""
@@ -278,6 +281,15 @@ def http_get(url: str, headers: dict[str, str], seconds: float) -> tuple[int, st
         raise ApiError(0, f"no answer from {url}: {reason(error)}") from error
 
 
+def name_of(link: Callable[[], list[Result]]) -> str:
+    """The name of a link whose check broke off."""
+    return str(getattr(link, "__name__", "check outside")).replace("_", " ")
+
+
+def _provider(environment: str, given: dict[str, Any]) -> list[Result]:
+    return [outside.provider_link(environment, given)]
+
+
 def verify(
     cluster: Cluster, target: Target, plain_get: Callable[..., tuple[int, str]] | None = None
 ) -> tuple[list[dict[str, Any]], str]:
@@ -290,10 +302,10 @@ def verify(
         try:
             results = link()
         except ApiError as error:
-            results = [checks.failed(link.__name__.replace("_", " "), "not read", str(error))]
+            results = [checks.failed(name_of(link), "not read", str(error))]
         except Exception as error:
             # A link whose answer nobody foresaw is a broken link, not the end of the others.
-            results = [checks.failed(link.__name__, "not checked to the end", f"{type(error).__name__}: {error}")]
+            results = [checks.failed(name_of(link), "not checked to the end", f"{type(error).__name__}: {error}")]
         for result in results:
             result.seconds = round(time.monotonic() - began, 3)
             if result.status == checks.FAILED and not result.next_command:
@@ -307,6 +319,8 @@ def verify(
         links.append(lambda: [checks.left_out("metrics stack", absent)])
     else:
         links += [stack.targets, stack.probe, stack.rules, stack.dashboards, stack.grafana, stack.alert_path]
+    for given in target.external_checks:
+        links.append(partial(_provider, target.environment, given))
     with ThreadPoolExecutor(max_workers=len(links)) as pool:
         found = [result for results in pool.map(timed, links) for result in results]
     return [result.as_dict() for result in found], run.url
