@@ -75,7 +75,8 @@ options:
         choices: [uptimerobot, pingdom, statuscake]
       api_token:
         description: >-
-          Token of its API, which need only read; E(UPTIMEROBOT_API_KEY), E(PINGDOM_API_TOKEN) or E(STATUSCAKE_API_TOKEN) where it is not set.
+          Token of its API, which need only read; E(UPTIMEROBOT_API_KEY), E(PINGDOM_API_TOKEN) or E(STATUSCAKE_API_TOKEN)
+          where it is not set.
         type: str
       api_url:
         description: Address of its API, where it is not the service's own.
