@@ -197,7 +197,8 @@ def test_drift_is_repaired(cluster: Cluster, stranger: Stranger) -> None:
         check=True,
         capture_output=True,
     )
-    assert stranger.play("--tags", "image,app", "--check").changed == 3
+    # The image, the Deployment, the Service, and the health probe, which follows the Service.
+    assert stranger.play("--tags", "image,app", "--check").changed == 4
     assert cluster.core.read_namespaced_service("httpbin", "stranger-web").spec.ports[0].port == 81
     assert stranger.play("--tags", "image,app").changed >= 3
     (entry,) = cluster.core.read_namespaced_service("httpbin", "stranger-web").spec.ports
