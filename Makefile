@@ -31,6 +31,7 @@ test: packages lint unit
 test-long: $(DEV_VENV)/ready
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
 	env -u CLUSTER_KUBECONFIG pytest -v tests/integration/test_local_cluster.py && \
+	FLASKOPS_LONG=1 molecule test --destroy never && \
 	molecule converge && \
 	python tests/bench/loss.py --context flaskops-test \
 	  --kubeconfig ~/.local/share/flaskops/clusters/flaskops-test/kubeconfig \

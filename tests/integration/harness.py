@@ -14,9 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kubernetes import client, config
 
 ROOT = Path(__file__).resolve().parents[2]
+# What would make `make test` too long; `make test-long` runs it.
+LONG = pytest.mark.skipif(not os.environ.get("FLASKOPS_LONG"), reason="it takes minutes: `make test-long` runs it")
 # The inventory of `molecule test`; its host is the shared cluster.
 INVENTORY = ("-i", "inventories/local", "-i", "molecule/default/inventory.yml", "--limit", "flaskops-test")
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, rules
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster, read_object
-from harness import Cluster, Run, playbook
+from harness import LONG, Cluster, Run, playbook
 from kubernetes import client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,8 +41,8 @@ PLAY = """\
 """
 # docs/alerts.md gives these times to test clusters.
 PROFILE: dict[str, Any] = yaml.safe_load((ROOT / "docs/alerts.md").read_text().split("```yaml\n")[1].split("```")[0])
-GROUP_WAIT, GROUP_INTERVAL = 5, 30  # seconds, of the shared cluster's Alertmanager
-STACK_SCRAPE = 15  # seconds between two looks at kube-state-metrics
+GROUP_WAIT, GROUP_INTERVAL = 1, 5  # seconds, of the shared cluster's Alertmanager
+STACK_SCRAPE = 5  # seconds between two looks at kube-state-metrics
 SHOP = {"name": "shop", "namespace": "alerts-shop"}
 BLOG = {"name": "blog", "namespace": "alerts-blog"}
 
@@ -350,7 +350,10 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-@pytest.mark.parametrize("name", list(FAULTS))
+LONG_FAULTS = ("HighErrorRate, literal", "FlaskUncaughtExceptions")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LONG) if name in LONG_FAULTS else name for name in FAULTS])
 def test_fault_is_told_and_its_end_too(stack: Stack, name: str, record_property: Callable[[str, object], None]) -> None:
     alert, fault = name.split(",")[0], FAULTS[name]
     own = {key.removeprefix("app_monitoring_"): value for key, value in PROFILE.items()}
