@@ -60,7 +60,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"kube_prometheus_stack_routes": [{"receiver": "nobody"}]},
         "Alertmanager would refuse its new configuration, so the one before stays: undefined receiver",
     ),
-    ({"kube_prometheus_stack_routes": [{"matchers": ["a=~"]}]}, "Alertmanager would refuse its new configuration"),
+    ({"kube_prometheus_stack_routes": [{"matchers": ["a=~("]}]}, "Alertmanager would refuse its new configuration"),
     ({"kube_prometheus_stack_group_wait": "soon"}, "Alertmanager would refuse its new configuration"),
     (
         {"kube_prometheus_stack_values": {"prometheus": {"prometheusSpec": {"replicas": "two"}}}},
