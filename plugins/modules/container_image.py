@@ -420,7 +420,14 @@ def push(engine: Engine, ref: str, username: str | None, password: str | None) -
 def content_refs(engine: Engine, repository: str) -> list[str]:
     """Local images of the repository that have a content tag."""
     template = "{{.Name}}:{{.Tag}}" if engine.name == "buildah" else "{{.Repository}}:{{.Tag}}"
-    output = engine.run(["images", "--format", template]).stdout
+    for attempt in range(5):
+        try:
+            output = engine.run(["images", "--format", template]).stdout
+            break
+        except EngineError:
+            # podman lists first and looks at each image then: one that another run removes in between makes it fail.
+            if attempt == 4:
+                raise
     text = output.decode() if isinstance(output, bytes) else output
     return [ref for ref in text.split() if is_content_ref(ref, repository)]
 

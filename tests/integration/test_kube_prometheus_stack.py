@@ -271,9 +271,9 @@ def test_credentials_are_files_and_never_seen(run: Callable[..., Run], cluster: 
     try:
         done = run("-vvv", "--diff", kube_prometheus_stack_receivers=receivers)
         assert done.changed > 0
-        assert "canary" not in done.stdout + done.stderr
+        assert "canary-4f1c" not in done.stdout + done.stderr
         assert json.dumps({"api_url_file": "/etc/alertmanager/secrets/chat/url"})[1:-1] in config(cluster)
-        assert "canary" not in config(cluster)
+        assert "canary-4f1c" not in config(cluster)
     finally:
         run()
         cluster.core.delete_namespaced_secret("chat", NAMESPACE)
