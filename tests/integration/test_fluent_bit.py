@@ -20,12 +20,13 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils import _archive
-from harness import ROOT, Cluster, Run, engine_env, playbook
+from harness import LONG, ROOT, Cluster, Run, engine_env, playbook
 from kubernetes import client
 
 sys.path.insert(0, str(ROOT / "tests/unit/fluent_bit"))
 from fluent_bit_options import DEFAULTS, WRONG
 
+pytestmark = LONG
 NAMESPACE = "fluent-bit-test"
 # Port 1 of the loopback address answers nobody.
 NOWHERE = "localhost:1/fluent/fluent-bit:5.1.3"

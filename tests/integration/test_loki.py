@@ -23,12 +23,13 @@ from typing import Any
 
 import pytest
 import yaml
-from harness import ROOT, Cluster, Run, engine_env, playbook
+from harness import LONG, ROOT, Cluster, Run, engine_env, playbook
 from kubernetes import client
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
 import loss
 
+pytestmark = LONG
 NAMESPACE = "loki-test"
 RELEASE = "loki-test"
 APP = "log-writer"
