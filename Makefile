@@ -30,7 +30,7 @@ test: packages lint unit
 # What takes longer, or needs that no other cluster runs on this machine.
 test-long: $(DEV_VENV)/ready
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
-	env -u CLUSTER_KUBECONFIG pytest -v tests/integration/test_local_cluster.py && \
+	env -u CLUSTER_KUBECONFIG FLASKOPS_LONG=1 pytest -v tests/integration/test_local_cluster.py && \
 	FLASKOPS_LONG=1 molecule test --destroy never && \
 	molecule converge && \
 	python tests/bench/loss.py --context flaskops-test \
