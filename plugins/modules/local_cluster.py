@@ -88,6 +88,7 @@ seconds:
 """
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import ipaddress
@@ -125,6 +126,7 @@ PACKAGES = [
 # kubelet sets these for the whole host; the values from before are kept as labels of the volume, and put back at the end.
 SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
 PATIENCE = 30  # seconds for an API server to come back by itself
+CGROUPS = Path("/sys/fs/cgroup")
 PROC_SYS = Path("/proc/sys")
 
 
@@ -427,13 +429,19 @@ class Cluster:
         return [f"the load balancer of {name}" for name, ips in _settled.load_balancers(objects).items() if not ips or ips - have]
 
     def _remove_container(self) -> None:
+        found = self._inspect("container", self.node)
         # podman 4.3 may fail the first removal of a container whose monitor died with it; the second succeeds.
         for _ in range(3):
             if self._inspect("container", self.node) is None:
-                return
+                break
             subprocess.run([self.engine.path, "rm", "--force", "--volumes", self.node], capture_output=True, env=self.engine.env)
         if self._inspect("container", self.node) is not None:
             raise ClusterError(f"The container {self.node} can't be removed: see '{self.engine.name} rm --force {self.node}'.")
+        # Where the monitor was killed too, nobody removes the control groups of the node and its pods.
+        for group in CGROUPS.glob(f"**/libpod-{found['Id']}") if found else []:
+            for folder, _, _ in os.walk(group, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
 
     def absent(self) -> None:
         """Remove all that is ours, and put the kernel's settings back with the last cluster."""

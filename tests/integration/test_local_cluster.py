@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.modules.local_cluster import LABEL, SYSCTLS
-from harness import LONG, Cluster, Run, engine_env, playbook
+from harness import Cluster, Run, engine_env, playbook
 from kubernetes import client, config
 
 NAME = "flaskops-lc-test"
@@ -306,7 +306,6 @@ def test_node_whose_processes_were_all_killed_comes_back(own: Own) -> None:
     assert own.read() == own.uids
 
 
-@LONG
 def test_absent_leaves_the_host_as_it_was(own: Own, before: dict[str, set[str]]) -> None:
     running = pids()
     assert own.absent().changed == 1
