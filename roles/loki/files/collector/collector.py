@@ -482,7 +482,7 @@ class Collector:
         batch, more, unread = Batch(self.cluster, self.node), False, 0
 
         # The oldest first, so that Loki gets an application's lines in nearly the right order.
-        # Two rotations within a tick of the file system's clock are told apart by the time in their names; the current file has none.
+        # Rotations within one tick of the file system's clock are told apart by the time in their names.
         def age(file: File) -> tuple[int, bool, str]:
             return os.fstat(file.handle.fileno()).st_mtime_ns, file.path.endswith(".log"), file.path
 
