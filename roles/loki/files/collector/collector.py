@@ -482,9 +482,10 @@ class Collector:
         batch, more, unread = Batch(self.cluster, self.node), False, 0
 
         # The oldest first, so that Loki gets an application's lines in nearly the right order.
-        # Rotations within one tick of the file system's clock are told apart by the time in their names.
+        # By name, `<restart>.log.<time of rotation>`: a file that kubelet compresses looks younger than the one after it.
         def age(file: File) -> tuple[int, bool, str]:
-            return os.fstat(file.handle.fileno()).st_mtime_ns, file.path.endswith(".log"), file.path
+            restart, _log, rotated = Path(file.path).name.partition(".log")
+            return int(restart) if restart.isdecimal() else 0, not rotated, rotated
 
         for file in sorted(self.files.values(), key=age):
             left = self._left(file)
