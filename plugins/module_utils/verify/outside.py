@@ -9,11 +9,10 @@ import os
 from typing import Any
 
 from ..external_checks.client import CheckError
+from ..external_checks.modules import TOKEN_VARIABLES
 from ..external_checks.status import check_states
 from . import checks
 from .checks import Result
-
-TOKENS = {"uptimerobot": "UPTIMEROBOT_API_KEY", "pingdom": "PINGDOM_API_TOKEN", "statuscake": "STATUSCAKE_API_TOKEN"}
 
 
 def provider_link(environment: str, given: dict[str, Any]) -> Result:
@@ -23,10 +22,10 @@ def provider_link(environment: str, given: dict[str, Any]) -> Result:
     """
     provider = given["provider"]
     link = f"check at {provider}"
-    token = given.get("api_token") or os.environ.get(TOKENS[provider], "")
+    token = given.get("api_token") or os.environ.get(TOKEN_VARIABLES[provider], "")
     try:
         if not token:
-            raise CheckError(f"no token is set: set api_token or the environment variable {TOKENS[provider]}")
+            raise CheckError(f"no token is set: set api_token or the environment variable {TOKEN_VARIABLES[provider]}")
         states = check_states(provider, environment, (), token, given.get("api_url") or "", given.get("ca_path"))
     except CheckError as error:
         result = checks.failed(link, "not asked", str(error))

@@ -44,6 +44,7 @@ class Stack:
         self.namespace = ""
         self._prometheus = ""
         self._settle = SETTLE
+        self._objects: dict[str, list[Any]] = {}
         self._never = threading.Event()
 
     # Reading.
@@ -64,10 +65,13 @@ class Stack:
         chosen = min(found, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
         self.namespace = chosen["metadata"]["namespace"]
         self._prometheus = self._proxy("prometheus-operated", "web", chosen["spec"].get("routePrefix") or "")
+        base = f"{OPERATOR}/namespaces/{self.target.namespace}"
         try:
-            self._settle = SETTLE_FRESH if self._age() < FRESH else SETTLE
+            for kind in ("servicemonitors", "probes", "prometheusrules"):
+                self._objects[kind] = self.run.get(f"{base}/{kind}").get("items", [])
         except ApiError as error:
             return f"the monitoring objects of namespace {self.target.namespace} can't be read: {error}"
+        self._settle = SETTLE_FRESH if self._age() < FRESH else SETTLE
         return ""
 
     def query(self, expr: str) -> list[dict[str, Any]]:
@@ -78,12 +82,7 @@ class Stack:
 
     def _age(self) -> float:
         """Seconds since the app's pods or its monitoring objects were last changed."""
-        base = f"{OPERATOR}/namespaces/{self.target.namespace}"
-        items = [
-            i
-            for kind in ("servicemonitors", "probes", "prometheusrules")
-            for i in self.run.get(f"{base}/{kind}").get("items", [])
-        ]
+        items = [item for found in self._objects.values() for item in found]
         metadata = [item["metadata"] for item in [*items, *self.run.pods]]
         times = [m["creationTimestamp"] for m in metadata if "creationTimestamp" in m]
         times += [entry["time"] for item in items for entry in item["metadata"].get("managedFields") or [] if "time" in entry]
@@ -114,9 +113,8 @@ class Stack:
     def _targets(self) -> list[Result]:
         target = self.target
         found = self.run.get(f"{self._prometheus}/api/v1/targets?state=active")["data"]["activeTargets"]
-        ours = [
-            t for t in found if t["labels"].get("namespace") == target.namespace and self._is_ours(t["labels"].get("pod", ""))
-        ]
+        names = {p["metadata"]["name"] for p in self.run.pods}
+        ours = [t for t in found if t["labels"].get("namespace") == target.namespace and t["labels"].get("pod") in names]
         pods = {p["metadata"]["name"] for p in self.run.pods if p.get("status", {}).get("phase") == "Running"}
         missing = sorted(pods - {t["labels"]["pod"] for t in ours})
         down = [f"{t['scrapeUrl']}: {t['lastError'] or t['health']}" for t in ours if t["health"] != "up"]
@@ -129,9 +127,6 @@ class Stack:
             return [result]
         return [checks.ok("target", f"{len(pods)} pods scraped through {len(ours)} targets, all up")]
 
-    def _is_ours(self, pod: str) -> bool:
-        return any(pod == p["metadata"]["name"] for p in self.run.pods)
-
     def probe(self) -> list[Result]:
         """The blackbox exporter gets an answer from /health."""
         return self._until(self._probe)
@@ -140,7 +135,7 @@ class Stack:
         target = self.target
         series = self.query(f'probe_success{{namespace="{target.namespace}", app="{target.name}"}}')
         if not series:
-            objects = self.run.get(f"{OPERATOR}/namespaces/{target.namespace}/probes").get("items", [])
+            objects = self._objects["probes"]
             if not objects:
                 return [checks.left_out("health probe", f"namespace {target.namespace} has no Probe")]
             name = objects[0]["metadata"]["name"]
@@ -161,7 +156,7 @@ class Stack:
 
     def _rules(self) -> list[Result]:
         namespace = self.target.namespace
-        objects = self.run.get(f"{OPERATOR}/namespaces/{namespace}/prometheusrules").get("items", [])
+        objects = self._objects["prometheusrules"]
         if not objects:
             return [checks.left_out("rules", f"namespace {namespace} has no PrometheusRule")]
         groups = self.run.get(f"{self._prometheus}/api/v1/rules")["data"]["groups"]
@@ -223,7 +218,7 @@ class Stack:
         link, namespace = "alert path", self.target.namespace
         if not self.target.alert_check:
             return [checks.left_out(link, "switched off by verify_alert_check")]
-        objects = self.run.get(f"{OPERATOR}/namespaces/{namespace}/prometheusrules").get("items", [])
+        objects = self._objects["prometheusrules"]
         installed = [rule for item in objects for group in item["spec"].get("groups") or [] for rule in group["rules"]]
         if all(rule.get("alert") != TEST_ALERT for rule in installed):
             return [checks.left_out(link, f"no rule {TEST_ALERT} for namespace {namespace}; the role app_monitoring installs it")]

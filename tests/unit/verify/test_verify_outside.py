@@ -15,11 +15,11 @@ from tests.fakes import FAKES
 def test_states_of_a_provider(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with FAKES[provider](token="secret-token") as fake:
         given = {"provider": provider, "api_url": fake.url}
-        monkeypatch.delenv(outside.TOKENS[provider], raising=False)
+        monkeypatch.delenv(outside.TOKEN_VARIABLES[provider], raising=False)
         missing = outside.provider_link("test-one", given)
-        assert (missing.status, outside.TOKENS[provider] in missing.cause) == ("failed", True)
+        assert (missing.status, outside.TOKEN_VARIABLES[provider] in missing.cause) == ("failed", True)
 
-        monkeypatch.setenv(outside.TOKENS[provider], "secret-token")
+        monkeypatch.setenv(outside.TOKEN_VARIABLES[provider], "secret-token")
         assert "no check with the tag of the environment test-one" in outside.provider_link("test-one", given).cause
 
         (check,) = fake.seed(1, tags=["flaskops-test-one"])
