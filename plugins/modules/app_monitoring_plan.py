@@ -18,8 +18,8 @@ description:
     for example a rule that does not parse or a Secret that is missing.
 author:
   - flaskops (@flaskops)
-requirements:
-  - Python package C(kubernetes)
+extends_documentation_fragment:
+  - flaskops.observability.cluster
 attributes:
   check_mode:
     support: full
@@ -40,14 +40,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  kubeconfig:
-    description:
-      - Path of the kubeconfig.
-      - At least one of O(kubeconfig) and O(context) must be set.
-    type: path
-  context:
-    description: Name of the context in the kubeconfig.
-    type: str
   name:
     description: Name of the application; also of its objects and the value of the labels C(app) and C(job).
     type: str

@@ -14,8 +14,8 @@ description:
   - A definition on the cluster that is newer than the one in the folder is left as it is, with a warning.
 author:
   - flaskops (@flaskops)
-requirements:
-  - Python package C(kubernetes)
+extends_documentation_fragment:
+  - flaskops.observability.cluster
 attributes:
   check_mode:
     support: full
@@ -27,15 +27,6 @@ attributes:
     support: full
     description: A definition that holds all that the folder's says is left as it is.
 options:
-  kubeconfig:
-    description:
-      - Path of the kubeconfig.
-      - At least one of O(kubeconfig) and O(context) must be set.
-    type: path
-  context:
-    description:
-      - Name of the context in the kubeconfig.
-    type: str
   path:
     description:
       - Folder of YAML files with the definitions.

@@ -14,8 +14,8 @@ description:
   - Compares each object of a deployed release with the live one, by a server-side dry run, so that a hand-edited object is found.
 author:
   - flaskops (@flaskops)
-requirements:
-  - Python package C(kubernetes)
+extends_documentation_fragment:
+  - flaskops.observability.cluster
 attributes:
   check_mode:
     support: full
@@ -24,15 +24,6 @@ attributes:
     support: full
     description: This module changes nothing.
 options:
-  kubeconfig:
-    description:
-      - Path of the kubeconfig.
-      - At least one of O(kubeconfig) and O(context) must be set.
-    type: path
-  context:
-    description:
-      - Name of the context in the kubeconfig.
-    type: str
   namespace:
     description:
       - Namespace of the releases.

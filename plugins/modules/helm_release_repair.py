@@ -15,8 +15,8 @@ description:
     C(helm upgrade) does not do that for custom resources, because it compares them with the manifest before, not the live object.
 author:
   - flaskops (@flaskops)
-requirements:
-  - Python package C(kubernetes)
+extends_documentation_fragment:
+  - flaskops.observability.cluster
 attributes:
   check_mode:
     support: full
@@ -25,15 +25,6 @@ attributes:
     support: full
     description: A release that is what it says is left as it is.
 options:
-  kubeconfig:
-    description:
-      - Path of the kubeconfig.
-      - At least one of O(kubeconfig) and O(context) must be set.
-    type: path
-  context:
-    description:
-      - Name of the context in the kubeconfig.
-    type: str
   namespace:
     description:
       - Namespace of the releases.

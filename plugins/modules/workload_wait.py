@@ -15,8 +15,8 @@ description:
   - Ends early when the rollout can't succeed, for example when a container crashes in a loop or an image can't be pulled.
 author:
   - flaskops (@flaskops)
-requirements:
-  - Python package C(kubernetes)
+extends_documentation_fragment:
+  - flaskops.observability.cluster
 attributes:
   check_mode:
     support: full
@@ -32,15 +32,6 @@ attributes:
     support: full
     description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
 options:
-  kubeconfig:
-    description:
-      - Path of the kubeconfig.
-      - At least one of O(kubeconfig) and O(context) must be set.
-    type: path
-  context:
-    description:
-      - Name of the context in the kubeconfig.
-    type: str
   namespace:
     description:
       - Namespace of the workload.

@@ -20,6 +20,15 @@ from kubernetes import client, config
 ROOT = Path(__file__).resolve().parents[2]
 # What would make `make test` too long; `make test-long` runs it.
 LONG = pytest.mark.skipif(not os.environ.get("FLASKOPS_LONG"), reason="it takes minutes: `make test-long` runs it")
+# Port 1 of the loopback address answers nobody.
+DEAD_KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: dead
+clusters: [{name: dead, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: dead, user: {}}]
+contexts: [{name: dead, context: {cluster: dead, user: dead}}]
+"""
 # The inventory of `molecule test`; its host is the shared cluster.
 INVENTORY = ("-i", "inventories/local", "-i", "molecule/default/inventory.yml", "--limit", "flaskops-test")
 
@@ -84,14 +93,16 @@ def playbook(
     collections: Path = ROOT / "collections",
     extra: dict[str, Any] | None = None,
     env: dict[str, str] | None = None,
+    timeout: float | None = None,
 ) -> Run:
-    """Run ansible-playbook of this Python; `extra` becomes its extra variables."""
+    """Run ansible-playbook of this Python, for `timeout` seconds at most; `extra` becomes its extra variables."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), *inventory, *args]
     if extra:
         command += ["-e", json.dumps(extra)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_"))}
+    foreign = ("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     environment |= {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1", **(env or {})}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
     return Run(done.returncode, done.stdout, done.stderr)
 
 

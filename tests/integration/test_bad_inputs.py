@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from harness import DEAD_KUBECONFIG, playbook
 
-ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOK = """\
 - name: Run one role
   hosts: localhost
@@ -22,15 +19,6 @@ PLAYBOOK = """\
     - name: Run it
       ansible.builtin.include_role:
         name: flaskops.observability.{role}
-"""
-# Port 1 of the loopback address answers nobody.
-KUBECONFIG = """\
-apiVersion: v1
-kind: Config
-current-context: dead
-clusters: [{name: dead, cluster: {server: "http://127.0.0.1:1"}}]
-users: [{name: dead, user: {}}]
-contexts: [{name: dead, context: {cluster: dead, user: dead}}]
 """
 CLUSTER = {"cluster_kubeconfig": "TMP/config"}
 IMAGE = {"flask_app_image": "localhost/flask-app:1"}
@@ -78,14 +66,10 @@ CASES = [
 @pytest.mark.parametrize(("role", "options", "message"), CASES, ids=[f"{n}-{case[0]}" for n, case in enumerate(CASES)])
 def test_refusal(tmp_path: Path, role: str, options: dict[str, object], message: str) -> None:
     (tmp_path / "play.yml").write_text(PLAYBOOK.format(role=role))
-    (tmp_path / "config").write_text(KUBECONFIG)
+    (tmp_path / "config").write_text(DEAD_KUBECONFIG)
     extra = json.loads(json.dumps(options).replace("TMP", str(tmp_path)))
     extra["ansible_python_interpreter"] = "{{ ansible_playbook_python }}"
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG"))}
-    env |= {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local"]
-    command += [str(tmp_path / "play.yml"), "-e", json.dumps(extra)]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    done = playbook("-c", "local", str(tmp_path / "play.yml"), inventory=("-i", "localhost,"), extra=extra, timeout=60)
     assert done.returncode != 0, done.stdout
     output = done.stdout + done.stderr
     error = re.search(r"\[ERROR\]: (.*?)\n(?:Origin:|\n)", output, re.DOTALL)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils import _archive
-from harness import LONG, ROOT, Cluster, Run, engine_env, playbook
+from harness import DEAD_KUBECONFIG, LONG, ROOT, Cluster, Run, engine_env, playbook
 from kubernetes import client
 
 sys.path.insert(0, str(ROOT / "tests/unit/fluent_bit"))
@@ -43,14 +43,6 @@ PLAY = """\
     - name: Show whether it was left out
       ansible.builtin.debug:
         msg: "left out: {{ fluent_bit_left_out | default('not said') }}"
-"""
-DEAD = """\
-apiVersion: v1
-kind: Config
-current-context: dead
-clusters: [{name: dead, cluster: {server: "http://127.0.0.1:1"}}]
-users: [{name: dead, user: {}}]
-contexts: [{name: dead, context: {cluster: dead, user: dead}}]
 """
 SECRETS = dict(
     zip(["password", "token", "api-key", "aws-access-key-id", "aws-secret-access-key", "tls.key"], CANARIES, strict=True)
@@ -116,7 +108,7 @@ def spelled(secret: str) -> list[str]:
 
 def test_wrong_options_end_in_one_sentence(tmp_path: Path) -> None:
     """Through the role, with a cluster that does not answer: what gets past the checks would say so. One host is one case."""
-    (tmp_path / "config").write_text(DEAD)
+    (tmp_path / "config").write_text(DEAD_KUBECONFIG)
     (tmp_path / "play.yml").write_text(PLAY)
     hosts = {}
     for number, (options, _message) in enumerate(WRONG.values()):

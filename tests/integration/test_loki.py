@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 import yaml
-from harness import LONG, ROOT, Cluster, Run, engine_env, playbook
+from harness import DEAD_KUBECONFIG, LONG, ROOT, Cluster, Run, engine_env, playbook
 from kubernetes import client
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
@@ -69,14 +69,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "spool": ({"collector_spool_limit": 1}, "at least 10485760"),
     "cluster that does not answer": ({}, "can't be reached"),
 }
-DEAD = """\
-apiVersion: v1
-kind: Config
-current-context: dead
-clusters: [{name: dead, cluster: {server: "http://127.0.0.1:1"}}]
-users: [{name: dead, user: {}}]
-contexts: [{name: dead, context: {cluster: dead, user: dead}}]
-"""
 
 
 def until(function: Callable[[], Any], seconds: float, what: str, pause: float = 0.5) -> Any:
@@ -171,7 +163,7 @@ def lines(logs: loss.Cluster, query: str) -> list[tuple[dict[str, str], str]]:
 
 def test_wrong_options_end_in_one_sentence(tmp_path: Path) -> None:
     """With a cluster that does not answer: what gets past the checks would say so. One host is one case."""
-    (tmp_path / "config").write_text(DEAD)
+    (tmp_path / "config").write_text(DEAD_KUBECONFIG)
     (tmp_path / "play.yml").write_text(PLAY)
     hosts = {
         f"case-{number}": {f"loki_{key}": value for key, value in options.items()}
