@@ -1,0 +1,25 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules that talk to a cluster have in common."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The options that name the cluster; a cluster that was not named is never used."""
+
+    DOCUMENTATION = r"""
+options:
+  kubeconfig:
+    description:
+      - Path of the kubeconfig.
+      - At least one of O(kubeconfig) and O(context) must be set.
+    type: path
+  context:
+    description:
+      - Name of the context in the kubeconfig.
+    type: str
+requirements:
+  - Python package C(kubernetes)
+"""
