@@ -371,5 +371,7 @@ def test_absent_leaves_nothing_and_check_mode_makes_nothing(run: Callable[..., R
 
 
 def test_comes_back(run: Callable[..., Run]) -> None:
-    assert run().changed > 0
+    first = run()
+    assert first.changed > 0
+    assert "Alert inbox: http://" in first.stdout
     assert run().changed == 0
