@@ -23,6 +23,9 @@ events_logger = "file"
 """
 
 
+CTR_IMAGES = ["ctr", "-n", "k8s.io", "images"]
+
+
 class EngineError(Exception):
     """One sentence that says what the engine refused and what it printed last."""
 
@@ -86,6 +89,16 @@ class Engine:
             tail = " | ".join(done.stderr.decode(errors="replace").strip().splitlines()[-5:])
             raise EngineError(f"'{self.name} {' '.join(args[:2])}' failed with status {done.returncode}: {tail}")
         return done
+
+    def node_images(
+        self, node: str, *words: str, input: bytes | None = None, timeout: float | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run ``ctr images`` in a node of a local cluster, on the images that Kubernetes sees.
+
+        :raises EngineError: as :meth:`run` does.
+        """
+        attach = [] if input is None else ["-i"]
+        return self.run(["exec", *attach, node, *CTR_IMAGES, *words], input=input, timeout=timeout)
 
     def image_exists(self, ref: str) -> bool:
         """Whether this machine has the image *ref*; asks no registry."""

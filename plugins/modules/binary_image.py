@@ -100,7 +100,7 @@ class Node:
     def ctr(self, *words: str) -> str:
         """Run ``ctr`` in the node and return what it prints."""
         try:
-            done = self.engine.run(["exec", self.name, "ctr", "-n", "k8s.io", "images", *words], timeout=TIMEOUT)
+            done = self.engine.node_images(self.name, *words, timeout=TIMEOUT)
         except EngineError as error:
             raise EngineError(f"The node {self.name} can't be asked for its images: run the cluster stage. {error}") from error
         return done.stdout.decode()
@@ -122,8 +122,7 @@ class Node:
             files = {"/etc/ssl/certs/ca-certificates.crt": AUTHORITIES} if AUTHORITIES.is_file() else {}
             arch = ARCH[platform.machine()]
             _archive.write(archive, image["ref"], Path(image["binary"]), image["inside"], [image["inside"]], arch, files)
-            command = ["exec", "--interactive", self.name, "ctr", "-n", "k8s.io", "images", "import", "-"]
-            self.engine.run(command, input=archive.read_bytes(), timeout=TIMEOUT)
+            self.engine.node_images(self.name, "import", "-", input=archive.read_bytes(), timeout=TIMEOUT)
         self.ctr("label", image["ref"], f"{LABEL}={label}")
 
 

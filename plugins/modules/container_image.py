@@ -149,6 +149,7 @@ from urllib.parse import urlencode
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible.module_utils.urls import open_url
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import (
+    CTR_IMAGES,
     Engine,
     EngineError,
     debian_base,
@@ -325,9 +326,8 @@ def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str
 
 def node_images(engine: Engine, node: str, condition: str) -> list[str]:
     """References in the node's containerd that match."""
-    args = ["exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q", condition]
     try:
-        output = engine.run(args, timeout=60).stdout
+        output = engine.node_images(node, "ls", "-q", condition, timeout=60).stdout
     except EngineError as error:
         raise ImageError(
             f"The node {node} can't be asked for its images ({one_line(error)}); is the local cluster running?"
@@ -340,7 +340,7 @@ def node_import(engine: Engine, node: str, ref: str) -> None:
     """Stream the image into the node; a half-done import does not keep its name."""
     env = engine.env
     save = [engine.path, "save", ref]
-    load = [engine.path, "exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"]
+    load = [engine.path, "exec", "-i", node, *CTR_IMAGES, "import", "-"]
     with tempfile.TemporaryFile() as save_log:
         with subprocess.Popen(save, stdout=subprocess.PIPE, stderr=save_log, env=env) as source:
             try:
@@ -358,7 +358,7 @@ def node_import(engine: Engine, node: str, ref: str) -> None:
         log = save_log.read().decode(errors="replace") + done.stderr.decode(errors="replace")
     if source.returncode or done.returncode or ref not in node_images(engine, node, f"name=={ref}"):
         if node_images(engine, node, f"name=={ref}"):
-            engine.run(["exec", node, "ctr", "-n", "k8s.io", "images", "rm", ref], timeout=60)
+            engine.node_images(node, "rm", ref, timeout=60)
         raise ImageError(f"The import of {ref} into the node {node} failed: {one_line(log)}")
 
 
@@ -451,7 +451,7 @@ def absent(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
             remote = [ref for ref in found if is_content_ref(ref, repository)]
     if not module.check_mode:
         for ref in remote:
-            engine.run(["exec", str(node), "ctr", "-n", "k8s.io", "images", "rm", ref])
+            engine.node_images(str(node), "rm", ref)
         for ref in local:
             engine.run(["rmi", ref])
     return {"changed": bool(local or remote), "removed": local + remote}

@@ -88,7 +88,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
 
-CTR = ["ctr", "-n", "k8s.io", "images"]
 ASK_TIMEOUT = 60
 PROBE_TIMEOUT = 5
 IMPORT_TIMEOUT = 600
@@ -128,7 +127,7 @@ def _oci_names(index: t.Any) -> list[str]:
 def has_image(engine: Engine, node: str, image: str) -> bool:
     """Tell whether the node's containerd has the image."""
     try:
-        output = engine.run(["exec", node, *CTR, "ls", "-q", f"name=={image}"], timeout=ASK_TIMEOUT).stdout
+        output = engine.node_images(node, "ls", "-q", f"name=={image}", timeout=ASK_TIMEOUT).stdout
     except EngineError as error:
         raise ImageError(f"The node {node} can't be asked for its images ({error}): is the embedded cluster running?") from error
     return image in output.decode().split()
@@ -149,7 +148,7 @@ def import_archive(engine: Engine, node: str, image: str, path: str) -> None:
     """Stream the archive into the node."""
     try:
         with open(path, "rb") as archive:
-            engine.run(["exec", "-i", node, *CTR, "import", "-"], input=archive.read(), timeout=IMPORT_TIMEOUT)
+            engine.node_images(node, "import", "-", input=archive.read(), timeout=IMPORT_TIMEOUT)
     except (EngineError, OSError) as error:
         raise ImageError(
             f"The archive {path} could not be imported into the node {node} ({error}): check the archive."
@@ -179,7 +178,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         if module.check_mode:
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
         with contextlib.suppress(EngineError):
-            engine.run(["exec", node, *CTR, "pull", image], timeout=params["pull_timeout"])
+            engine.node_images(node, "pull", image, timeout=params["pull_timeout"])
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
         reason = f"the node {node} has no image {image} and could not pull it from {registry}"
     return {"changed": False, "available": False, "reason": reason, "source": ""}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils import _archive
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.modules.binary_image import Node
 
 LISTING = """\
@@ -24,13 +24,13 @@ localhost/pause:catatonit        application/vnd.oci.image.manifest+json  sha256
 """  # noqa: E501, as containerd prints it
 
 
-class Engine:
-    """Prints one listing, or fails."""
+class Printer(Engine):
+    """An engine that prints one listing, or fails."""
 
     def __init__(self, listing: str = "", error: str = "") -> None:
         self.listing, self.error = listing, error
 
-    def run(self, args: list[str], **_: Any) -> SimpleNamespace:
+    def run(self, args: list[str], *_args: Any, **_: Any) -> Any:
         if self.error:
             raise EngineError(self.error)
         assert args == ["exec", "n", "ctr", "-n", "k8s.io", "images", "ls"]
@@ -38,12 +38,12 @@ class Engine:
 
 
 def test_only_our_images_have_the_label() -> None:
-    assert Node(Engine(LISTING), "n").labels() == {"quay.io/prometheus/node:v1": "node-1-abc"}  # type: ignore[arg-type]
+    assert Node(Printer(LISTING), "n").labels() == {"quay.io/prometheus/node:v1": "node-1-abc"}
 
 
 def test_node_that_does_not_answer() -> None:
     with pytest.raises(EngineError, match=r"The node n can't be asked for its images: run the cluster stage\. no such container"):
-        Node(Engine(error="no such container"), "n").labels()  # type: ignore[arg-type]
+        Node(Printer(error="no such container"), "n").labels()
 
 
 def test_archive_holds_the_binary_and_the_authorities(tmp_path: Path) -> None:
