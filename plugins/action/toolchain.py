@@ -29,13 +29,15 @@ class ActionModule(ActionBase):
         if isinstance(components, dict) and not self._task.check_mode:
             missing = self._missing(arguments, components)
             for number, name in enumerate(missing, 1):
-                display.display(f"{name} {components[name]['version']} ({number} of {len(missing)} that are missing)")
+                display.display(f"{name} {components[name]['version']} ({number} of {len(missing)} that are missing) ...")
                 one = {option: value for option, value in arguments.items() if option != "components"}
                 result = self._execute_module(module_args={**one, "name": name, "spec": components[name]}, task_vars=task_vars)
                 warnings += result.get("warnings", [])
                 if result.get("failed"):
                     return result
                 origins[name] = result["origin"]
+                done = "downloaded" if result["origin"] == "download" else "built"
+                display.display(f"{name} {components[name]['version']}: {done} in {result['seconds']:.0f} s")
         result = self._execute_module(module_args=arguments, task_vars=task_vars)
         if origins and not result.get("failed"):
             result |= {"changed": True, "origins": {**result["origins"], **origins}}

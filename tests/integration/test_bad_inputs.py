@@ -34,6 +34,11 @@ CASES = [
         "local_cluster_subnet is '10.89.0.0/16': name a private",
     ),
     ("local_cluster", {"local_cluster_engine": "lxc", **CLUSTER}, "local_cluster_engine must be one of: auto, podman, docker"),
+    (
+        "local_cluster",
+        {"local_cluster_release_bases": {"etcdd": "http://127.0.0.1:1"}, **CLUSTER},
+        "local_cluster_release_bases names etcdd: use some of etcd, cni, containerd, coredns, kubernetes.",
+    ),
     ("flask_image", {}, "flask_image_source (empty) has no Containerfile and no Dockerfile"),
     ("flask_image", {"flask_image_source": "TMP/none", "flask_image_wsgi": "app:app"}, "source TMP/none is not a folder"),
     ("flask_image", {"flask_image_source": "TMP"}, "flask_image_source (TMP) has no Containerfile and no Dockerfile"),

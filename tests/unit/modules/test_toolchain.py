@@ -9,9 +9,12 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import platform
+import re
 import socket
 import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.flaskops.observability.plugins.modules import toolchain
 
+ROOT = Path(__file__).resolve().parents[3]
 ARCH = toolchain.ARCH[platform.machine()]
 ARCHIVE = f"v1.2.3/tool-v1.2.3-linux-{ARCH}.tar.gz"
 TAR_SPEC = {
@@ -227,6 +231,25 @@ def test_several_components_at_once(release: Release) -> None:
     assert [Path(first["paths"][name], "tool").read_text() for name in specs] == ["tool", "tool"]
     second = release.get(components=specs)
     assert (second["changed"], second["paths"]) == (False, first["paths"])
+
+
+def test_progress_is_shown_while_components_are_got(release: Release) -> None:
+    """By ansible itself, for the action beside the module is what speaks before the end."""
+    release.sums(release.archive("tool"))
+    given: dict[str, Any] = {"source": str(release.source), "cache": str(release.cache), "mode": "download"}
+    given["components"] = {"tool": {"base": release.url, **TAR_SPEC}}
+    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-c", "local", "-m", "flaskops.observability.toolchain"]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}", "-a", json.dumps(given)]
+    env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
+
+    def lines() -> list[str]:
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+        return [line for line in done.stdout.splitlines() if line.startswith("tool ")]
+
+    before, after = lines()
+    assert before == "tool 1.2.3 (1 of 1 that are missing) ..."
+    assert re.fullmatch(r"tool 1\.2\.3: downloaded in \d+ s", after)
+    assert lines() == []
 
 
 def test_build_has_tags_versions_and_files(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
