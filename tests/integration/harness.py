@@ -86,6 +86,24 @@ class Run:
         return " ".join(found.group(1).split())
 
 
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what Ansible and Kubernetes' clients read from it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG"))}
+
+
+def installed_collection(folder: Path) -> Path:
+    """Build the collection and install it below *folder*, as a stranger does; the path for `collections`."""
+    galaxy = [str(Path(sys.executable).with_name("ansible-galaxy")), "collection"]
+    # Where the checkout's own links are on the path, ansible-galaxy takes them for an installed collection.
+    common: dict[str, Any] = {"cwd": folder, "check": True, "capture_output": True, "timeout": 120, "env": clean_environment()}
+    subprocess.run([*galaxy, "build", str(ROOT), "--output-path", str(folder)], **common)
+    (archive,) = folder.glob("*.tar.gz")
+    target = folder / "collections"
+    subprocess.run([*galaxy, "install", str(archive), "--no-deps", "--offline", "-p", str(target)], **common)
+    assert (target / "ansible_collections/flaskops/observability/MANIFEST.json").is_file()
+    return target
+
+
 def playbook(
     *args: str,
     inventory: tuple[str, ...] = INVENTORY,
@@ -99,9 +117,7 @@ def playbook(
     command = [str(Path(sys.executable).with_name("ansible-playbook")), *inventory, *args]
     if extra:
         command += ["-e", json.dumps(extra)]
-    foreign = ("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    environment |= {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1", **(env or {})}
+    environment = clean_environment() | {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1", **(env or {})}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
     return Run(done.returncode, done.stdout, done.stderr)
 

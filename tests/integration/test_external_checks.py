@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import urllib3
 import yaml
+from harness import clean_environment, installed_collection
 from kubernetes import client, config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,8 +69,7 @@ class Playbooks:
         (self.folder / "vars.json").write_text(
             json.dumps({"ansible_python_interpreter": "{{ ansible_playbook_python }}", **extra})
         )
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG"))}
-        env |= {
+        env = clean_environment() | {
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
@@ -183,15 +183,7 @@ def test_nothing_is_done_without_a_provider(playbooks: Playbooks) -> None:
 
 def test_modules_of_the_installed_collection(playbooks: Playbooks, tmp_path: Path) -> None:
     """The built archive, installed elsewhere, used without a role; module_defaults by group where the collection has them."""
-    galaxy = str(Path(sys.executable).with_name("ansible-galaxy"))
-    for command in (
-        [galaxy, "collection", "build", str(ROOT), "--output-path", str(tmp_path / "built")],
-        [galaxy, "collection", "install", "ARCHIVE", "--no-deps", "--offline", "-p", str(tmp_path / "installed")],
-    ):
-        archive = next((tmp_path / "built").glob("*.tar.gz"), Path())
-        ready = [str(archive) if word == "ARCHIVE" else word for word in command]
-        subprocess.run(ready, cwd=tmp_path, check=True, capture_output=True, timeout=120)
-    playbooks.collections = tmp_path / "installed"
+    playbooks.collections = installed_collection(tmp_path)
     modules = {"uptimerobot": "uptimerobot_monitor", "pingdom": "pingdom_check", "statuscake": "statuscake_uptime_check"}
     access = {name: {"api_token": CANARY[name], "api_url": fake.url} for name, fake in playbooks.fakes.items()}
     tasks: list[dict[str, t.Any]] = []

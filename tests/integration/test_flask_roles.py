@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from harness import ROOT, Cluster, Run, engine_env, playbook
+from harness import Cluster, Run, engine_env, installed_collection, playbook
 
 FEW_LINES = """\
 from flask import Flask
@@ -78,11 +77,7 @@ class Stranger:
 
     def __init__(self, folder: Path, kubeconfig: Path) -> None:
         self.folder = folder
-        galaxy = Path(sys.executable).with_name("ansible-galaxy")
-        subprocess.run([galaxy, "collection", "build", ROOT, "--output-path", folder], check=True, capture_output=True)
-        (archive,) = folder.glob("*.tar.gz")
-        install = [galaxy, "collection", "install", archive, "--no-deps", "--offline", "-p", folder / "collections"]
-        subprocess.run(install, check=True, capture_output=True, cwd=folder)
+        self.collections = installed_collection(folder)
         (folder / "few_lines").mkdir()
         (folder / "few_lines/app.py").write_text(FEW_LINES)
         (folder / "play.yml").write_text(PLAY)
@@ -112,7 +107,7 @@ class Stranger:
 
     def play(self, *args: str) -> Run:
         inventory = ("-i", str(self.folder / "inventory.yml"))
-        return playbook("play.yml", *args, inventory=inventory, cwd=self.folder, collections=self.folder / "collections")
+        return playbook("play.yml", *args, inventory=inventory, cwd=self.folder, collections=self.collections)
 
     def absent(self) -> Run:
         return self.play(
