@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 FORMAT = 1
 # Beyond these a text is cut in a page, so that one stack trace can't fill it; the JSON report has all of it.
-NAME_LENGTH, TEXT_LENGTH = 120, 600
+NAME_LENGTH, TEXT_LENGTH = 90, 600
 # Control characters can't be in a page, and those that turn the direction of writing could hide what a name really is.
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+")
 # Events by which a thing shows that it is well again; they come after the restoration and detect nothing.
@@ -269,7 +269,7 @@ class ScenarioChange:
     status_now: str
     lost_before: int | None
     lost_now: int | None
-    observations: tuple[Change | None, ...]  # in the order of the scenario's; None: it was not observed before
+    observations: tuple[Change | None, ...]  # in the order of the scenario's; None: nothing to compare with
     gone: tuple[str, ...]  # what was observed before and is not now
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Sequence
 
 from . import report_timeline as timeline
 from . import report_words as words
@@ -27,6 +28,9 @@ ICONS = {
     "late": "M3 8h9M8.5 4.5 12 8l-3.5 3.5",
     "early": "M13 8H4M7.5 4.5 4 8l3.5 3.5",
 }
+# A page of this many bytes is still quick on a telephone; PROBLEMS are the most that one scenario lists above its table.
+LIMIT, PROBLEMS = 480_000, 6
+BRIEF = "Its timeline and its table are left out to keep this page small; the JSON report has their times."
 LEGEND = {
     "within": "within what the settings allow",
     "late": "late: a stage added time",
@@ -232,7 +236,9 @@ def _facts(scenario: Scenario, change: ScenarioChange | None) -> Html | None:
         found.append(("Requests lost", what))
     if scenario.restored is not None:
         proof = "proven" if scenario.restored else "NOT restored"
-        took = "" if not scenario.restored or scenario.restore_seconds is None else f" in {words.seconds(scenario.restore_seconds)}"
+        took = (
+            "" if not scenario.restored or scenario.restore_seconds is None else f" in {words.seconds(scenario.restore_seconds)}"
+        )
         found.append(("Restoration", f"{proof}{took}: {scenario.evidence or 'no evidence was given'}"))
     for objective in scenario.objectives:
         took = words.seconds(objective.measured) if objective.measured is not None else "never"
@@ -245,10 +251,16 @@ def _facts(scenario: Scenario, change: ScenarioChange | None) -> Html | None:
     return element("dl", [element("div", element("dt", name), element("dd", value)) for name, value in found], class_="facts")
 
 
-def _scenario(scenario: Scenario, place: int, change: ScenarioChange | None, compare: bool) -> Html:
+def _problems(scenario: Scenario) -> Html | None:
+    found = words.problems(scenario)
+    if len(found) > PROBLEMS:
+        found[PROBLEMS - 1 :] = [f"and {len(found) - PROBLEMS + 1} more"]
+    return element("ul", [element("li", sentence) for sentence in found], class_="problems") if found else None
+
+
+def _scenario(scenario: Scenario, place: int, change: ScenarioChange | None, compare: bool, brief: bool) -> Html:
     ident = anchor(place)
-    problems = words.problems(scenario)
-    plot = timeline.plot(scenario, ident)
+    plot = None if brief else timeline.plot(scenario, ident)
     # A scenario that is new, or did not run before, has nothing to be compared with.
     compare = compare and change is not None and any(change.observations)
     ran = scenario.status != "left_out"
@@ -263,10 +275,10 @@ def _scenario(scenario: Scenario, place: int, change: ScenarioChange | None, com
             element("p", scenario.how, class_="small muted") if scenario.how else None,
             element("p", "Injected at ", injected, class_="small muted") if injected else None,
         ),
-        element("ul", [element("li", sentence) for sentence in problems], class_="problems") if problems else None,
+        _problems(scenario),
         element("figure", plot) if plot else None,
         element("p", "Nothing was observed.", class_="muted") if ran and not scenario.observations else None,
-        _observations(scenario, change, compare),
+        element("p", BRIEF, class_="muted") if brief else _observations(scenario, change, compare),
         _facts(scenario, change),
         element("p", element("a", "All scenarios", href="#scenarios"), class_="top"),
         class_="scenario",
@@ -287,37 +299,54 @@ def _settings(drill: Drill) -> Html | None:
     )
 
 
+def _sections(drill: Drill, changes: Sequence[ScenarioChange | None], compare: bool, room: int) -> list[Html]:
+    """A section for each scenario, in *room* bytes.
+
+    Where they are too many, some are shortened: first those that passed, from the last one on.
+    """
+
+    def section(place: int, brief: bool) -> Html:
+        return _scenario(drill.scenarios[place], place, changes[place], compare, brief)
+
+    places = range(len(drill.scenarios))
+    found = [section(place, brief=False) for place in places]
+    size = sum(len(text.encode()) for text in found)
+    for place in sorted(places, key=lambda place: (drill.scenarios[place].status != "passed", -place)):
+        if size <= room:
+            break
+        if drill.scenarios[place].observations:
+            size -= len(found[place].encode())
+            found[place] = section(place, brief=True)
+            size += len(found[place].encode())
+    return found
+
+
 def render(drill: Drill, difference: Difference) -> str:
     compare = not difference.reason
     changes = difference.scenarios if compare else (None,) * len(drill.scenarios)
-    title = f"{words.headline(drill)}: fault drill of {drill.app} on {drill.cluster}"
-    sections = [_scenario(s, n, change, compare) for n, (s, change) in enumerate(zip(drill.scenarios, changes, strict=True))]
-    return "<!DOCTYPE html>\n" + element(
-        "html",
-        element(
-            "head",
-            element("meta", charset="utf-8"),
-            Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            element("meta", name="color-scheme", content="light dark"),
-            element("link", rel="icon", href="data:,"),
-            element("title", title),
-            element("style", Html(STYLE)),
-        ),
-        element(
-            "body",
-            timeline.symbols(),
-            _header(drill),
-            element(
-                "main",
-                _verdict(drill),
-                _attention(drill),
-                _scenarios(drill, difference),
-                _legend() if any(s.observations for s in drill.scenarios) else None,
-                sections,
-                _settings(drill),
-            ),
-            element("footer", "Written by flaskops.observability. Each time is rounded to 0.1 s."),
-        ),
-        lang="en",
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("link", rel="icon", href="data:,"),
+        element("title", f"{words.headline(drill)}: fault drill of {drill.app} on {drill.cluster}"),
+        element("style", Html(STYLE)),
     )
+    summary = [
+        _verdict(drill),
+        _attention(drill),
+        _scenarios(drill, difference),
+        _legend() if any(s.observations for s in drill.scenarios) else None,
+    ]
+    settings = _settings(drill)
+    room = LIMIT - len(markup(head, summary, settings).encode())
+    body = element(
+        "body",
+        timeline.symbols(),
+        _header(drill),
+        element("main", summary, _sections(drill, changes, compare, room), settings),
+        element("footer", "Written by flaskops.observability. Each time is rounded to 0.1 s."),
+    )
+    return "<!DOCTYPE html>\n" + element("html", head, body, lang="en")

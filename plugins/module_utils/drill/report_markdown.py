@@ -15,10 +15,14 @@ SYMBOLS = {"passed": "✅", "failed": "❌", "aborted": "🛑", "left_out": "⚪
 TONES = {"good": "✅", "bad": "❌", "none": "⚪"}
 
 
+def quiet(text: str) -> str:
+    """Text that is no HTML, and neither mentions a user nor links an issue."""
+    return re.sub(r"(@|#)(?=\w)|(GH)(?=-\d)", "\\1\\2\u200b", html.escape(text, quote=False))
+
+
 def safe(text: str) -> str:
-    """Text that is no markup, and neither mentions a user nor links an issue."""
-    escaped = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(text, quote=False))
-    return re.sub(r"(@|#)(?=\w)|(GH)(?=-\d)", "\\1\\2\u200b", escaped)
+    """Text that is no markup at all."""
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", quiet(text))
 
 
 def table(columns: list[str], rows: list[list[str]]) -> list[str]:
@@ -30,7 +34,7 @@ def _status(status: str) -> str:
 
 
 def _details(scenario: Scenario, change: ScenarioChange | None) -> list[str]:
-    lines = ["", "<details>", f"<summary>{_status(scenario.status)}: {html.escape(scenario.title)}</summary>", ""]
+    lines = ["", "<details>", f"<summary>{_status(scenario.status)}: {quiet(scenario.title)}</summary>", ""]
     lines += [f"- {safe(sentence)}" for sentence in words.problems(scenario)]
     if scenario.how:
         lines.append(f"- Fault: {safe(scenario.how)}")

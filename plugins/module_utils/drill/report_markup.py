@@ -16,7 +16,7 @@ class Html(str):
     """Text that is markup already."""
 
 
-Child: TypeAlias = "str | None | Iterable[Child]"
+Child: TypeAlias = "str | Iterable[Child] | None"
 
 
 def markup(*children: Child) -> Html:

@@ -9,13 +9,13 @@ from __future__ import annotations
 STYLE = """
 :root {
   color-scheme: light dark;
-  --page: #ffffff; --raised: #f5f6f8; --ink: #17191c; --muted: #555c66; --rule: #d9dde3; --link: #1d56a8;
+  --page: #ffffff; --ink: #17191c; --muted: #555c66; --rule: #d9dde3; --link: #1d56a8;
   --good: #1b6b3a; --good-back: #e7f4ec; --bad: #ad1f1a; --bad-back: #fdeceb; --warn: #7f5300; --warn-back: #fdf3dd;
   --band: #c9d8ee; --band-edge: #5f7fae; --fault: #fdf5f3; --grid: #e6e9ed;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
-    --page: #131518; --raised: #1c1f24; --ink: #e9ebee; --muted: #a5adb8; --rule: #363c45; --link: #8fbcf7;
+    --page: #131518; --ink: #e9ebee; --muted: #a5adb8; --rule: #363c45; --link: #8fbcf7;
     --good: #74d196; --good-back: #15291d; --bad: #ff8d85; --bad-back: #351a19; --warn: #efbd62; --warn-back: #2f2614;
     --band: #2b415f; --band-edge: #7d9fcf; --fault: #21191a; --grid: #272c33;
   }

@@ -128,11 +128,11 @@ def _described(scenario: Scenario) -> str:
     """The plot in words, for those who can't see it."""
     parts = ["Injected at 0 s"]
     for o in scenario.observations:
-        limits = words.span(o.shortest, o.longest)
-        parts.append(f"{words.subject(o)} {words.measured(o)}" + (f", expected {limits}" if limits else ""))
+        verdict = "" if o.verdict in ("within", "missed") else f" ({words.word(words.VERDICTS, o.verdict)})"
+        parts.append(f"{words.subject(o)} {words.measured(o)}{verdict}")
     if scenario.restored_after is not None:
         parts.append(f"restored at {words.seconds(scenario.restored_after)}")
-    return "; ".join(parts) + ". The table has the same times."
+    return "; ".join(parts) + ". The table has the same times and their ranges."
 
 
 def plot(scenario: Scenario, ident: str) -> Html | None:
