@@ -329,7 +329,7 @@ def test_plot_in_words() -> None:
 def test_every_lane_keeps_its_event_on_a_telephone() -> None:
     long = observation(15, observer="alert " + "A" * 80, event="received")
     (plot,) = shapes(report.render(document(scenario(observations=[long])), None)["html"])
-    labels = {node["class"]: node.text() for node in plot.all("text") if "name" in node["class"]}
+    labels = {node["class"]: " ".join(node.text().split()) for node in plot.all("text") if "name" in node["class"]}
     assert set(labels) == {"name narrow", "name roomy"}
     assert all(label.endswith("… received") for label in labels.values()) and len(labels["name narrow"]) <= 38
 
