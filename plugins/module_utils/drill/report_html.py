@@ -148,15 +148,24 @@ def _attention(drill: Drill) -> Html | None:
 def _row(scenario: Scenario, place: int, change: ScenarioChange | None, compare: bool) -> Html:
     first = scenario.noticed
     limit = next((o.limit for o in scenario.objectives if o.name == "page"), None)
+    page = words.page(scenario)
+    kind = None
+    if change and change.status_before != change.status_now:
+        kind = {"passed": "better", "failed": "worse"}.get(change.status_now)
     return element(
         "tr",
         element("th", element("a", scenario.title, href=f"#{anchor(place)}"), scope="row", role="rowheader"),
         cell("Result", status(words.STATUSES, scenario.status), class_="state"),
         cell("First sign", words.seconds(first.at) if first else words.NONE, small(words.subject(first)) if first else None),
-        cell("Paged", words.page(scenario), small(f"limit {words.limit(limit)}") if limit is not None else None, class_="times"),
+        cell(
+            "Paged",
+            element("span", page, class_="never") if page == "never" else page,
+            small(f"limit {words.limit(limit)}") if limit is not None else None,
+            class_="times",
+        ),
         cell("Requests lost", words.lost(scenario), class_="times"),
         cell("Restored", words.restored(scenario), class_="times"),
-        cell("Since last", words.scenario_changed(change)) if compare else None,
+        cell("Since last", element("span", words.scenario_changed(change), class_=kind), class_="since") if compare else None,
         role="row",
     )
 
@@ -202,15 +211,14 @@ def _legend() -> Html:
 def _observation(o: Observation, change: Change | None, compare: bool) -> Html:
     stages = ", ".join(words.stage(s) for s in o.stages)
     limits = words.span(o.shortest, o.longest)
-    told = change is None or change.kind == "alike"
-    since = words.changed(change)
+    since = element("span", words.changed(change), class_=change.kind if change and change.kind != "alike" else None)
     return element(
         "tr",
         element("th", breakable(o.observer), " ", small(o.event), scope="row", role="rowheader"),
         cell("Measured", words.measured(o), class_="times"),
         cell("Expected", limits or words.NONE, class_="times"),
         cell("Verdict", status(words.VERDICTS, o.verdict), class_="state"),
-        cell("Since last", since if told or change is None else element("span", since, class_=change.kind)) if compare else None,
+        cell("Since last", since, class_="since") if compare else None,
         cell("Where the time goes", o.note or None, small(stages), class_="wide" if o.note or stages else "wide blank"),
         role="row",
     )

@@ -37,6 +37,7 @@ code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", m
 .muted, figcaption, caption, footer { color: var(--muted); }
 .small { font-size: .875rem; }
 .defs { position: absolute; }
+table + .small { margin-top: .6rem; }
 
 .where { font-size: .9375rem; color: var(--muted); margin-top: .15rem; }
 .verdict {
@@ -84,8 +85,8 @@ small { font-size: inherit; font-weight: 400; color: var(--muted); }
 .early { color: var(--warn); }
 .left_out, .unbounded { color: var(--muted); }
 .icon { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }
-.slower, .stayed_away { color: var(--bad); font-weight: 600; }
-.faster, .came { color: var(--good); font-weight: 600; }
+.slower, .stayed_away, .never, .worse { color: var(--bad); font-weight: 600; }
+.faster, .came, .better { color: var(--good); font-weight: 600; }
 
 .scenario { border-top: 1px solid var(--rule); padding-top: 1.5rem; }
 .scenario header { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem .9rem; }
@@ -167,7 +168,8 @@ footer { margin-top: 2.5rem; padding-top: 1rem; border-top: 1px solid var(--rule
   th, td { border: 0; padding: 0; }
   tbody th { min-width: 0; grid-area: 1 / 1 / 2 / 3; padding-right: 6rem; font-weight: 600; }
   td.state { grid-area: 1 / 2; justify-self: end; }
-  td.wide { grid-column: 1 / -1; }
+  td.wide, td.since { grid-column: 1 / -1; }
+  .scenario tbody tr { grid-template-columns: 9fr 11fr; }
   td.blank { display: none; }
   td[data-label]::before { content: attr(data-label) " "; font-size: .8125rem; color: var(--muted); }
   td.state::before, td.wide::before { content: none; }

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pages in a real browser, Chromium without a window.
 
-``python -m tests.unit.drill.browser FOLDER`` draws the pictures of the documentation.
+``PYTHONPATH=collections python -m tests.unit.drill.browser FOLDER`` draws the pictures of the documentation.
 """
 
 from __future__ import annotations
@@ -90,5 +90,5 @@ if __name__ == "__main__":
 
     folder = Path(sys.argv[1])
     sample = report_of("sample")["html"]
-    draw(sample, folder / "drill-report.png", 1040, 1500)
-    draw(sample, folder / "drill-timeline.png", 1040, 640, "scenario-6")
+    draw(sample, folder / "drill-report.png", 1040, 1680)
+    draw(sample, folder / "drill-timeline.png", 1040, 900, "scenario-6")
