@@ -273,8 +273,9 @@ def _scenario(scenario: Scenario, place: int, change: ScenarioChange | None, com
     compare = compare and change is not None and any(change.observations)
     ran = scenario.status != "left_out"
     injected = time(scenario.injected_at, "%H:%M:%S UTC")
+    # An article is no landmark, of which a page of thirty scenarios would have too many.
     return element(
-        "section",
+        "article",
         element(
             "header",
             element("h2", scenario.title, " ", element("code", scenario.name), id=ident),

@@ -57,7 +57,7 @@ table + .small { margin-top: .6rem; }
 .glance dd span { display: block; font-size: .8125rem; font-weight: 400; }
 .glance dt, .glance dd span { color: var(--ink); }
 
-main > section { margin-top: 2.25rem; }
+main > section, main > article { margin-top: 2.25rem; }
 main > section > h2 + * { margin-top: .6rem; }
 .attention { list-style: none; margin: 0; padding: 0; }
 .attention > li { padding: .6rem 0 .6rem .9rem; border-left: 3px solid var(--bad); }
@@ -185,6 +185,6 @@ footer { margin-top: 2.5rem; padding-top: 1rem; border-top: 1px solid var(--rule
   h1, h2, caption, .scenario header, .problems { break-after: avoid; }
   figure, tr, .scenario, .verdict, .facts, .attention > li, .problems, .legend { break-inside: avoid; }
   .verdict, .problems, .plot, .legend svg { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-  main > section { margin-top: 1.5rem; }
+  main > section, main > article { margin-top: 1.5rem; }
 }
 """

@@ -98,14 +98,18 @@ def problems(root: Node) -> list[str]:
         if not heading.text().strip():
             found.append("a heading is empty")
     ids = [node["id"] for node in page.all() if node["id"]]
+    landmarks = [node["aria-label"] or node["aria-labelledby"] for node in page.all("section")]
+    texts = {node["id"]: " ".join(node.text().split()) for node in page.all() if node["id"]}
+    names = [texts.get(name, name) for name in landmarks]
+    found += [f"two landmarks are called {name!r}" for name in set(names) if names.count(name) > 1]
     found += [f"the id {ident} is there twice" for ident in set(ids) if ids.count(ident) > 1]
     for node in page.all():
         referred = [*node["aria-labelledby"].split(), *node["aria-describedby"].split()]
         if node.name in ("a", "use"):
             referred.append(node["href"].removeprefix("#"))
         found += [f"{node.name} refers to {ident!r}, which is not there" for ident in referred if ident not in ids]
-        if node.name == "section" and not (node["aria-label"] or node["aria-labelledby"]):
-            found.append("a section has no name")
+        if node.name in ("section", "article") and not (node["aria-label"] or node["aria-labelledby"]):
+            found.append(f"a {node.name} has no name")
         if node.name == "a" and not node.text().strip():
             found.append("a link has no text")
         if node.name == "svg" and node["aria-hidden"] != "true":

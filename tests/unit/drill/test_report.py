@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.drill import report
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import report, report_markup
 
 from . import browser, page
 
@@ -118,7 +118,7 @@ def text_of(html: str) -> str:
 
 def section(html: str, place: int) -> str:
     """What the section of one scenario says."""
-    (found,) = [s for s in page.read(html).all("section") if s["aria-labelledby"] == f"scenario-{place}"]
+    (found,) = [a for a in page.read(html).all("article") if a["aria-labelledby"] == f"scenario-{place}"]
     return " ".join(found.text().split())
 
 
@@ -180,6 +180,12 @@ def test_no_text_becomes_markup() -> None:
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e\ud800-\udfff]", found["html"] + found["markdown"])
     names = {node.name for node in page.read(found["html"]).all()} - {"wbr"}
     assert names <= {node.name for node in page.read(report_of("sample")["html"]).all()}
+
+
+def test_markup_escapes_text_and_attributes_but_not_itself() -> None:
+    inner = report_markup.element("b", "1 < 2")
+    found = report_markup.element("a", inner, ["<i>", None], title='"><i>', class_=None)
+    assert found == '<a title="&quot;&gt;&lt;i&gt;"><b>1 &lt; 2</b>&lt;i&gt;</a>'
 
 
 def test_markdown_neither_calls_nor_links_anybody() -> None:
