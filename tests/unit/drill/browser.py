@@ -91,4 +91,4 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     sample = report_of("sample")["html"]
     draw(sample, folder / "drill-report.png", 1040, 1680)
-    draw(sample, folder / "drill-timeline.png", 1040, 900, "scenario-6")
+    draw(sample, folder / "drill-timeline.png", 1040, 935, "scenario-6")
