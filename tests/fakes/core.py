@@ -678,6 +678,9 @@ class Fake:
             def log_message(self, *args: Any) -> None:
                 """Nothing on stderr; the log is `requests`."""
 
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(fake.clock() if timestamp is None else timestamp)
+
             def answer(self) -> None:
                 raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request, status, headers, body, fault = fake._answer(self.command, self.path, self.headers, raw)

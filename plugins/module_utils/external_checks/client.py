@@ -28,7 +28,8 @@ from urllib.request import (
 
 from ansible.module_utils.urls import make_context
 
-TRANSIENT = {408, 425, 500, 502, 503, 504}
+# These pass by themselves; 520 to 530 are those of Cloudflare, which stands before the providers.
+TRANSIENT = {408, 425, 500, 502, 503, 504, *range(520, 531)}
 MAX_BACKOFF = 60  # seconds
 # What the reader can do, by the status of a provider's answer.
 HINTS = {
@@ -46,7 +47,8 @@ HINTS = {
 class CheckError(Exception):
     """What is wrong, where, and what to do, in one sentence."""
 
-    outcomes: t.Sequence[t.Any] = ()  # what was done before
+    outcomes: t.Sequence[t.Any] = ()  # what became of the checks until then
+    done: t.Sequence[str] = ()  # actions on the check itself that were carried out before
 
 
 class ApiError(CheckError):
@@ -93,16 +95,19 @@ def number(text: t.Any) -> float | None:
     return value if 0 <= value < 1e12 else None
 
 
+def moment(text: str) -> float | None:
+    """Read a date of a header (RFC 9110) as epoch seconds."""
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 def retry_after(headers: dict[str, str], now: float) -> float | None:
     """Return the seconds of Retry-After, which is a number or a date (RFC 9110)."""
     text = headers.get("retry-after", "")
-    seconds = number(text)
-    if seconds is None and text:
-        try:
-            seconds = max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
-        except (TypeError, ValueError):
-            return None
-    return seconds
+    seconds, date = number(text), moment(text)
+    return max(0.0, date - now) if seconds is None and date is not None else seconds
 
 
 def pause_uptimerobot(headers: dict[str, str], now: float) -> float:
@@ -208,8 +213,12 @@ class Client:
             raise CheckError(
                 f"The api_token for {title} is empty or holds spaces or line breaks: give the token that {title} shows"
             )
-        address = urlsplit(self.base)
-        if address.scheme not in ("http", "https") or not address.hostname or "@" in address.netloc:
+        try:
+            address = urlsplit(self.base)
+            valid = address.scheme in ("http", "https") and address.hostname and address.port != 0 and "@" not in address.netloc
+        except ValueError:
+            valid = False
+        if not valid:
             raise CheckError(
                 f"The api_url for {title} is not a web address without a user name: give one such as https://api.example.com/v1"
             )
@@ -246,7 +255,9 @@ class Client:
                 sent = exc.sent
             else:
                 now = self.clock()
-                self.not_before = now + self.pause(headers, now)
+                # Their moments are of their clock, from which ours may differ.
+                theirs = moment(headers.get("date", "")) or now
+                self.not_before = now + self.pause(headers, theirs)
                 self.answered.append(now)
                 # StatusCake tells only how many are left of one of its limits, but the sizes of all: 5, 5;w=1, 60;w=60.
                 sizes = re.findall(r"(\d+);w=(\d+)", headers.get("x-ratelimit-limit", ""))
@@ -263,7 +274,7 @@ class Client:
                         raise ApiError(self.title, call, status, "a redirect, which is not followed", "check api_url")
                     failure = ApiError(self.title, call, status, text)
                     if status == 429:
-                        asked = retry_after(headers, now)
+                        asked = retry_after(headers, theirs)
                         delay = asked if asked is not None else self.not_before - now or None
                         self._wait(max(1.0, delay) if delay is not None else self._backoff(attempt), failure)
                         attempt += 1
@@ -273,7 +284,7 @@ class Client:
                         raise LostReply(self.title, call, status, text)
                     if status not in TRANSIENT:
                         raise failure
-                    delay = retry_after(headers, now)
+                    delay = retry_after(headers, theirs)
                     sent = True
             if create and sent:
                 raise LostReply(self.title, call, failure.status, failure.text)

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
 import typing as t
 
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import ApiError, CheckError, LostReply
@@ -15,11 +17,15 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     Found,
     Gone,
     Provider,
+    already,
 )
 
 DEFAULT_INTERVAL = 300  # seconds; every provider has it in its smallest plan
+T = t.TypeVar("T")
 MAX_FORBIDDEN = 3  # answers in a row, after which no more checks are tried
 CONTACT_OPTIONS = ("contacts", "teams")
+# Providers forget these where the check has no keyword.
+KEYWORD_DETAILS = ("keyword_match", "keyword_case_sensitive")
 
 
 @dataclasses.dataclass
@@ -65,13 +71,16 @@ def shown(provider: Provider, options: dict[str, t.Any], wanted: Wanted) -> dict
         if value is None:
             continue
         if option == "request_headers":
-            mine = {name.lower(): text for name, text in wanted.options.get(option, {}).items()}
+            mine = provider.normal(option, wanted.options.get(option, {}))
             value = {
-                name: text if name.lower() in wanted.open_headers and mine.get(name.lower()) == text else HIDDEN
-                for name, text in sorted(value.items())
+                name: text if name in wanted.open_headers and mine.get(name) == text else HIDDEN
+                for name, text in sorted(provider.normal(option, value).items())
             }
         elif option in SECRET:
             value = HIDDEN if value else value
+        elif option == "url":
+            # Somebody may have written a login into it by hand.
+            value = re.sub(r"//[^/]*@", f"//{HIDDEN}@", value)
         elif isinstance(value, list):
             value = provider.normal(option, value)
         shown[option] = value
@@ -88,13 +97,25 @@ class Engine:
         self.provider, self.tag, self.check_mode, self.warn = provider, tag, check_mode, warn
         self.wait = wait and provider.lags
         self.ours: dict[t.Any, Found] = {}
+        self.by_name: dict[str, list[Found]] = {}
         self.directory: list[dict[str, t.Any]] | None = None
         # What the provider's list must show in the end: id to wanted options, paused among them, or None where it was deleted.
         self.expected: dict[t.Any, dict[str, t.Any] | None] = {}
+        # Those of them that were found by id and aren't ours, so that they are in no list that is read here.
+        self.foreign: set[t.Any] = set()
 
     def load(self) -> None:
         """Read the checks that are ours. Anything but the full list raises."""
-        self.ours = {found.id: found for found in self.provider.read_all(self.tag) if self.tag in found.tags}
+        listed = self.provider.read_all(self.tag)
+        for found in listed:
+            # It was asked for by its tag: taking it for somebody else's would make a second one.
+            if not found.tags:
+                what = f"check {found.name!r} (id {found.id}) under {self.tag} without its tags"
+                raise CheckError(f"{self.provider.title} lists {what}: run again, and check api_url")
+        self.ours = {found.id: found for found in listed if self.tag in found.tags}
+        self.by_name = {}
+        for found in self.ours.values():
+            self.by_name.setdefault(self.provider.normal("name", found.name), []).append(found)
 
     def prepare(self, wanted: Wanted) -> None:
         """Refuse what can't be, and turn contacts' names into ids: before anything is changed."""
@@ -117,6 +138,10 @@ class Engine:
         values = options.get(option) or []
         return [value["contact"] if isinstance(value, dict) else value for value in values]
 
+    def named(self, name: str) -> list[Found]:
+        """Return those of our checks that have the name."""
+        return [found for found in self.by_name.get(self.provider.normal("name", name), []) if found.id in self.ours]
+
     def find(self, wanted: Wanted) -> Found | None:
         """Return the check: by its id, else by its name among ours."""
         if wanted.id is not None:
@@ -127,7 +152,7 @@ class Engine:
                 return self.provider.read(wanted.id)
             except Gone:
                 return None
-        same = [found for found in self.ours.values() if found.name == wanted.name]
+        same = self.named(wanted.name)
         if len(same) > 1:
             ids = ", ".join(str(found.id) for found in same)
             raise CheckError(
@@ -141,7 +166,8 @@ class Engine:
         try:
             return self._ensure(wanted)
         except ApiError as exc:
-            exc.about = f"The {wanted.label}: "
+            deleted = " was deleted to be created anew, but is not yet" if exc.done[:1] == ["delete"] else ""
+            exc.about = f"The {wanted.label}{deleted}: "
             raise
 
     def _ensure(self, wanted: Wanted) -> Outcome:
@@ -168,7 +194,7 @@ class Engine:
     def _create(self, wanted: Wanted, outcome: Outcome) -> Outcome:
         if not wanted.options.get("url"):
             raise CheckError(f"The {wanted.label} is not there yet, and creating it needs a url: set url")
-        options = {"name": wanted.name, "interval": DEFAULT_INTERVAL, **wanted.options}
+        options = self.provider.completed({"name": wanted.name, "interval": DEFAULT_INTERVAL, **wanted.options})
         options["tags"] = sorted({*options.get("tags", []), self.tag})
         paused = wanted.state == "paused"
         outcome.actions.append("create")
@@ -188,7 +214,8 @@ class Engine:
 
     def _create_once(self, wanted: Wanted, options: dict[str, t.Any], paused: bool, outcome: Outcome) -> Found | None:
         """Create; where the reply is lost, look for the check before trying once more."""
-        known = set(self.ours)
+        # An old copy of the list may still have what was deleted.
+        known = {*self.ours, *self.expected}
         for last in (False, True):
             try:
                 outcome.id = self.provider.create(options, paused)
@@ -203,15 +230,24 @@ class Engine:
 
     def _look(self, wanted: Wanted, known: set[t.Any]) -> Found | None:
         """Return a check of the name that wasn't there before, if one appears while it may still do so."""
+
+        def new() -> list[Found]:
+            self.load()
+            return [found for found in self.named(wanted.name) if found.id not in known]
+
+        made = self.until(new)
+        if len(made) > 1:
+            ids = ", ".join(str(found.id) for found in made)
+            raise CheckError(f"{self.provider.title} made {len(made)} checks {wanted.name!r} (ids {ids}): delete all but one")
+        return made[0] if made else None
+
+    def until(self, look: t.Callable[[], T]) -> T:
+        """Look, and again while what is found is false and the provider may still be behind; return what was found last."""
         waited, delay = 0.0, 1.0
         while True:
-            self.load()
-            new = [found for found in self.ours.values() if found.name == wanted.name and found.id not in known]
-            if len(new) > 1:
-                ids = ", ".join(str(found.id) for found in new)
-                raise CheckError(f"{self.provider.title} made {len(new)} checks {wanted.name!r} (ids {ids}): delete all but one")
-            if new or waited >= self.provider.settle:
-                return new[0] if new else None
+            found = look()
+            if found or waited >= self.provider.settle:
+                return found
             self.provider.client.sleep(delay)
             waited, delay = waited + delay, min(delay * 2, 16.0)
 
@@ -236,6 +272,7 @@ class Engine:
                     f"The {wanted.label} (id {found.id}) was deleted at {provider.title} meanwhile: run again"
                 ) from exc
         changes = self._differing(options, found)
+        provider.check_change(changes, found)
         if wanted.update_password == "always":
             changes.update({option: options[option] for option in provider.write_only if options.get(option) is not None})
         pausing = {"paused": True, "started": False}.get(wanted.state)
@@ -255,9 +292,15 @@ class Engine:
         outcome.after = shown(self.provider, changes, wanted)
         if paused is not None:
             outcome.before["paused"], outcome.after["paused"] = found.paused, paused
+        # Equal masks would look like no change.
         for option in set(changes) & (SECRET | provider.write_only):
-            # Equal masks would look like no change.
             outcome.before[option], outcome.after[option] = f"{HIDDEN} (before)", f"{HIDDEN} (after)"
+        if "request_headers" in changes:
+            old, new = (provider.normal("request_headers", o["request_headers"]) for o in (found.options, changes))
+            for name in [name for name in old.keys() & new.keys() if old[name] != new[name]]:
+                if outcome.after["request_headers"][name] == HIDDEN:
+                    outcome.before["request_headers"][name] = f"{HIDDEN} (before)"
+                    outcome.after["request_headers"][name] = f"{HIDDEN} (after)"
         outcome.check = shown(
             self.provider, {**found.options, **options, "paused": found.paused if paused is None else paused}, wanted
         )
@@ -270,18 +313,21 @@ class Engine:
         except Gone as exc:
             raise CheckError(f"The {wanted.label} (id {found.id}) was deleted at {provider.title} meanwhile: run again") from exc
         self.expected[found.id] = options if paused is None else {**options, "paused": paused}
+        if self.tag not in provider.normal("tags", options.get("tags", found.tags)):
+            self.foreign.add(found.id)
         return outcome
 
     def _recreate(self, wanted: Wanted, found: Found, options: dict[str, t.Any], outcome: Outcome) -> Outcome:
         """Delete and create, with what the provider tells of the old check where nothing else was wanted."""
         kept = {option: value for option, value in found.options.items() if value not in (None, "", [], {})}
-        everything = {**kept, **options}
+        everything = self.provider.completed({**kept, **options})
         everything["tags"] = sorted({*everything.get("tags", []), *([self.tag] if self.tag in found.tags else [])})
         paused = found.paused if wanted.state == "present" else wanted.state == "paused"
         self.provider.delete(found.id)
         self.expected[found.id] = None
         self.ours.pop(found.id, None)
-        adopted = self._create_once(dataclasses.replace(wanted, name=everything["name"]), everything, paused, outcome)
+        with already("delete"):
+            adopted = self._create_once(dataclasses.replace(wanted, name=everything["name"]), everything, paused, outcome)
         if adopted:
             outcome.id = adopted.id
         self.expected[outcome.id] = {**everything, "paused": paused}
@@ -290,10 +336,12 @@ class Engine:
     def _differing(self, options: dict[str, t.Any], found: Found) -> dict[str, t.Any]:
         """Return the wanted options that the found check doesn't have."""
         normal = self.provider.normal
+        keyword = options.get("keyword", found.options.get("keyword"))
+        skipped = self.provider.write_only if keyword else {*self.provider.write_only, *KEYWORD_DETAILS}
         changes = {}
         for option, value in options.items():
             present = found.paused if option == "paused" else found.options.get(option)
-            if option in self.provider.write_only:
+            if option in skipped:
                 continue
             if present is None or normal(option, value) != normal(option, present):
                 changes[option] = value
@@ -301,37 +349,40 @@ class Engine:
 
     def prune(self, names: set[str]) -> list[Outcome]:
         """Delete the checks that are ours and whose names aren't in the list."""
+        kept = {found.id for name in names for found in self.named(name)}
         return [
-            self._absent(Wanted(found.name, {}, "absent"), found) for found in list(self.ours.values()) if found.name not in names
+            self._absent(Wanted(found.name, {}, "absent"), found) for found in list(self.ours.values()) if found.id not in kept
         ]
 
     def confirm(self) -> None:
-        """Wait until the list shows what was written; warn about what it doesn't show in time."""
+        """Wait until the provider shows what was written; warn about what it doesn't show in time."""
         if not self.wait or not self.expected:
             return
-        waited, delay = 0.0, 1.0
-        while True:
-            self.load()
-            open_ids = [check_id for check_id, options in self.expected.items() if not self._settled(check_id, options)]
-            if not open_ids or waited >= self.provider.settle:
-                break
-            self.provider.client.sleep(delay)
-            waited, delay = waited + delay, min(delay * 2, 16.0)
-        for check_id in open_ids:
-            options = self.expected[check_id]
-            found = self.ours.get(check_id)
-            if options is None or found is None:
-                state = "still lists" if options is None else "does not list yet"
-                self.warn(f"{self.provider.title} {state} the check {check_id} after {waited:.0f} s.")
-            else:
-                names = ", ".join(sorted(self._differing(options, found)))
-                self.warn(f"{self.provider.title} shows other values than were sent for {names} of check {found.name!r}.")
+        wrong: list[str] = []
 
-    def _settled(self, check_id: t.Any, options: dict[str, t.Any] | None) -> bool:
-        found = self.ours.get(check_id)
-        if options is None or found is None:
-            return options is None and found is None
-        return not self._differing(options, found)
+        def settled() -> bool:
+            if self.expected.keys() - self.foreign:
+                self.load()
+            wrong[:] = filter(None, map(self._unsettled, self.expected))
+            return not wrong
+
+        self.until(settled)
+        for text in wrong:
+            self.warn(text)
+
+    def _unsettled(self, check_id: t.Any) -> str:
+        """Say what the provider shows otherwise than it was written, or nothing."""
+        options, found = self.expected[check_id], self.ours.get(check_id)
+        if check_id in self.foreign and options is not None:
+            with contextlib.suppress(Gone):
+                found = self.provider.read(check_id)
+        behind = f"{self.provider.title} {{}} the check {check_id} after {self.provider.settle} s."
+        if options is None:
+            return behind.format("still lists") if found else ""
+        if found is None:
+            return behind.format("does not list yet")
+        names = ", ".join(sorted(self._differing(options, found)))
+        return f"{self.provider.title} shows other values than were sent for {names} of check {found.name!r}." if names else ""
 
 
 def reconcile(engine: Engine, wanted: list[Wanted], prune: bool = False, loaded: bool = False) -> list[Outcome]:
@@ -351,12 +402,12 @@ def reconcile(engine: Engine, wanted: list[Wanted], prune: bool = False, loaded:
             try:
                 outcomes.append(engine.ensure(item))
             except CheckError as exc:
+                failed = True
+                outcomes.append(Outcome(item.name, item.id, list(exc.done), error=str(exc)))
                 # Forbidden may be one check, for the plan's sake, or all of them.
                 forbidden = forbidden + 1 if isinstance(exc, ApiError) and exc.status == 403 else 0
                 if (isinstance(exc, ApiError) and exc.concerns_all) or forbidden == MAX_FORBIDDEN:
                     raise
-                failed = True
-                outcomes.append(Outcome(item.name, item.id, error=str(exc)))
         if prune and not failed:
             outcomes += engine.prune({item.name for item in wanted})
         if not engine.check_mode:

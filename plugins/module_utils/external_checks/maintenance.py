@@ -8,14 +8,19 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError, LostReply
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.engine import (
     Engine,
     Outcome,
     Wanted,
     reconcile,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import Found, member
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
+    Found,
+    as_documented,
+    member,
+    texts,
+)
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import Pingdom
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import StatusCake
 
@@ -40,14 +45,13 @@ class PingdomWindows:
         self.client = provider.client
 
     def active(self, name: str, now: float) -> list[Window]:
-        body = self.client.request("GET", "/maintenance", answer=dict)
-        return [
-            Window(
-                entry["id"], float(entry.get("to") or 0), {str(item) for item in (entry.get("checks") or {}).get("uptime") or []}
-            )
-            for entry in member(body, "maintenance", list, "Pingdom")
-            if entry.get("description") == name and (entry.get("to") or 0) > now
-        ]
+        entries = member(self.client.request("GET", "/maintenance", answer=dict), "maintenance", list, "Pingdom")
+        with as_documented("Pingdom"):
+            return [
+                Window(entry["id"], float(entry["to"]), {str(item) for item in (entry.get("checks") or {}).get("uptime") or []})
+                for entry in entries
+                if entry.get("description") == name and entry["to"] > now
+            ]
 
     def open(self, name: str, now: float, end: float, checks: list[t.Any]) -> None:
         body = {"description": name, "from": 1, "to": int(end), "uptimeids": checks}
@@ -67,12 +71,14 @@ class StatusCakeWindows:
         self.client, self.provider = provider.client, provider
 
     def active(self, name: str, now: float) -> list[Window]:
-        found = []
-        for entry in self.provider.pages("/maintenance-windows", []):
-            end = datetime.datetime.fromisoformat(str(entry.get("end_at"))).timestamp()
-            if entry.get("name") == name and end > now:
-                found.append(Window(entry.get("id"), end, {str(item) for item in entry.get("tests") or []}))
-        return found
+        entries = self.provider.pages("/maintenance-windows", [])
+        with as_documented("StatusCake"):
+            found = [
+                Window(entry["id"], datetime.datetime.fromisoformat(entry["end_at"]).timestamp(), set(texts(entry.get("tests"))))
+                for entry in entries
+                if entry.get("name") == name
+            ]
+        return [window for window in found if window.end > now]
 
     def open(self, name: str, now: float, end: float, checks: list[t.Any]) -> None:
         form = [("name", name), ("start_at", stamp(now)), ("end_at", stamp(end)), ("timezone", "UTC")]
@@ -129,7 +135,12 @@ def run(engine: Engine, wanted: list[Wanted], begin: bool, seconds: int) -> list
         else:
             outcome.actions.append("open window")
             if not engine.check_mode:
-                windows.open(engine.tag, now, end, checks)
+                try:
+                    windows.open(engine.tag, now, end, checks)
+                except LostReply:
+                    # It may be there all the same, and a second one would be left over when this one is closed.
+                    if not engine.until(lambda: windows.active(engine.tag, now)):
+                        windows.open(engine.tag, now, end, checks)
     elif not begin:
         for window in active:
             outcome.id = window.id

@@ -37,6 +37,25 @@ def missing_is_gone() -> t.Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def already(action: str) -> t.Iterator[None]:
+    """Keep in an error that an action was carried out before it."""
+    try:
+        yield
+    except CheckError as exc:
+        exc.done = [action, *exc.done]
+        raise
+
+
+@contextlib.contextmanager
+def as_documented(title: str) -> t.Iterator[None]:
+    """Say in one sentence that an answer isn't made as the provider's documents say, wherever that shows."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise CheckError(f"{title} sent an answer in another form than its documents say: run again, and check api_url") from exc
+
+
 @dataclasses.dataclass
 class Found:
     """A check as a provider shows it.
@@ -99,9 +118,31 @@ class Provider:
         """Delete a check; one that is gone already is no error."""
         raise NotImplementedError
 
+    def completed(self, options: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the options of a new check with those that it can't do without, and without those that mean nothing for it."""
+        return options
+
+    def check_change(self, changes: dict[str, t.Any], found: Found) -> None:
+        """Refuse a change that can't be on the check as it is."""
+
     def fixed_among(self, changes: dict[str, t.Any], found: Found) -> set[str]:
         """Return the changed options that can't be changed on a check that exists."""
         return set()
+
+    def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
+        """Read one check of an answer; anything that isn't as documented may raise what it will."""
+        raise NotImplementedError
+
+    def found(self, body: t.Any, whole: bool = True) -> Found:
+        """Read one check of an answer, all of which can be compared; whole is that of Found."""
+        with as_documented(self.title):
+            if not isinstance(body, dict):
+                raise TypeError("a check is an object")
+            found = self.parsed_check(body, whole)
+            for option, value in found.options.items():
+                if value is not None:
+                    self.normal(option, value)
+        return found
 
     def contacts(self) -> list[dict[str, t.Any]]:
         """Return whom the provider can alert, as dicts with id, name and type."""
@@ -145,13 +186,23 @@ def parsed(text: t.Any) -> t.Any:
     return value if isinstance(value, dict | list) else text
 
 
+def texts(value: t.Any) -> list[str]:
+    """Return a list of an answer, or nothing in its place, as texts; raise TypeError for anything else."""
+    if value is not None and not isinstance(value, list):
+        raise TypeError("not a list")
+    return [str(item) for item in value or []]
+
+
 def canonical_url(url: str) -> str:
-    """Return a URL without its default port, with a path, and with scheme and host in lower case."""
-    parts = urlsplit(url)
+    """Return a URL without its default port, with a path, and with scheme and host in lower case; another text as it is."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return url
     host = (parts.hostname or "").lower()
     if ":" in host:
         host = f"[{host}]"
-    port = parts.port
     netloc = host if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f"{host}:{port}"
     return urlunsplit((parts.scheme.lower(), netloc, parts.path or "/", parts.query, ""))
 

@@ -85,24 +85,26 @@ def make_provider(key: str, params: dict[str, t.Any]) -> Provider:
 
 def wanted_of(provider: type[Provider], params: dict[str, t.Any]) -> Wanted:
     """Return the check that a module's options describe; only those that were set."""
-    if not params["name"] and params.get("id") is None:
+    # Providers cut spaces off, and would then not find the check under its name.
+    name = (params["name"] or "").strip()
+    if not name and params.get("id") is None:
         raise CheckError("The name is empty: give the check a name, or an id")
-    options = {name: params[name] for name in provider.options if name != "name" and params.get(name) is not None}
+    options = {option: params[option] for option in provider.options if option != "name" and params.get(option) is not None}
     open_headers = params.get("request_headers") or {}
     secret_headers = params.get("secret_request_headers") or {}
     if params.get("request_headers") is not None or params.get("secret_request_headers") is not None:
-        options["request_headers"] = {name: str(value) for name, value in {**open_headers, **secret_headers}.items()}
-    for name, value in options.get("request_headers", {}).items():
-        if any(character in f"{name}{value}" for character in "\r\n") or ":" in name or not name.strip():
-            raise CheckError(f"The request header {name!r} is not a valid one: write it without a colon or a line break")
+        options["request_headers"] = {header: str(value) for header, value in {**open_headers, **secret_headers}.items()}
+    for header, value in options.get("request_headers", {}).items():
+        if any(character in f"{header}{value}" for character in "\r\n") or ":" in header or not header.strip():
+            raise CheckError(f"The request header {header!r} is not a valid one: write it without a colon or a line break")
     return Wanted(
-        name=params["name"] or "",
+        name=name,
         options=options,
         state=params["state"],
         id=params.get("id"),
         recreate=params.get("recreate", False),
         update_password=params.get("update_password", "on_create"),
-        open_headers=frozenset(name.lower() for name in open_headers if name not in secret_headers),
+        open_headers=frozenset(header.lower() for header in open_headers if header not in secret_headers),
     )
 
 
@@ -124,9 +126,10 @@ def run_check(module: AnsibleModule, key: str) -> None:
         engine = Engine(provider, owner_tag(params["environment"]), module.check_mode, module.warn, params.get("wait", True))
         outcome = reconcile(engine, [wanted])[0]
     except CheckError as exc:
-        module.fail_json(msg=f"{exc}.")
+        done = [action for outcome in exc.outcomes for action in outcome.actions]
+        module.fail_json(msg=f"{exc}.", changed=bool(done), actions=done)
     if outcome.error:
-        module.fail_json(msg=f"{outcome.error}.")
+        module.fail_json(msg=f"{outcome.error}.", changed=outcome.changed, actions=outcome.actions)
     module.exit_json(
         changed=outcome.changed,
         id=outcome.id,

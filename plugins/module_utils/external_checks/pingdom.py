@@ -15,6 +15,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     Found,
     Gone,
     Provider,
+    as_documented,
     canonical_url,
     check_choice,
     check_range,
@@ -166,10 +167,17 @@ class Pingdom(Provider):
             raise CheckError("The http_username holds a colon, which ends it: use another")
         if ("http_username" in options) != ("http_password" in options):
             raise CheckError(f"{TITLE} takes http_username and http_password together: set both")
+        if options.get("http_password") and not options.get("http_username"):
+            raise CheckError("The http_password has no http_username: set it, or leave both empty")
         for item in options.get("integrations", []):
             if not str(item).isdigit():
                 raise CheckError(f"{TITLE} doesn't list integrations, so {item!r} can't be found by name: give its id")
         check_tags(options.get("tags", []))
+
+    def check_change(self, changes: dict[str, t.Any], found: Found) -> None:
+        verified = changes.get("verify_certificate", found.options.get("verify_certificate"))
+        if changes.get("tls_expiry_days") and verified is False:
+            raise CheckError(f"{TITLE} ignores tls_expiry_days where verify_certificate is false: set that to true")
 
     def normal(self, option: str, value: t.Any) -> t.Any:
         if option == "request_headers":
@@ -178,9 +186,7 @@ class Pingdom(Provider):
             return {name: text for name, text in own.items() if not text.startswith("Pingdom.com_bot")}
         return super().normal(option, value)
 
-    def _found(self, body: t.Any, whole: bool) -> Found:
-        if not isinstance(body, dict):
-            raise CheckError(f"{TITLE} sent a check that is not an object: run again, and check api_url")
+    def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
         kind = body.get("type")
         kind = next(iter(kind), "") if isinstance(kind, dict) else str(kind)
         options = options_of(body)
@@ -204,13 +210,14 @@ class Pingdom(Provider):
             received = 0
             while True:
                 body = self.client.request("GET", "/checks", query=[*query, ("offset", str(received))], answer=dict)
-                page = [self._found(entry, whole=False) for entry in member(body, "checks", list, TITLE)]
+                page = [self.found(entry, whole=False) for entry in member(body, "checks", list, TITLE)]
                 received += len(page)
                 entries.update({found.id: found for found in page})
                 # Of these two one is the number on this page and the other that of all pages; the document and the names
                 # disagree about which is which.
-                counts = body.get("counts") or {}
-                known = [counts[name] for name in ("limited", "filtered") if isinstance(counts.get(name), int)]
+                counts = body.get("counts")
+                told = [counts.get(name) for name in ("limited", "filtered")] if isinstance(counts, dict) else []
+                known = [count for count in told if isinstance(count, int)]
                 total = max(known) if known else received + (len(page) == PAGE)
                 totals.add(total)
                 if not page or received >= total:
@@ -223,14 +230,15 @@ class Pingdom(Provider):
     def read(self, check_id: t.Any) -> Found:
         with missing_is_gone():
             body = self.client.request("GET", f"/checks/{check_id}", query=[("include_teams", "true")], answer=dict)
-        return self._found(body.get("check"), whole=True)
+        return self.found(body.get("check"))
 
     def create(self, options: dict[str, t.Any], paused: bool) -> t.Any:
         body = {"type": "http", **fields_of(options, options)}
         if paused:
             body["paused"] = True
         answer = self.client.request("POST", "/checks", json_body=body, answer=dict, create=True)
-        check_id = (answer.get("check") or {}).get("id")
+        check = answer.get("check")
+        check_id = check.get("id") if isinstance(check, dict) else None
         if not isinstance(check_id, int):
             raise LostReply(TITLE, "POST /checks", 200, "the answer has no id")
         return check_id
@@ -250,11 +258,12 @@ class Pingdom(Provider):
         """Contacts (users) and teams; the API doesn't list integrations."""
         people = member(self.client.request("GET", "/alerting/contacts", answer=dict), "contacts", list, TITLE)
         teams = member(self.client.request("GET", "/alerting/teams", answer=dict), "teams", list, TITLE)
-        return [
-            {"id": str(entry.get("id")), "name": str(entry.get("name")), "type": kind}
-            for kind, entries in (("contact", people), ("team", teams))
-            for entry in entries
-        ]
+        with as_documented(TITLE):
+            return [
+                {"id": str(entry["id"]), "name": str(entry["name"]), "type": kind}
+                for kind, entries in (("contact", people), ("team", teams))
+                for entry in entries
+            ]
 
     def resolve(self, option: str, names: t.Sequence[t.Any], directory: list[dict[str, t.Any]]) -> list[str]:
         kind = "team" if option == "teams" else "contact"

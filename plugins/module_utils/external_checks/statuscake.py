@@ -15,6 +15,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     Found,
     Gone,
     Provider,
+    as_documented,
     check_choice,
     check_range,
     check_tags,
@@ -22,6 +23,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     member,
     missing_is_gone,
     parsed,
+    texts,
 )
 
 TITLE = "StatusCake"
@@ -84,9 +86,9 @@ def options_of(body: dict[str, t.Any]) -> dict[str, t.Any]:
         "keyword": body.get("find_string") or "",
         "keyword_match": "not_contains" if body.get("do_not_find") else "contains",
         "keyword_in_headers": bool(body.get("include_header")),
-        "down_status_codes": [str(code) for code in body.get("status_codes") or []],
-        "tags": body.get("tags") or [],
-        "contacts": body.get("contact_groups") or [],
+        "down_status_codes": texts(body.get("status_codes")),
+        "tags": texts(body.get("tags")),
+        "contacts": texts(body.get("contact_groups")),
         "regions": sorted({str(server.get("region_code")) for server in body.get("servers") or []}),
         "tls_alert": bool(body.get("enable_ssl_alert")),
         "redirects": bool(body.get("follow_redirects")),
@@ -147,9 +149,7 @@ class StatusCake(Provider):
     def fixed_among(self, changes: dict[str, t.Any], found: Found) -> set[str]:
         return set(changes) & {"method"}
 
-    def _found(self, body: t.Any, whole: bool) -> Found:
-        if not isinstance(body, dict):
-            raise CheckError(f"{TITLE} sent a check that is not an object: run again, and check api_url")
+    def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
         options = options_of(body)
         status = str(body.get("status"))
         kind = str(body.get("test_type"))
@@ -167,7 +167,7 @@ class StatusCake(Provider):
         """Return the entries of all pages, read again from the start where they changed meanwhile."""
         for _listing in range(LISTINGS):
             entries: dict[t.Any, t.Any] = {}
-            totals: set[t.Any] = set()
+            totals: set[int] = set()
             page = received = 0
             while True:
                 page += 1
@@ -177,29 +177,30 @@ class StatusCake(Provider):
                 metadata = member(body, "metadata", dict, TITLE)
                 received += len(data)
                 entries.update({str(entry.get("id")) if isinstance(entry, dict) else received: entry for entry in data})
-                totals.add(metadata.get("total_count"))
+                totals.add(member(metadata, "total_count", int, TITLE))
                 if not data or page >= member(metadata, "page_count", int, TITLE):
                     break
             # Another length from page to page, or an entry that is there twice: one may have been missed.
-            if len(totals) == 1 and totals == {len(entries)}:
+            if totals == {len(entries)}:
                 return list(entries.values())
         raise CheckError(f"The list at {TITLE} ({path}) changed each time while it was read: run again when nobody edits it")
 
     def read_all(self, tag: str | None) -> list[Found]:
         query = [("nouptime", "true")] + ([("tags", tag)] if tag else [])
-        return [self._found(entry, whole=False) for entry in self.pages("/uptime", query)]
+        return [self.found(entry, whole=False) for entry in self.pages("/uptime", query)]
 
     def read(self, check_id: t.Any) -> Found:
         with missing_is_gone():
             body = self.client.request("GET", f"/uptime/{quote(str(check_id), safe='')}", answer=dict)
-        return self._found(body.get("data"), whole=True)
+        return self.found(body.get("data"))
 
     def create(self, options: dict[str, t.Any], paused: bool) -> t.Any:
         form = [("test_type", METHODS[options.get("method") or "GET"]), *fields_of(options)]
         if paused:
             form.append(("paused", "true"))
         answer = self.client.request("POST", "/uptime", form=form, answer=dict, create=True)
-        check_id = (answer.get("data") or {}).get("new_id")
+        data = answer.get("data")
+        check_id = data.get("new_id") if isinstance(data, dict) else None
         if not isinstance(check_id, str):
             raise LostReply(TITLE, "POST /uptime", 201, "the answer has no new_id")
         return check_id
@@ -217,7 +218,6 @@ class StatusCake(Provider):
 
     def contacts(self) -> list[dict[str, t.Any]]:
         """Contact groups."""
-        return [
-            {"id": str(entry.get("id")), "name": str(entry.get("name")), "type": "contact_group"}
-            for entry in self.pages("/contact-groups", [])
-        ]
+        entries = self.pages("/contact-groups", [])
+        with as_documented(TITLE):
+            return [{"id": str(entry["id"]), "name": str(entry["name"]), "type": "contact_group"} for entry in entries]

@@ -15,6 +15,8 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     Found,
     Gone,
     Provider,
+    already,
+    as_documented,
     check_choice,
     check_range,
     check_tags,
@@ -29,6 +31,7 @@ API_URL = "https://api.uptimerobot.com/v3"
 PAGE = 200  # the most that a page may hold
 METHODS = ["HEAD", "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 REGIONS = ["na", "eu", "as", "oc"]
+STATUS_CODES = ["2xx", "3xx"]  # UptimeRobot's own, which an empty list brings back
 STATUS = {"UP": "up", "DOWN": "down", "LOOKS_DOWN": "down", "PAUSED": "paused"}
 KEYWORD_TYPES = {"not_contains": "ALERT_EXISTS", "contains": "ALERT_NOT_EXISTS"}
 IP_VERSIONS = {"ipv4": "ipv4Only", "ipv6": "ipv6Only"}
@@ -185,9 +188,12 @@ class UptimeRobot(Provider):
         if option == "tags":
             return sorted({str(tag).lower() for tag in value})
         if option == "contacts":
-            return sorted((str(item["contact"]), item["delay"], item["repeat"]) for item in value)
+            named = [{"contact": str(item["contact"]), "delay": item["delay"], "repeat": item["repeat"]} for item in value]
+            return sorted(named, key=lambda item: tuple(item.values()))
         if option == "tls_expiry_days":
             return sorted(set(value))
+        if option == "expected_status_codes":
+            return super().normal(option, [str(code).lower() for code in value or STATUS_CODES])
         if option == "request_headers":
             # UptimeRobot adds this one by itself to checks with a body.
             return {name: text for name, text in super().normal(option, value).items() if name != "content-type"}
@@ -197,13 +203,17 @@ class UptimeRobot(Provider):
         ids: list[str] = super().resolve(option, [item["contact"] for item in names], directory)
         return [{**item, "contact": contact} for item, contact in zip(names, ids, strict=True)]
 
+    def completed(self, options: dict[str, t.Any]) -> dict[str, t.Any]:
+        full = {"check_timeout": 30, **options}
+        if full.get("keyword"):
+            return {"method": "GET", "keyword_match": "contains", "keyword_case_sensitive": False, **full}
+        return {name: value for name, value in full.items() if not name.startswith("keyword")}
+
     def fixed_among(self, changes: dict[str, t.Any], found: Found) -> set[str]:
         # With and without a keyword are two types of monitor.
         return {"keyword"} if "keyword" in changes and bool(changes["keyword"]) != bool(found.options["keyword"]) else set()
 
-    def _found(self, body: t.Any) -> Found:
-        if not isinstance(body, dict):
-            raise CheckError(f"{TITLE} sent a monitor that is not an object: run again, and check api_url")
+    def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
         kind = str(body.get("type", "")).upper()
         options = options_of(body)
         regional = body.get("regionalData")
@@ -214,8 +224,8 @@ class UptimeRobot(Provider):
             status=STATUS.get(str(body.get("status", "")).upper(), "unknown"),
             tags=[str(tag).lower() for tag in options["tags"]],
             options=options,
-            whole=True,
-            extra={"THRESHOLD": regional.get("THRESHOLD") or {}} if isinstance(regional, dict) else {},
+            whole=whole,
+            extra={"THRESHOLD": dict(regional.get("THRESHOLD") or {})} if isinstance(regional, dict) else {},
         )
 
     def _pages(self, path: str, query: list[tuple[str, str]]) -> list[t.Any]:
@@ -238,11 +248,11 @@ class UptimeRobot(Provider):
     def read_all(self, tag: str | None) -> list[Found]:
         query = [("limit", str(PAGE))] + ([("tags", tag)] if tag else [])
         # A monitor that moved between two pages while they were read is there twice.
-        return list({found.id: found for found in map(self._found, self._pages("/monitors", query))}.values())
+        return list({found.id: found for found in map(self.found, self._pages("/monitors", query))}.values())
 
     def read(self, check_id: t.Any) -> Found:
         try:
-            return self._found(self.client.request("GET", f"/monitors/{check_id}", answer=dict))
+            return self.found(self.client.request("GET", f"/monitors/{check_id}", answer=dict))
         except ApiError as exc:
             if exc.status in (404, 410):
                 raise Gone from exc
@@ -255,18 +265,14 @@ class UptimeRobot(Provider):
             raise
 
     def create(self, options: dict[str, t.Any], paused: bool) -> t.Any:
-        full = {"check_timeout": 30, **options}
-        if full.get("keyword"):
-            full = {"method": "GET", "keyword_match": "contains", "keyword_case_sensitive": False, **full}
-        else:
-            full = {name: value for name, value in full.items() if not name.startswith("keyword")}
-        body = {"type": "KEYWORD" if full.get("keyword") else "HTTP", **fields_of(full, create=True)}
+        body = {"type": "KEYWORD" if options.get("keyword") else "HTTP", **fields_of(options, create=True)}
         answer = self.client.request("POST", "/monitors", json_body=body, answer=dict, create=True)
         check_id = answer.get("id")
         if not isinstance(check_id, int):
             raise LostReply(TITLE, "POST /monitors", 201, "the answer has no id")
         if paused:
-            self._run(check_id, paused=True)
+            with already("create"):
+                self._run(check_id, paused=True)
         return check_id
 
     def update(self, found: Found, changes: dict[str, t.Any], wanted: dict[str, t.Any], paused: bool | None) -> None:
@@ -280,7 +286,8 @@ class UptimeRobot(Provider):
             if body:
                 self.client.request("PATCH", f"/monitors/{found.id}", json_body=body, answer=dict)
             if paused is not None:
-                self._run(found.id, paused)
+                with already("update") if body else contextlib.nullcontext():
+                    self._run(found.id, paused)
 
     def _run(self, check_id: t.Any, paused: bool) -> None:
         # Repeating it does no harm: both calls are idempotent.
@@ -293,11 +300,12 @@ class UptimeRobot(Provider):
     def contacts(self) -> list[dict[str, t.Any]]:
         """Alert contacts and integrations, which share one series of ids."""
         entries = self._pages("/alert-contacts", []) + self._pages("/integrations", [])
-        return [
-            {
-                "id": str(entry.get("id")),
-                "name": unescape(entry.get("friendlyName") or entry.get("value") or ""),
-                "type": str(entry.get("type")),
-            }
-            for entry in entries
-        ]
+        with as_documented(TITLE):
+            return [
+                {
+                    "id": str(entry["id"]),
+                    "name": unescape(entry.get("friendlyName") or entry.get("value") or ""),
+                    "type": str(entry.get("type")),
+                }
+                for entry in entries
+            ]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import json
@@ -24,7 +25,7 @@ for folder in (ROOT, ROOT / "collections"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import client, modules
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import client, model, modules
 
 from tests.fakes import FAKES, Clock
 
@@ -80,6 +81,11 @@ class Bench:
         """Run the provider's module for one check, on the check `shop` if nothing else is said."""
         base = {} if "id" in params else BASE
         return self.run(MODULES[self.provider], check_mode, **{**base, **params})
+
+    @functools.cached_property
+    def provider_object(self) -> model.Provider:
+        """What the modules know of the provider; it sends nothing."""
+        return modules.PROVIDERS[self.provider](t.cast(t.Any, None))
 
     def heal(self) -> None:
         """Take back all faults."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules
 
 from . import support
 from .support import BASE, TAG, TOKEN, Bench, bench
@@ -26,6 +27,10 @@ FIELDS: dict[str, list[tuple[str, t.Any, t.Any, str, t.Any]]] = {
         ("request_body", '{"a": 1}', '{"a": 2, "b": [1]}', "postValueData", {"a": 2, "b": [1]}),
         ("http_username", "ann", "bob", "httpUsername", "bob"),
         ("http_username", "ann", "", "authType", "NONE"),
+        ("keyword", "ok", "fine ✓", "keywordValue", "fine ✓"),
+        ("keyword_match", "contains", "not_contains", "keywordType", "ALERT_EXISTS"),
+        ("keyword_case_sensitive", False, True, "keywordCaseType", 0),
+        ("expected_status_codes", ["204"], [], "successHttpResponseCodes", ["2xx", "3xx"]),
         ("expected_status_codes", ["2xx"], ["204", "200"], "successHttpResponseCodes", None),
         ("tags", ["One"], ["two", "Drei"], "tagNames", None),
         ("tags", ["one"], [], "tagNames", None),
@@ -50,6 +55,9 @@ FIELDS: dict[str, list[tuple[str, t.Any, t.Any, str, t.Any]]] = {
         ("request_body", "a=1", "a=2&b=ü", "postdata", "a=2&b=ü"),
         ("keyword", "ok", "fine ✓", "shouldcontain", "fine ✓"),
         ("keyword", "ok", "", "", None),
+        ("keyword_match", "contains", "not_contains", "shouldnotcontain", "ok"),
+        ("http_username", "ann", "bob", "auth", "bob:hidden-0"),
+        ("http_password", "hidden-1", "hidden-2", "auth", "ann:hidden-2"),
         ("tags", ["one"], ["two", "drei"], "", None),
         ("tags", ["one"], [], "", None),
         ("contacts", ["7"], ["8", "7"], "", None),
@@ -71,6 +79,7 @@ FIELDS: dict[str, list[tuple[str, t.Any, t.Any, str, t.Any]]] = {
         ("url", "https://a.test/x?y=1&z=2", "http://b.test:8080/", "website_url", "http://b.test:8080/"),
         ("interval", 300, 900, "check_rate", 900),
         ("check_timeout", 10, 20, "timeout", 20),
+        ("method", "GET", "HEAD", "test_type", "HEAD"),
         ("request_headers", {"X-One": "1"}, {"X-Two": "2", "x-three": "3"}, "", None),
         ("request_headers", {"X-One": "1"}, {}, "", None),
         ("secret_request_headers", {"X-Key": "hidden-1"}, {"X-Key": "hidden-2"}, "", None),
@@ -95,6 +104,18 @@ FIELDS: dict[str, list[tuple[str, t.Any, t.Any, str, t.Any]]] = {
     ],
 }
 CASES = [(provider, *case) for provider, cases in FIELDS.items() for case in cases]
+# What an option can't do without.
+NEEDED: dict[tuple[str, str], dict[str, t.Any]] = {
+    ("uptimerobot", "request_body"): {"method": "POST"},
+    ("uptimerobot", "keyword_match"): {"keyword": "ok"},
+    ("uptimerobot", "keyword_case_sensitive"): {"keyword": "ok"},
+    ("pingdom", "keyword_match"): {"keyword": "ok"},
+    ("pingdom", "http_username"): {"http_password": "hidden-0"},
+    ("pingdom", "http_password"): {"http_username": "ann"},
+    ("statuscake", "keyword_match"): {"keyword": "ok"},
+    ("statuscake", "keyword_in_headers"): {"keyword": "ok"},
+    ("statuscake", "method"): {"recreate": True},
+}
 
 
 def renamed(contacts: list[t.Any], ids: dict[str, str]) -> list[t.Any]:
@@ -111,16 +132,42 @@ def same_without_writing(made: Bench, **params: t.Any) -> None:
     assert made.fake.writes == []
 
 
+def seen(made: Bench, check_id: t.Any) -> dict[str, t.Any]:
+    """The check in the words of the module's options, as the provider itself shows it; nothing where there is none."""
+    details = {} if made.provider == "uptimerobot" else {"details": True}
+    found = [check for check in made.info(**details) if check["id"] == check_id]
+    return {name: value for name, value in found[0].items() if name not in ("id", "type", "status")} if found else {}
+
+
+def comparable(made: Bench, option: str, value: t.Any) -> t.Any:
+    """A value as the provider's checks are compared; of headers and secrets only the names, since the rest is masked."""
+    if option == "request_headers":
+        return sorted(value)
+    return True if "***" in str(value) else made.provider_object.normal(option, value)
+
+
 def predicted_then_done(made: Bench, **params: t.Any) -> dict[str, t.Any]:
-    """Check mode writes nothing and tells exactly what the real run then does."""
-    made.fake.clear()
+    """Check mode writes nothing and tells exactly what the real run then does; the diff is what changed at the provider."""
+    name = params.get("name", BASE["name"])
+    old_id = params.get("id") or next((check["id"] for check in made.info(environment="test") if check["name"] == name), None)
+    old = seen(made, old_id)
     before = {key: dict(value) for key, value in made.fake.checks.items()}
+    made.fake.clear()
     told = made.check(True, **params)
     assert made.fake.writes == [] and made.fake.checks == before
     done = made.check(**params)
     assert not done["failed"], done["msg"]
     for part in ("changed", "actions", "diff", "check"):
         assert told[part] == done[part], part
+    new = {} if done["actions"] == ["delete"] else seen(made, done["id"])
+    for side, shown in (("before", old), ("after", new)):
+        for option, value in done["diff"][side].items():
+            if option in made.provider_object.write_only or (value == [] and option not in shown):
+                continue  # never shown
+            assert comparable(made, option, value) == comparable(made, option, shown[option]), (side, option)
+    if old and new:
+        differing = {option for option in old.keys() | new.keys() if old.get(option) != new.get(option)}
+        assert differing <= set(done["diff"]["after"]), "more was changed than the diff says"
     return done
 
 
@@ -158,11 +205,7 @@ def test_created_paused(provider: str) -> None:
     ("provider", "option", "first", "second", "field", "value"), CASES, ids=[f"{c[0]}-{c[1]}-{n}" for n, c in enumerate(CASES)]
 )
 def test_each_option(provider: str, option: str, first: t.Any, second: t.Any, field: str, value: t.Any) -> None:
-    needed: dict[str, t.Any] = {}
-    if provider == "uptimerobot" and option == "request_body":
-        needed = {"method": "POST"}
-    if provider == "statuscake" and option in ("keyword_match", "keyword_in_headers"):
-        needed = {"keyword": "ok"}
+    needed = NEEDED.get((provider, option), {})
     with bench(provider) as made:
         kind = {"team": True} if option == "teams" else {}
         if option in ("contacts", "teams"):
@@ -177,14 +220,34 @@ def test_each_option(provider: str, option: str, first: t.Any, second: t.Any, fi
             same_without_writing(made)
         updated = predicted_then_done(made, **needed, **{option: second})
         shown = "request_headers" if option == "secret_request_headers" else option
-        assert updated["actions"] == ["update"] and list(updated["diff"]["after"]) == [shown]
-        assert updated["diff"]["before"] != updated["diff"]["after"] or option in ("request_headers", "secret_request_headers")
+        assert updated["actions"] == ["recreate" if "recreate" in needed else "update"]
+        assert list(updated["diff"]["after"]) == [shown]
+        assert updated["diff"]["before"] != updated["diff"]["after"]
         same_without_writing(made, **needed, **{option: second})
         stored = made.fake.checks[made.fake.find("shop")]
         assert before != stored
         if value is not None:
             assert stored[field] == value
         assert "hidden-" not in created["raw"] + updated["raw"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_table_has_every_option(provider: str) -> None:
+    """The name is changed below, and what is never shown again has a test of its own."""
+    made = modules.PROVIDERS[provider]
+    tried = {case[1] for case in CASES if case[0] == provider}
+    assert tried | made.write_only | {"name"} == {*made.options, "secret_request_headers"}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_another_name(provider: str) -> None:
+    with bench(provider) as made:
+        found = made.check()["id"]
+        renamed = predicted_then_done(made, id=found, name="store", environment="test")
+        assert renamed["diff"] == {"before": {"name": "shop"}, "after": {"name": "store"}} and made.fake.names() == ["store"]
+        made.fake.clear()
+        assert made.check(id=found, name="store")["changed"] is False
+        assert made.check(id=found, name="  store ")["changed"] is False and made.fake.writes == []
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -204,9 +267,12 @@ def test_tags_of_others_and_of_ours(provider: str) -> None:
         foreign = made.fake.seed(1, name="shop", tags=["theirs"])[0]
         assert predicted_then_done(made)["actions"] == ["create"]
         assert len(made.fake.checks) == 2
-        assert made.check(id=foreign, interval=900)["actions"] == ["update"]
+        updated = predicted_then_done(made, id=foreign, interval=900)
+        assert updated["actions"] == ["update"] and updated["warnings"] == []
         assert [check["tags"] for check in made.info(id=foreign)] == [["theirs"]]
         assert made.check(id=foreign, state="paused")["actions"] == ["pause"]
+        # It is in no list of ours, so it is read by itself, at once.
+        assert sum(made.clock.slept) < 10
         # Naming our tag makes it one of ours.
         assert made.check(id=foreign, name="adopted", tags=["theirs", TAG])["actions"] == ["update"]
         assert sorted(check["name"] for check in made.info(environment="test")) == ["adopted", "shop"]
@@ -253,19 +319,59 @@ def test_contacts_by_name(provider: str) -> None:
         name: t.Any = [{"contact": "On call"}] if provider == "uptimerobot" else ["On call"]
         assert predicted_then_done(made, contacts=name)["actions"] == ["create"]
         same_without_writing(made, contacts=name)
-        found = made.run(
-            {
-                "uptimerobot": "uptimerobot_contact_info",
-                "pingdom": "pingdom_contact_info",
-                "statuscake": "statuscake_contact_info",
-            }[provider],
-            name="On call",
-        )["contacts"]
+        found = made.run(f"{provider}_contact_info", name="On call")["contacts"]
         assert [(item["id"], item["name"]) for item in found] == [(str(wanted), "On call")]
         nobody: t.Any = [{"contact": "Nobody"}] if provider == "uptimerobot" else ["Nobody"]
         assert "nobody named 'Nobody'" in made.check(contacts=nobody)["msg"]
         made.fake.add_contact("On call")
         assert "2 entries" in made.check(contacts=name)["msg"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_how_to_look_for_nothing_is_no_change(provider: str) -> None:
+    """Without a keyword nobody keeps how it is looked for."""
+    with bench(provider) as made:
+        assert made.check(keyword="", keyword_match="not_contains")["actions"] == ["create"]
+        same_without_writing(made, keyword="", keyword_match="not_contains")
+        same_without_writing(made, keyword_match="not_contains")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_login_in_a_foreign_url_is_not_shown(provider: str) -> None:
+    with bench(provider, strict=False) as made:
+        field = {"uptimerobot": "url", "pingdom": "url", "statuscake": "website_url"}[provider]
+        (foreign,) = made.fake.seed(1, name="theirs")
+        made.fake.edit(foreign, **{field: "https://ann:hidden-1@shop.test/" if provider != "pingdom" else "/"})
+        result = made.run(f"{support.MODULES[provider]}_info", id=foreign)
+        assert "shop.test" in result["raw"] or provider == "pingdom"
+        assert "hidden-1" not in result["raw"]
+
+
+def test_contacts_are_shown_in_the_words_of_the_options() -> None:
+    with bench("uptimerobot") as made:
+        ids = [str(made.fake.add_contact(name)) for name in ("one", "two")]
+        wanted = [{"contact": ids[1], "delay": 60, "repeat": 0}, {"repeat": 120, "contact": ids[0], "delay": 0}]
+        created = made.check(contacts=wanted)
+        assert created["check"]["contacts"] == [wanted[1], wanted[0]] == made.info()[0]["contacts"]
+        assert made.check(contacts=list(reversed(wanted)))["changed"] is False
+
+
+def test_pingdom_ignores_tls_days_where_it_does_not_verify() -> None:
+    with bench("pingdom") as made:
+        made.check(verify_certificate=False)
+        for check_mode in (True, False):
+            assert "set that to true" in made.check(check_mode, tls_expiry_days=7)["msg"]
+        assert len(made.fake.writes) == 1
+        assert made.check(tls_expiry_days=7, verify_certificate=True)["actions"] == ["update"]
+
+
+def test_names_with_escapes_are_one_check_whoever_escapes_them() -> None:
+    """UptimeRobot escapes what it shows; should it stop to do so, the check is found all the same."""
+    with bench("uptimerobot") as made:
+        made.check(name="a &amp; b")
+        same_without_writing(made, name="a &amp; b")
+        same_without_writing(made, name="a & b")
+        assert len(made.fake.checks) == 1
 
 
 def test_what_belongs_together_is_sent_together() -> None:
@@ -347,6 +453,8 @@ REFUSED: list[tuple[str, dict[str, t.Any], str]] = [
     ("pingdom", {"check_timeout": 31}, "from 1 to 30"),
     ("pingdom", {"http_username": "ann"}, "set both"),
     ("pingdom", {"http_username": "a:b", "http_password": "x"}, "holds a colon"),
+    ("pingdom", {"http_username": "", "http_password": "x"}, "has no http_username"),
+    ("pingdom", {"api_url": "http://[x"}, "not a web address"),
     ("pingdom", {"integrations": ["Slack"]}, "give its id"),
     ("pingdom", {"tls_expiry_days": 3, "verify_certificate": False}, "leave one of them out"),
     ("pingdom", {"url": None}, "needs a url"),
@@ -382,7 +490,18 @@ def test_info(provider: str) -> None:
         assert made.info(environment="other") == made.info(id=999999) == []
         one = made.info(id=mine)[0]
         assert (one["interval"], one["paused"], one["status"], one["url"]) == (900, True, "paused", BASE["url"])
-        assert made.fake.writes[1:] == [] or provider == "uptimerobot"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_what_only_shows_runs_in_check_mode_too(provider: str) -> None:
+    with bench(provider) as made:
+        made.fake.add_contact("On call")
+        made.fake.seed(2, name="seen {i}")
+        contacts = f"{provider}_contact_info"
+        for name, part in ((f"{support.MODULES[provider]}_info", "checks"), (contacts, "contacts")):
+            told, shown = made.run(name, True), made.run(name)
+            assert told[part] == shown[part] != [] and (told["changed"], shown["changed"]) == (False, False)
+        assert made.fake.writes == []
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -38,6 +38,7 @@ FAULTS: list[Fault] = [
     ("list 502 in HTML", support.LIST, {"status": 502, "body": "<html>Bad gateway</html>", "times": 2}, "create", ""),
     ("list 503 with Retry-After", support.LIST, {"status": 503, "retry_after": 7}, "create", ""),
     ("list 503 always", support.LIST, {"status": 503, "times": ALWAYS}, "create", "answered 503"),
+    ("list 522", support.LIST, {"status": 522, "times": 2}, "create", ""),
     ("list 504 always on delete", support.LIST, {"status": 504, "times": ALWAYS}, "delete", "answered 504"),
     ("list time-out", support.LIST, {"kind": "timeout", "seconds": 2}, "create", ""),
     ("list reset", support.LIST, {"kind": "reset"}, "create", ""),
@@ -59,6 +60,7 @@ FAULTS: list[Fault] = [
     ("create 500, not done", support.CREATE, {"status": 500}, "create", ""),
     ("create 500, but done", support.CREATE, {"status": 500, "after_write": True}, "create", ""),
     ("create 503 always", support.CREATE, {"status": 503, "times": ALWAYS}, "create", "answered 503"),
+    ("create 524, but done", support.CREATE, {"status": 524, "after_write": True}, "create", ""),
     ("create time-out, not done", support.CREATE, {"kind": "timeout", "seconds": 2}, "create", ""),
     ("create time-out, but done", support.CREATE, {"kind": "timeout", "seconds": 2, "after_write": True}, "create", ""),
     ("create reset", support.CREATE, {"kind": "reset"}, "create", ""),
@@ -76,6 +78,7 @@ FAULTS: list[Fault] = [
     ("update time-out", support.UPDATE, {"kind": "timeout", "seconds": 2}, "update", ""),
     ("update, reply lost", support.UPDATE, {"kind": "reset_after_write"}, "update", ""),
     ("update, half a reply", support.UPDATE, {"kind": "half_json"}, "update", ""),
+    ("update, then 503 once", support.UPDATE, {"status": 503, "after_write": True}, "update", ""),
     ("delete 403", support.DELETE, {"status": 403, "times": ALWAYS}, "delete", "answered 403"),
     ("delete 404", support.DELETE, {"status": 404, "after_write": True}, "delete", ""),
     ("delete 500", support.DELETE, {"status": 500}, "delete", ""),
@@ -87,7 +90,7 @@ READ_FAULTS: list[Fault] = [
     ("read 404", support.READ, {"status": 404, "times": ALWAYS}, "update", "was deleted"),
     ("read 500", support.READ, {"status": 500}, "update", ""),
     ("read half", support.READ, {"kind": "half_json"}, "update", ""),
-    ("read other shape", support.READ, {"status": 200, "body": {}, "times": ALWAYS}, "update", "not an object"),
+    ("read other shape", support.READ, {"status": 200, "body": {}, "times": ALWAYS}, "update", "another form"),
 ]
 CASES = [(provider, *fault) for provider in PROVIDERS for fault in FAULTS]
 CASES += [(provider, *fault) for provider in ("pingdom", "statuscake") for fault in READ_FAULTS]
@@ -138,12 +141,61 @@ def test_uptimerobot_says_404_to_what_it_did() -> None:
 
 
 def test_uptimerobot_pause_fails_after_the_create() -> None:
+    """What was done before the failure is told: the state of the run is `changed`."""
     with bench("uptimerobot") as made:
         made.fake.fail("POST /monitors/*/pause", status=500, times=ALWAYS)
-        assert made.check(state="paused")["failed"]
+        failed = made.check(state="paused")
+        assert failed["failed"] and (failed["changed"], failed["actions"]) == (True, ["create"])
+        failed = made.check(state="paused", interval=900)
+        assert failed["failed"] and (failed["changed"], failed["actions"]) == (True, ["update"])
         made.heal()
         assert made.check(state="paused")["actions"] == ["pause"]
+        made.fake.fail("POST /monitors/*/start", status=500, times=2)
+        assert made.check(state="started")["actions"] == ["start"]
         assert made.fake.names() == ["shop"]
+
+
+# Options of a check, and others for which the provider needs a new one.
+ANEW = {"uptimerobot": ({}, {"keyword": "ok"}), "statuscake": ({"method": "GET"}, {"method": "HEAD"})}
+
+
+@pytest.mark.parametrize("provider", sorted(ANEW))
+@pytest.mark.parametrize("status", [400, 401, 403, 409, 429, 503])
+def test_a_check_that_is_deleted_but_not_created_anew(provider: str, status: int) -> None:
+    old, new = ANEW[provider]
+    with bench(provider) as made:
+        made.check(**old)
+        made.fake.fail(support.CREATE[provider], status=status, times=ALWAYS)
+        failed = made.check(**new, recreate=True)
+        assert "was deleted to be created anew, but is not yet" in failed["msg"]
+        assert (failed["changed"], failed["actions"]) == (True, ["delete"])
+        made.heal()
+        assert made.check(**new)["actions"] == ["create"]
+        assert made.check(**new)["changed"] is False and made.fake.names() == ["shop"]
+
+
+@pytest.mark.parametrize("stale", [0, 1, 3])
+@pytest.mark.parametrize("provider", sorted(ANEW))
+def test_a_reply_is_lost_while_a_check_is_created_anew(provider: str, stale: int) -> None:
+    """An old copy that still has the check that was deleted is no sign of the new one."""
+    old, new = ANEW[provider]
+    with bench(provider, stale_reads=stale if provider == "uptimerobot" else 0) as made:
+        before = made.check(**old)["id"]
+        made.fake.fail(support.CREATE[provider], kind="reset_after_write")
+        done = made.check(**new, recreate=True)
+        assert done["actions"] == ["recreate"] and done["id"] == made.fake.find("shop") != before
+        assert made.check(**new)["changed"] is False
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_clocks_that_differ(provider: str) -> None:
+    """How long to wait goes by the provider's clock, whatever ours says."""
+    with bench(provider, rate_limit=True, rates=[(2, 60)]) as made:
+        made.time.time = lambda: made.clock() - 7200
+        assert made.check()["actions"] == ["create"] and made.check()["changed"] is False
+        made.fake.fail(support.LIST[provider], status=429, headers={"Retry-After": "Fri, 15 Jan 2027 08:05:00 GMT"})
+        assert made.check()["changed"] is False
+        assert sum(made.clock.slept) <= 400
 
 
 def test_uptimerobot_reads_old_copies() -> None:
@@ -203,6 +255,25 @@ def test_tokens_that_may_not(provider: str) -> None:
 def test_statuscake_says_403_without_json() -> None:
     with bench("statuscake", auth_status=403) as made:
         assert "answered 403" in made.run("statuscake_uptime_check", **{**support.BASE, "api_token": "wrong"})["msg"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_there_are_enough_cases(provider: str) -> None:
+    """The list above, which every provider goes through; the tests below come on top of it."""
+    assert len({case[1] for case in CASES if case[0] == provider}) >= 60
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_ten_thousand_checks_of_ours(provider: str) -> None:
+    """Every page is read, each once, and a name on the last one is found."""
+    pages = {"uptimerobot": 50, "pingdom": 1, "statuscake": 100}[provider]
+    with bench(provider) as made:
+        made.fake.seed(9_999, name="mine {i}", tags=[TAG])
+        assert made.check(wait=False if provider == "uptimerobot" else None)["actions"] == ["create"]
+        made.fake.clear()
+        assert made.check(name="mine 9998", url=None)["changed"] is False
+        lists = [request for request in made.fake.requests if str(request) == support.LIST[provider]]
+        assert len(lists) == pages and made.fake.writes == []
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -116,7 +116,8 @@ def test_an_outage_on_the_way_tells_what_was_done(provider: str) -> None:
         made.fake.fail(support.CREATE[provider], status=503, skip=2, times=None)
         result = run(made, listed("a", "b", "c", "d"))
         assert result["failed"] and "'c'" in result["msg"] and result["changed"]
-        assert [check["actions"] for check in result["checks"]] == [["create"], ["create"]]
+        assert [check["actions"] for check in result["checks"]] == [["create"], ["create"], []]
+        assert "answered 503" in result["checks"][2]["error"]
         made.heal()
         assert [check["name"] for check in run(made, listed("a", "b", "c", "d"))["checks"] if check["actions"]] == ["c", "d"]
         assert made.fake.names() == ["a", "b", "c", "d"]
