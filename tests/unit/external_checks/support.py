@@ -41,6 +41,18 @@ DELETE = {"uptimerobot": "DELETE /monitors/*", "pingdom": "DELETE /checks/*", "s
 FIELD_TAGS = {"uptimerobot": "tagNames", "pingdom": "tags", "statuscake": "tags"}
 
 
+class Called(Exception):
+    """AnsibleModule was made."""
+
+
+def specification(name: str) -> dict[str, t.Any]:
+    """What a module gives to AnsibleModule."""
+    module = importlib.import_module(f"ansible_collections.flaskops.observability.plugins.modules.{name}")
+    with mock.patch.object(module, "AnsibleModule", side_effect=Called) as made, pytest.raises(Called):
+        module.main()
+    return dict(made.call_args.kwargs)
+
+
 def settle(provider: str) -> int:
     """Seconds for which a lost reply is waited for."""
     return modules.PROVIDERS[provider].settle

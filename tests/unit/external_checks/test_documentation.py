@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import yaml
 
-from .support import ROOT
+from .support import ROOT, specification
 
 MODULES = sorted(
     path.stem
@@ -27,23 +25,12 @@ MODULES = sorted(
 COLLECTION = "flaskops.observability"
 
 
-class Called(Exception):
-    """AnsibleModule was made."""
-
-
 @pytest.fixture(scope="module")
 def pages() -> dict[str, t.Any]:
     command = [str(Path(sys.executable).with_name("ansible-doc")), "-j", *(f"{COLLECTION}.{name}" for name in MODULES)]
     env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
     return json.loads(done.stdout)
-
-
-def specification(name: str) -> dict[str, t.Any]:
-    module = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.modules.{name}")
-    with mock.patch.object(module, "AnsibleModule", side_effect=Called) as made, pytest.raises(Called):
-        module.main()
-    return dict(made.call_args.kwargs)
 
 
 def compare(path: str, documented: dict[str, t.Any], spec: dict[str, t.Any]) -> None:

@@ -12,7 +12,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.status import check_states
 
 from . import support
-from .support import TAG, TOKEN, Bench, bench
+from .support import TAG, TOKEN, Bench, bench, specification
 
 PROVIDERS = sorted(support.MODULES)
 MANY = 500
@@ -61,6 +61,83 @@ def test_five_hundred_checks(provider: str) -> None:
         made.clock.advance(60)
         plain = run(made, [{"name": f"shop {number}", "interval": 300} for number in range(MANY)], api_max_wait=3600)
         assert plain["changed"] is False and calls(made) == {"GET": pages}
+
+
+ID = "CONTACT"  # stands for the id of a contact that the fake has
+# Neutral option, first value, second value, what goes with them, and the providers that can do it without a downgrade.
+ALL = tuple(PROVIDERS)
+NEUTRAL: list[tuple[str, t.Any, t.Any, dict[str, t.Any], tuple[str, ...]]] = [
+    ("url", "https://a.example.com/", "https://b.example.com:8443/x?y=1", {}, ALL),
+    ("interval", 300, 900, {}, ALL),
+    ("timeout", 10, 20, {}, ALL),
+    ("expected_status", ["200"], ["2xx", "304"], {}, ("uptimerobot", "statuscake")),
+    ("keyword", "ok", "fine ✓", {}, ALL),
+    ("keyword_match", "contains", "not_contains", {"keyword": "ok"}, ALL),
+    ("request_headers", {"X-One": "1"}, {"X-One": "2", "x-two": "3"}, {}, ALL),
+    ("secret_request_headers", {"X-Key": "hidden-1"}, {"X-Key": "hidden-2"}, {}, ALL),
+    ("request_body", '{"a": "hidden-1"}', '{"a": "hidden-2"}', {"uptimerobot": {"method": "POST"}}, ALL),
+    ("http_username", "ann", "bob", {"http_password": "hidden-0"}, ("uptimerobot", "pingdom")),
+    ("http_password", "hidden-1", "hidden-2", {"http_username": "ann"}, ("pingdom",)),
+    ("tls_expiry_days", 7, 30, {}, ("uptimerobot", "pingdom")),
+    ("tls_expiry_days", 7, 0, {"downgrade": ["tls_expiry_days"]}, ("statuscake",)),
+    ("regions", ["europe"], ["north_america"], {}, ("uptimerobot", "pingdom")),
+    ("contacts", [ID], [], {}, ALL),
+    ("tags", ["one"], ["two"], {}, ALL),
+    ("uptimerobot", {"method": "GET"}, {"method": "PUT"}, {}, ("uptimerobot",)),
+    ("pingdom", {"alert_after": 2}, {"alert_after": 4}, {}, ("pingdom",)),
+    ("statuscake", {"confirmations": 1}, {"confirmations": 3}, {}, ("statuscake",)),
+]
+LIVES = [(provider, *case[:4]) for case in NEUTRAL for provider in case[4]]
+
+
+def told_then_done(made: Bench, actions: list[str], check: dict[str, t.Any], **params: t.Any) -> None:
+    """Check mode writes nothing and tells what is then done; once more, nothing is left to do."""
+    told = run(made, [check], True, **params)
+    assert made.fake.writes == [], "check mode"
+    done = run(made, [check], **params)
+    assert not done["failed"], done["msg"]
+    assert made.fake.writes != []
+    for result in (told, done):
+        assert [entry["actions"] for entry in result["checks"]] == [actions]
+    assert told["diff"] == done["diff"] != {"before": {}, "after": {}}
+    assert [entry.get("check") for entry in told["checks"]] == [entry.get("check") for entry in done["checks"]]
+    assert "hidden-" not in told["raw"] + done["raw"]
+    for check_mode in (True, False):
+        again = run(made, [check], check_mode, **params)
+        assert again["changed"] is False and again["diff"] == {"before": {}, "after": {}} and made.fake.writes == []
+
+
+@pytest.mark.parametrize(("provider", "option", "first", "second", "needed"), LIVES, ids=[f"{c[0]}-{c[1]}" for c in LIVES])
+def test_life_of_a_check_in_the_list(provider: str, option: str, first: t.Any, second: t.Any, needed: dict[str, t.Any]) -> None:
+    """Create, repeat, change, repeat, pause, start, delete, delete again, each in check mode before."""
+    with bench(provider) as made:
+        contact = str(made.fake.add_contact("On call"))
+        first = [contact if value == ID else value for value in first] if isinstance(first, list) else first
+        needed = dict(needed)
+        params = {"downgrade": needed.pop("downgrade", [])}
+        needed = {name: value for name, value in needed.items() if name not in PROVIDERS or name == provider}
+        before = {**listed("shop")[0], **needed, option: first}
+        after = {**before, option: second}
+        told_then_done(made, ["create"], before, **params)
+        made.clock.advance(60)
+        told_then_done(made, ["update"], after, **params)
+        made.clock.advance(60)
+        told_then_done(made, ["pause"], {**after, "state": "paused"}, **params)
+        assert run(made, [after], **params)["changed"] is False, "present leaves it paused"
+        told_then_done(made, ["start"], {**after, "state": "started"}, **params)
+        made.clock.advance(60)
+        told_then_done(made, ["delete"], {**after, "state": "absent"}, **params)
+        assert made.fake.checks == {}
+
+
+def test_the_lives_have_every_option_of_a_check() -> None:
+    suboptions = set(specification("external_checks")["argument_spec"]["checks"]["options"])
+    for provider in PROVIDERS:
+        other = {name for name in PROVIDERS if name != provider}
+        lacks = {"pingdom": {"expected_status"}, "statuscake": {"regions", "http_username", "http_password"}}
+        lacks["uptimerobot"] = {"http_password"}
+        tried = {case[0] for case in NEUTRAL if provider in case[4]}
+        assert tried | lacks[provider] | other | {"name", "state", "providers", "maintenance"} == suboptions
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
