@@ -15,6 +15,8 @@ import types
 import typing as t
 from pathlib import Path
 from unittest import mock
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import pytest
 from ansible.module_utils.common import warnings
@@ -107,6 +109,14 @@ class Bench:
         result = self.run(f"{MODULES[self.provider]}_info", **params)
         assert not result["failed"], result["msg"]
         return result["checks"]
+
+
+def get(made: Bench, request: t.Any) -> t.Any:
+    """What the fake answers to a request of its log."""
+    query = urlencode({name: str(value).lower() if isinstance(value, bool) else value for name, value in request.query.items()})
+    asked = Request(f"{made.fake.url}{request.path}?{query}", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urlopen(asked, timeout=10) as reply:
+        return json.load(reply)
 
 
 def check_sentence(text: str) -> None:

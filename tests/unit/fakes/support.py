@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
+
+import pytest
 
 from tests.fakes import FAKES, Fake
 from tests.fakes.core import FORM
@@ -22,6 +26,12 @@ CREATE: dict[str, dict[str, Any]] = {
     "pingdom": {"type": "http", "name": "shop", "host": "shop.test", "url": "/", "encryption": True, "resolution": 5},
     "statuscake": {"test_type": "HTTP", "name": "shop", "website_url": "https://shop.test/", "check_rate": 300},
 }
+
+
+needs_documents = pytest.mark.skipif(
+    not os.environ.get("FLASKOPS_SPECS"),
+    reason="FLASKOPS_SPECS names no folder with the providers' own documents, so our contracts are compared with nothing",
+)
 
 
 @dataclass
@@ -185,3 +195,25 @@ def everything(fake: Fake) -> dict[str, Any]:
         "use_jar": True,
         "user_agent": "me",
     }
+
+
+def rename(parent: dict[str, Any], name: str) -> None:
+    parent["properties"][f"{name}_renamed"] = parent["properties"].pop(name)
+    if name in parent.get("required", []):
+        parent["required"] = [f"{name}_renamed" if other == name else other for other in parent["required"]]
+
+
+def edit(schema: Any, path: tuple[str, ...], change: Callable[[dict[str, Any], str], None]) -> None:
+    """Change the field at the path wherever the schema has it, in all its alternatives."""
+    if not isinstance(schema, dict):
+        return
+    for part in [*schema.get("allOf", []), *schema.get("anyOf", [])]:
+        edit(part, path, change)
+    head, rest = path[0], path[1:]
+    if head == "[]":
+        edit(schema.get("items"), rest, change)
+    elif head in schema.get("properties", {}):
+        if rest:
+            edit(schema["properties"][head], rest, change)
+        else:
+            change(schema, head)

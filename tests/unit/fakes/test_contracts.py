@@ -7,21 +7,16 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from fakes.support import CHECKS, CREATE, PROVIDERS, UPDATE, call, everything, new, read
+from fakes.support import CHECKS, CREATE, PROVIDERS, UPDATE, call, edit, everything, needs_documents, new, read, rename
 from tests.fakes import FAKES, documents
 from tests.fakes.core import Contract
-
-needs_documents = pytest.mark.skipif(
-    not os.environ.get("FLASKOPS_SPECS"),
-    reason="FLASKOPS_SPECS names no folder with the providers' own documents, so our contracts are compared with nothing",
-)
 
 
 def fields(schema: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -35,12 +30,6 @@ def fields(schema: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
             yield from fields(schema["items"], (*path, "[]"))
 
 
-def rename(parent: dict[str, Any], name: str) -> None:
-    parent["properties"][f"{name}_renamed"] = parent["properties"].pop(name)
-    if name in parent.get("required", []):
-        parent["required"] = [f"{name}_renamed" if other == name else other for other in parent["required"]]
-
-
 def retype(parent: dict[str, Any], name: str) -> None:
     kinds = documents.merged(parent["properties"][name])["types"]
     parent["properties"][name] = {"type": "boolean" if kinds & {"array", "object"} else "array"}
@@ -51,22 +40,6 @@ def shrink(parent: dict[str, Any], name: str) -> None:
     part = parent["properties"][name]
     if documents.merged(part)["enum"]:
         parent["properties"][name] = {**part, "enum": ["only_this"]}
-
-
-def edit(schema: Any, path: tuple[str, ...], change: Callable[[dict[str, Any], str], None]) -> None:
-    """Change the field at the path wherever the schema has it, in all its alternatives."""
-    if not isinstance(schema, dict):
-        return
-    for part in [*schema.get("allOf", []), *schema.get("anyOf", [])]:
-        edit(part, path, change)
-    head, rest = path[0], path[1:]
-    if head == "[]":
-        edit(schema.get("items"), rest, change)
-    elif head in schema.get("properties", {}):
-        if rest:
-            edit(schema["properties"][head], rest, change)
-        else:
-            change(schema, head)
 
 
 @needs_documents
