@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from datetime import datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -96,3 +97,92 @@ def play_one(made: Bench, step: dict[str, t.Any]) -> None:
     again = made.run(support.MODULES[made.provider], **params)
     assert not again["failed"], again["msg"]
     assert again["changed"] is False and made.fake.writes == []
+
+
+ENVIRONMENTS = ["test", "test-2"]
+RUN = st.fixed_dictionaries(
+    {
+        "environment": st.sampled_from(ENVIRONMENTS),
+        "checks": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "name": st.sampled_from(NAMES),
+                    "state": st.sampled_from(["present", "present", "paused", "absent"]),
+                    "interval": st.sampled_from([300, 900]),
+                }
+            ),
+            max_size=4,
+            unique_by=lambda check: check["name"],
+        ),
+        "prune": st.booleans(),
+        "maintenance": st.sampled_from([None, None, None, "begin", "end"]),
+        "check_mode": st.booleans(),
+        "fault": st.none() | st.tuples(st.sampled_from(["* *", "POST *", "GET *", "P* *", "DELETE *"]), st.sampled_from(FAULTS)),
+    }
+)
+
+
+def held(made: Bench, environment: str) -> dict[t.Any, dict[str, t.Any]]:
+    """A copy of the checks with the tag of an environment, by id."""
+    field, tag = support.FIELD_TAGS[made.provider], f"flaskops-{environment}"
+    return {
+        key: {name: value for name, value in check.items() if name != "_status"}
+        for key, check in made.fake.checks.items()
+        if tag in check[field]
+    }
+
+
+@pytest.mark.parametrize("provider", sorted(support.MODULES))
+def test_sequences_of_lists(provider: str) -> None:
+    """Two environments of one account, pruned and put under maintenance in any order, under any fault."""
+    with support.bench(provider, page_size=2) as made:
+
+        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+        @given(st.lists(RUN, min_size=1, max_size=6))
+        def play(runs: list[dict[str, t.Any]]) -> None:
+            made.fake.reset()
+            theirs = made.fake.seed(1, name="shop", tags=["theirs"])[0]
+            foreign = dict(made.fake.checks[theirs])
+            for run in runs:
+                play_list(made, dict(run))
+            assert made.fake.checks[theirs] == foreign
+
+        play()
+
+
+def play_list(made: Bench, run: dict[str, t.Any]) -> None:
+    check_mode, fault, environment = run.pop("check_mode"), run.pop("fault"), run["environment"]
+    (other,) = (name for name in ENVIRONMENTS if name != environment)
+    checks = [{**check, "url": f"https://{NAMES.index(check['name'])}.example.com/"} for check in run["checks"]]
+    params = {**run, "checks": checks, "provider": made.provider}
+    before, theirs = held(made, environment), held(made, other)
+    if fault:
+        made.fake.fail(fault[0], **fault[1])
+    made.fake.clear()
+    result = made.run("external_checks", check_mode, **params)
+    made.heal()
+    key = "friendlyName" if made.provider == "uptimerobot" else "name"
+    names = [check[key] for check in held(made, environment).values()]
+    assert len(names) == len(set(names)) and held(made, other) == theirs
+    windows = [window.get("description") or window.get("name") for window in open_windows(made)]
+    assert len(windows) == len(set(windows))
+    if check_mode:
+        assert made.fake.writes == [] and held(made, environment) == before
+    elif not run["maintenance"] and not result["failed"]:
+        present, absent = ({c["name"] for c in checks if (c["state"] == "absent") is gone} for gone in (False, True))
+        kept = set() if run["prune"] else {check[key] for check in before.values()} - absent
+        assert set(names) == present | kept
+        made.fake.clear()
+        again = made.run("external_checks", **params)
+        assert not again["failed"] and again["changed"] is False and made.fake.writes == []
+    made.clock.advance(1)
+
+
+def open_windows(made: Bench) -> list[dict[str, t.Any]]:
+    """The maintenance windows that haven't ended."""
+    now = made.clock()
+    ends = [
+        (window, window.get("to") or datetime.fromisoformat(window["end_at"]).timestamp())
+        for window in made.fake.maintenance.values()
+    ]
+    return [window for window, end in ends if end > now]
