@@ -176,6 +176,40 @@ def test_failures_show_no_token(playbooks: Playbooks) -> None:
     assert code != 0 and "answered 400" in error(output) and "no *** here" in error(output)
 
 
+def test_failures_of_single_modules_show_no_secret(playbooks: Playbooks) -> None:
+    """A refused token, an answer that repeats all that was sent, no answer, and an option that is wrong, each at -vvv."""
+    modules = {"uptimerobot": "uptimerobot_monitor", "pingdom": "pingdom_check", "statuscake": "statuscake_uptime_check"}
+    tasks: list[dict[str, t.Any]] = []
+    for provider, fake in playbooks.fakes.items():
+        known = [CANARY[provider], *SECRETS[-3:-1], json.dumps({"key": SECRETS[-1]}, separators=(",", ":"))]
+        echo = {
+            "uptimerobot": {"message": known, "details": [{"key": SECRETS[-1]}]},
+            "pingdom": {"error": {"errormessage": " ".join(known)}},
+            "statuscake": {"message": "no", "errors": {"all": known}},
+        }[provider]
+        fake.fail("POST *", status=422, body=echo, times=1)
+        fake.fail("POST *", kind="reset", times=None)
+        check = {
+            "name": "shop",
+            "url": "https://shop.example.com/health",
+            "api_token": CANARY[provider],
+            "api_url": fake.url,
+            "api_retries": 0,
+            "secret_request_headers": {"X-Key": SECRETS[-3]},
+            "http_username": "watcher",
+            "http_password": SECRETS[-2],
+            "request_body": json.dumps({"key": SECRETS[-1]}),
+        }
+        dead = {"api_url": "http://127.0.0.1:1"}
+        for more in ({"api_token": SECRETS[-3]}, {}, dead, {"interval": 7}, {"api_timeout": "soon"}, {"nonsense": 1}):
+            task = {f"flaskops.observability.{modules[provider]}": {**check, **more}}
+            tasks.append({"name": "Fail", **task, "ignore_errors": True})
+    code, output = playbooks.run(tasks)
+    assert code == 0 and output.count("...ignoring") == len(tasks) == 18 and "Traceback" not in output, output
+    assert output.count("answered 401") >= 3 and output.count("answered 422") >= 3, output
+    assert [fake.names() for fake in playbooks.fakes.values()] == [[]] * 3
+
+
 def test_nothing_is_done_without_a_provider(playbooks: Playbooks) -> None:
     code, output = playbooks.role(external_checks_providers=[], external_checks_checks=[{"name": "shop"}])
     assert code == 0 and "external_checks_providers names no provider" in output
@@ -188,19 +222,26 @@ def test_modules_of_the_installed_collection(playbooks: Playbooks, tmp_path: Pat
     access = {name: {"api_token": CANARY[name], "api_url": fake.url} for name, fake in playbooks.fakes.items()}
     tasks: list[dict[str, t.Any]] = []
     for provider, module in modules.items():
-        check = {"name": "shop", "url": "https://shop.example.com/health", **access[provider]}
+        playbooks.fakes[provider].add_contact("On call")
+        contact = [{"contact": "On call"}] if provider == "uptimerobot" else ["On call"]
+        check = {"name": "shop", "url": "https://shop.example.com/health", "contacts": contact}
+        whole = {"provider": provider, "environment": "default", **access[provider]}
         tasks += [
             {"name": "Make", f"flaskops.observability.{module}": check},
             {"name": "Make again", f"flaskops.observability.{module}": check},
-            {
-                "name": "Look",
-                f"flaskops.observability.{module}_info": {"environment": "default", **access[provider]},
-                "register": "seen",
-            },
+            {"name": "Look", f"flaskops.observability.{module}_info": {"environment": "default"}, "register": "seen"},
             {"name": "Judge", "ansible.builtin.assert": {"that": "seen.checks | map(attribute='name') | list == ['shop']"}},
+            {"name": "Look up", f"flaskops.observability.{provider}_contact_info": {"name": "On call"}, "register": "who"},
+            {"name": "Judge", "ansible.builtin.assert": {"that": "who.contacts | length == 1"}},
+            {"name": "List", "flaskops.observability.external_checks": {**whole, "checks": CHECKS[1:]}},
+            {"name": "List again", "flaskops.observability.external_checks": {**whole, "checks": CHECKS[1:]}},
         ]
-    code, output = playbooks.run(tasks)
-    assert code == 0 and changed(output) == 3, output
+    # Where the modules of one provider find its API is said once.
+    groups = {f"group/flaskops.observability.{name}": options for name, options in access.items()}
+    code, output = playbooks.run(tasks, play={"module_defaults": groups})
+    assert code == 0 and changed(output) == 6, output
+    assert [fake.names() for fake in playbooks.fakes.values()] == [["api", "shop"]] * 3
+    assert len(playbooks.writes()) == 6
 
 
 def test_the_stage_of_the_playbooks(playbooks: Playbooks, tmp_path: Path) -> None:

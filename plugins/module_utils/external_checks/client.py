@@ -208,6 +208,7 @@ class Client:
         self.limits: list[tuple[int, int]] = []
         self.answered: collections.deque[float] = collections.deque(maxlen=1000)
         self.calls = 0
+        self.hidden = {self.token}  # what no error may quote
         # A header's value that isn't allowed would be quoted, with the token, in the error of Python's HTTP client.
         if not re.fullmatch(r"[\x21-\x7e]+", self.token):
             raise CheckError(
@@ -357,7 +358,9 @@ class Client:
         return self._redact(" ".join(text.split())[:500].rstrip(". "))
 
     def _redact(self, text: str) -> str:
-        return text.replace(self.token, "***")
+        for secret in sorted(self.hidden, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
 
     def _backoff(self, attempt: int) -> float:
         return float(min(2**attempt, MAX_BACKOFF))

@@ -16,7 +16,13 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     reconcile,
     shown,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import Found, Gone, Provider, owner_tag
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
+    Found,
+    Gone,
+    Provider,
+    owner_tag,
+    parsed,
+)
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import API_URL as PINGDOM_URL
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import Pingdom
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import API_URL as STATUSCAKE_URL
@@ -108,6 +114,19 @@ def wanted_of(provider: type[Provider], params: dict[str, t.Any]) -> Wanted:
     )
 
 
+def hide_secrets(client: Client, wanted: Wanted) -> None:
+    """Keep the client from quoting what the provider says about passwords, headers and bodies; Ansible knows them only whole."""
+    options = wanted.options
+    headers = {name: text for name, text in options.get("request_headers", {}).items() if name.lower() not in wanted.open_headers}
+    found = [options.get("http_password"), *headers.values()]
+    parts = [parsed(options.get("request_body"))]  # grows by what is in it
+    for part in parts:
+        parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+        # Shorter ones are hardly secret, and would blot out half of what the provider says.
+        found += [part] if isinstance(part, str) and len(part) > 5 else []
+    client.hidden.update(filter(None, found))
+
+
 def diff_of(outcomes: list[Outcome]) -> dict[str, t.Any]:
     """Return, by name, before and after of what changes, as Ansible's --diff shows it."""
     changed = [outcome for outcome in outcomes if outcome.changed]
@@ -123,6 +142,7 @@ def run_check(module: AnsibleModule, key: str) -> None:
     try:
         provider = make_provider(key, params)
         wanted = wanted_of(PROVIDERS[key], params)
+        hide_secrets(provider.client, wanted)
         engine = Engine(provider, owner_tag(params["environment"]), module.check_mode, module.warn, params.get("wait", True))
         outcome = reconcile(engine, [wanted])[0]
     except CheckError as exc:

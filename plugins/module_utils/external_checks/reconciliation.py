@@ -95,6 +95,8 @@ def run(module: AnsibleModule) -> None:
         provider = modules.make_provider(key, params)
         tag = owner_tag(params["environment"])
         wanted = wanted_list(module, key)
+        for item in wanted:
+            modules.hide_secrets(provider.client, item)
         engine = Engine(provider, tag, module.check_mode, module.warn, params["wait"])
         try:
             if params["maintenance"]:
