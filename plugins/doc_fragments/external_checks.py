@@ -53,6 +53,7 @@ options:
   name:
     description:
       - Name of the check. It is found by this exact name among the checks with the tag C(flaskops-<environment>).
+      - Spaces before and after it are left out.
       - With O(id), the name that the check is given.
     type: str
   environment:
@@ -103,7 +104,9 @@ options:
     type: list
     elements: str
   recreate:
-    description: Delete the check with its history and create it anew, where the provider can't change an option of it.
+    description:
+      - Delete the check with its history and create it anew, where the provider can't change an option of it.
+      - Where the provider refuses the new one, it stays deleted, the failure says so, and the next run creates it.
     type: bool
     default: false
 notes:

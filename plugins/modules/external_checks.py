@@ -29,8 +29,7 @@ options:
   api_token:
     description:
       - Token or key of the provider's API. E(UPTIMEROBOT_API_KEY), E(PINGDOM_API_TOKEN) or E(STATUSCAKE_API_TOKEN), by the
-        O(provider),
-        where it is not set.
+        O(provider), where it is not set.
     type: str
   api_url:
     description: Address of the API; the provider's own where it is not set.
@@ -243,7 +242,10 @@ checks:
       type: raw
       sample: 803114272
     actions:
-      description: What was done; one or more of C(create), C(update), C(recreate), C(pause), C(start), C(delete), or nothing.
+      description:
+        - What was done; one or more of C(create), C(update), C(recreate), C(pause), C(start), C(delete), or nothing.
+        - With O(maintenance), C(open window), C(move window) or C(close window) for all checks together.
+        - Beside an RV(checks[].error), what was done before it.
       returned: always
       type: list
       elements: str

@@ -128,7 +128,8 @@ actions:
   description:
     - What was done, or would be in check mode, in this order.
     - One or more of C(create), C(update), C(recreate), C(pause), C(start), C(delete).
-  returned: success
+    - In a failure, what was done before it.
+  returned: success, and a failure at the provider
   type: list
   elements: str
   sample: [update, pause]
