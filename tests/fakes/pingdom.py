@@ -228,7 +228,7 @@ class PingdomFake(Fake):
                 if self.contacts.get(key, {}).get("_team") is not team:
                     raise Refused(400, f"{key} does not exist", name)
 
-    # ---- contacts, probes, maintenance windows, account --------------------------------------------------------------
+    # ---- contacts, maintenance windows -------------------------------------------------------------------------------
 
     def add_contact(self, name: str, team: bool = False, **fields: Any) -> int:
         key = self.next_id()
@@ -250,30 +250,6 @@ class PingdomFake(Fake):
     def list_teams(self, query: dict[str, Any]) -> dict[str, Any]:
         return {"teams": self._contacts(True)}
 
-    def list_probes(self, query: dict[str, Any]) -> dict[str, Any]:
-        places = (
-            ("United States", "US", "Dallas"),
-            ("Sweden", "SE", "Stockholm"),
-            ("Japan", "JP", "Tokyo"),
-            ("Brazil", "BR", "Sao Paulo"),
-        )
-        probes = [
-            {
-                "id": 32 + number,
-                "name": f"{city} 1",
-                "country": country,
-                "countryiso": iso,
-                "city": city,
-                "active": True,
-                "hostname": f"s{number}.example.test",
-                "ip": f"192.0.2.{number + 1}",
-                "ipv6": f"2001:db8::{number + 1}",
-            }
-            for number, (country, iso, city) in enumerate(places)
-        ]
-        start = query.get("offset", 0)
-        return {"probes": probes[start : start + query.get("limit", len(probes))]}
-
     def show_maintenance(self, window: dict[str, Any]) -> dict[str, Any]:
         answer = {name: value for name, value in window.items() if name != "uptimeids"}
         return {**answer, "checks": {"uptime": window["uptimeids"], "tms": []}}
@@ -285,9 +261,6 @@ class PingdomFake(Fake):
         start = query.get("offset", 0)
         limit = min(query.get("limit", 25_000), self.page_size or 25_000)
         return {"maintenance": [self.show_maintenance(window) for window in windows[start : start + limit]]}
-
-    def read_maintenance(self, id: int, query: dict[str, Any]) -> dict[str, Any]:
-        return {"maintenance": self.show_maintenance(self.need(self.maintenance, id, "Maintenance"))}
 
     def create_maintenance(self, query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
         key = self.next_id()
@@ -301,13 +274,6 @@ class PingdomFake(Fake):
         if window["recurrencetype"] == "none":
             window["effectiveto"] = window["to"]
         return {"message": "Maintenance window successfully modified!"}
-
-    def delete_maintenance(self, id: int, query: dict[str, Any]) -> dict[str, Any]:
-        window = self.need(self.maintenance, id, "Maintenance")
-        if window["from"] <= self.clock():
-            raise Refused(403, "Only future maintenance windows can be deleted")
-        del self.maintenance[id]
-        return {"message": "Maintenance window successfully deleted!"}
 
     def _times(self, body: dict[str, Any], window: dict[str, Any]) -> dict[str, Any]:
         """The body with 1 replaced by the present second; only the future may be set, but what is may stay."""
@@ -323,16 +289,6 @@ class PingdomFake(Fake):
             if key not in self.checks:
                 raise Refused(400, f"check {key} does not exist", "uptimeids")
         return body
-
-    def read_account(self, query: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "credits": {
-                "checklimit": self.max_checks,
-                "availablechecks": self.max_checks - len(self.checks),
-                "useddefault": len(self.checks),
-                "usedtransaction": 0,
-            }
-        }
 
 
 def numbers(text: str) -> list[int]:

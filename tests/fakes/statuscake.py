@@ -244,7 +244,7 @@ class StatusCakeFake(Fake):
             if code not in REGIONS:
                 raise Refused(400, f"{code} is not a region code", "regions")
 
-    # ---- contact groups, locations, maintenance windows --------------------------------------------------------------
+    # ---- contact groups, maintenance windows --------------------------------------------------------------------------
 
     def add_contact(self, name: str, **fields: Any) -> str:
         key = self.key(self.next_id())
@@ -262,11 +262,6 @@ class StatusCakeFake(Fake):
     def list_contacts(self, query: dict[str, Any]) -> dict[str, Any]:
         return self._page(list(self.contacts.values()), query)
 
-    def list_locations(self, query: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "data": [location(code, number) for code in REGIONS for number in (1, 2) if query.get("region_code") in (None, code)]
-        }
-
     def show_maintenance(self, window: dict[str, Any]) -> dict[str, Any]:
         now = self.clock()
         if now < seconds(window["start_at"]):
@@ -280,9 +275,6 @@ class StatusCakeFake(Fake):
     def list_maintenance(self, query: dict[str, Any]) -> dict[str, Any]:
         windows = [self.show_maintenance(window) for window in self.maintenance.values()]
         return self._page([window for window in windows if query.get("state") in (None, window["state"])], query)
-
-    def read_maintenance(self, window_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        return {"data": self.show_maintenance(self.need(self.maintenance, window_id, "Maintenance window"))}
 
     def create_maintenance(self, query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
         window = {"repeat_interval": "never", "tests": [], "tags": [], **body}

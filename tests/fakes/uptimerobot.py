@@ -16,7 +16,6 @@ DEFAULTS: dict[str, Any] = {
     "timeout": 30,
     "tagNames": [],
     "assignedAlertContacts": [],
-    "maintenanceWindowsIds": [],
     "regionData": {"REGION": ["na"]},
     "httpMethodType": "HEAD",
     "authType": "NONE",
@@ -122,9 +121,7 @@ class UptimeRobotFake(Fake):
             "regionalData": check["regionData"],
             "responseTimeThreshold": 0,
             "config": check["config"],
-            "maintenanceWindows": [
-                self.show_maintenance(self.maintenance[key]) for key in check["maintenanceWindowsIds"] if key in self.maintenance
-            ],
+            "maintenanceWindows": [],
             "psps": [],
             "sslBrand": None,
             "sslExpiryDateTime": None,
@@ -200,8 +197,6 @@ class UptimeRobotFake(Fake):
             self.need(self.contacts, contact["alertContactId"], "Alert contact")
             if self.plan_name == "free" and (contact["threshold"] or contact["recurrence"]):
                 raise Refused(400, "threshold and recurrence must be 0 on your plan", "assignedAlertContacts")
-        for key in body.get("maintenanceWindowsIds", []):
-            self.need(self.maintenance, key, "Maintenance window")
 
     def delete_check(self, id: int, query: dict[str, Any]) -> None:
         self.need(self.checks, id, "Monitor")
@@ -221,7 +216,7 @@ class UptimeRobotFake(Fake):
         check["paused"] = paused
         return self.show(check)
 
-    # ---- contacts, maintenance windows, account ----------------------------------------------------------------------
+    # ---- contacts ----------------------------------------------------------------------------------------------------
 
     def add_contact(self, name: str, integration: bool = False, **fields: Any) -> int:
         key = self.next_id()
@@ -268,73 +263,8 @@ class UptimeRobotFake(Fake):
     def list_alert_contacts(self, query: dict[str, Any]) -> dict[str, Any]:
         return self._page(self._contacts(False), "/alert-contacts", query.get("cursor", 0))
 
-    def list_my_alert_contacts(self, query: dict[str, Any]) -> list[dict[str, Any]]:
-        return self._contacts(False)
-
     def list_integrations(self, query: dict[str, Any]) -> dict[str, Any]:
         return self._page(self._contacts(True), "/integrations", query.get("cursor", 0))
-
-    def show_maintenance(self, window: dict[str, Any]) -> dict[str, Any]:
-        return window
-
-    def list_maintenance(self, query: dict[str, Any]) -> dict[str, Any]:
-        cursor = query.get("cursor", "0")
-        if not cursor.isdigit():
-            raise Refused(400, "must be a cursor that the API gave", "cursor")
-        return self._page(list(self.maintenance.values()), "/maintenance-windows", int(cursor))
-
-    def read_maintenance(self, id: int, query: dict[str, Any]) -> dict[str, Any]:
-        return self.need(self.maintenance, id, "Maintenance window")
-
-    def create_maintenance(self, query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-        self._check_maintenance(body)
-        key = self.next_id()
-        self.maintenance[key] = {
-            "days": [],
-            "monitorIds": [],
-            "autoAddMonitors": False,
-            **body,
-            "id": key,
-            "userId": 1,
-            "status": "active",
-            "created": stamp(self.clock()),
-        }
-        self._assign(key, self.maintenance[key]["monitorIds"])
-        return self.maintenance[key]
-
-    def update_maintenance(self, id: int, query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-        window = self.need(self.maintenance, id, "Maintenance window")
-        self._check_maintenance({**window, **body})
-        window.update(body)
-        self._assign(id, window["monitorIds"])
-        return window
-
-    def delete_maintenance(self, id: int, query: dict[str, Any]) -> None:
-        self.need(self.maintenance, id, "Maintenance window")
-        del self.maintenance[id]
-        self._assign(id, [])
-
-    def _check_maintenance(self, body: dict[str, Any]) -> None:
-        if body["interval"] in ("weekly", "monthly") and not body.get("days"):
-            raise Refused(400, f"must name at least one day for {body['interval']}", "days")
-        for key in body.get("monitorIds", []):
-            self.need(self.checks, key, "Monitor")
-
-    def _assign(self, key: int, monitors: list[int]) -> None:
-        """Both sides show the link between a window and its monitors."""
-        for number, check in self.checks.items():
-            windows = [window for window in check["maintenanceWindowsIds"] if window != key]
-            check["maintenanceWindowsIds"] = [*windows, key] if number in monitors else windows
-
-    def read_account(self, query: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "email": "owner@example.test",
-            "fullName": "Owner",
-            "monitorsCount": len(self.checks),
-            "smsCredits": 0,
-            "monitorLimit": self.max_checks,
-            "activeSubscription": {"plan": self.plan_name.capitalize(), "monitorLimit": self.max_checks},
-        }
 
 
 def stamp(seconds: float) -> str:

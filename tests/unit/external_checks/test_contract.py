@@ -62,12 +62,19 @@ def journeys(provider: str) -> list[Journey]:
 def sent(provider: str) -> dict[tuple[str, str], Journey]:
     """Every operation and field that the modules send, and a journey on which they do."""
     found: dict[tuple[str, str], Journey] = {}
+    used: set[str | None] = set()
     with bench(provider) as made:
         for journey in journeys(provider):
             made.fake.reset()
             journey(made)
+            used |= {request.operation for request in made.fake.requests}
             for request in made.fake.writes:
                 found.update({(str(request.operation), field): journey for field in request.body or {}})
+        made.fake.clear()
+        made.run(f"{provider}_contact_info")
+        made.run(f"{support.MODULES[provider]}_info", id=1)
+        used |= {request.operation for request in made.fake.requests}
+    assert used == set(contract_of(provider).operations), "the contract has the operations that are used, and no others"
     return found
 
 

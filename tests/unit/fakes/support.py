@@ -104,15 +104,9 @@ def state_of(fake: Fake, key: Any) -> str:
 
 
 def everything(fake: Fake) -> dict[str, Any]:
-    """Every field that an update takes, with contacts and windows that exist."""
+    """Every field that an update takes, with contacts that exist."""
     if fake.provider == "uptimerobot":
         contact = fake.add_contact("ops")
-        window = call(
-            fake,
-            "POST",
-            "/maintenance-windows",
-            {"name": "Nightly", "interval": "daily", "date": "2027-01-01", "time": "02:00:00", "duration": 30},
-        ).body["id"]
         return {
             "friendlyName": "shop 2",
             "url": "https://shop.test/2",
@@ -120,7 +114,6 @@ def everything(fake: Fake) -> dict[str, Any]:
             "timeout": 20,
             "tagNames": ["a"],
             "assignedAlertContacts": [{"alertContactId": contact, "threshold": 0, "recurrence": 0}],
-            "maintenanceWindowsIds": [window],
             "regionData": {"REGION": ["eu"], "MANUAL_SELECTED": True, "THRESHOLD": {"eu": 500}},
             "responseTimeThreshold": 900,
             "httpMethodType": "POST",

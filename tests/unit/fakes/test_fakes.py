@@ -412,7 +412,6 @@ def test_uptimerobot_quirks() -> None:
         assert read(fake, key)["config"] == {"ipVersion": "ipv4Only", "sslExpirationPeriodDays": [7]}
         word = new(fake, type="KEYWORD", keywordType="ALERT_EXISTS", keywordCaseType="CaseInsensitive", keywordValue=" no ")
         assert read(fake, word)["keywordCaseType"] == 1 and read(fake, word)["keywordValue"] == "no"
-        assert call(fake, "GET", "/user/me").body["monitorsCount"] == 2
 
 
 def test_pingdom_quirks() -> None:
@@ -441,8 +440,6 @@ def test_pingdom_quirks() -> None:
         listed = call(fake, "GET", "/checks").body["checks"][0]
         assert not {"tags", "url", "encryption"} & listed.keys() and listed["type"] == "http"
         assert "tags" in call(fake, "GET", "/checks?include_tags=true").body["checks"][0]
-        assert call(fake, "GET", "/credits").body["credits"]["useddefault"] == 2
-        assert len(call(fake, "GET", "/probes?onlyactive=true").body["probes"]) == 4
         fake.strict = False
         assert call(fake, "PUT", f"/checks/{key}", {"shouldcontain": "", "shouldnotcontain": "x"}).status == 400
 
@@ -466,8 +463,6 @@ def test_statuscake_quirks() -> None:
         assert form({"tags": []}) == "tags%5B%5D="
         assert "uptime" in call(fake, "GET", "/uptime").body["data"][0]
         assert "uptime" not in call(fake, "GET", "/uptime?nouptime=").body["data"][0]
-        codes = [place["region_code"] for place in call(fake, "GET", "/uptime-locations").body["data"]]
-        assert codes.count("london") == 2
         assert call(fake, "PUT", f"/uptime/{key}", {"regions": ["atlantis"]}).status == 400
 
 
@@ -481,7 +476,6 @@ def test_contacts() -> None:
             "data": [{key: value for key, value in fake.contacts[slack].items() if key != "_integration"}],
             "nextLink": None,
         }
-        assert len(call(fake, "GET", "/user/alert-contacts").body) == 2
         unknown = [{"alertContactId": 1, "threshold": 0, "recurrence": 0}]
         assert call(fake, "POST", "/monitors", {**CREATE["uptimerobot"], "assignedAlertContacts": unknown}).status == 404
     with PingdomFake() as fake:
@@ -498,42 +492,20 @@ def test_contacts() -> None:
         assert call(fake, "POST", "/uptime", {**CREATE["statuscake"], "contact_groups": ["9"]}).status == 400
 
 
-def test_uptimerobot_maintenance() -> None:
-    with UptimeRobotFake() as fake:
-        key = new(fake)
-        body = {
-            "name": "Release",
-            "interval": "once",
-            "date": "2027-01-01",
-            "time": "14:30:00",
-            "duration": 30,
-            "monitorIds": [key],
-        }
-        window = call(fake, "POST", "/maintenance-windows", body).body["id"]
-        assert [entry["id"] for entry in read(fake, key)["maintenanceWindows"]] == [window]
-        assert call(fake, "PATCH", f"/maintenance-windows/{window}", {"status": "paused"}).body["status"] == "paused"
-        assert call(fake, "POST", "/maintenance-windows", {**body, "interval": "weekly"}).status == 400
-        assert len(call(fake, "GET", "/maintenance-windows").body["data"]) == 1
-        assert call(fake, "DELETE", f"/maintenance-windows/{window}").status == 204
-        assert read(fake, key)["maintenanceWindows"] == [] and fake.maintenance == {}
-
-
 def test_pingdom_maintenance() -> None:
     clock = Clock(1_800_000_000.0)
     with PingdomFake(clock=clock) as fake:
         key = new(fake)
         body = {"description": "Release", "from": 1_800_000_100, "to": 1_800_000_700, "uptimeids": [key]}
         window = call(fake, "POST", "/maintenance", body).body["maintenance"]["id"]
-        assert call(fake, "GET", f"/maintenance/{window}").body["maintenance"]["checks"] == {"uptime": [key], "tms": []}
+        assert call(fake, "GET", "/maintenance").body["maintenance"][0]["checks"] == {"uptime": [key], "tms": []}
         assert call(fake, "POST", "/maintenance", {**body, "from": 1_700_000_000}).status == 400
         clock.advance(200)
-        assert call(fake, "DELETE", f"/maintenance/{window}").status == 403  # has begun
         assert call(fake, "PUT", f"/maintenance/{window}", {"to": 1}).status == 200
         assert fake.maintenance[window]["to"] == fake.maintenance[window]["effectiveto"] == 1_800_000_200
         later = call(fake, "POST", "/maintenance", {**body, "from": 1_800_000_300}).body["maintenance"]["id"]
         listed = call(fake, "GET", "/maintenance?orderby=from&order=desc").body["maintenance"]
         assert [entry["id"] for entry in listed] == [later, window]
-        assert call(fake, "DELETE", f"/maintenance/{later}").status == 200
 
 
 def test_statuscake_maintenance() -> None:
@@ -550,7 +522,7 @@ def test_statuscake_maintenance() -> None:
         window = call(fake, "POST", "/maintenance-windows", body).body["data"]["new_id"]
 
         def state() -> str:
-            return call(fake, "GET", f"/maintenance-windows/{window}").body["data"]["state"]
+            return call(fake, "GET", "/maintenance-windows").body["data"][0]["state"]
 
         assert state() == "pending"
         clock.advance(700)
