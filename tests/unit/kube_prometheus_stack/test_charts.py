@@ -1,0 +1,240 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The charts take the role's values: each option is found again in what Helm renders.
+
+FLASKOPS_UPSTREAM_CHARTS names a folder with the upstream charts kube-prometheus-stack and prometheus-blackbox-exporter,
+with their subcharts. Without it only the charts of this collection are rendered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.toolchain import programs
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLE = ROOT / "roles/kube_prometheus_stack"
+UPSTREAM = os.environ.get("FLASKOPS_UPSTREAM_CHARTS", "")
+CHARTS = {
+    "embedded": (ROOT / "charts/kube-prometheus-embedded", ROOT / "charts/blackbox-exporter-embedded"),
+    "upstream": (Path(UPSTREAM, "kube-prometheus-stack"), Path(UPSTREAM, "prometheus-blackbox-exporter")),
+}
+SOURCES = [
+    "embedded",
+    pytest.param("upstream", marks=pytest.mark.skipif(not UPSTREAM, reason="FLASKOPS_UPSTREAM_CHARTS names no upstream charts")),
+]
+RECEIVERS = [
+    {"name": "hook", "type": "webhook", "url": "https://hook.example.com/"},
+    {"name": "hidden", "type": "webhook", "secret": "hidden", "key": "url"},
+    {"name": "chat", "type": "slack", "channel": "#ops", "secret": "chat", "key": "url"},
+    {"name": "on-call", "type": "pagerduty", "secret": "pager", "key": "routing-key", "settings": {"severity": "error"}},
+    {
+        "name": "mail",
+        "type": "email",
+        "to": "ops@example.com",
+        "from": "stack@example.com",
+        "smarthost": "mail.example.com:587",
+        "username": "stack",
+        "secret": "mail",
+        "key": "password",
+        "send_resolved": False,
+    },
+    {"name": "nobody", "type": "none"},
+]
+OPTIONS: dict[str, Any] = {
+    "replicas": 2,
+    "retention": "3d",
+    "retention_size": "7GB",
+    "storage": "9Gi",
+    "storage_class": "fast",
+    "scrape_interval": "7s",
+    "evaluation_interval": "11s",
+    "external_labels": {"cluster": "blue"},
+    "remote_write": [{"url": "https://far.example.com/write", "basicAuth": {"password": {"name": "far", "key": "password"}}}],
+    "resources": {
+        "prometheus": {"requests": {"cpu": "77m"}},
+        "alertmanager": {"limits": {"memory": "78Mi"}},
+        "operator": {"requests": {"cpu": "79m"}},
+        "kube_state_metrics": {"requests": {"cpu": "81m"}},
+        "node_exporter": {"requests": {"cpu": "82m"}},
+        "blackbox": {"requests": {"cpu": "83m"}},
+    },
+    "alertmanager_replicas": 3,
+    "alertmanager_storage": "1Gi",
+    "receivers": RECEIVERS,
+    "routes": [{"receiver": "chat", "matchers": ['severity="info"']}],
+    "watchdog_receiver": "hook",
+    "grafana_admin_secret": "grafana-admin",
+    "blackbox_modules": {"tcp": {"prober": "tcp"}},
+    # Merged last: it wins over the option above.
+    "values": {"prometheus": {"prometheusSpec": {"retention": "4d", "secrets": ["extra"]}}},
+    "blackbox_values": {"config": {"modules": {"icmp": {"prober": "icmp"}}}},
+}
+PLAY = """\
+- name: Write down what the role gives to Helm and to Alertmanager
+  hosts: localhost
+  gather_facts: false
+  vars:
+    role_path: {role}
+  vars_files: ["{role}/defaults/main.yml", "{role}/vars/main.yml"]
+  tasks:
+    - name: Read the versions
+      ansible.builtin.include_vars: {{file: "{role}/../../images.yml", name: __kube_prometheus_stack_images}}
+    - name: Write
+      ansible.builtin.copy:
+        content: "{{{{ {{'values': __kube_prometheus_stack_values, 'config': __kube_prometheus_stack_config}} | to_json }}}}"
+        dest: "{{{{ playbook_dir }}}}/out.json"
+        mode: "0600"
+"""
+Objects = dict[tuple[str, str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def helm() -> str:
+    return shutil.which("helm") or str(programs("helm") / "helm")
+
+
+@pytest.fixture(scope="module")
+def amtool() -> str:
+    return shutil.which("amtool") or str(programs("alertmanager") / "amtool")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """What the role makes of its options: the values of both releases and Alertmanager's configuration."""
+
+    def write(source: str, **options: Any) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp("play")
+        (folder / "templates").symlink_to(ROLE / "templates")
+        (folder / "play.yml").write_text(PLAY.format(role=ROLE))
+        extra = {f"kube_prometheus_stack_{key}": value for key, value in {**options, "source": source}.items()}
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", "play.yml"]
+        env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
+        extra["ansible_python_interpreter"] = sys.executable
+        done = subprocess.run(
+            [*command, "-e", json.dumps(extra)], cwd=folder, env=env, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return dict(json.loads((folder / "out.json").read_text()))
+
+    return write
+
+
+def render(helm: str, source: str, values: dict[str, Any]) -> Objects:
+    """The objects of both releases, by kind and name."""
+    found: Objects = {}
+    for chart, (release, given) in zip(CHARTS[source], values.items(), strict=True):
+        command = [helm, "template", release, str(chart), "--namespace", "monitoring", "--no-hooks", "--values", "-"]
+        done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        for item in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader):
+            if item:
+                found[item["kind"], item["metadata"]["name"]] = item
+    return found
+
+
+def container(item: dict[str, Any], number: int = 0) -> dict[str, Any]:
+    return dict(item["spec"]["template"]["spec"]["containers"][number])
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_defaults(helm: str, written: Callable[..., dict[str, Any]], source: str) -> None:
+    objects = render(helm, source, written(source, grafana=False)["values"])
+    assert objects["Prometheus", "kube-prometheus-stack-prometheus"]["spec"]["retention"] == "10d"
+    assert not objects["Prometheus", "kube-prometheus-stack-prometheus"]["spec"].get("storage")
+    assert "CustomResourceDefinition" not in {kind for kind, _ in objects}
+    jobs = {name for kind, name in objects if kind == "ServiceMonitor"}
+    # Scheduler, controller manager, etcd and kube-proxy can't be read on most clusters.
+    assert not {job for job in jobs for part in ("scheduler", "controller-manager", "etcd", "proxy") if part in job}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_option_reaches_its_object(helm: str, written: Callable[..., dict[str, Any]], source: str) -> None:
+    objects = render(helm, source, written(source, **OPTIONS)["values"])
+    spec = objects["Prometheus", "kube-prometheus-stack-prometheus"]["spec"]
+    assert {key: spec[key] for key in ("replicas", "retention", "retentionSize", "scrapeInterval", "evaluationInterval")} == {
+        "replicas": 2,
+        "retention": "4d",
+        "retentionSize": "7GB",
+        "scrapeInterval": "7s",
+        "evaluationInterval": "11s",
+    }
+    claim = spec["storage"]["volumeClaimTemplate"]["spec"]
+    assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == ("fast", "9Gi")
+    assert spec["externalLabels"] == OPTIONS["external_labels"]
+    assert spec["remoteWrite"] == OPTIONS["remote_write"]
+    assert spec["resources"] == {"requests": {"cpu": "77m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+    assert spec["secrets"] == ["extra"]
+    for kind in ("serviceMonitor", "podMonitor", "probe", "rule", "scrapeConfig"):
+        assert (spec[f"{kind}Selector"], spec[f"{kind}NamespaceSelector"]) == ({}, {})
+
+    spec = objects["Alertmanager", "kube-prometheus-stack-alertmanager"]["spec"]
+    assert (spec["replicas"], spec["configSecret"]) == (3, "kube-prometheus-stack-alertmanager-config")
+    assert spec["secrets"] == ["chat", "hidden", "mail", "pager"]
+    assert spec["storage"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"] == "1Gi"
+    assert spec["resources"]["limits"]["memory"] == "78Mi"
+
+    for kind, name, cpu in (
+        ("Deployment", "kube-prometheus-stack-operator", "79m"),
+        ("Deployment", "kube-prometheus-stack-kube-state-metrics", "81m"),
+        ("DaemonSet", "kube-prometheus-stack-prometheus-node-exporter", "82m"),
+        ("Deployment", "prometheus-blackbox-exporter", "83m"),
+    ):
+        assert container(objects[kind, name])["resources"]["requests"]["cpu"] == cpu, name
+    node = objects["DaemonSet", "kube-prometheus-stack-prometheus-node-exporter"]
+    assert node["metadata"]["namespace"] == "monitoring-node"
+    modules = yaml.safe_load(objects["ConfigMap", "prometheus-blackbox-exporter"]["data"]["blackbox.yaml"])["modules"]
+    assert {"tcp", "icmp"} <= set(modules)
+    assert objects["Service", "prometheus-blackbox-exporter"]["spec"]["ports"][0]["port"] == 9115
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_parts_can_be_left_out(helm: str, written: Callable[..., dict[str, Any]], source: str) -> None:
+    values = written(source, grafana=False, node_exporter=False, default_rules=False)["values"]
+    kinds = {kind for kind, _ in render(helm, source, values)}
+    assert not {"DaemonSet", "PrometheusRule"} & kinds
+
+
+@pytest.mark.skipif(not UPSTREAM, reason="FLASKOPS_UPSTREAM_CHARTS names no upstream charts, and the embedded one has no Grafana")
+def test_grafana_takes_its_password_from_the_named_secret(helm: str, written: Callable[..., dict[str, Any]]) -> None:
+    objects = render(helm, "upstream", written("upstream", **OPTIONS)["values"])
+    (grafana,) = [item for (kind, name), item in objects.items() if kind == "Deployment" and name.endswith("-grafana")]
+    env = {e["name"]: e for c in grafana["spec"]["template"]["spec"]["containers"] for e in c.get("env", [])}
+    reference = env["GF_SECURITY_ADMIN_PASSWORD"]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "grafana-admin", "key": "admin-password"}
+    assert env["LABEL"]["value"] in ("grafana_dashboard", "grafana_datasource")
+    assert not [name for kind, name in objects if kind == "Secret" and name.endswith("-grafana")]
+
+
+def test_alertmanager_takes_every_kind_of_receiver(amtool: str, written: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    config = yaml.safe_load(text := written("embedded", alert_inbox=True, **OPTIONS)["config"])
+    (tmp_path / "alertmanager.yml").write_text(text)
+    done = subprocess.run([amtool, "check-config", tmp_path / "alertmanager.yml"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {item["name"]: item for item in config["receivers"]}
+    assert [*found] == ["none", "alert-inbox", *(item["name"] for item in RECEIVERS)]
+    secrets = "/etc/alertmanager/secrets"
+    assert found["hook"]["webhook_configs"] == [{"send_resolved": True, "url": "https://hook.example.com/"}]
+    assert found["hidden"]["webhook_configs"] == [{"send_resolved": True, "url_file": f"{secrets}/hidden/url"}]
+    assert found["chat"]["slack_configs"] == [{"send_resolved": True, "api_url_file": f"{secrets}/chat/url", "channel": "#ops"}]
+    assert found["on-call"]["pagerduty_configs"] == [
+        {"send_resolved": True, "routing_key_file": f"{secrets}/pager/routing-key", "severity": "error"}
+    ]
+    (mail,) = found["mail"]["email_configs"]
+    assert (mail["auth_username"], mail["auth_password_file"]) == ("stack", f"{secrets}/mail/password")
+    assert mail["send_resolved"] is False
+    assert found["nobody"] == {"name": "nobody"}
+    route = config["route"]
+    assert route["receiver"] == "hook" and route["routes"][-1] == OPTIONS["routes"][0]
+    (watchdog,) = [r for r in route["routes"] if r["matchers"] == ['alertname="Watchdog"']]
+    assert (watchdog["receiver"], watchdog["repeat_interval"]) == ("hook", "1m")
