@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rules.yml": {**OPTIONS, "slo": 0.999},
     "literal.yml": {**OPTIONS, "literal_error_rate": True},
 }
+
+
+EXPRESSIONS = {
+    rule["alert"]: rule["expr"]
+    for group in rules.rule_groups(VARIANTS["rules.yml"])
+    for rule in group["rules"]
+    if "alert" in rule
+}
+
+
+RULES = [rule for group in rules.rule_groups(VARIANTS["rules.yml"]) for rule in group["rules"] if "alert" in rule]
 
 
 def write(folder: Path, change: Any = lambda rule: None) -> None:
@@ -72,6 +84,39 @@ def test_each_alert_has_tests_that_can_fail(promtool: str, tmp_path: Path, alert
 
         write(tmp_path, change)
         assert run(promtool, tmp_path, HERE / f"{alert}.yml").returncode != 0, expr
+
+
+def samples(values: str) -> list[float | None]:
+    """The samples of a series in promtool's notation, None for one that is missing or stale."""
+    found: list[float | None] = []
+    for word in values.split():
+        number, times = re.fullmatch(r"(.+?)(?:x(\d+))?", word).groups()  # type: ignore[union-attr]
+        if number in ("_", "stale"):
+            found += [None] * int(times or 1)
+            continue
+        start, step = re.fullmatch(r"(-?[\d.]+?)([+-][\d.]+)?", number).groups()  # type: ignore[union-attr]
+        found += [float(start) + n * float(step or 0) for n in range(int(times or 0) + 1)]
+    return found
+
+
+def test_samples() -> None:
+    assert samples("_x2 1+2x2 stale 7x1 -3") == [None, None, 1, 3, 5, None, 7, 7, -3]
+
+
+COUNTING = [rule["alert"] for rule in RULES if re.search(r"\b(rate|increase|histogram_quantile)\(|:ratio_rate", rule["expr"])]
+
+
+@pytest.mark.parametrize("alert", COUNTING)
+def test_what_counters_do_is_tried(alert: str) -> None:
+    """Each expression on counters is tried with lost scrapes, with a counter that begins again, and with one that is new."""
+    tests = yaml.safe_load((HERE / f"{alert}.yml").read_text())["tests"]
+    series = [samples(str(series["values"])) for test in tests for series in test["input_series"]]
+    read = [[n for n, value in enumerate(s) if value is not None] for s in series]
+    assert [n for n in read if n[0] > 0], "no series that appears later"
+    assert [n for n in read if len(n) <= n[-1] - n[0]], "no scrape is lost"
+    ends = [s for s in series if s[-1] is None]
+    resets = [s for s in series for a, b in pairwise([v for v in s if v is not None]) if b < a]
+    assert resets or ends, "no counter begins again or goes with its pod"
 
 
 def test_every_file_tests_an_alert() -> None:

@@ -407,7 +407,7 @@ def rule_groups(given: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     options = settings(given)
     groups: list[dict[str, t.Any]] = [{"name": f"{options['name']}.alerts", "rules": alert_rules(options)}]
     if float(options["slo"]):
-        # First in the list: its results are what the alerts of the same round read.
+        # A group of its own: Prometheus evaluates it beside the alerts, which read ratios that are one round old at most.
         groups.insert(0, {"name": f"{options['name']}.slo", "rules": slo_records(options)})
     if options["extra_rules"]:
         groups.append({"name": f"{options['name']}.extra", "rules": list(options["extra_rules"])})
