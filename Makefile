@@ -51,7 +51,7 @@ lint: $(DEV_VENV)/ready
 # Times and counts, each beside its goal; nothing fails for being slow. tests/bench/README.md explains them.
 bench: packages $(RUN_VENV)/ready $(DEV_VENV)/ready
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
-	python -m tests.bench.cluster && python -m tests.bench.load
+	python -m tests.bench.exporter && python -m tests.bench.cluster && python -m tests.bench.load && python -m tests.bench.monitoring
 
 docs: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python docs/generate.py
