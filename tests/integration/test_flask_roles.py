@@ -1,6 +1,6 @@
 # GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""flask_image, flask_app, app_monitoring and verify, proven from the installed collection in a stranger's folder.
+"""flask_image, flask_app, app_monitoring, verify and kube_prometheus_stack from the installed collection, in a stranger's folder.
 
 Two applications side by side that nobody here wrote for it: httpbin from the package index, and the few lines with which
 the exporter's own page begins, whose metrics are on the application's port. Each test goes on where the one before it ended.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -52,6 +53,13 @@ PLAY = """\
       vars: {verify_image: "{{ flask_image_ref | default('') }}"}
       tags: [verify]
 """
+STACK = """\
+- name: The stack that watches them
+  hosts: httpbin
+  gather_facts: false
+  roles:
+    - role: flaskops.observability.kube_prometheus_stack
+"""
 APPLICATIONS = {
     "httpbin": {
         "flask_image_wsgi": "httpbin:app",
@@ -81,6 +89,7 @@ class Stranger:
         (folder / "few_lines").mkdir()
         (folder / "few_lines/app.py").write_text(FEW_LINES)
         (folder / "play.yml").write_text(PLAY)
+        (folder / "stack.yml").write_text(STACK)
         common = {
             "ansible_connection": "local",
             "ansible_python_interpreter": "{{ ansible_playbook_python }}",
@@ -105,9 +114,9 @@ class Stranger:
         }
         (folder / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": APPLICATIONS, "vars": common}}))
 
-    def play(self, *args: str) -> Run:
+    def play(self, *args: str, file: str = "play.yml", **extra: Any) -> Run:
         inventory = ("-i", str(self.folder / "inventory.yml"))
-        return playbook("play.yml", *args, inventory=inventory, cwd=self.folder, collections=self.collections)
+        return playbook(file, *args, inventory=inventory, cwd=self.folder, collections=self.collections, extra=extra)
 
     def absent(self) -> Run:
         return self.play(
@@ -160,6 +169,16 @@ def test_both_applications_run_and_are_verified(cluster: Cluster, stranger: Stra
 def test_second_run_and_check_mode_change_nothing(stranger: Stranger) -> None:
     assert stranger.play("--tags", "image,app").changed == 0
     assert stranger.play("--tags", "image,app", "--check").changed == 0
+
+
+def test_the_stack_is_the_same_from_the_installed_collection(stranger: Stranger) -> None:
+    """Charts, images and objects are those of the checkout, and an option of the stranger's makes a difference."""
+    local = yaml.safe_load((ROOT / "inventories/local/group_vars/local.yml").read_text())
+    options = {key: value for key, value in local.items() if key.startswith("kube_prometheus_stack_")}
+    options["kube_prometheus_stack_cluster"] = "flaskops-test"
+    assert stranger.play(file="stack.yml", **options).changed == 0
+    labels = {"kube_prometheus_stack_external_labels": {"cluster": "stranger"}}
+    assert stranger.play("--check", file="stack.yml", **options, **labels).changed == 1
 
 
 def test_drift_is_repaired(cluster: Cluster, stranger: Stranger) -> None:
