@@ -129,6 +129,13 @@ class Objects:
             raise Refused(refused.status, f"{label(item)} is refused: {refused}") from refused
         return done
 
+    def compare(self, item: dict[str, t.Any], manager: str, namespace: str = "") -> dict[str, t.Any]:
+        """An object as `item`, its `live` counterpart or None, and the `paths` at which applying it would change that."""
+        live = self.get(item, namespace)
+        if live is None:
+            return {"item": item, "live": None, "paths": ["(missing)"]}
+        return {"item": item, "live": live, "paths": difference(live, self.apply(item, manager, namespace, dry_run=True))}
+
     def each(self, function: t.Callable[[t.Any], t.Any], items: list[t.Any]) -> list[t.Any]:
         """Call `function` for every item, several at a time, and return the results in order."""
         with ThreadPoolExecutor(WORKERS) as pool:

@@ -13,7 +13,7 @@ import json
 import typing as t
 from pathlib import Path
 
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused, difference, label, load_all
+from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused, label, load_all
 
 MANAGER = "helm"
 PENDING = {"pending-install", "pending-upgrade", "pending-rollback"}
@@ -97,16 +97,9 @@ class Release:
         found = load_all(self.effective().get("manifest", ""))
         return [item for item in found if "helm.sh/hook" not in (item["metadata"].get("annotations") or {})]
 
-    def _compare(self, item: dict[str, t.Any]) -> dict[str, t.Any]:
-        live = self.objects.get(item, self.namespace)
-        if live is None:
-            return {"item": item, "live": None, "paths": ["(missing)"]}
-        wanted = self.objects.apply(item, MANAGER, self.namespace, dry_run=True)
-        return {"item": item, "live": live, "paths": difference(live, wanted)}
-
     def compare(self) -> list[dict[str, t.Any]]:
         """Each object of the deployed revision, its live counterpart, and the paths at which they differ."""
-        return self.objects.each(self._compare, self.manifest())
+        return self.objects.each(lambda item: self.objects.compare(item, MANAGER, self.namespace), self.manifest())
 
     def repair(self) -> list[str]:
         """Apply the objects that differ, and say which they were."""

@@ -246,14 +246,22 @@ EXAMPLES = r"""
 - name: Apply
   kubernetes.core.k8s:
     context: staging
-    definition: "{{ plan.objects }}"
+    definition: "{{ plan.different }}"
     apply: true
     server_side_apply: {field_manager: flaskops}
+  when: plan.different | length > 0
 """
 
 RETURN = r"""
 objects:
   description: The objects to apply, the rules first.
+  type: list
+  elements: dict
+  returned: success
+different:
+  description:
+    - Those of RV(objects) that are missing, or that a server-side apply by the field manager V(flaskops) would change.
+    - With RV(ready=false) all of them.
   type: list
   elements: dict
   returned: success
@@ -300,6 +308,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._engine import cache_dir
 from ..module_utils._kube import KubeError, api_client
+from ..module_utils._objects import Objects
 from ..module_utils.monitoring import objects as build
 from ..module_utils.monitoring import rules
 from ..module_utils.monitoring.objects import GROUP, OURS, PART_OF, Json, PlanError
@@ -693,8 +702,14 @@ def main() -> None:
     )
     params = module.params
     try:
-        cluster = KubeCluster(api_client(params["kubeconfig"] or "", params["context"] or ""))
+        api = api_client(params["kubeconfig"] or "", params["context"] or "")
+        cluster = KubeCluster(api)
         found = plan(Planner(cluster, params), module.check_mode)
+        found["different"] = found["objects"]
+        if found["ready"]:
+            live = Objects(api)
+            compared = live.each(lambda item: live.compare(item, "flaskops"), found["objects"])
+            found["different"] = [one["item"] for one in compared if one["paths"]]
     except (KubeError, PlanError, ApiError, ValueError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **found)

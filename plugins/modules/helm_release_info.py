@@ -41,6 +41,12 @@ options:
     type: list
     elements: path
     default: []
+  secrets:
+    description:
+      - Names of Secrets in O(namespace); RV(secret_digests) has hashes of their values, so that a content can be compared unseen.
+    type: list
+    elements: str
+    default: []
   wait_timeout:
     description:
       - Seconds to wait at most until the Prometheus operator has taken note of every Prometheus and Alertmanager object
@@ -79,12 +85,18 @@ workloads:
   returned: success
   type: list
   elements: dict
+secret_digests:
+  description: For each of O(secrets) that exists, the SHA-256 of each key's value.
+  returned: success
+  type: dict
 chart_digests:
   description: The digest of each folder of O(charts), to be compared with a release's; empty where the folder holds no chart.
   returned: success
   type: dict
 """
 
+import base64
+import hashlib
 import threading
 import time
 import typing as t
@@ -131,6 +143,17 @@ def workload(live: dict[str, t.Any]) -> dict[str, t.Any] | None:
     return {"kind": kind, "name": name, "namespace": live["metadata"]["namespace"], "ready": ready(live)}
 
 
+def secret_digests(objects: Objects, namespace: str, names: list[str]) -> dict[str, dict[str, str]]:
+    """The SHA-256 of every value of those Secrets that exist."""
+    found = {}
+    for name in names:
+        live = objects.get({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}, namespace)
+        if live is not None:
+            values = {key: base64.b64decode(value) for key, value in (live.get("data") or {}).items()}
+            found[name] = {key: hashlib.sha256(value).hexdigest() for key, value in values.items()}
+    return found
+
+
 def wait_reconciled(objects: Objects, operated: list[dict[str, t.Any]], seconds: int) -> None:
     """Wait until the operator has taken note of each object.
 
@@ -160,6 +183,7 @@ def main() -> None:
             "namespace": {"type": "str", "required": True},
             "releases": {"type": "list", "elements": "str", "required": True},
             "charts": {"type": "list", "elements": "path", "default": []},
+            "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},  # their names
             "wait_timeout": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
@@ -189,11 +213,18 @@ def main() -> None:
                 compared = release.compare()
             drift += [f"{label(found['item'])}: {', '.join(found['paths'])}" for found in compared if found["paths"]]
             workloads += [made for found in compared if found["live"] and (made := workload(found["live"]))]
+        hashes = secret_digests(objects, params["namespace"], params["secrets"])
     except KubeError as error:
         module.fail_json(msg=str(error))
     digests = {folder: folder_digest(folder) for folder in params["charts"]}
     module.exit_json(
-        changed=False, namespace=namespace, releases=releases, drift=drift, workloads=workloads, chart_digests=digests
+        changed=False,
+        namespace=namespace,
+        releases=releases,
+        drift=drift,
+        workloads=workloads,
+        secret_digests=hashes,
+        chart_digests=digests,
     )
 
 

@@ -292,22 +292,24 @@ def get(module: AnsibleModule, name: str, spec: dict[str, Any]) -> tuple[str, st
     return str(path), origin
 
 
+ARGUMENTS: dict[str, Any] = {
+    "argument_spec": {
+        "name": {"type": "str"},
+        "spec": {"type": "dict"},
+        "components": {"type": "dict"},
+        "source": {"type": "path", "required": True},
+        "mode": {"type": "str", "choices": ["auto", "download", "build"], "default": "auto"},
+        "base": {"type": "str"},
+        "cache": {"type": "path"},
+    },
+    "required_one_of": [("name", "components")],
+    "mutually_exclusive": [("name", "components"), ("base", "components")],
+    "required_together": [("name", "spec")],
+}
+
+
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str"},
-            "spec": {"type": "dict"},
-            "components": {"type": "dict"},
-            "source": {"type": "path", "required": True},
-            "mode": {"type": "str", "choices": ["auto", "download", "build"], "default": "auto"},
-            "base": {"type": "str"},
-            "cache": {"type": "path"},
-        },
-        required_one_of=[("name", "components")],
-        mutually_exclusive=[("name", "components"), ("base", "components")],
-        required_together=[("name", "spec")],
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**ARGUMENTS, supports_check_mode=True)
     if platform.machine() not in ARCH:
         module.fail_json(msg=f"No binaries exist for {platform.machine()}: use an amd64 or arm64 machine.")
     name = module.params["name"]
