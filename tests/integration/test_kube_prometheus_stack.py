@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import subprocess
 import threading
 import time
 import urllib.request
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
-from harness import ROOT, Cluster, Run, playbook
+from harness import LONG, ROOT, Cluster, Run, engine_env, playbook
 from kubernetes import client
 
 NAMESPACE, RELEASE, BLACKBOX = "monitoring", "kube-prometheus-stack", "prometheus-blackbox-exporter"
@@ -78,6 +79,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"kube_prometheus_stack_chart_ref": "oci://127.0.0.1:1/none", "kube_prometheus_stack_source": "upstream"},
         "can't be pulled",
+    ),
+    (
+        {"kube_prometheus_stack_chart_ref": str(ROOT / "images.yml"), "kube_prometheus_stack_source": "upstream"},
+        "can't be pulled (Failed to find handler for",
     ),
 ]
 
@@ -343,6 +348,43 @@ def test_changed_option_upgrades_and_keeps_the_data(run: Callable[..., Run], obj
     assert cluster.core.read_namespaced_pod(pod, NAMESPACE).metadata.uid == uid
     assert query(objects, "min(prometheus_tsdb_lowest_timestamp_seconds)")[0]["value"][1] == oldest
     assert run().changed == 1
+
+
+@LONG
+def test_a_volume_claim_keeps_the_data_over_a_new_pod(run: Callable[..., Run], objects: Objects, cluster: Cluster) -> None:
+    folder, pod = "/var/lib/prometheus-test", f"prometheus-{PROMETHEUS}-0"
+    node = ["podman", "exec", "flaskops-test-node"]
+    subprocess.run([*node, "install", "-d", "-o", "1000", "-g", "2000", folder], env=engine_env(), check=True)
+    volume = client.V1PersistentVolume(
+        metadata=client.V1ObjectMeta(name="prometheus-test"),
+        spec=client.V1PersistentVolumeSpec(
+            capacity={"storage": "1Gi"},
+            access_modes=["ReadWriteOnce"],
+            storage_class_name="by-hand",
+            host_path=client.V1HostPathVolumeSource(path=folder),
+        ),
+    )
+    cluster.core.create_persistent_volume(volume)
+    storage = {"kube_prometheus_stack_storage": "1Gi", "kube_prometheus_stack_storage_class": "by-hand"}
+    resources = {"kube_prometheus_stack_resources": {"prometheus": {"requests": {"cpu": "51m"}}}}
+
+    def oldest() -> str:
+        # A server that has just started has no blocks and has read nothing yet.
+        expression = "min(prometheus_tsdb_lowest_timestamp_seconds) < 4e9"
+        return str(until(lambda: query(objects, expression), 120, "the oldest sample")[0]["value"][1])
+
+    try:
+        assert run(**storage).changed == 1
+        before, uid = oldest(), cluster.core.read_namespaced_pod(pod, NAMESPACE).metadata.uid
+        assert run(**storage, **resources).changed == 1
+        until(lambda: cluster.core.read_namespaced_pod(pod, NAMESPACE).metadata.uid != uid, 120, "a new pod")
+        assert oldest() == before
+    finally:
+        run()
+        for claim in cluster.core.list_namespaced_persistent_volume_claim(NAMESPACE).items:
+            cluster.core.delete_namespaced_persistent_volume_claim(claim.metadata.name, NAMESPACE)
+        cluster.core.delete_persistent_volume("prometheus-test")
+        subprocess.run([*node, "rm", "-r", folder], env=engine_env(), check=True)
 
 
 def test_working_set_of_the_whole_node(objects: Objects) -> None:
