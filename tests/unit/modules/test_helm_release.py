@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,14 @@ def test_workload_is_ready(kind: str, spec: dict[str, Any], status: dict[str, An
 
 def test_other_kinds_are_no_workloads() -> None:
     assert info.workload({"kind": "Service", "metadata": {"name": "a", "namespace": "n"}, "spec": {}}) is None
+
+
+def test_contents_of_secrets_are_told_as_hashes_only() -> None:
+    class Secrets:
+        def get(self, item: dict[str, Any], namespace: str) -> dict[str, Any] | None:
+            assert namespace == "monitoring"
+            data = {"a.yaml": base64.b64encode(b"text").decode()}
+            return {"metadata": item["metadata"], "data": data} if item["metadata"]["name"] == "there" else None
+
+    found = info.secret_digests(Secrets(), "monitoring", ["there", "gone"])  # type: ignore[arg-type]
+    assert found == {"there": {"a.yaml": hashlib.sha256(b"text").hexdigest()}}
