@@ -11,14 +11,16 @@ short_description: Follow the links of an app's monitoring chain
 version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
-  - Follows the first links of the monitoring chain of one app on a Kubernetes cluster, all of them side by side.
-  - The links are the nodes, the rollout, the probes, C(/health) through the Service, the metrics of every ready pod,
-    and a request that must be found again in the app's log.
-  - Where a Prometheus operator runs, also the scrape targets, the health probe, the rules, the queries of the dashboards,
-    Grafana, and the way of a test alert to its receiver and back.
+  - Follows the links of the monitoring chain of one app on a Kubernetes cluster, all of them side by side.
+  - The links are the nodes, the image, the probes, the rollout, the Service's endpoints, C(/health), the metrics of every ready
+    pod, and a request that must be found again in the app's log, in Loki and in O(log_backends), with the shipper and the
+    alerts about log lines.
+  - Where a Prometheus operator runs, also Prometheus itself, the exporters, the scrape targets, the health probe, the rules,
+    the queries of the installed dashboards, Grafana and its data sources, the clocks, Alertmanager, the way of a test alert to
+    its receiver and back, and the receivers.
   - A broken link does not make this module fail; look at RV(results). It fails when it cannot ask the cluster at all.
   - Sends a few requests to the app. Changes nothing on the cluster but for the test alert's own mark, which it removes;
-    writing O(report) does not count as a change.
+    writing O(report) and O(junit) does not count as a change.
 requirements:
   - kubernetes
 options:
@@ -62,6 +64,53 @@ options:
       - It needs leave to create and delete one Service without pods in O(namespace), and goes to no receiver but our own.
     type: bool
     default: true
+  notify:
+    description:
+      - Whether the test alert goes on to whoever is told of a critical alert, after it reached our own receiver.
+      - The routes of the role C(kube_prometheus_stack) have it; with others the alert takes their routes.
+    type: bool
+    default: false
+  log_backends:
+    description:
+      - Where the request's line must be found besides, or instead of, the Loki on the cluster; asked from this machine.
+      - What the shipper sends to and is not named here is left out, with the reason.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      type:
+        description: >-
+          The kind of backend. V(cloudwatch) needs the Python package boto3, which looks for its credentials itself.
+        type: str
+        required: true
+        choices: [loki, elasticsearch, opensearch, cloudwatch]
+      url:
+        description: Address of the backend; not needed for V(cloudwatch).
+        type: str
+      index:
+        description: Index or data stream of V(elasticsearch) and V(opensearch); V(logs-*) where it is not set.
+        type: str
+      username:
+        description: Account that may search.
+        type: str
+      password:
+        description: Its password.
+        type: str
+      api_key:
+        description: API key of Elasticsearch instead of an account.
+        type: str
+      tenant:
+        description: Tenant of Loki.
+        type: str
+      ca_path:
+        description: File with certificates of authorities to trust.
+        type: path
+      region:
+        description: AWS region.
+        type: str
+      log_group:
+        description: Log group of V(cloudwatch).
+        type: str
   external_checks:
     description: The outside services that must say that every check of O(environment) is up.
     type: list
@@ -95,6 +144,9 @@ options:
   report:
     description: JSON file to write the results to; its folder must exist.
     type: path
+  junit:
+    description: JUnit XML file to write the results to, with one test case for each link; its folder must exist.
+    type: path
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
@@ -110,6 +162,7 @@ EXAMPLES = r"""
     namespace: shop
     name: shop
     report: /tmp/shop.json
+    junit: /tmp/shop.xml
   register: chain
 
 - name: Show what was found
@@ -132,8 +185,12 @@ results:
       description: One of V(ok), V(failed) and V(left_out).
       type: str
       returned: always
+    query:
+      description: What was asked; empty when the link was left out.
+      type: str
+      returned: always
     evidence:
-      description: What was seen.
+      description: What came back.
       type: str
       returned: always
     seconds:
@@ -148,12 +205,21 @@ results:
       description: The command to look further with; empty when the link is not broken.
       type: str
       returned: always
+    follows:
+      description: The broken link that explains this one; empty when none does, and when the link is not broken.
+      type: str
+      returned: always
 table:
   description: The results as plain text, at most 100 columns wide.
   returned: success
   type: str
+blamed:
+  description: Names of the broken links that no other broken link explains; begin there.
+  returned: success
+  type: list
+  elements: str
 broken:
-  description: Names of the broken links.
+  description: Names of all broken links.
   returned: success
   type: list
   elements: str
@@ -171,6 +237,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.junit import render as render_junit
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.table import render
 
@@ -185,6 +252,30 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "metrics_path": {"type": "str", "default": "/metrics"},
     "log_check": {"type": "bool", "default": True},
     "alert_check": {"type": "bool", "default": True},
+    "notify": {"type": "bool", "default": False},
+    "log_backends": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "type": {"type": "str", "required": True, "choices": ["loki", "elasticsearch", "opensearch", "cloudwatch"]},
+            "url": {"type": "str"},
+            "index": {"type": "str"},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            "api_key": {"type": "str", "no_log": True},
+            "tenant": {"type": "str"},
+            "ca_path": {"type": "path"},
+            "region": {"type": "str"},
+            "log_group": {"type": "str"},
+        },
+        "required_if": [
+            ("type", "loki", ["url"]),
+            ("type", "elasticsearch", ["url"]),
+            ("type", "opensearch", ["url"]),
+            ("type", "cloudwatch", ["region", "log_group"]),
+        ],
+    },
     "external_checks": {
         "type": "list",
         "elements": "dict",
@@ -199,16 +290,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "environment": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 60},
     "report": {"type": "path"},
+    "junit": {"type": "path"},
 }
 
 
-def write_report(path: str, content: dict[str, Any]) -> None:
+def write_report(path: str, content: str) -> None:
     """Replace the file in one step, so that nobody reads half a report."""
     handle, draft = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".verify-")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=2)
-            stream.write("\n")
+            stream.write(content)
         os.chmod(draft, 0o644)
         os.replace(draft, path)
     except BaseException:
@@ -225,12 +316,13 @@ def problem(params: dict[str, Any]) -> str:
             return f"Option {option} is {params[option]}; give a port between 1 and 65535."
     if params["timeout"] < 1:
         return f"Option timeout is {params['timeout']}; give at least 1 second."
-    if params["report"]:
-        folder = os.path.dirname(os.path.abspath(params["report"]))
-        if not os.path.isdir(folder):
-            return f"The folder {folder} for the report does not exist; create it or choose another path in option report."
-        if os.path.isdir(params["report"]) or not os.access(folder, os.W_OK):
-            return f"The report {params['report']} cannot be written; choose a path of a file in option report."
+    for option in ("report", "junit"):
+        path = params[option]
+        folder = os.path.dirname(os.path.abspath(path or ""))
+        if path and not os.path.isdir(folder):
+            return f"The folder {folder} for the report does not exist; create it or choose another path in option {option}."
+        if path and (os.path.isdir(path) or not os.access(folder, os.W_OK)):
+            return f"The report {path} cannot be written; choose a path of a file in option {option}."
     return ""
 
 
@@ -240,20 +332,26 @@ def main() -> None:
     wrong = problem(params)
     if wrong:
         module.fail_json(msg=wrong)
-    report = params.pop("report")
+    files = {option: params.pop(option) for option in ("report", "junit")}
     target = Target(**{**params, "kubeconfig": params["kubeconfig"] or "", "context": params["context"] or ""})
     try:
         results, url = verify(KubeCluster(api_client(target.kubeconfig, target.context)), target)
     except (KubeError, VerifyError) as error:
         module.fail_json(msg=str(error))
     table = render(results, f"{target.name} in namespace {target.namespace}: {url or 'no address'}")
-    broken = [result["link"] for result in results if result["status"] == "failed"]
-    found = {"results": results, "broken": broken, "url": url}
-    if report:
+    failed = [result for result in results if result["status"] == "failed"]
+    names = {"broken": [r["link"] for r in failed], "blamed": [r["link"] for r in failed if not r["follows"]]}
+    found = {"results": results, **names, "url": url}
+    contents = {
+        "report": json.dumps({"name": target.name, "namespace": target.namespace, **found}, indent=2) + "\n",
+        "junit": render_junit(results, target.name, target.namespace),
+    }
+    for option, path in files.items():
         try:
-            write_report(report, {"name": target.name, "namespace": target.namespace, **found})
+            if path:
+                write_report(path, contents[option])
         except OSError as error:
-            msg = f"The report {report} cannot be written ({error.strerror}): choose another path in option report."
+            msg = f"The report {path} cannot be written ({error.strerror}): choose another path in option {option}."
             module.fail_json(msg=msg, table=table, **found)
     module.exit_json(changed=False, table=table, **found)
 

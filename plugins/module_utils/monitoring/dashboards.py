@@ -573,12 +573,18 @@ class Query(t.NamedTuple):
 
 
 def queries(
-    namespace: str = "flask-app", job: str = "flask-app", deployment: str = "", route: str = ".*", interval: str = "5m"
+    namespace: str = "flask-app",
+    job: str = "flask-app",
+    deployment: str = "",
+    route: str = ".*",
+    interval: str = "5m",
+    boards: list[Json] | None = None,
 ) -> list[Query]:
     """Every query of every dashboard for one application: of panels, variables and annotations.
 
     :param deployment: the application's Deployment, where it is not named like the *job*.
     :param interval: stands for ``$__rate_interval`` and ``$__range``, as a Prometheus duration.
+    :param boards: the dashboards, :func:`all_dashboards` where none are given.
     """
     values = {
         "__rate_interval": interval,
@@ -590,10 +596,10 @@ def queries(
     }
 
     def filled(expr: str) -> str:
-        return re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: values[found[1] or found[2]], expr)
+        return re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: values.get(found[1] or found[2], found[0]), expr)
 
     found = []
-    for item in all_dashboards():
+    for item in all_dashboards() if boards is None else boards:
         for entry in item["templating"]["list"]:
             if entry["type"] == "query":
                 selector = entry["query"]["query"].removeprefix("label_values(").rpartition(", ")[0]

@@ -14,6 +14,10 @@ Json = dict[str, t.Any]
 GROUP = "monitoring.coreos.com"
 PART_OF = {"app.kubernetes.io/part-of": "flaskops-app-monitoring"}
 OURS = {"app.kubernetes.io/managed-by": "flaskops", **PART_OF}
+# On each object of an application: all that were installed with it, so that verify can tell what is gone.
+PARTS = "flaskops/parts"
+# On a PrometheusRule: the alerts that it was installed with.
+ALERTS = "flaskops/alerts"
 METHODS = "GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT"
 
 
@@ -175,6 +179,8 @@ def probe(options: Json, where: str, url: str, prober: str, labels: dict[str, st
 def prometheus_rule(options: Json, groups: list[Json], labels: dict[str, str]) -> Json:
     """The rule *groups* as an object of the operator."""
     metadata = _meta(options, options["name"], labels)
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    metadata["annotations"] = {ALERTS: " ".join(sorted(alerts))}
     return {"apiVersion": f"{GROUP}/v1", "kind": "PrometheusRule", "metadata": metadata, "spec": {"groups": groups}}
 
 
@@ -233,6 +239,15 @@ def alertmanager_config(options: Json, labels: dict[str, str]) -> Json:
         }
     metadata = _meta(options, options["name"], labels)
     return {"apiVersion": f"{GROUP}/v1alpha1", "kind": "AlertmanagerConfig", "metadata": metadata, "spec": spec}
+
+
+def remember(wanted: list[Json]) -> None:
+    """Write down on each object of the application what is installed together: kind, namespace and name."""
+    parts = " ".join(sorted("/".join((i["kind"], i["metadata"]["namespace"], i["metadata"]["name"])) for i in wanted))
+    for item in wanted:
+        # The dashboards belong to all applications.
+        if item["kind"] != "ConfigMap":
+            item["metadata"].setdefault("annotations", {})[PARTS] = parts
 
 
 def dashboard_maps(namespace: str, labels: dict[str, str], folder: str) -> list[Json]:

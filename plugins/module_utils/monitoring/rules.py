@@ -35,6 +35,8 @@ ALERTS: dict[str, dict[str, t.Any]] = {
 
 # A Service with this prefix in its name, made by verify, fires VerifyTestAlert: every kube-state-metrics counts Services.
 TEST_SERVICE = "flaskops-verify-"
+# Where it is followed by this the alert is critical, and goes on to whoever is told of such alerts.
+NOTIFY = "notify-"
 
 OPTIONS: dict[str, t.Any] = {
     "name": "flask-app",
@@ -376,11 +378,13 @@ def alert_rules(options: dict[str, t.Any]) -> list[Rule]:
             **app,
             source=source,
         )
+    severity = alerts["VerifyTestAlert"]["severity"]
     add(
         "VerifyTestAlert",
         f'max by (namespace, service) (kube_service_info{{namespace="{options["namespace"]}", service=~"{TEST_SERVICE}.+"}}) > 0',
         "A test of the way that alerts take",
         f"A verification of {who} sends this alert to see it arrive; it ends with the Service {{{{ $labels.service }}}}.",
+        severity=f'{{{{ if match "^{TEST_SERVICE}{NOTIFY}" $labels.service }}}}critical{{{{ else }}}}{severity}{{{{ end }}}}',
         **app,
     )
     if float(options["slo"]):

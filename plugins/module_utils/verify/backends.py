@@ -1,67 +1,426 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The link from a log line of the app to the backend in which people search."""
+"""The links from a log line of the app to the backends in which people search, and to the alerts about lines.
+
+A backend inside the cluster that asks for no password is found and asked through the API server. One that asks for
+credentials is asked from here, with those of ``log_backends``: the service proxy never hands on an Authorization header.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+import ssl
 import threading
 import time
-import uuid
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from . import checks
-from .api import ApiError
+from .api import REQUEST_SECONDS, ApiError, message_of, read_object, reason
 from .checks import Result
 
 ARRIVAL = 30.0  # seconds that a line may take
 PAUSE = 0.25  # seconds between two looks; Loki's tail is a web socket, which the service proxy does not carry
+WAITING = 10.0  # seconds that lines may wait in the shipper while the backend is ready
 CONTRACT = ("namespace", "app", "container", "cluster", "level")
-SELECTOR = "app.kubernetes.io/name=loki,app.kubernetes.io/component in (single-binary,gateway),variant!=headless"
+LOKI = "app.kubernetes.io/name=loki,app.kubernetes.io/component in (single-binary,gateway),variant!=headless"
+SHIPPERS = ("app.kubernetes.io/name in (log-collector,fluent-bit)", "app.kubernetes.io/component=log-shipper")
+# The role fluent_bit names its outputs here: type, host, port, index and the like, and no credentials.
+OUTPUTS = "flaskops/outputs"
+# What shippers count when they give lines up.
+GIVEN_UP = "log_collector_rejected_records_total|fluentbit_output_dropped_records_total|fluentbit_output_retries_failed_total"
+METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus"}
+TITLES = {"es": "elasticsearch", "elasticsearch": "elasticsearch", "opensearch": "opensearch", "cloudwatch_logs": "cloudwatch"}
+
+
+# What is installed.
+
+
+def loki_service(run: Any) -> dict[str, Any]:
+    """The Service through which Loki is asked; empty where none is installed."""
+    found = run.get(f"/api/v1/services?{urlencode({'labelSelector': LOKI})}").get("items", [])
+    return found[0] if found else {}
+
+
+def proxy(service: dict[str, Any]) -> str:
+    """The path that leads through the API server to a Service's first port."""
+    metadata, port = service["metadata"], service["spec"]["ports"][0]["port"]
+    return f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}:{port}/proxy"
+
+
+def shippers(run: Any) -> list[dict[str, Any]]:
+    """The DaemonSets that ship logs."""
+    found = {}
+    for selector in SHIPPERS:
+        for item in run.get(f"/apis/apps/v1/daemonsets?{urlencode({'labelSelector': selector})}").get("items", []):
+            found[item["metadata"]["namespace"], item["metadata"]["name"]] = item
+    return list(found.values())
+
+
+def outputs(run: Any) -> list[dict[str, Any]]:
+    """Where the shippers say that they send lines, but for Loki, which is found by its Service."""
+    found = []
+    for item in shippers(run):
+        for output in json.loads((item["metadata"].get("annotations") or {}).get(OUTPUTS, "[]")):
+            if output["type"] in TITLES:
+                found.append({**output, "shipper": item["metadata"]["name"]})
+    return found
+
+
+def links(run: Any, stack: Any) -> list[Callable[[], list[Result]]]:
+    """The links of the logs behind the pods; *stack* is the Prometheus (stack.Stack), or None."""
+    given = run.target.log_backends
+    found: list[Callable[[], list[Result]]] = [partial(log_shipper, run, stack)]
+    if all(item["type"] != "loki" for item in given):
+        found.append(partial(loki, run))
+    found += [partial(given_backend, run, item) for item in given]
+    found.append(partial(other_outputs, run))
+    found.append(partial(log_alerts, run))
+    return found
+
+
+# The shipper.
+
+
+def log_shipper(run: Any, stack: Any) -> list[Result]:
+    """A shipper runs on each node with a pod of the app, is scraped, and has given up no line."""
+    link = "log shipper"
+    try:
+        found = shippers(run)
+    except ApiError as error:
+        if error.status == 403:
+            return [checks.left_out(link, "this kubeconfig may not list DaemonSets")]
+        raise
+    if not found:
+        return [
+            checks.left_out(link, "no collector and no Fluent Bit is installed on this cluster; the stage logging installs one")
+        ]
+    query = f"GET /apis/apps/v1/daemonsets?labelSelector={SHIPPERS[0]}"
+    said = []
+    for item in found:
+        evidence, cause, asked = _shipper(run, stack, item)
+        query = f"{query}; {asked}" if asked else query
+        said.append(evidence)
+        if cause:
+            metadata = item["metadata"]
+            words = ("-n", metadata["namespace"], "logs", f"daemonset/{metadata['name']}", "--tail=50")
+            if " ready" in cause or "no node" in cause:
+                words = ("-n", metadata["namespace"], "describe", "daemonset", metadata["name"])
+            command = run.target.kubectl(*words, namespaced=False)
+            return [checks.failed(link, "; ".join(said), cause, query, command)]
+    return [checks.ok(link, "; ".join(said), query)]
+
+
+def _shipper(run: Any, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]:
+    """What is seen of one shipper, what is wrong with it, and what was asked beside its DaemonSet."""
+    metadata, status = item["metadata"], item.get("status", {})
+    namespace, name = metadata["namespace"], metadata["name"]
+    wanted, ready = status.get("desiredNumberScheduled") or 0, status.get("numberReady") or 0
+    evidence = f"{name} is ready on {ready} of {wanted} nodes"
+    if not wanted:
+        return evidence, f"the DaemonSet {name} in namespace {namespace} runs on no node", ""
+    selector = ",".join(f"{k}={v}" for k, v in item["spec"]["selector"]["matchLabels"].items())
+    pods = run.get(f"/api/v1/namespaces/{namespace}/pods?{urlencode({'labelSelector': selector})}").get("items", [])
+    well = [p for p in pods if checks.is_ready(p)]
+    if ready < wanted:
+        troubles = [checks.pod_trouble(p) for p in pods if not checks.is_ready(p)]
+        return evidence, f"{name} is not ready everywhere: {'; '.join(troubles[:3]) or 'its pods are missing'}", ""
+    carrying = {p["spec"]["nodeName"] for p in run.pods if p.get("spec", {}).get("nodeName")}
+    bare = sorted(carrying - {p["spec"].get("nodeName") for p in well})
+    if bare:
+        return evidence, f"no ready pod of {name} on {', '.join(bare)}, where the app runs", ""
+    container = item["spec"]["template"]["spec"]["containers"][0]
+    port = next((p["containerPort"] for p in container.get("ports") or [] if "metrics" in p.get("name", "")), 0)
+    path = METRICS_PATHS.get((metadata.get("labels") or {}).get("app.kubernetes.io/name", ""), "/metrics")
+    if (metadata.get("annotations") or {}).get(OUTPUTS):
+        path = METRICS_PATHS["fluent-bit"]
+    if not port:
+        return f"{evidence}, which has no port for metrics", "", ""
+    asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{port}/proxy{path}"
+    names = ("log_collector_spool_oldest_seconds", "log_collector_spool_bytes")
+    oldest = 0.0
+    for pod in well:
+        page = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:{port}/proxy{path}"
+        status_code, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
+        if status_code != 200:
+            return evidence, f"the metrics page of {pod['metadata']['name']} answers {status_code} {message_of(text)}", asked
+        seen = checks.samples(text, names)
+        if seen.get(names[1]):
+            oldest = max(oldest, seen.get(names[0], 0.0))
+    if oldest > WAITING and _loki_ready(run):
+        return evidence, f"lines wait for {oldest:.0f} s in {name}, though Loki is ready: it does not reach Loki", asked
+    if stack:
+        up = f'up{{namespace="{namespace}", pod=~"{name}-.*"}}'
+        lost = f'sum(increase({{__name__=~"{GIVEN_UP}", namespace="{namespace}"}}[10m])) > 0'
+        asked = f"{asked}; PromQL {up}; PromQL {lost}"
+        monitors = f"/apis/monitoring.coreos.com/v1/namespaces/{namespace}/servicemonitors"
+        watched = bool(run.get(monitors).get("items"))
+        scraped = [s for s in stack.query(up) if s["value"][1] == "1"] if watched else []
+        if watched and len(scraped) < len(well):
+            return evidence, f"Prometheus reads the metrics of {len(scraped)} of {len(well)} pods of {name}", asked
+        given_up = stack.query(lost)
+        if given_up:
+            return evidence, f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked
+        evidence += f", {len(scraped)} scraped, nothing given up in 10 minutes" if watched else ""
+    return evidence, "", asked
+
+
+def _loki_ready(run: Any) -> bool:
+    try:
+        service = loki_service(run)
+        status, _ = run.cluster.fetch(f"{proxy(service)}/ready", None, run.request_seconds()) if service else (404, "")
+    except ApiError:
+        return False
+    return bool(status == 200)
+
+
+# The line in a backend.
+
+
+def _line(
+    run: Any, link: str, ask: Callable[[str], dict[str, Any] | None], query: str, commands: tuple[str, str]
+) -> list[Result]:
+    """Look for the line of the marked request until it is there, and at its labels.
+
+    :param ask: gives the labels or fields of the line with an id, None while there is none.
+    :param query: what is asked, with REQUEST_ID for it.
+    :param commands: where to look when no line comes, and when labels are missing.
+    """
+    try:
+        request_id, began, _status = run.marked_request()
+    except ApiError as error:
+        return [checks.failed(link, "no request could be sent", str(error), query)]
+    query = query.replace("REQUEST_ID", request_id)
+    until, never = min(run.deadline, began + ARRIVAL), threading.Event()
+    while True:
+        try:
+            labels = ask(request_id)
+        except ApiError as error:
+            return [checks.failed(link, "not asked", str(error), query, commands[0])]
+        elapsed = time.monotonic() - began
+        if labels is not None:
+            break
+        if time.monotonic() > until:
+            cause = f"no line with {request_id} came within {elapsed:.0f} s: it is not sent, or not taken"
+            return [checks.failed(link, "nothing found", cause, query, commands[0])]
+        never.wait(PAUSE)
+    missing = [label for label in CONTRACT if not labels.get(label)]
+    if missing:
+        cause = f"the line has no label {', '.join(missing)}"
+        return [checks.failed(link, f"found after {elapsed:.1f} s", cause, query, commands[1])]
+    seen = ", ".join(f"{key}={labels[key]}" for key in CONTRACT)
+    return [checks.ok(link, f"{request_id} found after {elapsed:.1f} s with {seen}", query)]
+
+
+def _pods_of(run: Any, names: str) -> str:
+    return str(run.target.kubectl("get", "pods", "-A", "-l", f"app.kubernetes.io/name in ({names})", namespaced=False))
 
 
 def loki(run: Any) -> list[Result]:
-    """A request with a fresh id is found in Loki, with the labels of the contract.
-
-    :param run: the verification (links.Run).
-    """
+    """The line of the marked request is found in Loki, with the labels of the contract."""
     target = run.target
-    services = run.get(f"/api/v1/services?{urlencode({'labelSelector': SELECTOR})}").get("items", [])
-    if not services:
+    service = loki_service(run)
+    if not service:
         return [checks.left_out("loki", "no Loki is installed on this cluster; the stage logging installs it")]
     if not target.log_check:
         return [checks.left_out("loki", "switched off: the app is said to log no request id")]
-    metadata, port = services[0]["metadata"], services[0]["spec"]["ports"][0]["port"]
-    proxy = f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}:{port}/proxy/loki/api/v1/query_range"
-    request_id = f"verify-{uuid.uuid4().hex}"
-    expr = f'{{namespace="{target.namespace}", app="{target.name}"}} |= "{request_id}"'
-    query = urlencode({"query": expr, "since": "5m", "limit": 10})
-    began = time.monotonic()
+    base = f"{proxy(service)}/loki/api/v1/query_range"
+
+    def ask(request_id: str) -> dict[str, Any] | None:
+        expr = _logql(target, request_id)
+        found = run.get(f"{base}?{urlencode({'query': expr, 'since': '5m', 'limit': 10})}")["data"]["result"]
+        return found[0]["stream"] if found else None
+
+    settings = target.kubectl("-n", service["metadata"]["namespace"], "get", "configmaps,secrets", namespaced=False)
+    commands = (_pods_of(run, "loki,log-collector,fluent-bit"), settings)
+    return _line(run, "loki", ask, f"LogQL {_logql(target, 'REQUEST_ID')}", commands)
+
+
+def _logql(target: Any, request_id: str) -> str:
+    return f'{{namespace="{target.namespace}", app="{target.name}"}} |= "{request_id}"'
+
+
+def other_outputs(run: Any) -> list[Result]:
+    """The backends that the shipper names and nobody gave credentials for."""
+    named = {TITLES.get(item["type"], item["type"]) for item in run.target.log_backends}
     try:
-        run.ask("/", {"X-Request-ID": request_id})
+        found = outputs(run)
+    except ApiError:  # the link of the shipper says so
+        return []
+    results = []
+    for output in found:
+        title = TITLES[output["type"]]
+        if title in named:
+            continue
+        named.add(title)
+        inside = checks.IN_CLUSTER.match(output.get("host") or "")
+        if inside and not output.get("tls") and not output.get("login") and run.target.log_check:
+            results += _search_inside(run, title, output, inside)
+        else:
+            where = output.get("host") or output.get("log_group") or "somewhere"
+            why = f"{output['shipper']} sends lines to {where}: name it, with an account that may search, in verify_log_backends"
+            results.append(checks.left_out(title, why))
+    return results
+
+
+def _hit(answer: dict[str, Any]) -> dict[str, Any] | None:
+    hits = answer["hits"]["hits"]
+    return hits[0]["_source"] if hits else None
+
+
+def _search_path(index: str, request_id: str) -> str:
+    return f"/{quote(index)}/_search?" + urlencode({"q": f'"{request_id}"', "size": 1, "ignore_unavailable": "true"})
+
+
+def _search_inside(run: Any, title: str, output: dict[str, Any], inside: re.Match[str]) -> list[Result]:
+    """The line in an Elasticsearch or OpenSearch of the cluster that asks for no password."""
+    base = f"/api/v1/namespaces/{inside['namespace']}/services/{inside['name']}:{output['port']}/proxy"
+    index = output.get("index") or "_all"
+    command = run.target.kubectl("-n", inside["namespace"], "get", "pods", "-o", "wide", namespaced=False)
+    query = f"GET {base}{_search_path(index, 'REQUEST_ID')}"
+    return _line(run, title, lambda wanted: _hit(run.get(base + _search_path(index, wanted))), query, (command, command))
+
+
+def given_backend(run: Any, given: dict[str, Any]) -> list[Result]:
+    """The line in a backend for which the user gave an address and credentials."""
+    link = TITLES.get(given["type"], given["type"])
+    if not run.target.log_check:
+        return [checks.left_out(link, "switched off: the app is said to log no request id")]
+    if link == "cloudwatch":
+        return _cloudwatch(run, given)
+    base, target = str(given["url"]).rstrip("/"), run.target
+    command = _pods_of(run, "log-collector,fluent-bit")
+    if link == "loki":
+
+        def ask(request_id: str) -> dict[str, Any] | None:
+            query = urlencode({"query": _logql(target, request_id), "since": "5m", "limit": 10})
+            found = _from_here(given, f"{base}/loki/api/v1/query_range?{query}", run)["data"]["result"]
+            return found[0]["stream"] if found else None
+
+        return _line(run, link, ask, f"LogQL {_logql(target, 'REQUEST_ID')} at {base}", (command, command))
+    index = given.get("index") or "logs-*"
+    query = f"GET {base}{_search_path(index, 'REQUEST_ID')}"
+    return _line(
+        run, link, lambda wanted: _hit(_from_here(given, base + _search_path(index, wanted), run)), query, (command, command)
+    )
+
+
+def _from_here(given: dict[str, Any], url: str, run: Any) -> Any:
+    """What a backend answers to a request from this machine, with the user's credentials."""
+    headers = {"Accept": "application/json"}
+    if given.get("api_key"):
+        headers["Authorization"] = f"ApiKey {given['api_key']}"
+    elif given.get("username"):
+        login = f"{given['username']}:{given.get('password') or ''}"
+        headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
+    if given.get("tenant"):
+        headers["X-Scope-OrgID"] = given["tenant"]
+    context = ssl.create_default_context(cafile=given.get("ca_path")) if url.startswith("https:") else None
+    where = urlsplit(url).netloc
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(request, timeout=run.request_seconds(), context=context) as response:
+            return read_object(response.status, response.read().decode("utf-8", "replace"))
+    except urllib.error.HTTPError as error:
+        raise ApiError(error.code, f"{where} answered {error.code} {error.reason}") from error
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise ApiError(0, f"no answer from {where}: {reason(error)}") from error
+
+
+def _cloudwatch(run: Any, given: dict[str, Any]) -> list[Result]:
+    """The line in CloudWatch Logs, with the credentials that boto3 finds (environment, profile, role)."""
+    link = "cloudwatch"
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        why = "the Python package boto3 is not installed for the interpreter that runs Ansible: install it to search CloudWatch"
+        return [checks.left_out(link, why)]
+    group = given.get("log_group") or ""
+    settings = Config(connect_timeout=REQUEST_SECONDS, read_timeout=REQUEST_SECONDS, retries={"total_max_attempts": 2})
+    try:
+        client = boto3.client("logs", region_name=given.get("region"), endpoint_url=given.get("url"), config=settings)
+    except (BotoCoreError, ValueError) as error:
+        return [checks.failed(link, "not asked", f"CloudWatch can't be asked: {error}")]
+    since = int((time.time() - 300) * 1000)
+
+    def ask(request_id: str) -> dict[str, Any] | None:
+        try:
+            found = client.filter_log_events(logGroupName=group, startTime=since, filterPattern=f'"{request_id}"')["events"]
+        except (BotoCoreError, ClientError) as error:
+            raise ApiError(0, f"CloudWatch refuses the search of {group}: {error}") from error
+        if not found:
+            return None
+        try:
+            fields = json.loads(found[0]["message"])
+        except ValueError:
+            fields = {}
+        return fields if isinstance(fields, dict) else {}
+
+    command = f"aws logs describe-log-streams --log-group-name {group} --order-by LastEventTime --descending --max-items 5"
+    return _line(run, link, ask, f'FilterLogEvents "REQUEST_ID" in {group}', (command, command))
+
+
+# Alerts about lines.
+
+
+def log_alerts(run: Any) -> list[Result]:
+    """Loki's ruler has the rules that are installed, evaluates them without an error, and knows where Alertmanager is."""
+    link, service = "log alerts", loki_service(run)
+    if not service:
+        return [checks.left_out(link, "no Loki is installed on this cluster")]
+    namespace, base = service["metadata"]["namespace"], proxy(service)
+    command = run.target.kubectl("-n", namespace, "logs", "-l", "app.kubernetes.io/name=loki", "--tail=50", namespaced=False)
+    query = f"GET {base}/prometheus/api/v1/rules and {base}/config"
+    try:
+        groups = run.get(f"{base}/prometheus/api/v1/rules")["data"]["groups"]
     except ApiError as error:
-        return [checks.failed("loki", "no request could be sent", str(error))]
-    until, never = min(run.deadline, began + ARRIVAL), threading.Event()
-    while True:
-        found = run.get(f"{proxy}?{query}")["data"]["result"]
-        if found:
-            break
-        if time.monotonic() > until:
-            waited = time.monotonic() - began
-            cause = f"no line with {request_id} came within {waited:.0f} s: the shipper does not run, or Loki takes nothing"
-            result = checks.failed("loki", f"nothing found for {expr}", cause)
-            shippers = "app.kubernetes.io/name in (loki,log-collector,fluent-bit)"
-            result.next_command = target.kubectl("get", "pods", "-A", "-l", shippers, namespaced=False)
-            return [result]
-        never.wait(PAUSE)
-    elapsed = time.monotonic() - began
-    labels = found[0]["stream"]
-    missing = [label for label in CONTRACT if not labels.get(label)]
-    if missing:
-        result = checks.failed("loki", f"found after {elapsed:.1f} s", f"its stream has no label {', '.join(missing)}")
-        result.next_command = target.kubectl("-n", metadata["namespace"], "get", "configmaps,secrets", namespaced=False)
-        return [result]
-    return [
-        checks.ok("loki", f"{request_id} found after {elapsed:.1f} s with " + ", ".join(f"{k}={labels[k]}" for k in CONTRACT))
-    ]
+        if error.status == 404:
+            return [checks.left_out(link, "this Loki runs no ruler")]
+        return [checks.failed(link, "not read", str(error), query, command)]
+    rules = [rule for group in groups for rule in group["rules"]]
+    wanted = _wanted_alerts(run, namespace)
+    loaded = {rule["name"] for rule in rules}
+    evidence = f"{len(rules)} rules loaded"
+    if not rules and not wanted:
+        return [checks.left_out(link, "no rule about log lines is installed")]
+    problems = [f"the alert {name} is not loaded" for name in sorted(wanted - loaded)]
+    problems += [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule.get("lastError")]
+    problems += [late for group in groups if (late := checks.late(group))]
+    if not problems:
+        target, problem = _alertmanager_of(run, base)
+        evidence += f", evaluated, sent to {target}"
+        problems = [problem] if problem else []
+    if problems:
+        return [checks.failed(link, evidence, "; ".join(problems[:4]), query, command)]
+    return [checks.ok(link, evidence, query)]
+
+
+def _wanted_alerts(run: Any, namespace: str) -> set[str]:
+    """The alerts that the role loki wrote down beside its rules."""
+    selector = urlencode({"labelSelector": "app.kubernetes.io/part-of=loki,app.kubernetes.io/managed-by=flaskops"})
+    maps = run.get(f"/api/v1/namespaces/{namespace}/configmaps?{selector}").get("items", [])
+    return {name for item in maps for name in (item["metadata"].get("annotations") or {}).get("flaskops/alerts", "").split()}
+
+
+def _alertmanager_of(run: Any, base: str) -> tuple[str, str]:
+    """The address to which Loki sends alerts, and what is wrong with it."""
+    status, text = run.cluster.fetch(f"{base}/config", {"Accept": "text/plain"}, run.request_seconds())
+    if status != 200:
+        return "an unknown Alertmanager", f"Loki's configuration can't be read: {status} {message_of(text)}"
+    url = checks.scalar(text, "alertmanager_url")
+    if not url:
+        return "nobody", "Loki is told of no Alertmanager: set loki_alertmanager_url"
+    inside = checks.IN_CLUSTER.match(urlsplit(url).hostname or "")
+    if not inside:
+        return url, ""
+    there = checks.ready_endpoints(run.slices(inside["namespace"], inside["name"]))
+    return url, "" if there else f"Loki sends alerts to {url}, where nobody is"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,6 +18,9 @@ LEFT_OUT = "left_out"
 PROBE_DEFAULTS: dict[str, Any] = {"timeoutSeconds": 1, "successThreshold": 1, "failureThreshold": 3}
 HTTP_GET_DEFAULTS: dict[str, Any] = {"scheme": "HTTP"}
 
+# The name of a Service inside the cluster, with its namespace.
+IN_CLUSTER = re.compile(r"^(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?$")
+
 REQUESTS = "flask_http_request_total"
 DURATION = "flask_http_request_duration_seconds"
 EXCEPTIONS = "flask_http_request_exceptions_total"
@@ -24,7 +28,10 @@ EXCEPTIONS = "flask_http_request_exceptions_total"
 
 @dataclass
 class Result:
-    """What was found at one link."""
+    """What was found at one link.
+
+    ``query`` is what was asked, ``evidence`` what came back. ``follows`` names the broken link that explains this one.
+    """
 
     link: str
     status: str
@@ -32,21 +39,62 @@ class Result:
     cause: str = ""
     next_command: str = ""
     seconds: float = 0.0
+    query: str = ""
+    follows: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def ok(link: str, evidence: str) -> Result:
-    return Result(link, OK, evidence)
+def ok(link: str, evidence: str, query: str = "") -> Result:
+    return Result(link, OK, evidence, query=query)
 
 
-def failed(link: str, evidence: str, cause: str) -> Result:
-    return Result(link, FAILED, evidence, cause)
+def failed(link: str, evidence: str, cause: str, query: str = "", next_command: str = "") -> Result:
+    return Result(link, FAILED, evidence, cause, next_command, query=query)
 
 
 def left_out(link: str, why: str) -> Result:
     return Result(link, LEFT_OUT, why)
+
+
+# A link, and those without which it can't work. Links of one name and a provider (`check at ...`) stand on their own.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "image": ("node",),
+    "rollout": ("node", "image", "probes"),
+    "endpoint": ("rollout",),
+    "health": ("endpoint",),
+    "metric requests": ("rollout",),
+    "metric duration": ("rollout",),
+    "metric exceptions": ("rollout",),
+    "logs": ("endpoint",),
+    "log shipper": ("node",),
+    **{backend: ("logs", "log shipper") for backend in ("loki", "elasticsearch", "opensearch", "cloudwatch")},
+    "log alerts": ("loki",),
+    "exporters": ("prometheus",),
+    "target": ("prometheus", "metric requests"),
+    "health probe": ("prometheus", "exporters", "health"),
+    "rules": ("prometheus",),
+    "dashboards": ("prometheus", "exporters", "target", "health probe"),
+    "data sources": ("prometheus", "loki"),
+    "alertmanager": ("prometheus",),
+    "alert path": ("exporters", "rules", "alertmanager"),
+    "receivers": ("alertmanager", "alert path"),
+    "clocks": ("prometheus",),
+}
+
+
+def explain(results: list[Result]) -> None:
+    """Give each broken link the name of the broken one that it follows from: the farthest that :data:`NEEDS` leads to."""
+    broken = {result.link: result for result in results if result.status == FAILED}
+
+    def root(link: str) -> str:
+        found = [root(need) for need in NEEDS.get(link, ())]
+        return next(filter(None, found), link if link in broken else "")
+
+    for name, result in broken.items():
+        source = root(name)
+        result.follows = "" if source == name else source
 
 
 def is_ready(thing: dict[str, Any]) -> bool:
@@ -93,17 +141,41 @@ def check_nodes(nodes: list[dict[str, Any]], pods: list[dict[str, Any]]) -> Resu
     return ok("node", f"{evidence}, {len(carrying)} of them with the app's pods")
 
 
-def check_rollout(deployment: dict[str, Any], pods: list[dict[str, Any]], name: str, image: str = "") -> Result:
-    """The Deployment is rolled out completely, with this very image where one is named."""
+# Why a container waits that has no image to run.
+NO_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+
+
+def _lacks_image(pod: dict[str, Any]) -> bool:
+    status = pod.get("status", {})
+    containers = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+    return any(((c.get("state") or {}).get("waiting") or {}).get("reason") in NO_IMAGE for c in containers)
+
+
+def check_image(deployment: dict[str, Any], pods: list[dict[str, Any]], name: str, image: str = "") -> Result:
+    """The Deployment names this very image where one is expected, every pod can have it, and the ready ones run it."""
+    wanted = app_container(deployment, name).get("image", "")
+    ready = [p for p in pods if is_ready(p)]
+    running = [p for p in ready if wanted in [c.get("image") for c in p.get("spec", {}).get("containers", [])]]
+    evidence = f"the Deployment names {wanted}, which {len(running)} of {len(ready)} ready pods run"
+    if image and wanted != image:
+        return failed("image", evidence, f"the Deployment runs {wanted}, not {image}")
+    lacking = [pod_trouble(p) for p in pods if _lacks_image(p)]
+    if lacking:
+        return failed("image", evidence, "; ".join(lacking[:3]))
+    strangers = sorted(p["metadata"]["name"] for p in ready if p not in running)
+    if strangers:
+        return failed("image", evidence, f"ready pods with another image: {', '.join(strangers)}")
+    return ok("image", evidence)
+
+
+def check_rollout(deployment: dict[str, Any], pods: list[dict[str, Any]]) -> Result:
+    """The Deployment is rolled out completely."""
     spec = deployment.get("spec", {})
     status = deployment.get("status", {})
     wanted = spec.get("replicas", 1)
     updated, available = status.get("updatedReplicas") or 0, status.get("availableReplicas") or 0
     total = status.get("replicas") or 0
-    running = app_container(deployment, name).get("image", "")
-    evidence = f"{available} of {wanted} replicas available, {updated} updated, image {running}"
-    if image and running != image:
-        return failed("rollout", evidence, f"the Deployment runs {running}, not {image}")
+    evidence = f"{available} of {wanted} replicas available, {updated} updated"
     if (status.get("observedGeneration") or 0) < deployment.get("metadata", {}).get("generation", 0):
         return failed("rollout", evidence, "the Deployment's newest version has not been seen by its controller yet")
     if not wanted:
@@ -111,15 +183,34 @@ def check_rollout(deployment: dict[str, Any], pods: list[dict[str, Any]], name: 
     if not updated == available == total == wanted:
         troubles = [pod_trouble(p) for p in pods if not is_ready(p)]
         return failed("rollout", evidence, "; ".join(troubles[:3]) or f"the rollout is not complete ({total} pods exist)")
-    if image:
-        strangers = sorted(
-            p["metadata"]["name"]
-            for p in pods
-            if is_ready(p) and image not in [c.get("image") for c in p.get("spec", {}).get("containers", [])]
-        )
-        if strangers:
-            return failed("rollout", evidence, f"ready pods with another image: {', '.join(strangers)}")
     return ok("rollout", evidence)
+
+
+def ready_endpoints(slices: list[dict[str, Any]]) -> list[str]:
+    """The names of the pods, or else the addresses, to which the EndpointSlices of a Service lead."""
+    return [
+        (endpoint.get("targetRef") or {}).get("name") or endpoint["addresses"][0]
+        for item in slices
+        for endpoint in item.get("endpoints") or []
+        # Without the condition an endpoint counts as ready, as the API's documentation says.
+        if (endpoint.get("conditions") or {}).get("ready") is not False
+    ]
+
+
+def check_endpoint(service: dict[str, Any], slices: list[dict[str, Any]], pods: list[dict[str, Any]], name: str) -> Result:
+    """The Service leads to every ready pod of the app, and to nothing else."""
+    reached = set(ready_endpoints(slices))
+    ready = {p["metadata"]["name"] for p in pods if is_ready(p)}
+    selector = ",".join(f"{k}={v}" for k, v in sorted((service.get("spec", {}).get("selector") or {}).items()))
+    evidence = f"{len(reached & ready)} of {len(ready)} ready pods behind the selector {selector or 'none'}"
+    if not reached:
+        return failed("endpoint", evidence, f"the Service {name} leads to no pod: its selector is {selector or 'empty'}")
+    if ready - reached:
+        return failed("endpoint", evidence, f"the Service {name} does not lead to {', '.join(sorted(ready - reached))}")
+    if reached - {p["metadata"]["name"] for p in pods}:
+        others = sorted(reached - {p["metadata"]["name"] for p in pods})
+        return failed("endpoint", evidence, f"the Service {name} also leads to what is not the app: {', '.join(others)}")
+    return ok("endpoint", evidence)
 
 
 def expected_probes(port: int) -> dict[str, dict[str, Any]]:
@@ -258,3 +349,20 @@ def load_balancer_address(service: dict[str, Any]) -> str:
         if address:
             return f"[{address}]" if ":" in address else address
     return ""
+
+
+def late(group: dict[str, Any]) -> str:
+    """Why a rule group, as the rules API of Prometheus and Loki has it, counts as not evaluated; empty when it does not."""
+    times = [rule["lastEvaluation"] for rule in group["rules"] if rule.get("lastEvaluation")]
+    newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
+    if newest is None or newest.year < 2000:  # Go's zero time: a group that has just been loaded
+        return ""
+    age = (datetime.datetime.now(datetime.UTC) - newest).total_seconds()
+    limit = 3 * float(group.get("interval") or 60) + 30
+    return f"the group {group['name']} was last evaluated {age:.0f} s ago" if age > limit else ""
+
+
+def scalar(entry: str, key: str) -> str:
+    """The text of a key in YAML that stands on a line of its own; empty where it has none."""
+    found = re.search(rf"^\s*{key}:\s*['\"]?([^\s'\"]+)", entry, re.MULTILINE)
+    return found[1] if found else ""

@@ -19,12 +19,13 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from . import backends, checks, outside
+from . import backends, checks
 from .api import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
 from .checks import Result
 from .stack import Stack
 
 ADDRESS_SECONDS = 5.0
+LOOK_AGAIN = 0.2  # seconds between two looks at what the cluster is about to bring
 
 
 class VerifyError(Exception):
@@ -43,6 +44,8 @@ class Target:
     metrics_path: str = "/metrics"
     log_check: bool = True
     alert_check: bool = True
+    notify: bool = False
+    log_backends: list[dict[str, Any]] = field(default_factory=list)
     external_checks: list[dict[str, Any]] = field(default_factory=list)
     environment: str = ""
     timeout: float = 60.0
@@ -63,11 +66,11 @@ class Target:
         selector = f"app={self.name}"
         if link == "node":
             return self.kubectl("describe", "nodes", namespaced=False)
-        if link == "rollout":
+        if link in ("image", "rollout"):
             return self.kubectl("describe", "pods", "-l", selector)
         if link == "probes":
             return self.kubectl("get", "deployment", self.name, "-o", "yaml")
-        if link == "health":
+        if link in ("endpoint", "health"):
             return self.kubectl("get", "service,endpointslices,pods", "-o", "wide")
         if link == "logs":
             return self.kubectl("logs", "-l", selector, "--tail=50")
@@ -83,13 +86,18 @@ class Run:
         self.plain_get = plain_get or http_get
         self.deadline = time.monotonic() + target.timeout
         self.base = f"/api/v1/namespaces/{target.namespace}"
+        self.pods_path = f"{self.base}/pods?{urlencode({'labelSelector': f'app={target.name}'})}"
+        self.deployment_path = f"/apis/apps/v1/namespaces/{target.namespace}/deployments/{target.name}"
         self.url = ""
         self._through_proxy = ""
         self._url_problem = ""
         self.pods: list[dict[str, Any]] = []
         self.deployment: dict[str, Any] = {}
+        self.service: dict[str, Any] = {}
         self._deployment_problem = ""
         self._never = threading.Event()
+        self._marking = threading.Lock()
+        self._marked: tuple[str, float, int] | ApiError | None = None
 
     def seconds_left(self) -> float:
         return max(self.deadline - time.monotonic(), 0.1)
@@ -100,18 +108,21 @@ class Run:
     def prepare(self) -> None:
         """Read the app's objects; only an API server that does not serve us at all ends the run here."""
         target = self.target
-        selector = urlencode({"labelSelector": f"app={target.name}"})
         try:
-            self.pods = self.get(f"{self.base}/pods?{selector}").get("items", [])
+            self.pods = self.get(self.pods_path).get("items", [])
         except ApiError as error:
             if error.status == 0:
                 raise VerifyError(f"Cannot reach the API server: {error}; check the kubeconfig and the context.") from error
+            if error.status == 401:
+                raise VerifyError(
+                    f"The API server {self.cluster.host} refuses the credentials ({error}): renew the token or certificate."
+                ) from error
             raise VerifyError(
                 f"Cannot list the pods of namespace {target.namespace} on {self.cluster.host}: {error}; "
                 "use a kubeconfig that may read them."
             ) from error
         try:
-            self.deployment = self.get(f"/apis/apps/v1/namespaces/{target.namespace}/deployments/{target.name}")
+            self.deployment = self.get(self.deployment_path)
         except ApiError as error:
             self._deployment_problem = f"cannot read the Deployment {target.name} in namespace {target.namespace}: {error}"
         self._find_url()
@@ -119,7 +130,7 @@ class Run:
     def _find_url(self) -> None:
         target = self.target
         try:
-            service = self.get(f"{self.base}/services/{target.name}")
+            service = self.service = self.get(f"{self.base}/services/{target.name}")
         except ApiError as error:
             self._url_problem = f"cannot read the Service {target.name} in namespace {target.namespace}: {error}"
             return
@@ -154,34 +165,90 @@ class Run:
         """An object or list of the API server as a dict."""
         return read_object(*self.cluster.fetch(path, None, self.request_seconds()))
 
+    def slices(self, namespace: str, service: str) -> list[dict[str, Any]]:
+        """The EndpointSlices of a Service."""
+        found: list[dict[str, Any]] = self.get(slices_path(namespace, service)).get("items", [])
+        return found
+
+    def marked_request(self) -> tuple[str, float, int]:
+        """The id of the one request whose line is looked for in every log, when it was sent, and its status.
+
+        :raises ApiError: when the app gave no answer.
+        """
+        with self._marking:
+            if not self._marked:
+                request_id, began = f"verify-{uuid.uuid4().hex}", time.monotonic()
+                try:
+                    status, _ = self.ask("/", {"X-Request-ID": request_id})
+                except ApiError as error:
+                    self._marked = error
+                else:
+                    self._marked = (request_id, began, status)
+            if isinstance(self._marked, ApiError):
+                raise self._marked
+            return self._marked
+
     # The links.
 
     def node(self) -> list[Result]:
+        query = "GET /api/v1/nodes"
         try:
             nodes = self.get("/api/v1/nodes").get("items", [])
         except ApiError as error:
             if error.status == 403:
                 return [checks.left_out("node", "this kubeconfig may not list nodes")]
-            return [checks.failed("node", "nodes not read", str(error))]
-        return [checks.check_nodes(nodes, self.pods)]
+            return [checks.failed("node", "nodes not read", str(error), query)]
+        return [self.asked(query, checks.check_nodes(nodes, self.pods))]
 
-    def rollout(self) -> list[Result]:
+    @staticmethod
+    def asked(query: str, result: Result) -> Result:
+        """The result, with what was asked for it."""
+        result.query = query
+        return result
+
+    def _of_deployment(self, link: str, check: Callable[[], Result]) -> list[Result]:
+        query = f"GET {self.deployment_path} and {self.pods_path}"
         if self._deployment_problem:
-            return [checks.failed("rollout", "no Deployment read", self._deployment_problem)]
-        return [checks.check_rollout(self.deployment, self.pods, self.target.name, self.target.image)]
+            return [checks.failed(link, "no Deployment read", self._deployment_problem, query)]
+        return [self.asked(query, check())]
+
+    def image(self) -> list[Result]:
+        target = self.target
+        return self._of_deployment("image", lambda: checks.check_image(self.deployment, self.pods, target.name, target.image))
 
     def probes(self) -> list[Result]:
-        if self._deployment_problem:
-            return [checks.failed("probes", "no Deployment read", self._deployment_problem)]
-        return [checks.check_probes(self.deployment, self.target.name, self.target.port)]
+        return self._of_deployment("probes", lambda: checks.check_probes(self.deployment, self.target.name, self.target.port))
+
+    def rollout(self) -> list[Result]:
+        return self._of_deployment("rollout", lambda: checks.check_rollout(self.deployment, self.pods))
+
+    def endpoint(self) -> list[Result]:
+        """The Service leads to the app's ready pods."""
+        target = self.target
+        if self._url_problem:
+            return [checks.failed("endpoint", "no way to the app", self._url_problem, f"GET {self.base}/services/{target.name}")]
+        # A pod that has just become ready, or goes, is a moment away from its place among the endpoints.
+        until = min(self.deadline, time.monotonic() + ADDRESS_SECONDS)
+        while True:
+            try:
+                slices = self.slices(target.namespace, target.name)
+            except ApiError as error:
+                if error.status == 403:
+                    return [checks.left_out("endpoint", "this kubeconfig may not list EndpointSlices")]
+                raise
+            found = checks.check_endpoint(self.service, slices, self.get(self.pods_path).get("items", []), target.name)
+            if found.status == checks.OK or time.monotonic() > until:
+                return [self.asked(f"GET {slices_path(target.namespace, target.name)}", found)]
+            self._never.wait(LOOK_AGAIN)
 
     def health(self) -> list[Result]:
+        query = f"GET {self.url or self.target.name}/health"
         try:
             status, body = self.ask("/health")
         except ApiError as error:
-            return [checks.failed("health", "no answer through the Service", str(error))]
+            return [checks.failed("health", "no answer through the Service", str(error), query)]
         where = "/health through the API server's service proxy" if self._through_proxy else f"{self.url}/health"
-        return [checks.check_health(status, message_of(body), where)]
+        return [self.asked(query, checks.check_health(status, message_of(body), where))]
 
     def metrics(self) -> list[Result]:
         pages: dict[str, str] = {}
@@ -194,7 +261,8 @@ class Run:
                         pages[name] = text
                     else:
                         problems[name] = text if status == 0 else f"metrics page answered {status} {message_of(text)}".strip()
-        return checks.check_metrics(pages, problems)
+        query = f"GET {self.base}/pods/POD:{self.target.metrics_port}/proxy{self.target.metrics_path}"
+        return [self.asked(query, result) for result in checks.check_metrics(pages, problems)]
 
     def _metrics_page(self, pod: str) -> tuple[int, str]:
         target = self.target
@@ -214,13 +282,13 @@ class Run:
         # Containers that run are read even if not ready: their lines are there all the same.
         names = [p["metadata"]["name"] for p in self.pods if p.get("status", {}).get("phase") == "Running"]
         if not names:
-            return [checks.failed("logs", "no log to read", f"no running pod with the label app={self.target.name}")]
-        request_id = f"verify-{uuid.uuid4().hex}"
-        began = time.monotonic()
+            cause = f"no running pod with the label app={self.target.name}"
+            return [checks.failed("logs", "no log to read", cause, f"GET {self.pods_path}")]
         try:
-            status, _ = self.ask("/", {"X-Request-ID": request_id})
+            request_id, began, status = self.marked_request()
         except ApiError as error:
-            return [checks.failed("logs", "no request could be sent", str(error))]
+            return [checks.failed("logs", "no request could be sent", str(error), f"GET {self.url}/")]
+        query = f"GET {self.url}/ with X-Request-ID: {request_id}, then the log of each pod"
         found: queue.Queue[tuple[str, str]] = queue.Queue()
         stop = threading.Event()
         for name in names:
@@ -230,7 +298,7 @@ class Run:
             for _ in names:
                 pod, problem = found.get(timeout=self.seconds_left())
                 if not problem:
-                    return [checks.ok("logs", f"request {request_id} found in the log of {pod}")]
+                    return [checks.ok("logs", f"request {request_id} found in the log of {pod}", query)]
                 problems.append(f"{pod}: {problem}")
         except queue.Empty:
             pass
@@ -239,7 +307,7 @@ class Run:
         cause = "; ".join(problems) or (
             f"the request was answered {status}, but no line with its X-Request-ID came within {self.target.timeout:g} s"
         )
-        return [checks.failed("logs", f"{request_id} not found in the logs of {len(names)} pods", cause)]
+        return [checks.failed("logs", f"{request_id} not found in the logs of {len(names)} pods", cause, query)]
 
     def _follow(
         self, pod: str, request_id: str, began: float, found: queue.Queue[tuple[str, str]], stop: threading.Event
@@ -257,16 +325,18 @@ class Run:
         except ApiError as error:
             found.put((pod, str(error)))
 
-    def loki(self) -> list[Result]:
-        """The line of a request in Loki."""
-        return backends.loki(self)
-
     def _container(self, pod: str) -> str:
         for found in self.pods:
             if found["metadata"]["name"] == pod:
                 names = [c["name"] for c in found.get("spec", {}).get("containers", [])]
                 return self.target.name if self.target.name in names or not names else names[0]
         return self.target.name
+
+
+def slices_path(namespace: str, service: str) -> str:
+    """Where the EndpointSlices of a Service are."""
+    selector = urlencode({"labelSelector": f"kubernetes.io/service-name={service}"})
+    return f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{selector}"
 
 
 def http_get(url: str, headers: dict[str, str], seconds: float) -> tuple[int, str]:
@@ -283,10 +353,14 @@ def http_get(url: str, headers: dict[str, str], seconds: float) -> tuple[int, st
 
 def name_of(link: Callable[[], list[Result]]) -> str:
     """The name of a link whose check broke off."""
-    return str(getattr(link, "__name__", "check outside")).replace("_", " ")
+    function = link.func if isinstance(link, partial) else link
+    return str(getattr(function, "__name__", "metrics stack")).replace("_", " ").strip()
 
 
-def _provider(environment: str, given: dict[str, Any]) -> list[Result]:
+def check_outside(environment: str, given: dict[str, Any]) -> list[Result]:
+    # Only here: a scheduled verification, which has no tokens, also has no Ansible, whose HTTP settings the clients use.
+    from . import outside
+
     return [outside.provider_link(environment, given)]
 
 
@@ -312,15 +386,18 @@ def verify(
                 result.next_command = target.next_command(result.link)
         return results
 
-    links = [run.node, run.rollout, run.probes, run.health, run.metrics, run.logs, run.loki]
     stack = Stack(run)
     absent = stack.find()
+    links: list[Callable[[], list[Result]]] = [run.node, run.image, run.probes, run.rollout, run.endpoint, run.health]
+    links += [run.metrics, run.logs, *backends.links(run, None if absent else stack)]
     if absent:
         links.append(lambda: [checks.left_out("metrics stack", absent)])
     else:
-        links += [stack.targets, stack.probe, stack.rules, stack.dashboards, stack.grafana, stack.alert_path]
+        links += [stack.prometheus, stack.exporters, stack.target, stack.health_probe, stack.rules, stack.dashboards]
+        links += [stack.data_sources, stack.grafana, stack.clocks, stack.alertmanager, stack.alert_path, stack.receivers]
     for given in target.external_checks:
-        links.append(partial(_provider, target.environment, given))
+        links.append(partial(check_outside, target.environment, given))
     with ThreadPoolExecutor(max_workers=len(links)) as pool:
         found = [result for results in pool.map(timed, links) for result in results]
+    checks.explain(found)
     return [result.as_dict() for result in found], run.url

@@ -9,26 +9,29 @@ Everything is read through the API server's service proxy, so that no port of th
 from __future__ import annotations
 
 import datetime
+import json
+import re
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-from ..monitoring import dashboards
-from ..monitoring.rules import TEST_SERVICE
-from . import checks
-from .api import ApiError, read_object
+from ..monitoring import dashboards as boards_of
+from ..monitoring.objects import ALERTS, OURS, PARTS
+from . import alert, checks
+from .api import ApiError, message_of
 from .checks import FAILED, Result
 
-OPERATOR = "/apis/monitoring.coreos.com/v1"
-TEST_ALERT = "VerifyTestAlert"
+OPERATOR = "/apis/monitoring.coreos.com"
 SETTLE = 15.0  # seconds that a stack may need for what it has seen before
 # A new rule goes through a ConfigMap, a kubelet's sync and a reload before Prometheus has it: up to two minutes.
 FRESH, SETTLE_FRESH = 180.0, 150.0
-PAUSE = 0.5  # seconds between two looks; none of the three programs can be watched
+SKEW = 10.0  # seconds that two clocks may differ
+# What says that a data source is there, by Grafana's name of its type.
+ALIVE = {"prometheus": "/api/v1/status/buildinfo", "loki": "/loki/api/v1/status/buildinfo", "alertmanager": "/api/v2/status"}
+PLURALS = {"ServiceMonitor": "servicemonitors", "Probe": "probes", "PrometheusRule": "prometheusrules"}
 
 
 class Stack:
@@ -40,12 +43,13 @@ class Stack:
     def __init__(self, run: Any) -> None:
         self.run = run
         self.cluster = run.cluster
-        self.target = run.target
+        self.app = run.target
         self.namespace = ""
         self._prometheus = ""
+        self._server: dict[str, Any] = {}
         self._settle = SETTLE
         self._objects: dict[str, list[Any]] = {}
-        self._never = threading.Event()
+        self.never = threading.Event()
 
     # Reading.
 
@@ -55,30 +59,43 @@ class Stack:
     def find(self) -> str:
         """Look for a Prometheus; return why there is none."""
         try:
-            found = self.run.get(f"{OPERATOR}/prometheuses").get("items", [])
+            found = self.run.get(f"{OPERATOR}/v1/prometheuses").get("items", [])
         except ApiError as error:
             if error.status == 404:
                 return "no Prometheus operator is installed on this cluster"
             return f"the Prometheus objects can't be read: {error}"
         if not found:
             return "the Prometheus operator runs no Prometheus on this cluster"
-        chosen = min(found, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
-        self.namespace = chosen["metadata"]["namespace"]
-        self._prometheus = self._proxy("prometheus-operated", "web", chosen["spec"].get("routePrefix") or "")
-        base = f"{OPERATOR}/namespaces/{self.target.namespace}"
+        self._server = min(found, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
+        self.namespace = self._server["metadata"]["namespace"]
+        self._prometheus = self._proxy("prometheus-operated", "web", self._server["spec"].get("routePrefix") or "")
+        base = f"{OPERATOR}/v1/namespaces/{self.app.namespace}"
         try:
-            for kind in ("servicemonitors", "probes", "prometheusrules"):
-                self._objects[kind] = self.run.get(f"{base}/{kind}").get("items", [])
+            for plural in PLURALS.values():
+                self._objects[plural] = self.run.get(f"{base}/{plural}").get("items", [])
         except ApiError as error:
-            return f"the monitoring objects of namespace {self.target.namespace} can't be read: {error}"
+            return f"the monitoring objects of namespace {self.app.namespace} can't be read: {error}"
         self._settle = SETTLE_FRESH if self._age() < FRESH else SETTLE
         return ""
 
-    def query(self, expr: str) -> list[dict[str, Any]]:
-        """The series of an instant query."""
+    def query(self, expr: str) -> list[Any]:
+        """The result of an instant query: series, or a time and a value where it is a scalar."""
         found = self.run.get(f"{self._prometheus}/api/v1/query?{urlencode({'query': expr})}")
-        result: list[dict[str, Any]] = found["data"]["result"]
+        result: list[Any] = found["data"]["result"]
         return result
+
+    def _ours(self) -> list[dict[str, Any]]:
+        """The objects of the role app_monitoring for this app."""
+        wanted = {"app.kubernetes.io/name": self.app.name, **OURS}.items()
+        items = [item for found in self._objects.values() for item in found]
+        return [item for item in items if wanted <= (item["metadata"].get("labels") or {}).items()]
+
+    def _gone(self, kind: str, there: list[dict[str, Any]]) -> list[str]:
+        """The names of objects of a kind that the role wrote down as installed, and that are not *there*."""
+        names = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in there}
+        parts = {part for item in self._ours() for part in (item["metadata"].get("annotations") or {}).get(PARTS, "").split()}
+        found = sorted(tuple(part.split("/")) for part in parts)
+        return [name for of, namespace, name in found if of == kind and (namespace, name) not in names]
 
     def _age(self) -> float:
         """Seconds since the app's pods or its monitoring objects were last changed."""
@@ -96,108 +113,280 @@ class Stack:
             found = look()
             if all(result.status != FAILED for result in found) or time.monotonic() > deadline:
                 return found
-            self._never.wait(PAUSE)
+            self.never.wait(alert.PAUSE)
 
-    def _command(self, *words: str) -> str:
-        return self.target.kubectl("-n", self.namespace, *words, namespaced=False)
+    def command(self, *words: str) -> str:
+        return str(self.app.kubectl("-n", self.namespace, *words, namespaced=False))
 
-    def _port_forward(self, service: str, port: int) -> str:
-        return self._command("port-forward", f"service/{service}", str(port))
+    def port_forward(self, service: str, port: int) -> str:
+        return self.command("port-forward", f"service/{service}", str(port))
+
+    def _server_pods(self, item: dict[str, Any], selector: str, kind: str) -> tuple[str, str]:
+        """How many pods of a Prometheus or Alertmanager object are ready, and what is wrong with them."""
+        name, spec = item["metadata"]["name"], item["spec"]
+        wanted = spec.get("replicas", 1) * spec.get("shards", 1)
+        path = f"/api/v1/namespaces/{self.namespace}/pods?{urlencode({'labelSelector': selector})}"
+        pods = self.run.get(path).get("items", [])
+        ready = [pod for pod in pods if checks.is_ready(pod)]
+        evidence = f"{len(ready)} of {wanted} pods of {kind} {name} ready"
+        if not wanted:
+            return evidence, f"{kind} {name} is scaled to 0 replicas"
+        if len(ready) < wanted:
+            troubles = [checks.pod_trouble(pod) for pod in pods if pod not in ready]
+            return evidence, f"{kind} {name} does not run as it should: {'; '.join(troubles[:3]) or 'it has no pod'}"
+        for condition in item.get("status", {}).get("conditions") or []:
+            if condition["type"] == "Reconciled" and condition["status"] == "False":
+                return (
+                    evidence,
+                    f"the operator can't bring {kind} {name} up to date: {condition.get('message', 'no reason given')}",
+                )
+        return evidence, ""
 
     # The links.
 
-    def targets(self) -> list[Result]:
-        """Prometheus scrapes every running pod of the app."""
-        return self._until(self._targets)
+    def prometheus(self) -> list[Result]:
+        """Prometheus runs with the configuration that the operator makes, and the operator works."""
+        return self._until(self._prometheus_runs)
 
-    def _targets(self) -> list[Result]:
-        target = self.target
-        found = self.run.get(f"{self._prometheus}/api/v1/targets?state=active")["data"]["activeTargets"]
+    def _prometheus_runs(self) -> list[Result]:
+        name = self._server["metadata"]["name"]
+        server = self.run.get(f"{OPERATOR}/v1/namespaces/{self.namespace}/prometheuses/{name}")
+        selector = f"app.kubernetes.io/name=prometheus,operator.prometheus.io/name={name}"
+        reload = f'prometheus_config_last_reload_successful{{namespace="{self.namespace}"}} == 0'
+        query = f"GET {OPERATOR}/v1/namespaces/{self.namespace}/prometheuses/{name} and its pods; PromQL {reload}"
+        evidence, cause = self._server_pods(server, selector, "Prometheus")
+        command = self.command("describe", "pods", "-l", selector)
+        if not cause:
+            operators = [d for d in self._deployments() if self._is_operator(d)]
+            down = [d["metadata"]["name"] for d in operators if not d.get("status", {}).get("availableReplicas")]
+            if down:
+                cause = f"the operator {down[0]} is not available: changed monitors and rules do not reach Prometheus"
+                command = self.command("describe", "deployment", down[0])
+            elif self.query(reload):
+                cause = "Prometheus refused its newest configuration and runs with the one before"
+                command = self.command("logs", "-l", selector, "-c", "prometheus", "--tail=50")
+            evidence += ", operator available, configuration loaded" if operators and not cause else ""
+        if cause:
+            return [checks.failed("prometheus", evidence, cause, query, command)]
+        return [checks.ok("prometheus", evidence, query)]
+
+    def _deployments(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.run.get(f"/apis/apps/v1/namespaces/{self.namespace}/deployments").get("items", [])
+        return found
+
+    @staticmethod
+    def _is_operator(deployment: dict[str, Any]) -> bool:
+        images = [c.get("image", "") for c in deployment["spec"]["template"]["spec"]["containers"]]
+        return any(image.rsplit("/", 1)[-1].split(":")[0].split("@")[0] == "prometheus-operator" for image in images)
+
+    def exporters(self) -> list[Result]:
+        """kube-state-metrics and the kubelet tell of the app, and the blackbox exporter is there."""
+        if not self._ours():
+            return [checks.left_out("exporters", "the role app_monitoring has installed nothing that needs them")]
+        return self._until(self._exporters)
+
+    def _exporters(self) -> list[Result]:
+        target = self.app
+        own = f'namespace="{target.namespace}"'
+        wanted = {
+            "kube-state-metrics": f'kube_deployment_spec_replicas{{{own}, deployment="{target.name}"}}',
+            "the kubelet": f'container_memory_working_set_bytes{{{own}, pod=~"{target.name}-.*"}}',
+        }
+        query = "PromQL " + "; PromQL ".join(wanted.values())
+        problems = [f"{name} tells nothing of the app" for name, expr in wanted.items() if not self.query(expr)]
+        seen = list(wanted)
+        for prober in sorted({item["spec"].get("prober", {}).get("url", "") for item in self._objects["probes"]}):
+            inside = checks.IN_CLUSTER.match(prober.rsplit(":", 1)[0])
+            if inside:
+                seen.append(inside["name"])
+                query += f"; EndpointSlices of {prober}"
+                if not checks.ready_endpoints(self.run.slices(inside["namespace"], inside["name"])):
+                    problems.append(f"nobody answers at {prober}, which the Probe asks")
+        if problems:
+            evidence = f"{len(seen) - len(problems)} of {len(seen)} exporters tell of the app"
+            command = self.command("get", "pods,servicemonitors", "-o", "wide")
+            return [checks.failed("exporters", evidence, "; ".join(problems), query, command)]
+        return [checks.ok("exporters", f"{', '.join(seen)} tell of the app", query)]
+
+    def target(self) -> list[Result]:
+        """Prometheus scrapes every running pod of the app."""
+        return self._until(self._target)
+
+    def _target(self) -> list[Result]:
+        target = self.app
+        path = f"{self._prometheus}/api/v1/targets?state=active"
+        found = self.run.get(path)["data"]["activeTargets"]
         names = {p["metadata"]["name"] for p in self.run.pods}
         ours = [t for t in found if t["labels"].get("namespace") == target.namespace and t["labels"].get("pod") in names]
         pods = {p["metadata"]["name"] for p in self.run.pods if p.get("status", {}).get("phase") == "Running"}
         missing = sorted(pods - {t["labels"]["pod"] for t in ours})
-        down = [f"{t['scrapeUrl']}: {t['lastError'] or t['health']}" for t in ours if t["health"] != "up"]
-        if missing or down:
-            causes = down + [
-                f"no target for pod {pod}: no ServiceMonitor that this Prometheus selects leads to it" for pod in missing
-            ]
-            result = checks.failed("target", f"{len(ours) - len(down)} of {len(pods)} pods are scraped", "; ".join(causes[:4]))
-            result.next_command = target.kubectl("get", "servicemonitors,podmonitors,endpointslices", "-o", "wide")
-            return [result]
-        return [checks.ok("target", f"{len(pods)} pods scraped through {len(ours)} targets, all up")]
+        causes = [f"the ServiceMonitor {name} is gone" for name in self._gone("ServiceMonitor", self._objects["servicemonitors"])]
+        causes += [f"{t['scrapeUrl']}: {t['lastError'] or t['health']}" for t in ours if t["health"] != "up"]
+        causes += [f"no target for pod {pod}: no ServiceMonitor that this Prometheus selects leads to it" for pod in missing]
+        up = sum(t["health"] == "up" for t in ours)
+        if causes:
+            command = target.kubectl("get", "servicemonitors,podmonitors,endpointslices", "-o", "wide")
+            evidence = f"{up} of {len(pods)} pods are scraped"
+            return [checks.failed("target", evidence, "; ".join(causes[:4]), f"GET {path}", command)]
+        return [checks.ok("target", f"{len(pods)} pods scraped through {len(ours)} targets, all up", f"GET {path}")]
 
-    def probe(self) -> list[Result]:
+    def health_probe(self) -> list[Result]:
         """The blackbox exporter gets an answer from /health."""
-        return self._until(self._probe)
+        return self._until(self._health_probe)
 
-    def _probe(self) -> list[Result]:
-        target = self.target
-        series = self.query(f'probe_success{{namespace="{target.namespace}", app="{target.name}"}}')
+    def _health_probe(self) -> list[Result]:
+        target, objects = self.app, self._objects["probes"]
+        expr = f'probe_success{{namespace="{target.namespace}", app="{target.name}"}}'
+        command = target.kubectl("describe", "probes")
+        gone = self._gone("Probe", objects)
+        if gone:
+            cause = f"the Probe {gone[0]} is gone"
+            return [checks.failed("health probe", f"{len(objects)} Probes", cause, f"GET {OPERATOR}/v1/.../probes", command)]
+        series = self.query(expr)
+        query = f"PromQL {expr}"
         if not series:
-            objects = self._objects["probes"]
             if not objects:
                 return [checks.left_out("health probe", f"namespace {target.namespace} has no Probe")]
             name = objects[0]["metadata"]["name"]
-            cause = f"the Probe {name} gives no probe_success: its exporter can't be reached, or no Prometheus selects it"
-            result = checks.failed("health probe", "no series probe_success", cause)
-        else:
-            failing = [s["metric"].get("instance", "?") for s in series if s["value"][1] != "1"]
-            if not failing:
-                names = ", ".join(sorted(s["metric"].get("instance", "?") for s in series))
-                return [checks.ok("health probe", f"probe_success is 1 for {names}")]
-            result = checks.failed("health probe", "probe_success is 0", f"the probe of {', '.join(failing)} fails")
-        result.next_command = self.target.kubectl("describe", "probes")
-        return [result]
+            error = self._probe_error(name)
+            cause = f"the Probe {name} gives no probe_success: " + (
+                f"the exporter says {error}" if error else "its exporter can't be reached, or no Prometheus selects it"
+            )
+            return [checks.failed("health probe", "no series probe_success", cause, query, command)]
+        failing = [s["metric"].get("instance", "?") for s in series if s["value"][1] != "1"]
+        if failing:
+            cause = f"the probe of {', '.join(failing)} fails"
+            return [checks.failed("health probe", "probe_success is 0", cause, query, command)]
+        names = ", ".join(sorted(s["metric"].get("instance", "?") for s in series))
+        return [checks.ok("health probe", f"probe_success is 1 for {names}", query)]
+
+    def _probe_error(self, name: str) -> str:
+        """What the last scrape of a Probe's target ended with."""
+        pool = f"probe/{self.app.namespace}/{name}"
+        found = self.run.get(f"{self._prometheus}/api/v1/targets?{urlencode({'state': 'active', 'scrapePool': pool})}")
+        errors = [t["lastError"] for t in found["data"]["activeTargets"] if t.get("scrapePool") == pool and t.get("lastError")]
+        return errors[0] if errors else ""
 
     def rules(self) -> list[Result]:
         """Every rule of the namespace's PrometheusRules is loaded and evaluates without an error."""
         return self._until(self._rules)
 
     def _rules(self) -> list[Result]:
-        namespace = self.target.namespace
+        namespace = self.app.namespace
         objects = self._objects["prometheusrules"]
-        if not objects:
+        problems = [f"the PrometheusRule {name} is gone" for name in self._gone("PrometheusRule", objects)]
+        if not objects and not problems:
             return [checks.left_out("rules", f"namespace {namespace} has no PrometheusRule")]
-        groups = self.run.get(f"{self._prometheus}/api/v1/rules")["data"]["groups"]
-        problems, count = [], 0
+        path = f"{self._prometheus}/api/v1/rules"
+        query = f"GET {OPERATOR}/v1/namespaces/{namespace}/prometheusrules and {path}"
+        groups = self.run.get(path)["data"]["groups"]
+        count, unloaded = 0, bool(problems)
         for item in objects:
             name = item["metadata"]["name"]
+            alerts = {rule.get("alert") for group in item["spec"].get("groups") or [] for rule in group["rules"]}
+            written = (item["metadata"].get("annotations") or {}).get(ALERTS, "").split()
+            problems += [f"the alert {lost} was taken out of the PrometheusRule {name}" for lost in written if lost not in alerts]
             # The operator's file is <namespace>-<name>-<uid>.yaml.
             loaded = {g["name"]: g for g in groups if g["file"].rsplit("/", 1)[-1].startswith(f"{namespace}-{name}-")}
             for group in item["spec"].get("groups") or []:
-                wanted, there = len(group["rules"]), loaded.get(group["name"], {}).get("rules", [])
+                found = loaded.get(group["name"], {"name": group["name"], "rules": []})
+                wanted, there = len(group["rules"]), found["rules"]
                 count += wanted
                 if len(there) != wanted:
+                    unloaded = True
                     problems.append(f"{len(there)} of {wanted} rules of the group {group['name']} ({name}) are loaded")
                 problems += [f"{r['name']}: {r['lastError']}" for r in there if r.get("lastError")]
+                problems += [checks.late(found)] if checks.late(found) else []
         if problems:
-            result = checks.failed("rules", f"{len(problems)} problems with {count} rules", "; ".join(problems[:4]))
-            result.next_command = self._command("logs", "statefulset/prometheus", "-c", "prometheus", "--tail=50")
-            if "are loaded" in problems[0]:
-                result.next_command = self.target.kubectl("get", "prometheusrules", "-o", "yaml")
-            return [result]
-        return [checks.ok("rules", f"{count} rules in {len(objects)} PrometheusRules loaded, no evaluation error")]
+            command = self.command("logs", f"prometheus-{self._server['metadata']['name']}-0", "-c", "prometheus", "--tail=50")
+            if unloaded or "taken out" in problems[0]:
+                command = self.app.kubectl("get", "prometheusrules", "-o", "yaml")
+            evidence = f"{len(problems)} problems with {count} rules"
+            return [checks.failed("rules", evidence, "; ".join(problems[:4]), query, command)]
+        return [checks.ok("rules", f"{count} rules in {len(objects)} PrometheusRules loaded, no evaluation error", query)]
 
     def dashboards(self) -> list[Result]:
-        """Every query of every dashboard returns a series."""
-        selector = urlencode({"labelSelector": "app.kubernetes.io/part-of=flaskops-app-monitoring,grafana_dashboard"})
+        """Every query of every dashboard that is installed returns a series."""
+        selector = urlencode({"labelSelector": "app.kubernetes.io/part-of=flaskops-app-monitoring"})
         maps = self.run.get(f"/api/v1/configmaps?{selector}").get("items", [])
+        query = f"GET /api/v1/configmaps?{selector}"
+        gone = self._gone("ConfigMap", maps)
+        command = self.command("get", "configmaps", "-l", "app.kubernetes.io/part-of=flaskops-app-monitoring")
+        if gone:
+            cause = f"the ConfigMap {', '.join(gone)} with a dashboard is gone"
+            return [checks.failed("dashboards", f"{len(maps)} dashboards", cause, query, command)]
         if not maps:
             return [checks.left_out("dashboards", "no dashboard of the role app_monitoring is installed")]
-        return self._until(self._dashboards)
+        boards = []
+        for item in maps:
+            for name, text in (item.get("data") or {}).items():
+                try:
+                    boards.append(json.loads(text))
+                except ValueError as error:
+                    cause = f"{name} in the ConfigMap {item['metadata']['name']} is no JSON: {error}"
+                    return [checks.failed("dashboards", f"{len(maps)} dashboards", cause, query, command)]
+        target = self.app
+        wanted = boards_of.queries(target.namespace, target.name, boards=boards)
+        return self._until(lambda: self._dashboards(wanted))
 
-    def _dashboards(self) -> list[Result]:
-        wanted = dashboards.queries(self.target.namespace, self.target.name)
+    def _dashboards(self, wanted: list[boards_of.Query]) -> list[Result]:
+        def trouble(query: boards_of.Query) -> str:
+            try:
+                return "" if self.query(query.expr) else f"no series for {query.dashboard} / {query.panel}: {query.expr}"
+            except ApiError as error:
+                if error.status != 400:
+                    raise
+                return f"{query.dashboard} / {query.panel}: {error}"
+
+        # The same query is in several panels.
+        distinct = list({query.expr: query for query in wanted}.values())
         with ThreadPoolExecutor(max_workers=8) as pool:
-            found = list(pool.map(lambda query: bool(self.query(query.expr)), wanted))
-        empty = [f"{q.dashboard} / {q.panel}" for q, there in zip(wanted, found, strict=True) if not there]
-        if empty:
-            cause = f"no series for {'; '.join(empty[:4])}" + (f" and {len(empty) - 4} more" if len(empty) > 4 else "")
-            result = checks.failed("dashboards", f"{len(wanted) - len(empty)} of {len(wanted)} queries return series", cause)
-            result.next_command = self._port_forward("prometheus-operated", 9090)
-            return [result]
-        return [checks.ok("dashboards", f"all {len(wanted)} queries return series")]
+            bad = [text for text in pool.map(trouble, distinct) if text]
+        query = f"each of {len(wanted)} PromQL queries of the dashboards"
+        if bad:
+            cause = "; ".join(bad[:2]) + (f" and {len(bad) - 2} more" if len(bad) > 2 else "")
+            evidence = f"{len(distinct) - len(bad)} of {len(distinct)} queries return series"
+            return [checks.failed("dashboards", evidence, cause, query, self.port_forward("prometheus-operated", 9090))]
+        return [checks.ok("dashboards", f"all {len(distinct)} queries return series", query)]
+
+    def data_sources(self) -> list[Result]:
+        """What Grafana's data sources point at answers."""
+        link, selector = "data sources", "grafana_datasource"
+        path = f"/api/v1/namespaces/{self.namespace}/configmaps?{urlencode({'labelSelector': selector})}"
+        maps = self.run.get(path).get("items", [])
+        found = []
+        for item in maps:
+            for text in (item.get("data") or {}).values():
+                # Provisioning files are lists of flat entries; a parser of YAML is not everywhere.
+                for entry in re.split(r"^\s*- (?=\w+:)", text, flags=re.MULTILINE):
+                    kind, url = (checks.scalar(entry, key) for key in ("type", "url"))
+                    if kind and "://" in url:
+                        found.append((item["metadata"]["name"], kind, url))
+        if not found:
+            return [checks.left_out(link, f"no data source of Grafana is provisioned in namespace {self.namespace}")]
+        seen, problems = [], []
+        for name, kind, url in found:
+            parts = urlsplit(url)
+            inside = re.fullmatch(r"([a-z0-9-]+)\.([a-z0-9-]+)(\.svc(\.[a-z0-9.-]+)?)?", parts.hostname or "")
+            if not inside or kind not in ALIVE:
+                continue
+            service = f"/api/v1/namespaces/{inside[2]}/services/{inside[1]}"
+            status, text = self.cluster.fetch(
+                f"{service}:{parts.port or 80}/proxy{parts.path.rstrip('/')}{ALIVE[kind]}", None, self.run.request_seconds()
+            )
+            if status == 404 and not inside[3] and '"services' in text:
+                continue  # a name of the outside world
+            seen.append(f"{kind} at {url}")
+            if status != 200:
+                problems.append(
+                    f"the data source {kind} of the ConfigMap {name} points at {url}, which answers {status} {message_of(text)}"
+                )
+        query = f"GET {path} and each address"
+        if problems:
+            evidence = f"{len(seen) - len(problems)} of {len(seen)} data sources answer"
+            command = self.command("get", "configmaps", "-l", selector, "-o", "yaml")
+            return [checks.failed(link, evidence, "; ".join(problems), query, command)]
+        return [checks.ok(link, f"{', '.join(seen) or 'none inside the cluster'} answer", query)]
 
     def grafana(self) -> list[Result]:
         """Grafana answers that its database is well."""
@@ -206,100 +395,136 @@ class Stack:
         if not services:
             return [checks.left_out("grafana", "not installed; kube_prometheus_stack_grafana and a source of its image bring it")]
         name, port = services[0]["metadata"]["name"], services[0]["spec"]["ports"][0]["port"]
-        health = self.run.get(self._proxy(name, port) + "/api/health")
+        path = self._proxy(name, port) + "/api/health"
+        health = self.run.get(path)
         if health.get("database") == "ok":
-            return [checks.ok("grafana", f"version {health.get('version', '?')} answers, database ok")]
-        result = checks.failed("grafana", "its health check answers", f"database {health.get('database')}")
-        result.next_command = self._command("logs", f"deployment/{name}", "--tail=50")
-        return [result]
+            return [checks.ok("grafana", f"version {health.get('version', '?')} answers, database ok", f"GET {path}")]
+        command = self.command("logs", f"deployment/{name}", "--tail=50")
+        cause = f"database {health.get('database')}"
+        return [checks.failed("grafana", "its health check answers", cause, f"GET {path}", command)]
+
+    def clocks(self) -> list[Result]:
+        """This machine, Prometheus, the alert inbox and the nodes agree on the time."""
+        nodes = "timestamp(node_time_seconds) - node_time_seconds"
+        query = f"PromQL time(); PromQL {nodes}; the alert inbox's time"
+        apart: dict[str, float] = {}
+
+        def measure(what: str, ask: Callable[[], float]) -> None:
+            before = time.time()
+            there = ask()
+            # The answer was made at some moment in between.
+            after = time.time()
+            apart[what] = 0.0 if before - 1 <= there <= after + 1 else there - (before + after) / 2
+
+        measure("Prometheus", lambda: float(self.query("time()")[1]))
+        try:
+            path = f"{self._proxy(alert.INBOX, 80)}/alerts.json?since={int(time.time() * 1000)}"
+            measure("the alert inbox", lambda: datetime.datetime.fromisoformat(self.run.get(path)["now"]).timestamp())
+        except ApiError:
+            pass  # there is none, or the link of the alert path says so
+        skewed = {what: seconds for what, seconds in apart.items() if abs(seconds) > SKEW}
+        if apart and len(skewed) == len(apart) and max(apart.values()) - min(apart.values()) < SKEW:
+            skewed = {"the cluster, seen from this machine,": max(apart.values(), key=abs)}
+        for series in self.query(nodes):
+            seconds = -float(series["value"][1])
+            if abs(seconds) > SKEW:
+                skewed[f"node {series['metric'].get('node') or series['metric'].get('instance', '?')}"] = seconds
+        largest = max(map(abs, apart.values()), default=0.0)
+        evidence = f"at most {largest:.0f} s between this machine, {', '.join(apart)} and the nodes"
+        if skewed:
+            cause = "; ".join(
+                f"the clock of {what} is {abs(s):.0f} s {'ahead' if s > 0 else 'behind'}" for what, s in skewed.items()
+            )
+            return [checks.failed("clocks", "clocks differ", cause, query, self.command("get", "nodes", "-o", "wide"))]
+        return [checks.ok("clocks", evidence, query)]
+
+    def alertmanager(self) -> list[Result]:
+        """Alertmanager runs with its newest configuration, and Prometheus knows it."""
+        return self._until(self._alertmanager)
+
+    def _alertmanager(self) -> list[Result]:
+        link = "alertmanager"
+        items = self.run.get(f"{OPERATOR}/v1/namespaces/{self.namespace}/alertmanagers").get("items", [])
+        if not items:
+            return [checks.left_out(link, f"namespace {self.namespace} has no Alertmanager")]
+        known = f"{self._prometheus}/api/v1/alertmanagers"
+        reload = f'alertmanager_config_last_reload_successful{{namespace="{self.namespace}"}} == 0'
+        query = f"GET {OPERATOR}/v1/namespaces/{self.namespace}/alertmanagers and their pods; GET {known}; PromQL {reload}"
+        said = []
+        for item in items:
+            selector = f"alertmanager={item['metadata']['name']}"
+            evidence, cause = self._server_pods(item, selector, "Alertmanager")
+            said.append(evidence)
+            if cause:
+                command = self.command("describe", "pods", "-l", selector)
+                return [checks.failed(link, "; ".join(said), cause, query, command)]
+        active = self.run.get(known)["data"]["activeAlertmanagers"]
+        if not active:
+            cause = "Prometheus knows no Alertmanager: its object names another one under alerting"
+            command = self.command("get", "prometheuses", "-o", "yaml")
+            return [checks.failed(link, "; ".join(said), cause, query, command)]
+        if self.query(reload):
+            cause = "Alertmanager refused its newest configuration and runs with the one before"
+            command = self.command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
+            return [checks.failed(link, "; ".join(said), cause, query, command)]
+        return [checks.ok(link, f"{'; '.join(said)}; Prometheus sends to {len(active)}", query)]
+
+    def receivers(self) -> list[Result]:
+        """The app's routes are there, and what Alertmanager sent last was taken by its receivers."""
+        link, target = "receivers", self.app
+        path = f"{OPERATOR}/v1alpha1/namespaces/{target.namespace}/alertmanagerconfigs"
+        try:
+            there = self.run.get(path).get("items", [])
+        except ApiError as error:
+            if error.status not in (403, 404):
+                raise
+            there = None
+        own = f'{{namespace="{self.namespace}"}}[5m]'
+        bad = f"sum by (integration) (increase(alertmanager_notifications_failed_total{own}))"
+        good = f"sum by (integration) (increase(alertmanager_notifications_total{own})) - {bad}"
+        expr = f"{bad} > 0.5 unless {good} > 0.5"
+        query = f"GET {path}; PromQL {expr}"
+        gone = [] if there is None else self._gone("AlertmanagerConfig", there)
+        if gone:
+            cause = f"the AlertmanagerConfig {gone[0]}, with the routes and inhibitions of the app, is gone"
+            return [checks.failed(link, "no AlertmanagerConfig", cause, query, target.kubectl("get", "alertmanagerconfigs"))]
+        failing = [series["metric"].get("integration", "?") for series in self.query(expr)]
+        if failing:
+            cause = f"no notification by {', '.join(sorted(failing))} has succeeded in 5 minutes, and some failed"
+            command = self.command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
+            return [checks.failed(link, "notifications fail", cause, query, command)]
+        return [checks.ok(link, "no receiver refuses what Alertmanager sends", query)]
 
     def alert_path(self) -> list[Result]:
         """A test alert fires in Prometheus, arrives at the receiver, and is resolved there."""
-        link, namespace = "alert path", self.target.namespace
-        if not self.target.alert_check:
+        link, namespace = "alert path", self.app.namespace
+        if not self.app.alert_check:
             return [checks.left_out(link, "switched off by verify_alert_check")]
         objects = self._objects["prometheusrules"]
         installed = [rule for item in objects for group in item["spec"].get("groups") or [] for rule in group["rules"]]
-        if all(rule.get("alert") != TEST_ALERT for rule in installed):
-            return [checks.left_out(link, f"no rule {TEST_ALERT} for namespace {namespace}; the role app_monitoring installs it")]
+        if all(rule.get("alert") != alert.NAME for rule in installed):
+            return [checks.left_out(link, f"no rule {alert.NAME} for namespace {namespace}; the role app_monitoring installs it")]
         alertmanager = self._proxy("alertmanager-operated", "web")
-        inbox = self._proxy("alert-inbox", 80)
+        inbox = self._proxy(alert.INBOX, 80)
         config = self.run.get(f"{alertmanager}/api/v2/status")["config"]["original"]
-        if TEST_ALERT not in config:
+        has_inbox = any(item["metadata"]["name"] == alert.INBOX for item in self._deployments())
+        if alert.NAME not in config:
             # Without a route of its own it would reach whoever is on duty.
-            return [checks.left_out(link, f"Alertmanager has no route for {TEST_ALERT}, so it would go to the default receiver")]
-        has_inbox = "alert-inbox" in config
-        name = TEST_SERVICE + uuid.uuid4().hex[:12]
-        service = {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "flaskops-verify"}},
-            "spec": {"type": "ExternalName", "externalName": "verify.invalid"},
-        }
-        services = f"/api/v1/namespaces/{namespace}/services"
-        # What the link `rules` waits for must be there first.
-        if any(result.status == FAILED for result in self.rules()):
-            return [checks.left_out(link, "not tried, because the rules are not loaded")]
-        began = time.monotonic()
-        read_object(*self.cluster.send("POST", services, service))
-        times: dict[str, float] = {}
-
-        def step(what: str, there: Callable[[], bool], cause: str, command: str) -> Result | None:
-            while not there():
-                if time.monotonic() > self.run.deadline:
-                    done = ", ".join(f"{key} after {value:.1f} s" for key, value in times.items()) or "the rule never fired"
-                    result = checks.failed(link, done, cause)
-                    result.next_command = command
-                    return result
-                self._never.wait(PAUSE)
-            times[what] = time.monotonic() - began
-            return None
-
-        def in_alertmanager() -> bool:
-            query = urlencode([("filter", f"alertname={TEST_ALERT}"), ("filter", f"service={name}")])
-            return any(a["status"]["state"] == "active" for a in self.run.get(f"{alertmanager}/api/v2/alerts?{query}"))
-
-        def in_inbox(status: str) -> Callable[[], bool]:
-            def look() -> bool:
-                got = self.run.get(f"{inbox}/alerts.json")["alerts"]
-                return any(a["status"] == status and a["labels"].get("service") == name for a in got)
-
-            return look
-
-        def fires() -> bool:
-            return bool(self.query(f'ALERTS{{alertname="{TEST_ALERT}", service="{name}", alertstate="firing"}}'))
-
-        inbox_log = self._command("logs", "deployment/alert-inbox", "--tail=20")
-        steps = [
-            (
-                "fired",
-                fires,
-                "kube-state-metrics is not scraped, or the rule is not evaluated",
-                self._port_forward("prometheus-operated", 9090),
-            ),
-            (
-                "at Alertmanager",
-                in_alertmanager,
-                "Prometheus does not reach Alertmanager",
-                self._port_forward("alertmanager-operated", 9093),
-            ),
-        ]
-        if has_inbox:
-            steps.append(("received", in_inbox("firing"), "Alertmanager does not reach the receiver alert-inbox", inbox_log))
-        try:
-            for item in steps:
-                broken = step(*item)
-                if broken:
-                    return [broken]
-        finally:
-            self.cluster.send("DELETE", f"{services}/{name}")
-        back = (
-            "resolved",
-            in_inbox("resolved") if has_inbox else lambda: not in_alertmanager(),
-            "it was never resolved",
-            inbox_log,
-        )
-        broken = step(*back)
-        if broken:
-            return [broken]
-        return [checks.ok(link, f"{TEST_ALERT} " + ", ".join(f"{key} after {value:.1f} s" for key, value in times.items()))]
+            why = f"Alertmanager has no route for {alert.NAME}, so it would go to the default receiver"
+            if has_inbox:
+                query = f"GET {alertmanager}/api/v2/status"
+                return [
+                    checks.failed(
+                        link,
+                        "not sent",
+                        why,
+                        query,
+                        self.command("get", "secrets", "-l", "app.kubernetes.io/managed-by=flaskops"),
+                    )
+                ]
+            return [checks.left_out(link, why)]
+        # What other links wait for must be there first.
+        for name, look in (("the rules are not loaded", self.rules), ("kube-state-metrics is not read", self._exporters)):
+            if any(result.status == FAILED for result in look()):
+                return [checks.left_out(link, f"not tried, because {name}")]
+        return [alert.Journey(self, alertmanager, inbox if has_inbox else "").send()]

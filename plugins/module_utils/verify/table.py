@@ -12,6 +12,13 @@ WIDTH = 100
 WORDS = {"ok": "ok", "failed": "FAILED", "left_out": "left out"}
 
 
+def _note(word: str, text: str, indent: str) -> list[str]:
+    """A word and what there is to say, within the width."""
+    lead = f"{word + ':':<8}"
+    text = " ".join(text.split())
+    return textwrap.wrap(text, WIDTH, initial_indent=indent + lead, subsequent_indent=indent + " " * 8, break_on_hyphens=False)
+
+
 def _command(command: str, indent: str) -> list[str]:
     """A command line broken with backslashes, so that it can still be copied."""
     lines = textwrap.wrap(command, WIDTH - len(indent) - 10, break_long_words=False, break_on_hyphens=False)
@@ -23,7 +30,10 @@ def _command(command: str, indent: str) -> list[str]:
 
 
 def render(results: list[dict[str, Any]], title: str = "") -> str:
-    """One row for a link; beneath a failed one, its cause and the command to look with."""
+    """One row for a link; beneath a failed one its cause, what was asked, and the command to look with.
+
+    One that follows from another broken link has only its cause, and the name of that link.
+    """
     width = max([len("link")] + [len(r["link"]) for r in results])
     head = f"{'link':<{width}}  {'status':<8}  {'seconds':>7}  evidence"
     column = width + 2 + 8 + 2 + 7 + 2
@@ -36,9 +46,10 @@ def render(results: list[dict[str, Any]], title: str = "") -> str:
         lines += [" " * column + line for line in evidence[1:]]
         if result["status"] == "failed":
             indent = " " * (width + 2)
-            cause = " ".join(str(result["cause"]).split())
-            lines += textwrap.wrap(
-                cause, WIDTH, initial_indent=indent + "cause:  ", subsequent_indent=indent + " " * 8, break_on_hyphens=False
-            )
+            lines += _note("cause", str(result["cause"]), indent)
+            if result["follows"]:
+                lines += _note("from", f"the broken link {result['follows']}", indent)
+                continue
+            lines += _note("asked", result["query"], indent) if result["query"] else []
             lines += _command(result["next_command"], indent)
     return "\n".join(lines)

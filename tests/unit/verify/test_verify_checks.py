@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import checks
@@ -69,21 +70,84 @@ def test_node_not_ready(nodes, cause):
     assert cause in found.cause
 
 
+def test_rollout_complete():
+    assert checks.check_rollout(deployment(), [pod(), pod("pod-2")]).status == "ok"
+
+
 @pytest.mark.parametrize("image", ["", IMAGE])
-def test_rollout_complete(image):
-    assert checks.check_rollout(deployment(), [pod(), pod("pod-2")], "flask-app", image).status == "ok"
+def test_image(image):
+    assert checks.check_image(deployment(), [pod(), pod("pod-2")], "flask-app", image).status == "ok"
 
 
-def test_rollout_with_another_image():
-    found = checks.check_rollout(deployment(), [pod()], "flask-app", "localhost/flask-app:new")
+def test_image_that_is_another_one():
+    found = checks.check_image(deployment(), [pod()], "flask-app", "localhost/flask-app:new")
     assert found.status == "failed"
     assert "not localhost/flask-app:new" in found.cause
 
 
-def test_ready_pod_with_another_image():
-    found = checks.check_rollout(deployment(), [pod(image="old")], "flask-app", IMAGE)
+@pytest.mark.parametrize("image", ["", IMAGE])
+def test_ready_pod_with_another_image(image):
+    found = checks.check_image(deployment(), [pod(image="old")], "flask-app", image)
     assert found.status == "failed"
     assert "pod-1" in found.cause
+
+
+def test_image_that_cannot_be_had():
+    waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such host"}}}
+    found = checks.check_image(deployment(), [pod(), pod("pod-2", ready="False", containerStatuses=[waiting])], "flask-app")
+    assert found.cause == "pod-2: ImagePullBackOff (no such host)"
+
+
+SERVICE = {"spec": {"selector": {"app": "flask-app"}}}
+
+
+def slices(*names, ready=True):
+    return [{"endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}, "targetRef": {"name": n}} for n in names]}]
+
+
+@pytest.mark.parametrize(
+    ("found", "cause"),
+    [
+        (slices("pod-1", "pod-2"), ""),
+        (slices("pod-1") + slices("pod-2"), ""),
+        ([], "leads to no pod: its selector is app=flask-app"),
+        (slices("pod-1", "pod-2", ready=False), "leads to no pod"),
+        (slices("pod-1"), "does not lead to pod-2"),
+        (slices("pod-1", "pod-2", "shop-1"), "also leads to what is not the app: shop-1"),
+    ],
+)
+def test_endpoint(found, cause):
+    result = checks.check_endpoint(SERVICE, found, [pod(), pod("pod-2"), pod("pod-3", ready="False")], "flask-app")
+    assert (result.status == "ok") == (not cause)
+    assert cause in result.cause
+
+
+def test_what_follows_from_a_broken_link():
+    names = ("node", "probes", "rollout", "endpoint", "health", "rules", "check at pingdom")
+    found = [checks.failed(name, "", "") for name in names if name not in ("node", "endpoint")]
+    checks.explain([*found, checks.ok("node", ""), checks.ok("endpoint", "")])
+    # The endpoint is well, and still health can be broken by what the endpoint needs.
+    assert {r.link: r.follows for r in found} == {
+        "probes": "",
+        "rollout": "probes",
+        "health": "probes",
+        "rules": "",
+        "check at pingdom": "",
+    }
+
+
+def test_what_a_link_needs_stands_before_it():
+    order = list(checks.NEEDS)
+    assert [(link, need) for link in order for need in checks.NEEDS[link] if need in order[order.index(link) :]] == []
+
+
+@pytest.mark.parametrize(("age", "late"), [(1, False), (119, False), (121, True)])
+def test_group_that_is_not_evaluated(age, late):
+    moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age)
+    text = moment.isoformat(timespec="microseconds").replace("+00:00", "123Z")
+    group = {"name": "g", "interval": 30, "rules": [{"lastEvaluation": text}, {"lastEvaluation": "0001-01-01T00:00:00Z"}]}
+    assert bool(checks.late(group)) == late
+    assert checks.late({"name": "g", "interval": 30, "rules": []}) == ""
 
 
 @pytest.mark.parametrize(
@@ -91,19 +155,19 @@ def test_ready_pod_with_another_image():
     [{"availableReplicas": 1}, {"updatedReplicas": 1}, {"replicas": 3}, {"observedGeneration": 1}, {"availableReplicas": None}],
 )
 def test_rollout_incomplete(status):
-    assert checks.check_rollout(deployment(**status), [], "flask-app").status == "failed"
+    assert checks.check_rollout(deployment(**status), []).status == "failed"
 
 
 def test_rollout_of_nothing():
     found = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
     found["spec"]["replicas"] = 0
-    assert "0 replicas" in checks.check_rollout(found, [], "flask-app").cause
+    assert "0 replicas" in checks.check_rollout(found, []).cause
 
 
 def test_rollout_names_the_pods_reason():
     waiting = {"state": {"waiting": {"reason": "ErrImageNeverPull", "message": "image is not present"}}}
     broken = pod(ready="False", containerStatuses=[waiting])
-    found = checks.check_rollout(deployment(availableReplicas=1), [broken], "flask-app")
+    found = checks.check_rollout(deployment(availableReplicas=1), [broken])
     assert "ErrImageNeverPull (image is not present)" in found.cause
 
 

@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import urllib3
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import api, links, table
 
-from .test_verify_checks import PAGE, deployment, node, pod
+from .test_verify_checks import PAGE, deployment, node, pod, slices
 
 NS = "/api/v1/namespaces/flask-app"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 SERVICE = {"spec": {"ports": [{"port": 80, "targetPort": 5000}]}, "status": {"loadBalancer": {}}}
 
 
@@ -34,6 +37,8 @@ class FakeCluster:
             f"{NS}/services/flask-app": (200, SERVICE),
             "/api/v1/nodes": (200, {"items": [node()]}),
             "/api/v1/services": (200, {"items": []}),
+            "/apis/apps/v1/daemonsets": (200, {"items": []}),
+            SLICES.format("flask-app"): (200, {"items": slices("pod-1", "pod-2")}),
             f"{NS}/services/flask-app:80/proxy/health": (200, "ok"),
             f"{NS}/services/flask-app:80/proxy/": (404, "nothing here"),
             **{f"{NS}/pods/{p}:9200/proxy/metrics": (200, PAGE) for p in ("pod-1", "pod-2")},
@@ -56,6 +61,14 @@ class FakeCluster:
         yield from self.log if "pod-2" in path else []
 
 
+NOT_INSTALLED = ["log shipper", "loki", "log alerts", "metrics stack"]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(links, "ADDRESS_SECONDS", 0)
+
+
 def run(cluster, **options):
     results, url = links.verify(cluster, links.Target(timeout=2, **options))
     return {r["link"]: r for r in results}, url
@@ -65,17 +78,19 @@ def test_a_whole_chain():
     results, url = run(FakeCluster())
     assert list(results) == [
         "node",
-        "rollout",
+        "image",
         "probes",
+        "rollout",
+        "endpoint",
         "health",
         "metric requests",
         "metric duration",
         "metric exceptions",
         "logs",
-        "loki",
-        "metrics stack",
+        *NOT_INSTALLED,
     ]
-    assert {r["status"] for name, r in results.items() if name not in ("loki", "metrics stack")} == {"ok"}
+    assert {r["status"] for name, r in results.items() if name not in NOT_INSTALLED} == {"ok"}
+    assert all(r["query"] for r in results.values() if r["status"] == "ok")
     assert results["metrics stack"]["evidence"] == "no Prometheus operator is installed on this cluster"
     assert "log of pod-2" in results["logs"]["evidence"]
     assert url == f"https://api{NS}/services/flask-app:80/proxy"
@@ -87,10 +102,15 @@ def test_a_whole_chain():
         ("/api/v1/nodes", (200, {"items": [node(ready="False")]}), {"node"}),
         ("/api/v1/nodes", (500, {"message": "etcd"}), {"node"}),
         (f"{NS}/services/flask-app:80/proxy/health", (503, {"message": "no endpoints available"}), {"health"}),
-        (f"{NS}/services/flask-app", (404, {"message": "no service"}), {"health", "logs"}),
-        ("/apis/apps/v1/namespaces/flask-app/deployments/flask-app", (404, {"message": "none"}), {"rollout", "probes"}),
+        (f"{NS}/services/flask-app", (404, {"message": "no service"}), {"endpoint", "health", "logs"}),
+        (SLICES.format("flask-app"), (200, {"items": []}), {"endpoint"}),
+        ("/apis/apps/v1/namespaces/flask-app/deployments/flask-app", (404, {"message": "none"}), {"image", "rollout", "probes"}),
         (f"{NS}/pods/pod-2:9200/proxy/metrics", (503, "refused"), {"metric requests", "metric duration", "metric exceptions"}),
-        (f"{NS}/pods", (200, {"items": []}), {"metric requests", "metric duration", "metric exceptions", "logs"}),
+        (
+            f"{NS}/pods",
+            (200, {"items": []}),
+            {"endpoint", "metric requests", "metric duration", "metric exceptions", "logs"},
+        ),
     ],
 )
 def test_one_broken_link(path, answer, broken):
@@ -99,6 +119,7 @@ def test_one_broken_link(path, answer, broken):
     for name in broken:
         assert results[name]["cause"]
         assert results[name]["next_command"].startswith("kubectl ")
+        assert results[name]["query"]
 
 
 def test_nodes_that_may_not_be_listed():
@@ -144,7 +165,7 @@ def test_load_balancer_is_asked_directly():
     results, url = links.verify(cluster, links.Target(timeout=2), plain)
     assert url == "http://10.0.0.7"
     assert sorted(asked) == ["http://10.0.0.7/", "http://10.0.0.7/health"]
-    assert {r["status"] for r in results if r["link"] not in ("loki", "metrics stack")} == {"ok"}
+    assert {r["status"] for r in results if r["link"] not in NOT_INSTALLED} == {"ok"}
 
 
 def test_unreachable_api_server_is_one_sentence():
@@ -255,8 +276,8 @@ STREAM = {"namespace": "flask-app", "app": "flask-app", "container": "flask-app"
     ("streams", "status", "text"),
     [
         ([{"stream": STREAM}], "ok", "found after"),
-        ([], "failed", "the shipper does not run, or Loki takes nothing"),
-        ([{"stream": {**STREAM, "cluster": ""}}], "failed", "its stream has no label cluster"),
+        ([], "failed", "it is not sent, or not taken"),
+        ([{"stream": {**STREAM, "cluster": ""}}], "failed", "the line has no label cluster"),
     ],
 )
 def test_a_line_is_searched_in_loki(streams, status, text):
@@ -264,3 +285,138 @@ def test_a_line_is_searched_in_loki(streams, status, text):
     found, _url = run(FakeCluster(**{"/api/v1/services": (200, {"items": [LOKI]}), LOKI_QUERY: answer}))
     assert found["loki"]["status"] == status
     assert text in found["loki"]["evidence"] + found["loki"]["cause"]
+
+
+def shipper(name="fluent-bit", **status):
+    spec = {
+        "selector": {"matchLabels": {"app": name}},
+        "template": {"spec": {"containers": [{"name": name, "ports": [{"name": "metrics", "containerPort": 2020}]}]}},
+    }
+    counts = {"desiredNumberScheduled": 1, "numberReady": 1, **status}
+    labels = {"app.kubernetes.io/name": name}
+    return {"metadata": {"name": name, "namespace": "logging", "labels": labels}, "spec": spec, "status": counts}
+
+
+SHIPPER_PAGE = "/api/v1/namespaces/logging/pods/fluent-bit-x:2020/proxy/api/v2/metrics/prometheus"
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({}, ""),
+        ({"/apis/apps/v1/daemonsets": (200, {"items": [shipper(desiredNumberScheduled=0)]})}, "runs on no node"),
+        ({"/apis/apps/v1/daemonsets": (200, {"items": [shipper(numberReady=0)]})}, "is not ready everywhere"),
+        ({"/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x", node="node-2")]})}, "on node-1, where the app"),
+        ({SHIPPER_PAGE: (503, "refused")}, "the metrics page of fluent-bit-x answers 503"),
+    ],
+)
+def test_the_log_shipper(changes, cause):
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [shipper()]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
+    }
+    found, _url = run(FakeCluster(**{**answers, **changes}))
+    assert found["log shipper"]["status"] == ("failed" if cause else "ok")
+    assert cause in found["log shipper"]["cause"]
+
+
+def rule(name, **more):
+    return {"name": name, "lastError": "", "lastEvaluation": "0001-01-01T00:00:00Z", **more}
+
+
+RULER = "/api/v1/namespaces/logs/services/loki:3100/proxy/prometheus/api/v1/rules"
+LOKI_CONFIG = "/api/v1/namespaces/logs/services/loki:3100/proxy/config"
+
+
+def ruler(*rules):
+    return 200, {"data": {"groups": [{"name": "log-lines", "interval": 30, "rules": list(rules)}]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "text"),
+    [
+        ({}, "ok", "1 rules loaded, evaluated, sent to http://am.monitoring.svc:9093"),
+        ({RULER: ruler()}, "failed", "the alert LogTraceback is not loaded"),
+        ({RULER: ruler(rule("LogTraceback", lastError="parse error"))}, "failed", "LogTraceback: parse error"),
+        ({RULER: ruler(rule("LogTraceback", lastEvaluation="2020-01-01T00:00:00Z"))}, "failed", "was last evaluated"),
+        ({LOKI_CONFIG: (200, "ruler:\n  alertmanager_url: ''\n")}, "failed", "is told of no Alertmanager"),
+        ({SLICES.format("monitoring"): (200, {"items": []})}, "failed", "where nobody is"),
+        ({RULER: (404, "404 page not found")}, "left_out", "runs no ruler"),
+        ({RULER: (503, "no endpoints")}, "failed", "no endpoints"),
+    ],
+)
+def test_log_alerts(changes, status, text):
+    maps = [{"metadata": {"name": "rules", "annotations": {"flaskops/alerts": "LogTraceback"}}}]
+    answers = {
+        "/api/v1/services": (200, {"items": [LOKI]}),
+        LOKI_QUERY: (200, {"data": {"result": [{"stream": STREAM}]}}),
+        RULER: ruler(rule("LogTraceback")),
+        LOKI_CONFIG: (200, "ruler:\n  alertmanager_url: http://am.monitoring.svc:9093\n"),
+        "/api/v1/namespaces/logs/configmaps": (200, {"items": maps}),
+        SLICES.format("monitoring"): (200, {"items": slices("am-0")}),
+    }
+    found, _url = run(FakeCluster(**{**answers, **changes}))
+    assert found["log alerts"]["status"] == status
+    assert text in found["log alerts"]["evidence"] + found["log alerts"]["cause"]
+
+
+class Search(BaseHTTPRequestHandler):
+    """Just enough of a search engine: one line is there, for those who know the password."""
+
+    def do_GET(self):
+        parts = urlsplit(self.path)
+        login = base64.b64encode(b"reader:secret").decode()
+        known = self.headers.get("Authorization") == f"Basic {login}"
+        wanted = parse_qs(parts.query)["q"][0].strip('"')
+        hits = [{"_source": {**STREAM, "message": wanted}}] if parts.path == "/logs-%2A/_search" else []
+        body = json.dumps({"hits": {"hits": hits}}).encode()
+        self.send_response(200 if known else 401)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "text"),
+    [
+        ({"username": "reader", "password": "secret"}, "ok", "found after"),
+        ({"username": "reader", "password": "wrong-password"}, "failed", "answered 401"),
+        ({"username": "reader", "password": "secret", "index": "other"}, "failed", "it is not sent, or not taken"),
+    ],
+)
+def test_a_line_is_searched_with_credentials(given, status, text):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Search)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    backend = {"type": "elasticsearch", "url": f"http://127.0.0.1:{server.server_port}", **given}
+    found, _url = run(FakeCluster(), log_backends=[backend])
+    server.shutdown()
+    server.server_close()
+    assert found["elasticsearch"]["status"] == status
+    assert text in found["elasticsearch"]["evidence"] + found["elasticsearch"]["cause"]
+    assert given["password"] not in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "text"),
+    [
+        ({"type": "es", "host": "es.search.svc", "port": 9200, "index": "logs-a"}, "ok", "found after"),
+        ({"type": "es", "host": "es.search.svc", "port": 9200, "login": True}, "left_out", "name it, with an account"),
+        ({"type": "cloudwatch_logs", "log_group": "/kubernetes/x"}, "left_out", "sends lines to /kubernetes/x"),
+    ],
+)
+def test_outputs_of_the_shipper(output, status, text):
+    item = shipper()
+    item["metadata"]["annotations"] = {"flaskops/outputs": json.dumps([output, {"type": "loki", "host": "loki"}])}
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [item]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
+        "/api/v1/namespaces/search/services/es:9200/proxy/logs-a/_search": (200, {"hits": {"hits": [{"_source": STREAM}]}}),
+    }
+    found, _url = run(FakeCluster(**answers))
+    name = "cloudwatch" if output["type"] == "cloudwatch_logs" else "elasticsearch"
+    assert found[name]["status"] == status
+    assert text in found[name]["evidence"]

@@ -5,25 +5,73 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import links, stack
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, objects
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import alert, links, stack
 
-from .test_verify_links import NS, FakeCluster
+from .test_verify_checks import pod, slices
+from .test_verify_links import NS, SLICES, FakeCluster
 
 OPERATOR = "/apis/monitoring.coreos.com/v1"
+CONFIGS = "/apis/monitoring.coreos.com/v1alpha1/namespaces/flask-app/alertmanagerconfigs"
 MONITORING = "/api/v1/namespaces/monitoring/services"
 PROMETHEUS = f"{MONITORING}/prometheus-operated:web/proxy/api/v1"
 ALERTMANAGER = f"{MONITORING}/alertmanager-operated:web/proxy/api/v2"
-RULE = {"metadata": {"name": "flask-app"}, "spec": {"groups": [{"name": "flask-app.alerts", "rules": [{"alert": "A"}]}]}}
-TEST_OBJECT = {"metadata": {"name": "test"}, "spec": {"groups": [{"name": "test", "rules": [{"alert": stack.TEST_ALERT}]}]}}
-TEST_RULE = {"name": stack.TEST_ALERT, "query": 'kube_service_info{namespace="flask-app"}', "lastError": ""}
+OURS = {"app.kubernetes.io/name": "flask-app", **objects.OURS}
+SERVER = {"metadata": {"namespace": "monitoring", "name": "stack"}, "spec": {"replicas": 1}, "status": {"conditions": []}}
+SOURCE = """\
+datasources:
+  - name: Loki
+    uid: loki
+    type: loki
+    url: http://loki.loki.svc:3100
+    jsonData:
+      derivedFields:
+        - name: request_id
+          url: '{namespace=~".+"} | request_id=`$${__value.raw}`'
+"""
+TEST_RULE = {"name": alert.NAME, "query": 'kube_service_info{namespace="flask-app"}', "lastError": ""}
 
 
 def data(**content):
     return 200, {"status": "success", "data": content}
+
+
+def owned(name, parts, **more):
+    """An object of the role app_monitoring."""
+    annotations = {objects.PARTS: " ".join(parts), **more.pop("annotations", {})}
+    return {"metadata": {"name": name, "namespace": "flask-app", "labels": OURS, "annotations": annotations}, **more}
+
+
+PARTS = [f"{kind}/flask-app/flask-app" for kind in ("AlertmanagerConfig", "Probe", "PrometheusRule", "ServiceMonitor")]
+PARTS.append("ConfigMap/monitoring/flaskops-service-dashboard")
+MONITOR = owned("flask-app", PARTS)
+GROUPS = [{"name": "flask-app.alerts", "rules": [{"alert": "A"}]}]
+RULE = owned("flask-app", PARTS, annotations={objects.ALERTS: "A"}, spec={"groups": GROUPS})
+TEST_OBJECT = {
+    "metadata": {"name": "test", "namespace": "flask-app"},
+    "spec": {"groups": [{"name": "test", "rules": [{"alert": alert.NAME}]}]},
+}
+PROBE = owned("flask-app", PARTS, spec={"prober": {"url": "blackbox.monitoring.svc:9115"}})
+
+
+def deployment_of(name, image, available=1):
+    template = {"spec": {"containers": [{"name": name, "image": image}]}}
+    return {"metadata": {"name": name}, "spec": {"template": template}, "status": {"availableReplicas": available}}
+
+
+OPERATOR_OF_STACK = deployment_of("operator", "quay.io/prometheus-operator/prometheus-operator:v0.93.1")
+INBOX = deployment_of("alert-inbox", "localhost/runner:1")
+
+
+def board(name="flaskops-service-dashboard", **change):
+    text = json.dumps({**dashboards.service(), **change})
+    return {"metadata": {"name": name, "namespace": "monitoring"}, "data": {"board.json": text}}
 
 
 def target(pod, health="up", error=""):
@@ -44,18 +92,30 @@ class FakeStack(FakeCluster):
         self.marks: list[str] = []
         self.fired: set[str] = set()
         self.empty: tuple[str, ...] = ()
-        meta = {"namespace": "monitoring", "name": "kube-prometheus-stack"}
+        self.loud: tuple[str, ...] = ()
+        self.skew: dict[str, float] = {}
+        self.receivers = ["alert-inbox"]
         self.answers |= {
-            f"{OPERATOR}/prometheuses": (200, {"items": [{"metadata": meta, "spec": {}}]}),
-            f"{OPERATOR}/namespaces/flask-app/servicemonitors": (200, {"items": []}),
-            f"{OPERATOR}/namespaces/flask-app/probes": (200, {"items": [{"metadata": {"name": "flask-app"}}]}),
+            f"{OPERATOR}/prometheuses": (200, {"items": [SERVER]}),
+            f"{OPERATOR}/namespaces/monitoring/prometheuses/stack": (200, SERVER),
+            f"{OPERATOR}/namespaces/monitoring/alertmanagers": (200, {"items": [SERVER]}),
+            "/api/v1/namespaces/monitoring/pods": (200, {"items": [pod("prometheus-0")]}),
+            "/apis/apps/v1/namespaces/monitoring/deployments": (200, {"items": [OPERATOR_OF_STACK, INBOX]}),
+            SLICES.format("monitoring"): (200, {"items": slices("blackbox-1")}),
+            "/api/v1/namespaces/monitoring/configmaps": (200, {"items": [{"metadata": {"name": "s"}, "data": {"s": SOURCE}}]}),
+            "/api/v1/namespaces/loki/services/loki:3100/proxy/loki/api/v1/status/buildinfo": (200, "{}"),
+            f"{CONFIGS}": (200, {"items": [owned("flask-app", PARTS)]}),
+            f"{OPERATOR}/namespaces/flask-app/servicemonitors": (200, {"items": [MONITOR]}),
+            f"{OPERATOR}/namespaces/flask-app/probes": (200, {"items": [PROBE]}),
             f"{OPERATOR}/namespaces/flask-app/prometheusrules": (200, {"items": [RULE, TEST_OBJECT]}),
             f"{PROMETHEUS}/targets": data(activeTargets=[target("pod-1"), target("pod-2")]),
             f"{PROMETHEUS}/rules": data(
                 groups=[group([{"name": "A", "lastError": "", "query": "up"}]), group([TEST_RULE], "test", "test")]
             ),
-            f"{ALERTMANAGER}/status": (200, {"config": {"original": f"{stack.TEST_ALERT} alert-inbox"}}),
-            "/api/v1/configmaps": (200, {"items": [{"metadata": {"name": "flaskops-service-dashboard"}}]}),
+            f"{ALERTMANAGER}/status": (200, {"config": {"original": f"{alert.NAME} alert-inbox"}}),
+            "/api/v1/configmaps": (200, {"items": [board()]}),
+            f"{PROMETHEUS}/alertmanagers": data(activeAlertmanagers=[{"url": "http://am"}]),
+            f"{NS}/services": (200, {"items": []}),
             f"{MONITORING}": (200, {"items": []}),
             **changes,
         }
@@ -66,13 +126,18 @@ class FakeStack(FakeCluster):
             (expr,) = parse_qs(parts.query)["query"]
             return 200, json.dumps({"data": {"result": self.series(expr)}})
         if parts.path == f"{ALERTMANAGER}/alerts":
-            active = [] if "alertmanager" in self.broken else [{"status": {"state": "active"}}] * len(self.marks)
+            active = (
+                []
+                if "alertmanager" in self.broken
+                else [{"status": {"state": "active"}, "receivers": [{"name": name} for name in self.receivers]}] * len(self.marks)
+            )
             return 200, json.dumps(active)
         if parts.path == f"{MONITORING}/alert-inbox:80/proxy/alerts.json":
+            now = datetime.datetime.fromtimestamp(time.time() + self.skew.get("inbox", 0), datetime.UTC).isoformat()
             alerts = [] if "inbox" in self.broken else [self.alert(m, "firing") for m in self.fired]
             if "resolve" not in self.broken:
                 alerts += [self.alert(m, "resolved") for m in self.fired - set(self.marks)]
-            return 200, json.dumps({"alerts": alerts})
+            return 200, json.dumps({"now": now, "alerts": alerts})
         return super().fetch(path, headers, seconds)
 
     @staticmethod
@@ -80,13 +145,19 @@ class FakeStack(FakeCluster):
         return {"status": status, "labels": {"service": mark}}
 
     def series(self, expr):
-        if stack.TEST_ALERT in expr:
+        if alert.NAME in expr:
             if "rule" in self.broken:
                 return []
             self.fired |= set(self.marks)
             return [{"metric": {}}] * len(self.marks)
         if any(part in expr for part in self.empty):
             return []
+        if expr == "time()":
+            now = time.time() + self.skew.get("prometheus", 0)
+            return [now, str(now)]
+        if any(part in expr for part in ("== 0", "> 0.5 unless", "node_time_seconds")):
+            found = [part for part in self.loud if part in expr]
+            return [{"metric": {"integration": "slack", "node": "node-1"}, "value": [0, "99"]}] if found else []
         return [{"metric": {"instance": "http://flask-app"}, "value": [0, "0" if "probe" in self.broken else "1"]}]
 
     def send(self, method, path, body=None):
@@ -101,7 +172,7 @@ class FakeStack(FakeCluster):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(stack, "SETTLE", 0)
-    monkeypatch.setattr(stack, "PAUSE", 0.01)
+    monkeypatch.setattr(alert, "PAUSE", 0.01)
 
 
 def run(cluster, **options):
@@ -109,15 +180,26 @@ def run(cluster, **options):
     return {r["link"]: r for r in results}
 
 
+LINKS = ["prometheus", "exporters", "target", "health probe", "rules", "dashboards", "data sources", "grafana", "clocks"]
+LINKS += ["alertmanager", "alert path", "receivers"]
+
+
 def test_a_whole_stack():
     cluster = FakeStack()
     results = run(cluster)
-    names = ["target", "health probe", "rules", "dashboards", "grafana", "alert path"]
-    assert list(results)[-6:] == names
-    assert [results[name]["status"] for name in names] == ["ok", "ok", "ok", "ok", "left_out", "ok"]
+    assert list(results)[-len(LINKS) :] == LINKS
+    found = {name: results[name]["status"] for name in LINKS}
+    assert found == {name: "left_out" if name == "grafana" else "ok" for name in LINKS}
+    assert all(result["query"] for name, result in results.items() if result["status"] == "ok")
     for step in ("fired", "at Alertmanager", "received", "resolved"):
         assert f"{step} after" in results["alert path"]["evidence"]
     assert cluster.marks == []
+
+
+NONE = (200, {"items": []})
+LESS = owned("flask-app", PARTS, annotations={objects.ALERTS: "A B"}, spec={"groups": GROUPS})
+REFUSED = {**SERVER, "status": {"conditions": [{"type": "Reconciled", "status": "False", "message": "no secret"}]}}
+STOPPED_OPERATOR = deployment_of("operator", "prometheus-operator@sha256:1", available=0)
 
 
 @pytest.mark.parametrize(
@@ -140,21 +222,112 @@ def test_a_whole_stack():
             "A: many-to-many",
         ),
         ("health probe", {"broken": ("probe",)}, "the probe of http://flask-app fails"),
-        ("alert path", {"broken": ("rule",)}, "kube-state-metrics is not scraped, or the rule is not evaluated"),
+        ("alert path", {"broken": ("rule",)}, "the rule is not evaluated"),
         ("alert path", {"broken": ("alertmanager",)}, "Prometheus does not reach Alertmanager"),
         ("alert path", {"broken": ("inbox", "resolve")}, "Alertmanager does not reach the receiver"),
         ("alert path", {"broken": ("resolve",)}, "it was never resolved"),
         ("target", {f"{PROMETHEUS}/targets": (503, "no endpoints available")}, "no endpoints available"),
+        ("target", {f"{OPERATOR}/namespaces/flask-app/servicemonitors": NONE}, "the ServiceMonitor flask-app is gone"),
+        ("health probe", {f"{OPERATOR}/namespaces/flask-app/probes": NONE}, "the Probe flask-app is gone"),
+        ("rules", {f"{OPERATOR}/namespaces/flask-app/prometheusrules": NONE}, "the PrometheusRule flask-app is gone"),
+        (
+            "rules",
+            {f"{OPERATOR}/namespaces/flask-app/prometheusrules": (200, {"items": [LESS, TEST_OBJECT]})},
+            "the alert B was taken out of the PrometheusRule flask-app",
+        ),
+        ("receivers", {CONFIGS: NONE}, "the AlertmanagerConfig flask-app"),
+        ("dashboards", {"/api/v1/configmaps": NONE}, "the ConfigMap flaskops-service-dashboard with a dashboard is gone"),
+        (
+            "prometheus",
+            {f"{OPERATOR}/namespaces/monitoring/prometheuses/stack": (200, {**SERVER, "spec": {"replicas": 0}})},
+            "scaled to 0",
+        ),
+        ("prometheus", {f"{OPERATOR}/namespaces/monitoring/prometheuses/stack": (200, REFUSED)}, "bring Prometheus stack up"),
+        (
+            "prometheus",
+            {"/apis/apps/v1/namespaces/monitoring/deployments": (200, {"items": [STOPPED_OPERATOR, INBOX]})},
+            "the operator operator is not available",
+        ),
+        ("alertmanager", {f"{PROMETHEUS}/alertmanagers": data(activeAlertmanagers=[])}, "Prometheus knows no Alertmanager"),
+        ("exporters", {SLICES.format("monitoring"): NONE}, "nobody answers at blackbox.monitoring.svc:9115"),
+        (
+            "data sources",
+            {"/api/v1/namespaces/loki/services/loki:3100/proxy/loki/api/v1/status/buildinfo": (503, "no endpoints")},
+            "which answers 503 no endpoints",
+        ),
+        ("alert path", {f"{ALERTMANAGER}/status": (200, {"config": {"original": "route: {}"}})}, "it would go to the default"),
     ],
 )
 def test_a_broken_link_is_named(link, changes, cause):
     cluster = FakeStack(**changes)
     results = run(cluster)
-    assert [name for name, result in results.items() if result["status"] == "failed"] in ([link], [link + "s"])
-    broken = results.get(link) or results[link + "s"]
+    assert [name for name, r in results.items() if r["status"] == "failed" and not r["follows"]] == [link]
+    broken = results[link]
     assert cause in broken["cause"]
     assert broken["next_command"].startswith("kubectl ")
     assert cluster.marks == [], "the mark of the test alert is left behind"
+
+
+@pytest.mark.parametrize(
+    ("link", "state", "cause"),
+    [
+        ("exporters", {"empty": ("kube_deployment_spec_replicas{",)}, "kube-state-metrics tells nothing of the app"),
+        ("prometheus", {"loud": ("prometheus_config_last_reload",)}, "Prometheus refused its newest configuration"),
+        ("alertmanager", {"loud": ("alertmanager_config_last_reload",)}, "Alertmanager refused its newest configuration"),
+        ("receivers", {"loud": ("> 0.5 unless",)}, "no notification by slack has succeeded in 5 minutes"),
+        ("clocks", {"loud": ("node_time_seconds",)}, "the clock of node node-1 is 99 s behind"),
+        ("clocks", {"skew": {"inbox": -3600}}, "the clock of the alert inbox is 3600 s behind"),
+        ("clocks", {"skew": {"inbox": 60, "prometheus": 60}}, "the cluster, seen from this machine, is 60 s ahead"),
+        ("alert path", {"receivers": ["none"]}, "Alertmanager sends it to none and not to alert-inbox"),
+        ("alert path", {"receivers": ["alert-inbox", "shop/pagerduty"]}, "a route before its own takes it to pagerduty"),
+    ],
+)
+def test_what_the_stack_tells_of_itself(link, state, cause):
+    cluster = FakeStack()
+    for name, value in state.items():
+        setattr(cluster, name, value)
+    results = run(cluster)
+    assert [name for name, r in results.items() if r["status"] == "failed" and not r["follows"]] == [link]
+    assert cause in results[link]["cause"]
+    assert cluster.marks == []
+
+
+def test_a_test_alert_may_go_on():
+    cluster = FakeStack()
+    cluster.receivers = ["alert-inbox", "shop/pagerduty"]
+    result = run(cluster, notify=True)["alert path"]
+    assert result["status"] == "ok"
+    assert "receivers: alert-inbox, pagerduty" in result["evidence"]
+    assert "flaskops-verify-notify-" in result["query"]
+
+
+def test_marks_that_were_left_behind_are_removed():
+    cluster = FakeStack()
+    made = "2026-01-01T00:00:00Z"
+    fresh = datetime.datetime.now(datetime.UTC).isoformat()
+    marks = {"flaskops-verify-old": made, "flaskops-verify-new": fresh}
+    cluster.marks = list(marks)
+    items = [{"metadata": {"name": name, "creationTimestamp": time}} for name, time in marks.items()]
+    cluster.answers[f"{NS}/services"] = (200, {"items": items})
+    assert run(cluster)["alert path"]["status"] == "ok"
+    assert cluster.marks == ["flaskops-verify-new"]
+
+
+def test_a_query_that_does_not_parse_is_named():
+    broken = dashboards.service()
+    broken["panels"][0]["targets"][0]["expr"] = "sum(("
+    cluster = FakeStack(**{"/api/v1/configmaps": (200, {"items": [board(panels=broken["panels"])]})})
+    ask = cluster.fetch
+
+    def fetch(path, headers=None, seconds=10):
+        if "sum%28%28" in path:
+            return 400, json.dumps({"status": "error", "error": "parse error"})
+        return ask(path, headers, seconds)
+
+    cluster.fetch = fetch
+    result = run(cluster)["dashboards"]
+    assert result["status"] == "failed"
+    assert "Flask service / Requests" in result["cause"]
 
 
 def test_an_empty_panel_is_named():
@@ -169,7 +342,14 @@ def test_an_empty_panel_is_named():
     ("changes", "options", "reason"),
     [
         ({}, {"alert_check": False}, "switched off by verify_alert_check"),
-        ({f"{ALERTMANAGER}/status": (200, {"config": {"original": "route: {}"}})}, {}, "it would go to the default receiver"),
+        (
+            {
+                f"{ALERTMANAGER}/status": (200, {"config": {"original": "route: {}"}}),
+                "/apis/apps/v1/namespaces/monitoring/deployments": (200, {"items": []}),
+            },
+            {},
+            "it would go to the default receiver",
+        ),
     ],
 )
 def test_the_test_alert_reaches_no_pager(changes, options, reason):
