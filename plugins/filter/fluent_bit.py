@@ -47,6 +47,10 @@ _value:
     authorities:
       description: Certificate authorities, by file name.
       type: dict
+    backends:
+      description: Where each output sends to, without credentials; C(login) is whether it has some.
+      type: list
+      elements: dict
     mounted_keys:
       description: Keys of the Secret that the container reads as files.
       type: list
@@ -71,6 +75,7 @@ def fluent_bit(options: t.Any) -> dict[str, t.Any]:
         "config": config.build(options),
         "environment": config.environment(options, options["existing_secret"] or f"{options['name']}-credentials"),
         "authorities": config.authorities(options),
+        "backends": config.backends(options),
         "mounted_keys": config.mounted_keys(options),
     }
 

@@ -282,3 +282,17 @@ def mounted_keys(options: Plugin) -> list[str]:
     """Return the keys of the Secret that the container reads as files."""
     read = [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
     return sorted({key for output in read for key in outputs.secret_files(output)})
+
+
+def backends(options: Plugin) -> list[Plugin]:
+    """Return where each output sends to, for whoever looks for a line there; `login` is whether the backend asks for one."""
+    found = []
+    for position, given in enumerate(options["outputs"]):
+        output = outputs.read(given, position)
+        keys = ("type", "name", "host", "port", "tls", "index", "daily_index", "region", "log_group")
+        login = ("username", "api_key_secret", "bearer_token_secret", "aws_region")
+        entry = {key: output[key] for key in keys if output.get(key)} | {"login": any(output.get(key) for key in login)}
+        if output["type"] == "cloudwatch_logs":
+            entry["log_group"] = output.get("log_group") or f"/kubernetes/{options['cluster']}"
+        found.append(entry)
+    return found

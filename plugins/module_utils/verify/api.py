@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 REQUEST_SECONDS = 10.0
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # where Kubernetes puts a pod's credentials
 
 
 class ApiError(Exception):
@@ -108,6 +113,67 @@ class KubeCluster:
             return
         finally:
             response.close()
+
+
+class PodCluster:
+    """Requests on the API server from inside a pod, with its ServiceAccount; needs nothing but Python.
+
+    :param account: the folder with the token, which is renewed every hour, and the certificate authority.
+    """
+
+    def __init__(self, account: str = ACCOUNT, address: str = "") -> None:
+        host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+        inside = f"[{host}]" if ":" in host else host
+        self.host = address or f"https://{inside}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
+        self._token = Path(account) / "token"
+        self._context = (
+            ssl.create_default_context(cafile=str(Path(account) / "ca.crt")) if self.host.startswith("https") else None
+        )
+
+    def _open(
+        self, path: str, headers: dict[str, str] | None, seconds: float, method: str = "GET", body: str | None = None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        where = self.host.split("://", 1)[1]
+        connection = (
+            http.client.HTTPSConnection(where, timeout=seconds, context=self._context)
+            if self._context
+            else http.client.HTTPConnection(where, timeout=seconds)
+        )
+        try:
+            sent = {"Authorization": f"Bearer {self._token.read_text().strip()}", **(headers or {})}
+            connection.request(method, path, body, sent)
+            return connection, connection.getresponse()
+        except (http.client.HTTPException, OSError) as error:
+            connection.close()
+            raise ApiError(0, f"no answer from {self.host}: {reason(error)}") from error
+
+    def fetch(self, path: str, headers: dict[str, str] | None = None, seconds: float = REQUEST_SECONDS) -> tuple[int, str]:
+        return self._whole(*self._open(path, headers, seconds))
+
+    def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
+        """A request that changes something; *body* is sent as JSON."""
+        text = None if body is None else json.dumps(body)
+        return self._whole(*self._open(path, {"Content-Type": "application/json"}, REQUEST_SECONDS, method, text))
+
+    def _whole(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> tuple[int, str]:
+        try:
+            return response.status, response.read().decode("utf-8", "replace")
+        except (http.client.HTTPException, OSError) as error:
+            raise ApiError(0, f"the answer from {self.host} broke off: {reason(error)}") from error
+        finally:
+            connection.close()
+
+    def lines(self, path: str, seconds: float) -> Iterator[str]:
+        connection, response = self._open(path, None, seconds)
+        try:
+            if response.status != 200:
+                raise ApiError(response.status, message_of(response.read().decode("utf-8", "replace")))
+            while line := response.readline():
+                yield line.rstrip(b"\n").decode("utf-8", "replace")
+        except (http.client.HTTPException, OSError):
+            return
+        finally:
+            connection.close()
 
 
 def message_of(body: str) -> str:

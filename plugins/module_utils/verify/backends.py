@@ -283,6 +283,7 @@ def _search_inside(run: Any, title: str, output: dict[str, Any], inside: re.Matc
     """The line in an Elasticsearch or OpenSearch of the cluster that asks for no password."""
     base = f"/api/v1/namespaces/{inside['namespace']}/services/{inside['name']}:{output['port']}/proxy"
     index = output.get("index") or "_all"
+    index += "-*" if output.get("daily_index") else ""
     command = run.target.kubectl("-n", inside["namespace"], "get", "pods", "-o", "wide", namespaced=False)
     query = f"GET {base}{_search_path(index, 'REQUEST_ID')}"
     return _line(run, title, lambda wanted: _hit(run.get(base + _search_path(index, wanted))), query, (command, command))

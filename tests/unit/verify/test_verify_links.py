@@ -183,21 +183,18 @@ def test_table_fits_and_its_commands_can_be_copied():
     target = links.Target(
         kubeconfig="/a/rather/long/path/of/a/folder/with/a/kubeconfig/inside/kubeconfig.yaml", context="staging"
     )
+    failed = {"link": "logs", "status": "failed", "evidence": "e " * 90, "cause": "c " * 90, "query": "q " * 90, "seconds": 1.0}
     results = [
         {"link": "node", "status": "ok", "evidence": "1 of 1", "cause": "", "next_command": "", "seconds": 0.01},
-        {
-            "link": "logs",
-            "status": "failed",
-            "evidence": "e " * 90,
-            "cause": "c " * 90,
-            "next_command": target.next_command("logs"),
-            "seconds": 1.0,
-        },
+        {**failed, "next_command": target.next_command("logs"), "follows": ""},
+        {**failed, "link": "loki", "next_command": "kubectl nothing", "follows": "logs"},
     ]
     text = table.render(results, "title")
     assert max(map(len, text.splitlines())) <= 100
-    command = text[text.index("next:") + 5 :].replace("\\\n", " ").split()
+    command = text[text.index("next:") + 5 : text.index("loki  ")].replace("\\\n", " ").split()
     assert command == target.next_command("logs").split()
+    # What follows from another link needs no command of its own.
+    assert text.endswith("from:   the broken link logs")
     rows = text.splitlines()
     assert rows[1].index("evidence") == rows[3].index("1 of 1") == rows[4].index("e e")
 
@@ -237,6 +234,11 @@ def server():
     found.server_close()
 
 
+def pod_cluster_at(server, folder):
+    (folder / "token").write_text("t\n")
+    return api.PodCluster(str(folder), f"http://127.0.0.1:{server.server_port}")
+
+
 def cluster_at(server):
     token = {"BearerToken": {"in": "header", "key": "authorization", "value": "Bearer t"}}
     config = SimpleNamespace(host=f"http://127.0.0.1:{server.server_port}", auth_settings=lambda: token)
@@ -255,6 +257,23 @@ def test_kube_cluster_gives_whole_lines_and_ends_in_time(server):
 def test_kube_cluster_refused_log(server):
     with pytest.raises(api.ApiError):
         list(cluster_at(server).lines("/log", 1))
+
+
+def test_pod_cluster_sends_credentials_and_headers(server, tmp_path):
+    status, body = pod_cluster_at(server, tmp_path).fetch("/x", {"X-Request-ID": "r"})
+    assert (status, json.loads(body)) == (200, {"auth": "Bearer t", "id": "r"})
+
+
+def test_pod_cluster_gives_whole_lines_and_ends_in_time(server, tmp_path):
+    assert list(pod_cluster_at(server, tmp_path).lines("/hang", 0.5)) == ["one", "two"]
+
+
+def test_pod_cluster_refused_log_and_no_server(server, tmp_path):
+    cluster = pod_cluster_at(server, tmp_path)
+    with pytest.raises(api.ApiError):
+        list(cluster.lines("/log", 1))
+    with pytest.raises(api.ApiError, match=r"no answer from http://127\.0\.0\.1:1: "):
+        api.PodCluster(str(tmp_path), "http://127.0.0.1:1").fetch("/x")
 
 
 def test_plain_get(server):
