@@ -16,20 +16,17 @@ import collections
 import datetime
 import html
 import json
-import os
-import signal
-import sys
 import threading
 import time
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import web
 
 LIMIT = 2000
 MAX_BODY = 4 * 1024 * 1024  # bytes of one webhook
 MAX_TEXT = 4096  # characters of one label or annotation that are kept
-TIMEOUT = 10  # seconds that a client may keep a connection open without sending
 
 
 def rfc3339(milliseconds: int) -> str:
@@ -140,86 +137,56 @@ def page(inbox: Inbox) -> str:
     return PAGE.format(count=len(rows), dropped=found["dropped"], rows="".join(rows))
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(web.Handler):
     """The four addresses."""
 
     inbox: Inbox
     server_version = "alert-inbox"
-    timeout = TIMEOUT
-
-    def _answer(self, status: HTTPStatus, text: str, kind: str = "text/plain") -> None:
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", f"{kind}; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(body)
 
     def do_GET(self) -> None:
         """Answer one of the pages."""
         parts = urlsplit(self.path)
         if parts.path == "/healthz":
-            self._answer(HTTPStatus.OK, "ok\n")
+            self.answer(HTTPStatus.OK, "ok\n")
         elif parts.path == "/":
-            self._answer(HTTPStatus.OK, page(self.inbox), "text/html")
+            self.answer(HTTPStatus.OK, page(self.inbox), "text/html")
         elif parts.path == "/alerts.json":
             try:
                 # A plus sign of a time zone arrives as a blank.
                 since = parse_since(parse_qs(parts.query).get("since", ["0"])[0].replace(" ", "+"))
             except ValueError as error:
-                self._answer(HTTPStatus.BAD_REQUEST, f"since is milliseconds since 1970 or RFC 3339 ({error}).\n")
+                self.answer(HTTPStatus.BAD_REQUEST, f"since is milliseconds since 1970 or RFC 3339 ({error}).\n")
                 return
-            self._answer(HTTPStatus.OK, json.dumps(self.inbox.since(since)), "application/json")
+            self.answer(HTTPStatus.OK, json.dumps(self.inbox.since(since)), "application/json")
         else:
-            self._answer(HTTPStatus.NOT_FOUND, "There is nothing here but /, /alerts.json and /healthz.\n")
+            self.answer(HTTPStatus.NOT_FOUND, "There is nothing here but /, /alerts.json and /healthz.\n")
 
     def do_POST(self) -> None:
         """Take a webhook."""
         if urlsplit(self.path).path != "/alerts":
-            self._answer(HTTPStatus.NOT_FOUND, "Webhooks go to /alerts.\n")
+            self.answer(HTTPStatus.NOT_FOUND, "Webhooks go to /alerts.\n")
             return
         length = self.headers.get("Content-Length", "")
         if not length.isdigit() or int(length) > MAX_BODY:
             # The body stays unread, so that the connection can't go on.
             self.close_connection = True
-            self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"Send at most {MAX_BODY} bytes with a Content-Length.\n")
+            self.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"Send at most {MAX_BODY} bytes with a Content-Length.\n")
             return
         try:
             alerts = read_webhook(self.rfile.read(int(length)))
         except ValueError as error:
-            self._answer(HTTPStatus.BAD_REQUEST, f"Refused: {error}.\n")
+            self.answer(HTTPStatus.BAD_REQUEST, f"Refused: {error}.\n")
             return
         self.inbox.add(alerts)
         for alert in alerts:
             print(json.dumps({"status": alert["status"], "labels": alert["labels"], "startsAt": alert["startsAt"]}), flush=True)
-        self._answer(HTTPStatus.OK, "")
-
-    def log_message(self, *args: Any) -> None:
-        """Nothing: alerts are logged, requests are not."""
+        self.answer(HTTPStatus.OK, "")
 
 
-class Server(ThreadingHTTPServer):
-    """One thread for each connection; a client that goes away is one line of log."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say what went wrong, without a traceback."""
-        print(json.dumps({"client": str(client_address), "error": repr(sys.exc_info()[1])}), flush=True)
-
-
-def server(host: str, port: int, inbox: Inbox) -> Server:
+def server(host: str, port: int, inbox: Inbox) -> web.Server:
     """An inbox that listens and does not yet serve; port 0 takes a free one."""
-    return Server((host, port), type("BoundHandler", (Handler,), {"inbox": inbox}))
-
-
-def main() -> None:
-    """Serve until SIGTERM."""
-    listening = server("0.0.0.0", int(os.environ.get("PORT", "8080")), Inbox())
-    # shutdown() waits for serve_forever(), which a signal handler would hold up.
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=listening.shutdown).start())
-    listening.serve_forever()
-    listening.server_close()
+    return web.Server((host, port), type("BoundHandler", (Handler,), {"inbox": inbox}))
 
 
 if __name__ == "__main__":
-    main()
+    web.serve(server("0.0.0.0", web.port(), Inbox()))

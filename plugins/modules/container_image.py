@@ -38,6 +38,10 @@ options:
     description: Further files of the build context, as a mapping of relative path to text.
     type: dict
     default: {}
+  extra_folders:
+    description: Further folders of the build context, as a mapping of relative path to folder.
+    type: dict
+    default: {}
   repository:
     description: Name of the image without its tag.
     type: str
@@ -239,9 +243,15 @@ def inputs(params: dict[str, Any]) -> tuple[Tree, str]:
         if not os.path.isdir(source):
             raise ImageError(f"source {source} is not a folder; set it to the folder of the source tree.")
         tree = read_tree(source, params["exclude"])
+    for option in ("extra_folders", "extra_files"):
+        for rel in params[option]:
+            if os.path.isabs(rel) or ".." in rel.split("/"):
+                raise ImageError(f"{option} has {rel}; its names must be relative paths inside the build context.")
+    for rel, folder in params["extra_folders"].items():
+        if not os.path.isdir(folder):
+            raise ImageError(f"extra_folders has {folder}, which is not a folder; set it to one.")
+        tree |= {os.path.join(rel, name): content for name, content in read_tree(folder, params["exclude"]).items()}
     for rel, text in params["extra_files"].items():
-        if os.path.isabs(rel) or ".." in rel.split("/"):
-            raise ImageError(f"extra_files has {rel}; its names must be relative paths inside the build context.")
         tree[rel] = ("-", str(text).encode())
     if params["containerfile_content"]:
         return tree, params["containerfile_content"]
@@ -501,6 +511,7 @@ def argument_spec() -> dict[str, Any]:
         "containerfile": {"type": "path"},
         "containerfile_content": {"type": "str"},
         "extra_files": {"type": "dict", "default": {}},
+        "extra_folders": {"type": "dict", "default": {}},
         "repository": {"type": "str", "required": True},
         "build_args": {"type": "dict", "default": {}},
         "base_image": {"type": "str", "default": "docker.io/library/python:3.13-slim-bookworm"},

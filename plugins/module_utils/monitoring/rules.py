@@ -33,6 +33,12 @@ ALERTS: dict[str, dict[str, t.Any]] = {
     "VerifyTestAlert": {"for": "0s", "severity": "none"},
 }
 
+# What a scheduled verification alerts on, which its role installs; an empty `for` is twice the time between two runs.
+VERIFY_ALERTS: dict[str, dict[str, t.Any]] = {
+    "VerifyLinkBroken": {"for": "", "severity": "warning"},
+    "VerifyStale": {"for": "1m", "severity": "warning"},
+}
+
 # A Service with this prefix in its name, made by verify, fires VerifyTestAlert: every kube-state-metrics counts Services.
 TEST_SERVICE = "flaskops-verify-"
 # Where it is followed by this the alert is critical, and goes on to whoever is told of such alerts.
@@ -418,6 +424,53 @@ def rule_groups(given: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     if options["evaluation_interval"]:
         groups = [{"name": g["name"], "interval": options["evaluation_interval"], "rules": g["rules"]} for g in groups]
     return groups
+
+
+def verify_rule_groups(name: str, namespace: str, every: int, alerts: dict[str, t.Any], runbook_url: str = "") -> list[Rule]:
+    """The rule groups about a verification of one application that is repeated, as :func:`rule_groups` gives them.
+
+    :param every: seconds between two runs. :param alerts: those of :data:`VERIFY_ALERTS` that differ.
+    :raises ValueError: with one sentence that names the option.
+    """
+    unknown = sorted(set(alerts) - set(VERIFY_ALERTS))
+    if unknown:
+        raise ValueError(f"There is no alert {unknown[0]}: use one of {', '.join(VERIFY_ALERTS)}.")
+    settled = {}
+    for alert, defaults in VERIFY_ALERTS.items():
+        settled[alert] = {**defaults, **alerts.get(alert, {})}
+        settled[alert]["for"] = settled[alert]["for"] or f"{2 * every}s"
+        seconds(settled[alert]["for"])
+        if settled[alert]["severity"] not in SEVERITIES:
+            raise ValueError(f"The severity of the alert {alert} is none of {', '.join(SEVERITIES)}.")
+    own = f'namespace="{namespace}", app="{name}"'
+    last = f"max by (namespace, app) (last_over_time(flaskops_verify_last_run_timestamp_seconds{{{own}}}[1d]))"
+    texts = {
+        # What follows from another broken link is no news.
+        "VerifyLinkBroken": (
+            f"max by (namespace, app, link) (flaskops_verify_link_ok{{{own}}}) == 0\n"
+            f"unless\nmax by (namespace, app, link) (flaskops_verify_link_follows{{{own}}}) == 1",
+            "A link of the monitoring is broken",
+            "The verification of {{ $labels.namespace }}/{{ $labels.app }} finds the link {{ $labels.link }} broken.",
+        ),
+        # A pod that is gone leaves its last run behind.
+        "VerifyStale": (
+            f"time() - {last} > {3 * every}",
+            "Nobody verifies the monitoring",
+            "The last verification of {{ $labels.namespace }}/{{ $labels.app }} ended {{ $value | humanizeDuration }} ago.",
+        ),
+    }
+    base = (runbook_url or OPTIONS["runbook_url"]).rstrip("/")
+    rules = [
+        {
+            "alert": alert,
+            "expr": expr,
+            "for": settled[alert]["for"],
+            "labels": {"severity": settled[alert]["severity"]},
+            "annotations": {"summary": summary, "description": description, "runbook_url": f"{base}/{alert}.md"},
+        }
+        for alert, (expr, summary, description) in texts.items()
+    ]
+    return [{"name": f"{name}.verify", "rules": rules}]
 
 
 # One fault pages once: what a first alert explains, a second need not say. The values are regular expressions.

@@ -5,33 +5,24 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import socket
+import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+# The runner is no package: its files are copied into an image.
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "runner"))
 
-def load() -> ModuleType:
-    """The runner is no package: its files are copied into an image."""
-    path = Path(__file__).resolve().parents[3] / "runner" / "alert_inbox.py"
-    spec = importlib.util.spec_from_file_location("alert_inbox", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-alert_inbox = load()
+import alert_inbox
 
 
 @pytest.fixture
