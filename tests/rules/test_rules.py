@@ -3,11 +3,13 @@
 """The alert rules as Prometheus evaluates them: promtool runs the YAML files beside this one.
 
 Each file is named for its alert. `rules.yml` in them is what the role installs for the application flask-app in
-namespace shop with a goal of 99.9 %; `literal.yml` the same with the reference's literal rule.
+namespace shop with a goal of 99.9 %; `literal.yml` the same with the reference's literal rule; `verify.yml` what watches
+its scheduled verification.
 """
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 import subprocess
@@ -30,10 +32,13 @@ from promql import metric_names
 
 FILES = sorted(path for path in HERE.glob("*.yml") if path.name != "known_metrics.yml")
 OPTIONS: dict[str, Any] = {"name": "flask-app", "namespace": "shop"}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "rules.yml": {**OPTIONS, "slo": 0.999},
-    "literal.yml": {**OPTIONS, "literal_error_rate": True},
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "rules.yml": rules.rule_groups({**OPTIONS, "slo": 0.999}),
+    "literal.yml": rules.rule_groups({**OPTIONS, "literal_error_rate": True}),
+    # What the role verify installs for a verification every five minutes.
+    "verify.yml": rules.verify_rule_groups("flask-app", "shop", 300, {}),
 }
+ALERTS = sorted({**rules.ALERTS, **rules.VERIFY_ALERTS})
 
 
 EXPRESSIONS = {
@@ -49,8 +54,7 @@ RULES = [rule for group in rules.rule_groups(VARIANTS["rules.yml"]) for rule in 
 
 def write(folder: Path, change: Any = lambda rule: None) -> None:
     """Write the rule files, each alert rule through *change*."""
-    for name, options in VARIANTS.items():
-        groups = rules.rule_groups(options)
+    for name, groups in copy.deepcopy(VARIANTS).items():
         for group in groups:
             for rule in group["rules"]:
                 change(rule)
@@ -69,7 +73,7 @@ def test_promtool(promtool: str, tmp_path: Path, file: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("alert", sorted(rules.ALERTS))
+@pytest.mark.parametrize("alert", ALERTS)
 def test_each_alert_has_tests_that_can_fail(promtool: str, tmp_path: Path, alert: str) -> None:
     """One that fires it and one that keeps it silent; and an alert that never or always fires is noticed."""
     tests = yaml.safe_load((HERE / f"{alert}.yml").read_text())["tests"]
@@ -120,10 +124,10 @@ def test_what_counters_do_is_tried(alert: str) -> None:
 
 
 def test_every_file_tests_an_alert() -> None:
-    assert {path.name.split(".")[0] for path in FILES} == set(rules.ALERTS)
+    assert {path.name.split(".")[0] for path in FILES} == set(ALERTS)
 
 
-@pytest.mark.parametrize("alert", sorted(rules.ALERTS))
+@pytest.mark.parametrize("alert", ALERTS)
 def test_each_alert_has_a_runbook(alert: str) -> None:
     text = (ROOT / "docs/runbooks" / f"{alert}.md").read_text()
     assert text.startswith(f"# {alert}\n")
@@ -133,16 +137,18 @@ def test_each_alert_has_a_runbook(alert: str) -> None:
 
 
 def test_no_runbook_is_left_over() -> None:
-    assert {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")} - {"README"} == set(rules.ALERTS)
+    assert {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")} - {"README"} == set(ALERTS)
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 def test_form_of_each_alert(variant: str) -> None:
-    found = [rule for group in rules.rule_groups(VARIANTS[variant]) for rule in group["rules"] if "alert" in rule]
+    found = [rule for group in VARIANTS[variant] for rule in group["rules"] if "alert" in rule]
     assert found
     for rule in found:
         assert re.fullmatch(r"([A-Z][a-z0-9]*|P95|OOM)+", rule["alert"])
-        assert rule["labels"]["severity"] in (*rules.SEVERITIES, *(["none"] if rule["alert"] == "VerifyTestAlert" else []))
+        # The test alert is critical where it is meant to wake somebody, and else nothing.
+        tested = '{{ if match "^flaskops-verify-notify-" $labels.service }}critical{{ else }}none{{ end }}'
+        assert rule["labels"]["severity"] in (*rules.SEVERITIES, *([tested] if rule["alert"] == "VerifyTestAlert" else []))
         annotations = rule["annotations"]
         assert annotations["runbook_url"].endswith(f"/{rule['alert']}.md")
         assert "{{" not in annotations["summary"] and annotations["description"].endswith(".")
@@ -171,8 +177,8 @@ def known_metrics() -> set[str]:
 
 def test_every_metric_of_the_rules_is_exported() -> None:
     recorded, used = set(), set()
-    for options in VARIANTS.values():
-        for group in rules.rule_groups(options):
+    for groups in VARIANTS.values():
+        for group in groups:
             recorded |= {rule["record"] for rule in group["rules"] if "record" in rule}
             used |= {name for rule in group["rules"] for name in metric_names(rule["expr"])}
     assert {"up", "flask_http_request_total", "kube_pod_created", "probe_success"} <= used
@@ -188,8 +194,8 @@ def test_every_metric_of_the_dashboards_is_exported() -> None:
 def test_no_name_is_listed_in_vain() -> None:
     listed = {name for names in yaml.safe_load((HERE / "known_metrics.yml").read_text()).values() for name in names}
     used = {name for query in dashboards.queries() for name in metric_names(query.expr)}
-    for options in VARIANTS.values():
-        used |= {name for group in rules.rule_groups(options) for rule in group["rules"] for name in metric_names(rule["expr"])}
+    for groups in VARIANTS.values():
+        used |= {name for group in groups for rule in group["rules"] for name in metric_names(rule["expr"])}
     assert listed - used == set()
 
 

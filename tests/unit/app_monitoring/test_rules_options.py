@@ -121,3 +121,22 @@ def test_documented_detection_times() -> None:
     assert {name: cells for name, *cells in rows} == {
         name: [f"{low:.0f} to {high:.0f}" for low, high in (usual[name], short[name])] for name in usual
     }
+
+
+@pytest.mark.parametrize(
+    ("alerts", "message"),
+    [
+        ({"Nope": {}}, "There is no alert Nope: use one of VerifyLinkBroken, VerifyStale"),
+        ({"VerifyStale": {"for": "soon"}}, "'soon' is no duration"),
+        ({"VerifyStale": {"severity": "loud"}}, "The severity of the alert VerifyStale is none of critical"),
+    ],
+)
+def test_options_of_the_alerts_about_a_verification(alerts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rules.verify_rule_groups("shop", "shop", 300, alerts)
+
+
+def test_alerts_about_a_verification_follow_its_interval() -> None:
+    ((broken, stale),) = (group["rules"] for group in rules.verify_rule_groups("shop", "web", 60, {}))
+    assert broken["for"] == "120s" and stale["expr"].endswith("> 180")
+    assert 'namespace="web", app="shop"' in broken["expr"]

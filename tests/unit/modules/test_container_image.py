@@ -144,6 +144,8 @@ def test_missing_inputs_are_one_sentence(tmp_path: Path) -> None:
         ({"source": str(tmp_path)}, "No Containerfile"),
         ({}, "nothing to build"),
         ({"containerfile_content": "FROM x", "extra_files": {"../x": ""}}, "relative paths"),
+        ({"containerfile_content": "FROM x", "extra_folders": {"/x": "/tmp"}}, "relative paths"),
+        ({"containerfile_content": "FROM x", "extra_folders": {"x": "/nowhere"}}, "which is not a folder"),
     ]:
         with pytest.raises(ci.ImageError, match=text):
             ci.inputs(FakeModule(repository="localhost/a", **params).params)
@@ -160,3 +162,15 @@ def test_absent_removes_only_content_tags() -> None:
     engine = FakeEngine({"localhost/a:0123456789ab", "localhost/a:latest", "localhost/b:0123456789ab"})
     result = ci.absent(FakeModule(repository="localhost/a"), engine)
     assert result["removed"] == ["localhost/a:0123456789ab"]
+
+
+def test_further_folders_are_part_of_the_context_and_of_the_tag(tmp_path: Path) -> None:
+    (tmp_path / "lib/__pycache__").mkdir(parents=True)
+    (tmp_path / "lib/a.py").write_text("1")
+    (tmp_path / "lib/__pycache__/a.pyc").write_text("x")
+    params = {"containerfile_content": "FROM x", "extra_folders": {"inside/lib": str(tmp_path / "lib")}}
+    tree, text = ci.inputs(FakeModule(repository="localhost/a", **params).params)
+    assert tree == {"inside/lib/a.py": ("-", b"1")}
+    before = ci.content_tag(tree, text, {}, "")
+    (tmp_path / "lib/a.py").write_text("2")
+    assert ci.content_tag(ci.inputs(FakeModule(repository="localhost/a", **params).params)[0], text, {}, "") != before

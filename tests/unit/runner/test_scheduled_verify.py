@@ -1,0 +1,143 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The scheduled verification as its image has it: the runner's files, two folders of the collection, and a bare Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Api(BaseHTTPRequestHandler):
+    """An API server with one node, on which nothing runs; one that refuses everybody where `refusing` is set."""
+
+    def do_GET(self) -> None:
+        node = {"metadata": {"name": "one"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+        items = [node] if self.path == "/api/v1/nodes" else []
+        missing = "/deployments/" in self.path or "/services/" in self.path or "monitoring.coreos.com" in self.path
+        status = 401 if self.server.refusing else 404 if missing else 200  # type: ignore[attr-defined]
+        assert self.headers["Authorization"] == "Bearer secret-token"
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps({"items": items} if status == 200 else {"message": "no"}).encode())
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def api() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    server.refusing = False  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def url(tmp_path: Path, api: ThreadingHTTPServer) -> Iterator[str]:
+    """The program, run by a Python that finds no other package, with a second between two runs."""
+    (task,) = yaml.safe_load((ROOT / "runner/build.yml").read_text())
+    image = task["flaskops.observability.container_image"]
+    shutil.copytree(ROOT / "runner", tmp_path / "runner")
+    for inside, folder in image["extra_folders"].items():
+        shutil.copytree(ROOT / folder.split("/../../")[1], tmp_path / "runner" / inside)
+    for inside, text in image["extra_files"].items():
+        (tmp_path / "runner" / inside).write_text(text)
+    # Inside a pod the ServiceAccount's folder is fixed, and the address is https.
+    code = tmp_path / "runner/flaskops_observability/verify/api.py"
+    code.write_text(code.read_text().replace("/var/run/secrets/kubernetes.io/serviceaccount", str(tmp_path)))
+    code.write_text(code.read_text().replace('f"https://{inside}', 'f"http://{inside}'))
+    (tmp_path / "token").write_text("secret-token\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        "VERIFY_TARGET": json.dumps({"name": "shop", "namespace": 'web"', "timeout": 2}),
+        "VERIFY_EVERY": "1",
+        "PORT": str(port),
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "KUBERNETES_SERVICE_PORT": str(api.server_address[1]),
+        "PATH": os.environ["PATH"],
+    }
+    command = [sys.executable, "-S", "-m", "scheduled_verify"]
+    with subprocess.Popen(command, cwd=tmp_path / "runner", env=environment, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            program.terminate()
+            # It ends with the run that is under way, so that no mark of a test alert is left behind.
+            assert program.wait(30) == 0
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as reply:
+        return str(reply.read().decode())
+
+
+def until(url: str, pattern: str) -> str:
+    """The metrics, as soon as they have a line of this pattern."""
+    never, end, text = threading.Event(), time.monotonic() + 30, ""
+    while time.monotonic() < end:
+        try:
+            text = get(f"{url}/metrics")
+        except OSError:
+            pass
+        if re.search(pattern, text, re.MULTILINE):
+            return text
+        never.wait(0.1)
+    raise AssertionError(f"no {pattern} in {text}")
+
+
+def test_what_a_run_found_is_served(url: str) -> None:
+    text = until(url, r"^flaskops_verify_runs_total\{.*\} [2-9]")
+    own = 'namespace="web\\"",app="shop"'
+    assert f'flaskops_verify_link_ok{{{own},link="node"}} 1.0' in text
+    assert f'flaskops_verify_link_ok{{{own},link="endpoint"}} 0.0' in text
+    assert f'flaskops_verify_link_follows{{{own},link="logs"}} 1.0' in text
+    # What was left out is neither well nor broken.
+    assert not re.search(r'^flaskops_verify_link_ok\{.*link="loki"', text, re.MULTILINE)
+    (ended,) = re.findall(r"^flaskops_verify_last_run_timestamp_seconds\{.*\} (\S+)$", text, re.MULTILINE)
+    assert time.time() - float(ended) < 10
+    assert f"flaskops_verify_interval_seconds{{{own}}} 1.0" in text
+    links = [result["link"] for result in json.loads(get(f"{url}/results.json"))["results"]]
+    assert links[:2] == ["node", "image"]
+    assert "shop in namespace web" in get(f"{url}/")
+    with pytest.raises(urllib.error.HTTPError):
+        get(f"{url}/nothing")
+
+
+def test_a_run_that_cannot_begin_is_told_and_the_next_one_goes_on(url: str, api: ThreadingHTTPServer) -> None:
+    until(url, r"^flaskops_verify_runs_total\{.*\} 1")
+    api.refusing = True  # type: ignore[attr-defined]
+    until(url, r"^flaskops_verify_errors_total\{.*\} 1")
+    assert "refuses the credentials" in get(f"{url}/")
+    api.refusing = False  # type: ignore[attr-defined]
+    until(url, r"^flaskops_verify_runs_total\{.*\} [3-9]")
+    assert json.loads(get(f"{url}/results.json"))["error"] == ""
+
+
+def test_metrics_parse_and_are_described(url: str) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families = {family.name: family for family in text_string_to_metric_families(until(url, "^flaskops_verify_link_ok"))}
+    assert families["flaskops_verify_runs"].type == "counter"
+    assert all(family.documentation for family in families.values())
