@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -97,10 +98,8 @@ def until(url: str, pattern: str) -> str:
     """The metrics, as soon as they have a line of this pattern."""
     never, end, text = threading.Event(), time.monotonic() + 30, ""
     while time.monotonic() < end:
-        try:
+        with contextlib.suppress(OSError):
             text = get(f"{url}/metrics")
-        except OSError:
-            pass
         if re.search(pattern, text, re.MULTILINE):
             return text
         never.wait(0.1)
