@@ -1,0 +1,149 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verification that the cluster repeats by itself: its metrics, its rights, and the alert when a link breaks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils._objects import Refused
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
+from harness import INVENTORY, LONG, Run, playbook
+from test_verify_mutations import Bench, bench, data_source_wrong, until
+
+__all__ = ["bench"]  # the fixture
+
+NAME = "flask-app-verify"
+INBOX = "/api/v1/namespaces/monitoring/services/alert-inbox:80/proxy/alerts.json"
+OWN = '{namespace="flask-app", app="flask-app"}'
+PLAY = """\
+- name: Verify again and again
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Run the role
+      ansible.builtin.import_role: {name: flaskops.observability.verify}
+"""
+# Another inventory than that of `molecule test` for a cluster of one's own.
+INVENTORY_OF_CLUSTER = tuple(os.environ.get("CLUSTER_INVENTORY", "").split()) or INVENTORY
+EVERY = 30  # seconds, the shortest that the role takes
+SCRAPE, EVALUATION, GROUP = 5, 5, 6  # seconds, of the shared cluster
+
+
+def role(bench: Bench, tmp_path: Path, **options: Any) -> Run:
+    (tmp_path / "play.yml").write_text(PLAY)
+    variables = {f"verify_{key}": value for key, value in options.items()} | {
+        "verify_kubeconfig": str(bench.cluster.kubeconfig),
+        "verify_context": bench.cluster.context,
+        "verify_schedule_cluster": bench.cluster.context,
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+    }
+    return playbook(str(tmp_path / "play.yml"), inventory=("-i", "localhost,", "-c", "local"), extra=variables)
+
+
+def test_its_findings_are_metrics(bench: Bench) -> None:
+    """That of the local inventory, every five minutes."""
+    found = until("its series", lambda: bench.query(f"flaskops_verify_link_ok{OWN}"))
+    links = {series["metric"]["link"] for series in found}
+    assert {"node", "endpoint", "logs", "loki", "log shipper", "target", "rules", "dashboards", "alert path"} <= links
+    (ended,) = bench.query(f"time() - flaskops_verify_last_run_timestamp_seconds{OWN}")
+    assert float(ended["value"][1]) < 2 * 300
+    table = until("its page", lambda: page(bench))
+    assert "flask-app in namespace flask-app" in table and "alert path" in table
+
+
+def page(bench: Bench) -> str:
+    path = f"/api/v1/namespaces/flask-app/services/{NAME}:8080/proxy/"
+    status, text = KubeCluster(bench.cluster.api).fetch(path)
+    return text if status == 200 else ""
+
+
+@pytest.mark.parametrize(
+    ("namespace", "verb", "resource", "allowed"),
+    [
+        ("flask-app", "create", "services", True),
+        ("flask-app", "get", "pods/log", True),
+        ("monitoring", "get", "services/proxy", True),
+        ("monitoring", "list", "configmaps", True),
+        ("monitoring", "create", "services", False),
+        ("monitoring", "get", "secrets", False),
+        ("flask-app", "get", "secrets", False),
+        ("flask-app", "create", "pods", False),
+        ("flask-app", "create", "services/proxy", False),
+        ("flask-app", "patch", "services", False),
+        ("kube-system", "get", "services/proxy", False),
+        ("kube-system", "list", "configmaps", False),
+        ("kube-system", "list", "pods", False),
+    ],
+)
+def test_its_account_has_few_rights(bench: Bench, namespace: str, verb: str, resource: str, allowed: bool) -> None:
+    name, _, sub = resource.partition("/")
+    attributes = {"namespace": namespace, "verb": verb, "resource": name, "subresource": sub}
+    review = {"spec": {"user": f"system:serviceaccount:flask-app:{NAME}", "resourceAttributes": attributes}}
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    assert bench.objects.request("POST", path, None, review, "application/json")["status"].get("allowed", False) == allowed
+
+
+def told(bench: Bench, since: int, status: str) -> dict[str, Any] | None:
+    for alert in bench.get(INBOX, {"since": str(since)})["alerts"]:
+        labels = alert["labels"]
+        if (alert["status"], labels["alertname"], labels.get("link")) == (status, "VerifyLinkBroken", "data sources"):
+            found: dict[str, Any] = alert
+            return found
+    return None
+
+
+@LONG
+def test_a_broken_link_is_told_and_its_end_too(
+    bench: Bench, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    assert role(bench, tmp_path, schedule=EVERY, schedule_alerts={"VerifyLinkBroken": {"for": "5s"}}).changed == 1
+    try:
+        until("its rules are loaded", bench.poking("app.kubernetes.io/name=prometheus", lambda: loaded(bench)))
+        until("its first run", lambda: bench.query(f"flaskops_verify_interval_seconds{OWN} == {EVERY}"))
+        until("all is well", lambda: bench.query(f"min(flaskops_verify_link_ok{OWN}) == 1"), 120)
+        began = int(time.time() * 1000)
+        with data_source_wrong(bench):
+            alert = until("the alert arrives", lambda: told(bench, began, "firing"), 150)
+        mended = int(time.time() * 1000)
+        over = until("its end arrives", lambda: told(bench, alert["received_ms"], "resolved"), 150)
+    finally:
+        assert playbook("site.yml", "--tags", "verify", inventory=INVENTORY_OF_CLUSTER).returncode == 0
+    assert alert["labels"]["app"] == "flask-app" and alert["labels"]["severity"] == "warning"
+    assert alert["annotations"]["runbook_url"].endswith("/VerifyLinkBroken.md")
+    latest = 2 * EVERY + SCRAPE + 2 * EVALUATION + GROUP
+    after, end = (alert["received_ms"] - began) / 1000, (over["received_ms"] - mended) / 1000
+    text = (
+        f"VerifyLinkBroken: told after {after:.0f} s, resolved {end:.0f} s after repair; at most {latest} s by its configuration"
+    )
+    print(f"\n{text}")
+    record_property("detection", text)
+
+
+def loaded(bench: Bench) -> bool:
+    groups = bench.get("/api/v1/namespaces/monitoring/services/prometheus-operated:web/proxy/api/v1/rules")["data"]["groups"]
+    rules = [rule for group in groups if group["name"] == "flask-app.verify" for rule in group["rules"]]
+    return any(rule["name"] == "VerifyLinkBroken" and rule["duration"] == 5 for rule in rules)
+
+
+@LONG
+def test_absent_twice_leaves_nothing(bench: Bench, tmp_path: Path) -> None:
+    try:
+        assert role(bench, tmp_path, state="absent").changed == 1
+        assert role(bench, tmp_path, state="absent").changed == 0
+        selector = {"labelSelector": "app.kubernetes.io/name=flaskops-verify"}
+        for kind in ("clusterroles", "clusterrolebindings", "rolebindings", "roles"):
+            assert bench.get(f"/apis/rbac.authorization.k8s.io/v1/{kind}", selector)["items"] == []
+        for kind in ("servicemonitors", "prometheusrules"):
+            assert bench.get(f"/apis/monitoring.coreos.com/v1/{kind}", selector)["items"] == []
+        for kind in ("pods", "services", "serviceaccounts"):
+            assert bench.get(f"/api/v1/namespaces/flask-app/{kind}", selector)["items"] == []
+        with pytest.raises(Refused):
+            bench.get(f"/apis/apps/v1/namespaces/flask-app/deployments/{NAME}")
+    finally:
+        assert playbook("site.yml", "--tags", "verify", inventory=INVENTORY_OF_CLUSTER).changed == 1
