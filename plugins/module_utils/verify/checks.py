@@ -197,8 +197,11 @@ def ready_endpoints(slices: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def check_endpoint(service: dict[str, Any], slices: list[dict[str, Any]], pods: list[dict[str, Any]], name: str) -> Result:
-    """The Service leads to every ready pod of the app, and to nothing else."""
+def check_endpoint(
+    service: dict[str, Any], slices: list[dict[str, Any]], pods: list[dict[str, Any]], labelled: list[dict[str, Any]]
+) -> Result:
+    """The Service leads to every ready one of the Deployment's *pods*, and to nothing that is not *labelled* as the app."""
+    name = service.get("metadata", {}).get("name", "")
     reached = set(ready_endpoints(slices))
     ready = {p["metadata"]["name"] for p in pods if is_ready(p)}
     selector = ",".join(f"{k}={v}" for k, v in sorted((service.get("spec", {}).get("selector") or {}).items()))
@@ -207,9 +210,9 @@ def check_endpoint(service: dict[str, Any], slices: list[dict[str, Any]], pods: 
         return failed("endpoint", evidence, f"the Service {name} leads to no pod: its selector is {selector or 'empty'}")
     if ready - reached:
         return failed("endpoint", evidence, f"the Service {name} does not lead to {', '.join(sorted(ready - reached))}")
-    if reached - {p["metadata"]["name"] for p in pods}:
-        others = sorted(reached - {p["metadata"]["name"] for p in pods})
-        return failed("endpoint", evidence, f"the Service {name} also leads to what is not the app: {', '.join(others)}")
+    strangers = sorted(reached - {p["metadata"]["name"] for p in labelled})
+    if strangers:
+        return failed("endpoint", evidence, f"the Service {name} also leads to what is not the app: {', '.join(strangers)}")
     return ok("endpoint", evidence)
 
 

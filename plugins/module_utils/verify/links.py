@@ -109,7 +109,7 @@ class Run:
         """Read the app's objects; only an API server that does not serve us at all ends the run here."""
         target = self.target
         try:
-            self.pods = self.get(self.pods_path).get("items", [])
+            labelled = self.get(self.pods_path).get("items", [])
         except ApiError as error:
             if error.status == 0:
                 raise VerifyError(f"Cannot reach the API server: {error}; check the kubeconfig and the context.") from error
@@ -125,7 +125,13 @@ class Run:
             self.deployment = self.get(self.deployment_path)
         except ApiError as error:
             self._deployment_problem = f"cannot read the Deployment {target.name} in namespace {target.namespace}: {error}"
+        self.pods = self.own(labelled)
         self._find_url()
+
+    def own(self, pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those pods that the Deployment selects: others may carry the label app too, such as its workers'."""
+        wanted = (self.deployment.get("spec", {}).get("selector") or {}).get("matchLabels") or {}
+        return [pod for pod in pods if wanted.items() <= (pod["metadata"].get("labels") or {}).items()]
 
     def _find_url(self) -> None:
         target = self.target
@@ -236,7 +242,8 @@ class Run:
                 if error.status == 403:
                     return [checks.left_out("endpoint", "this kubeconfig may not list EndpointSlices")]
                 raise
-            found = checks.check_endpoint(self.service, slices, self.get(self.pods_path).get("items", []), target.name)
+            labelled = self.get(self.pods_path).get("items", [])
+            found = checks.check_endpoint(self.service, slices, self.own(labelled), labelled)
             if found.status == checks.OK or time.monotonic() > until:
                 return [self.asked(f"GET {slices_path(target.namespace, target.name)}", found)]
             self._never.wait(LOOK_AGAIN)

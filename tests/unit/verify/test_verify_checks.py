@@ -98,7 +98,7 @@ def test_image_that_cannot_be_had():
     assert found.cause == "pod-2: ImagePullBackOff (no such host)"
 
 
-SERVICE = {"spec": {"selector": {"app": "flask-app"}}}
+SERVICE = {"metadata": {"name": "flask-app"}, "spec": {"selector": {"app": "flask-app"}}}
 
 
 def slices(*names, ready=True):
@@ -110,6 +110,7 @@ def slices(*names, ready=True):
     [
         (slices("pod-1", "pod-2"), ""),
         (slices("pod-1") + slices("pod-2"), ""),
+        (slices("pod-1", "pod-2", "canary-1"), ""),
         ([], "leads to no pod: its selector is app=flask-app"),
         (slices("pod-1", "pod-2", ready=False), "leads to no pod"),
         (slices("pod-1"), "does not lead to pod-2"),
@@ -117,7 +118,8 @@ def slices(*names, ready=True):
     ],
 )
 def test_endpoint(found, cause):
-    result = checks.check_endpoint(SERVICE, found, [pod(), pod("pod-2"), pod("pod-3", ready="False")], "flask-app")
+    pods = [pod(), pod("pod-2"), pod("pod-3", ready="False")]
+    result = checks.check_endpoint(SERVICE, found, pods, [*pods, pod("canary-1")])
     assert (result.status == "ok") == (not cause)
     assert cause in result.cause
 

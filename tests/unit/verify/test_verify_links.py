@@ -122,6 +122,17 @@ def test_one_broken_link(path, answer, broken):
         assert results[name]["query"]
 
 
+def test_pods_of_another_deployment_are_not_the_app():
+    found = deployment()
+    found["spec"]["selector"] = {"matchLabels": {"app": "flask-app", "role": "web"}}
+    pods = [pod(), pod("pod-2"), pod("worker-1", image="worker")]
+    for item, name in zip(pods, ("web", "web", "worker"), strict=True):
+        item["metadata"]["labels"] = {"app": "flask-app", "role": name}
+    path = "/apis/apps/v1/namespaces/flask-app/deployments/flask-app"
+    results, _ = run(FakeCluster(**{path: (200, found), f"{NS}/pods": (200, {"items": pods})}))
+    assert [name for name, result in results.items() if result["status"] == "failed"] == []
+
+
 def test_nodes_that_may_not_be_listed():
     results, _ = run(FakeCluster(**{"/api/v1/nodes": (403, {"message": "forbidden"})}))
     assert results["node"]["status"] == "left_out"
