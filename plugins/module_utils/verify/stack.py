@@ -93,9 +93,12 @@ class Stack:
     def _gone(self, kind: str, there: list[dict[str, Any]]) -> list[str]:
         """The names of objects of a kind that the role wrote down as installed, and that are not *there*."""
         names = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in there}
+        return [name for of, namespace, name in self._parts() if of == kind and (namespace, name) not in names]
+
+    def _parts(self) -> list[tuple[str, ...]]:
+        """Kind, namespace and name of all that the role wrote down as installed for this app."""
         parts = {part for item in self._ours() for part in (item["metadata"].get("annotations") or {}).get(PARTS, "").split()}
-        found = sorted(tuple(part.split("/")) for part in parts)
-        return [name for of, namespace, name in found if of == kind and (namespace, name) not in names]
+        return sorted(tuple(part.split("/")) for part in parts)
 
     def _age(self) -> float:
         """Seconds since the app's pods or its monitoring objects were last changed."""
@@ -308,8 +311,10 @@ class Stack:
     def dashboards(self) -> list[Result]:
         """Every query of every dashboard that is installed returns a series."""
         selector = urlencode({"labelSelector": "app.kubernetes.io/part-of=flaskops-app-monitoring"})
-        maps = self.run.get(f"/api/v1/configmaps?{selector}").get("items", [])
-        query = f"GET /api/v1/configmaps?{selector}"
+        homes = {namespace for kind, namespace, _name in self._parts() if kind == "ConfigMap"} or {self.namespace}
+        paths = [f"/api/v1/namespaces/{home}/configmaps?{selector}" for home in sorted(homes)]
+        maps = [item for path in paths for item in self.run.get(path).get("items", [])]
+        query = "GET " + " and ".join(paths)
         gone = self._gone("ConfigMap", maps)
         command = self.command("get", "configmaps", "-l", "app.kubernetes.io/part-of=flaskops-app-monitoring")
         if gone:

@@ -19,6 +19,7 @@ from .test_verify_links import NS, SLICES, FakeCluster
 
 OPERATOR = "/apis/monitoring.coreos.com/v1"
 CONFIGS = "/apis/monitoring.coreos.com/v1alpha1/namespaces/flask-app/alertmanagerconfigs"
+BOARDS = "the ConfigMaps with dashboards"
 MONITORING = "/api/v1/namespaces/monitoring/services"
 PROMETHEUS = f"{MONITORING}/prometheus-operated:web/proxy/api/v1"
 ALERTMANAGER = f"{MONITORING}/alertmanager-operated:web/proxy/api/v2"
@@ -113,7 +114,7 @@ class FakeStack(FakeCluster):
                 groups=[group([{"name": "A", "lastError": "", "query": "up"}]), group([TEST_RULE], "test", "test")]
             ),
             f"{ALERTMANAGER}/status": (200, {"config": {"original": f"{alert.NAME} alert-inbox"}}),
-            "/api/v1/configmaps": (200, {"items": [board()]}),
+            BOARDS: (200, {"items": [board()]}),
             f"{PROMETHEUS}/alertmanagers": data(activeAlertmanagers=[{"url": "http://am"}]),
             f"{NS}/services": (200, {"items": []}),
             f"{MONITORING}": (200, {"items": []}),
@@ -125,6 +126,8 @@ class FakeStack(FakeCluster):
         if parts.path == f"{PROMETHEUS}/query":
             (expr,) = parse_qs(parts.query)["query"]
             return 200, json.dumps({"data": {"result": self.series(expr)}})
+        if "flaskops-app-monitoring" in parts.query:
+            return super().fetch(BOARDS, headers, seconds)
         if parts.path == f"{ALERTMANAGER}/alerts":
             active = (
                 []
@@ -176,7 +179,7 @@ def impatient(monkeypatch):
 
 
 def run(cluster, **options):
-    results, _url = links.verify(cluster, links.Target(timeout=1, **options))
+    results, _url = links.verify(cluster, links.Target(timeout=3, **options))
     return {r["link"]: r for r in results}
 
 
@@ -236,7 +239,7 @@ STOPPED_OPERATOR = deployment_of("operator", "prometheus-operator@sha256:1", ava
             "the alert B was taken out of the PrometheusRule flask-app",
         ),
         ("receivers", {CONFIGS: NONE}, "the AlertmanagerConfig flask-app"),
-        ("dashboards", {"/api/v1/configmaps": NONE}, "the ConfigMap flaskops-service-dashboard with a dashboard is gone"),
+        ("dashboards", {BOARDS: NONE}, "the ConfigMap flaskops-service-dashboard with a dashboard is gone"),
         (
             "prometheus",
             {f"{OPERATOR}/namespaces/monitoring/prometheuses/stack": (200, {**SERVER, "spec": {"replicas": 0}})},
@@ -316,7 +319,7 @@ def test_marks_that_were_left_behind_are_removed():
 def test_a_query_that_does_not_parse_is_named():
     broken = dashboards.service()
     broken["panels"][0]["targets"][0]["expr"] = "sum(("
-    cluster = FakeStack(**{"/api/v1/configmaps": (200, {"items": [board(panels=broken["panels"])]})})
+    cluster = FakeStack(**{BOARDS: (200, {"items": [board(panels=broken["panels"])]})})
     ask = cluster.fetch
 
     def fetch(path, headers=None, seconds=10):
