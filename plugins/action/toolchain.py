@@ -34,10 +34,10 @@ class ActionModule(ActionBase):
         if folders and not missing:
             return self._cached(folders, options["name"])
         arguments, warnings, origins = dict(self._task.args), [], {}
-        if options["components"] and not self._task.check_mode:
+        if not self._task.check_mode:
             for number, name in enumerate(missing, 1):
                 display.display(f"{name} {components[name]['version']} ({number} of {len(missing)} that are missing) ...")
-                one = {option: value for option, value in arguments.items() if option != "components"}
+                one = {option: value for option, value in arguments.items() if option not in ("components", "name", "spec")}
                 result = self._execute_module(module_args={**one, "name": name, "spec": components[name]}, task_vars=task_vars)
                 warnings += result.get("warnings", [])
                 if result.get("failed"):
