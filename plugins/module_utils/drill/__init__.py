@@ -1,4 +1,4 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fault drills in plain Python: nothing here needs Ansible."""
+"""Breaks an application on purpose, and measures what notices, how fast, and whether it recovers."""

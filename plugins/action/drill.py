@@ -1,0 +1,74 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+display = Display()
+JOURNAL = "journal.jsonl"
+LOOK = 0.5  # seconds
+
+
+class ActionModule(ActionBase):
+    """Runs the module and shows its journal meanwhile; a module alone is silent until its end."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        over = threading.Event()
+        folder = self._task.args.get("report")
+        journal = Path(folder).expanduser() / JOURNAL if folder else None
+        if journal:
+            journal.unlink(missing_ok=True)
+        # The playbook may be killed with nobody left to tell this process, which would drill on.
+        threading.Thread(target=self._watch, args=(journal, os.getppid(), over), daemon=True).start()
+        try:
+            return self._execute_module(task_vars=task_vars)
+        finally:
+            over.set()
+
+    def _watch(self, journal: Path | None, parent: int, over: threading.Event) -> None:
+        shown = 0
+        while not over.wait(LOOK):
+            if os.getppid() != parent:
+                os._exit(1)  # the module sees that its pipe has no reader, and restores
+            try:
+                lines = journal.read_text(encoding="utf-8").splitlines() if journal else []
+            except OSError:
+                continue
+            for line in lines[shown:]:
+                try:
+                    text = words(json.loads(line))
+                except ValueError:
+                    break  # half a line
+                shown += 1
+                if text:
+                    display.display(text)
+
+
+def words(entry: dict[str, Any]) -> str:
+    """A line of the journal for people; empty for what they need not see."""
+    name = f"{entry.get('scenario') or 'drill'}: "
+    if "observer" in entry:
+        return f"{name}{entry['after']:7.1f} s  {entry['observer']} {entry['event']}"
+    if "status" in entry:
+        return name + entry["status"].replace("_", " ") + (f": {entry['reason']}" if entry.get("reason") else "")
+    if entry.get("event") == "inject":
+        return f"{name}{entry['how']}"
+    if entry.get("event") == "restored":
+        return f"{name}{'restored' if entry['ok'] else 'NOT RESTORED'}: {entry['evidence']}"
+    if entry.get("event") == "dead-man" and entry["left_out"]:
+        return f"{name}no dead-man waits in the cluster ({entry['left_out']}); after kill -9, run it with drill_state=restored"
+    return ""

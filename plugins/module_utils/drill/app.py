@@ -1,0 +1,289 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The application that is drilled and what watches it, as the cluster has them now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from ..verify import backends, checks
+from ..verify.api import ApiError, Cluster, read_object
+from .dead_man import Request, Step
+from .guard import DrillError
+
+OPERATOR = "/apis/monitoring.coreos.com/v1"
+SHIPPERS = "app.kubernetes.io/name in (log-collector,fluent-bit)"
+LOKI_PODS = "app.kubernetes.io/name=loki,app.kubernetes.io/component=single-binary"
+# What controllers write into an object by themselves.
+KEPT_BY_CONTROLLERS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
+
+
+@dataclass
+class Options:
+    """What the user decides about a drill."""
+
+    name: str = "flask-app"
+    namespace: str = "flask-app"
+    port: int = 5000
+    path: str = "/"  # what the steady probe asks for
+    error_path: str = ""
+    slow_path: str = ""
+    dependency: str = ""  # host name of something the application needs
+    memory_limit: str = "16Mi"
+    request_timeout: float = 5.0
+    external_checks: list[dict[str, Any]] = field(default_factory=list)
+    environment: str = ""
+
+
+def requester(cluster: Cluster) -> Request:
+    """Requests as the steps need them; an API server that does not answer is the status 0."""
+
+    def request(method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        try:
+            return cluster.fetch(path, headers) if method == "GET" else cluster.send(method, path, body, headers)
+        except ApiError as error:
+            return error.status, str(error)
+
+    return request
+
+
+class App:
+    """One application: its objects, its address, and the programs that watch it."""
+
+    def __init__(self, cluster: Cluster, options: Options) -> None:
+        self.cluster = cluster
+        self.options = options
+        self.request = requester(cluster)
+        self.name, self.namespace = options.name, options.namespace
+        self.base = f"/api/v1/namespaces/{self.namespace}"
+        self.deployment_path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}"
+        self.service_path = f"{self.base}/services/{self.name}"
+        try:
+            self.deployment = self.get(self.deployment_path)
+            self.service = self.get(self.service_path)
+        except ApiError as error:
+            raise DrillError(
+                f"The Deployment and the Service {self.name} in namespace {self.namespace} can't be read ({error}): name an"
+                " application that is there, and a kubeconfig that may read it."
+            ) from error
+        labels = self.deployment["spec"]["selector"].get("matchLabels") or {}
+        self.selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        self.container = checks.app_container(self.deployment, self.name)
+        self.replicas = int(self.deployment["spec"].get("replicas", 1))
+        self.url = self._find_url()
+        self.switches = self._has_switches()
+        self.prometheus, self.alertmanager, self.inbox = self._find_stack()
+        self.loki = self._find_loki()
+
+    def get(self, path: str, seconds: float = 10.0) -> Any:
+        """An object, a list, or what a program behind a proxy answers.
+
+        :raises ApiError: when there is none.
+        """
+        return read_object(*self.cluster.fetch(path, None, seconds))
+
+    def pods(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get(f"{self.base}/pods?{urlencode({'labelSelector': self.selector})}")["items"]
+        return found
+
+    def pod_names(self) -> list[str]:
+        """The pods that run, by name."""
+        return sorted(p["metadata"]["name"] for p in self.pods() if not p["metadata"].get("deletionTimestamp"))
+
+    # Where things are.
+
+    def _find_url(self) -> str:
+        """The address that users have: a load balancer's, or a path of the API server's proxy."""
+        entry = checks.service_port(self.service, self.options.port, self.container)
+        if entry is None:
+            raise DrillError(
+                f"No port of the Service {self.name} in namespace {self.namespace} leads to the port {self.options.port}:"
+                " give the application's port by the option drill_port."
+            )
+        address = checks.load_balancer_address(self.service)
+        if address:
+            return f"http://{address}" + ("" if entry["port"] == 80 else f":{entry['port']}")
+        return f"{self.base}/services/{self.name}:{entry['port']}/proxy"
+
+    def ask(self, path: str, headers: dict[str, str] | None = None) -> int:
+        """The status that a user gets over a new connection; 0 for no answer within the time that users have."""
+        timeout = self.options.request_timeout
+        try:
+            if self.url.startswith("/"):
+                return self.cluster.fetch(self.url + path, headers, timeout)[0]
+            with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers or {}), timeout=timeout) as reply:
+                reply.read()
+                return int(reply.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except (ApiError, OSError, ValueError):
+            return 0
+
+    def _has_switches(self) -> bool:
+        for pod in self.pods():
+            path = f"{self.base}/pods/{pod['metadata']['name']}:{self.options.port}/proxy/faults"
+            status, text = self.request("GET", path)
+            if status == 200:
+                try:
+                    return isinstance(json.loads(text), dict)
+                except ValueError:
+                    return False
+        return False
+
+    def _find_stack(self) -> tuple[str, str, str]:
+        """The proxy paths of Prometheus, Alertmanager and the alert inbox; empty for what is not there."""
+        try:
+            items = self.get(f"{OPERATOR}/prometheuses")["items"]
+        except ApiError:
+            return "", "", ""
+        if not items:
+            return "", "", ""
+        chosen = min(items, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
+        self.stack_namespace = chosen["metadata"]["namespace"]
+        self.prometheus_name = chosen["metadata"]["name"]
+        services = f"/api/v1/namespaces/{self.stack_namespace}/services"
+        prefix = (chosen["spec"].get("routePrefix") or "").rstrip("/")
+        names = {item["metadata"]["name"] for item in self.get(services)["items"]}
+        return (
+            f"{services}/prometheus-operated:web/proxy{prefix}",
+            f"{services}/alertmanager-operated:web/proxy" if "alertmanager-operated" in names else "",
+            f"{services}/alert-inbox:80/proxy" if "alert-inbox" in names else "",
+        )
+
+    def _find_loki(self) -> str:
+        try:
+            items = self.get(f"/api/v1/services?{urlencode({'labelSelector': backends.SELECTOR})}")["items"]
+        except ApiError:
+            return ""
+        if not items:
+            return ""
+        metadata, port = items[0]["metadata"], items[0]["spec"]["ports"][0]["port"]
+        return f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}:{port}/proxy"
+
+    def workload(self, kind: str, selector: str) -> dict[str, Any] | None:
+        """The first workload of a kind (``statefulsets``, ``daemonsets``) with these labels, in any namespace."""
+        try:
+            items = self.get(f"/apis/apps/v1/{kind}?{urlencode({'labelSelector': selector})}")["items"]
+        except ApiError:
+            return None
+        return items[0] if items else None
+
+    # Comparing.
+
+    def digest(self, path: str) -> str:
+        """A hash of what a user wrote into an object: spec, data, labels and annotations."""
+        found = self.get(path)
+        metadata = found["metadata"]
+        annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in KEPT_BY_CONTROLLERS}
+        parts = [found.get("spec"), found.get("data"), metadata.get("labels"), annotations, metadata.get("uid")]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def unhealthy(self) -> str:
+        """Why the application is not as well as it should be; empty when it is."""
+        try:
+            deployment, pods = self.get(self.deployment_path), self.pods()
+            result = checks.check_rollout(deployment, pods, self.name)
+            if result.status != checks.OK:
+                return result.cause
+            ready = sum(map(checks.is_ready, pods))
+            if ready != self.replicas or len(pods) != self.replicas:
+                return f"{ready} of {len(pods)} pods are ready, and {self.replicas} are wanted"
+            slices = self.get(self.slices_path())["items"]
+            addresses = sum(len(ready_addresses(item)) for item in slices)
+            if addresses < ready:
+                return f"the Service has {addresses} addresses for {ready} ready pods"
+        except ApiError as error:
+            return f"the cluster does not answer: {error}"
+        status = self.ask("/health")
+        return "" if status == 200 else f"/health is answered {status or 'by nobody'}"
+
+    def unready(self, path: str) -> str:
+        """What a workload still lacks; empty for anything else than a workload, and for one that is complete."""
+        try:
+            found = self.get(path)
+        except ApiError as error:
+            return f"{path} can't be read: {error}"
+        spec, status = found.get("spec") or {}, found.get("status") or {}
+        if found.get("kind") == "DaemonSet":
+            wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
+        elif found.get("kind") == "StatefulSet":
+            wanted, ready = spec.get("replicas", 1), status.get("readyReplicas", 0)
+        else:
+            return ""
+        seen = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
+        if seen and ready == wanted:
+            return ""
+        return f"{ready} of {wanted} pods of {found['kind']} {found['metadata']['name']} are ready"
+
+    def slices_path(self) -> str:
+        query = urlencode({"labelSelector": f"kubernetes.io/service-name={self.name}"})
+        return f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices?{query}"
+
+
+def ready_addresses(item: dict[str, Any]) -> set[str]:
+    """The addresses of an EndpointSlice to which requests are sent."""
+    found: set[str] = set()
+    for endpoint in item.get("endpoints") or []:
+        if (endpoint.get("conditions") or {}).get("ready", True):
+            found.update(endpoint.get("addresses") or [])
+    return found
+
+
+def inverse(before: Any, patch: Any) -> Any:
+    """The strategic merge patch that takes another one back.
+
+    :param before: what the patched part of the object was.
+    :param patch: the patch; lists of things with names are merged by name, other lists are replaced.
+    """
+    found: dict[str, Any] = {}
+    for key, value in patch.items():
+        old = before.get(key)
+        if key not in before:
+            found[key] = None
+        elif isinstance(value, dict) and isinstance(old, dict):
+            found[key] = inverse(old, value)
+        elif isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
+            named = {item["name"]: item for item in old or []}
+            found[key] = [{"name": item["name"], **inverse(named[item["name"]], without_name(item))} for item in value]
+        else:
+            found[key] = old
+    return found
+
+
+def without_name(item: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key != "name"}
+
+
+@dataclass
+class Plan:
+    """How one scenario is caused and undone; both as data."""
+
+    how: str
+    steps: list[Step]
+    undo: list[Step] = field(default_factory=list)
+    touched: list[str] = field(default_factory=list)  # paths of objects that must be the same afterwards
+    path: str = ""  # what the steady probe asks for instead, with every so-many-th request
+    every: int = 1
+
+
+def patched(found: dict[str, Any], path: str, patch: dict[str, Any]) -> tuple[list[Step], list[Step]]:
+    """The steps that patch an object, and those that take it back and leave no trace of who did it."""
+    steps: list[Step] = [{"do": "patch", "path": path, "body": patch, "gone_ok": False}]
+    undo: list[Step] = [{"do": "patch", "path": path, "body": inverse(found, patch)}]
+    owners = found["metadata"].get("managedFields")
+    if owners:
+        undo.append({"do": "owners", "path": path, "value": owners})
+    return steps, undo
+
+
+def wall(monotonic: float) -> float:
+    """The time of day, in seconds since 1970, of a moment of the monotonic clock."""
+    return time.time() - time.monotonic() + monotonic

@@ -1,0 +1,273 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How soon and how late each observer must notice, by the configuration that is live, and what a measured time means.
+
+A time is the sum of stages: how long until the fault shows, the next scrape, a window that fills, the next evaluation, the
+rule's `for`, Alertmanager's group wait. Each has a shortest and a longest, in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..monitoring.rules import DURATION, job_of_probe, seconds
+from ..verify.api import ApiError
+
+Stage = tuple[str, float, float]
+
+READINESS = "readiness probe"
+TOLERANCE = 2.0  # seconds that a measured time may be over the longest
+EARLY = 0.2  # and below the shortest: as exact as an observer looks
+# Alerts on the share of requests that are bad; the second number is what the share is compared with, 0 for the rule's own.
+SHARES = {"HighErrorRate": 0.0, "FlaskHighLatencyP95": 0.05}
+# Alerts that need a whole window without something.
+WHOLE = ("LogSilence",)
+
+
+@dataclass
+class Rule:
+    """An alert's rule as Prometheus, or Loki's ruler, has it loaded."""
+
+    name: str
+    query: str
+    wait: float  # its `for`
+    interval: float
+    labels: dict[str, str]
+
+    @property
+    def window(self) -> float:
+        """The first range in the query; 0 for none."""
+        found = re.search(r"\[([0-9a-z]+)\]", self.query)
+        return seconds(found[1]) if found and DURATION.fullmatch(found[1]) else 0.0
+
+    @property
+    def threshold(self) -> float:
+        """The first number that something is compared with."""
+        found = re.search(r">=?\s*(\d+(?:\.\d+)?)", self.query)
+        return float(found[1]) if found else 0.0
+
+
+@dataclass
+class Grouping:
+    """How Alertmanager puts an alert together with others, and how long it waits for them."""
+
+    by: list[str] = field(default_factory=list)
+    wait: float = 30.0
+    interval: float = 300.0
+
+    def key(self, labels: dict[str, str]) -> tuple[str, ...]:
+        if "..." in self.by:
+            return tuple(f"{key}={labels[key]}" for key in sorted(labels))
+        return tuple(f"{key}={labels.get(key, '')}" for key in self.by)
+
+
+@dataclass
+class Settings:
+    """The numbers of the live configuration from which times are computed, in seconds."""
+
+    probe_delay: float = 0.0
+    probe_period: float = 10.0
+    probe_timeout: float = 1.0
+    probe_threshold: int = 3
+    scrape: dict[str, float] = field(default_factory=dict)  # by source
+    scrape_timeout: dict[str, float] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
+    routing: dict[str, Any] = field(default_factory=dict)
+
+    def readiness(self) -> list[Stage]:
+        """The kubelet asks every period, and so many failures in a row make a pod not ready."""
+        soonest = (self.probe_threshold - 1) * self.probe_period
+        return [(READINESS, soonest, soonest + self.probe_period + self.probe_timeout)]
+
+    def grouping(self, labels: dict[str, str]) -> Grouping:
+        return grouping(self.routing, labels)
+
+    def numbers(self) -> dict[str, float]:
+        """What the report shows."""
+        found: dict[str, float] = {
+            "readiness_initial_delay": self.probe_delay,
+            "readiness_period": self.probe_period,
+            "readiness_timeout": self.probe_timeout,
+            "readiness_failure_threshold": self.probe_threshold,
+        }
+        found |= {f"scrape_interval_{source.replace('-', '_')}": value for source, value in sorted(self.scrape.items())}
+        for name, rule in sorted(self.rules.items()):
+            found |= {f"{name}_evaluation_interval": rule.interval, f"{name}_for": rule.wait}
+            if rule.window:
+                found[f"{name}_window"] = rule.window
+        top = grouping(self.routing, {})
+        return found | ({"group_wait": top.wait, "group_interval": top.interval} if self.routing else {})
+
+
+def duration(text: Any, default: float) -> float:
+    """Seconds of what a configuration file has, or the default where it has nothing."""
+    return seconds(str(text)) if text not in (None, "") and DURATION.fullmatch(str(text)) else default
+
+
+def matches(matcher: str, labels: dict[str, str]) -> bool:
+    """Whether labels satisfy one matcher of a route, such as ``severity=~"critical|warning"``."""
+    found = re.fullmatch(r'\s*([A-Za-z_][\w]*)\s*(=~|!~|!=|=)\s*"?(.*?)"?\s*', matcher)
+    if not found:
+        return False
+    value = labels.get(found[1], "")
+    if found[2] in ("=", "!="):
+        return (value == found[3]) == (found[2] == "=")
+    return bool(re.fullmatch(found[3], value)) == (found[2] == "=~")
+
+
+def route_matches(route: dict[str, Any], labels: dict[str, str]) -> bool:
+    equal = all(labels.get(key, "") == value for key, value in (route.get("match") or {}).items())
+    like = all(re.fullmatch(value, labels.get(key, "")) for key, value in (route.get("match_re") or {}).items())
+    return equal and like and all(matches(item, labels) for item in route.get("matchers") or [])
+
+
+def grouping(route: dict[str, Any], labels: dict[str, str]) -> Grouping:
+    """The grouping of an alert with these labels: a route has what its parents have where it says nothing."""
+    found = Grouping()
+    here: dict[str, Any] | None = route
+    while here:
+        if here.get("group_by") is not None:
+            found.by = list(here["group_by"])
+        found.wait = duration(here.get("group_wait"), found.wait)
+        found.interval = duration(here.get("group_interval"), found.interval)
+        here = next((child for child in here.get("routes") or [] if route_matches(child, labels)), None)
+    return found
+
+
+def read_settings(app: Any) -> Settings:
+    """What is live: the Deployment's probe, Prometheus' targets and rules, Loki's rules, Alertmanager's routes.
+
+    :param app: the application (app.App). What can't be read is left out, and times that need it are unbounded.
+    """
+    found = Settings()
+    probe = app.container.get("readinessProbe") or {}
+    found.probe_delay = float(probe.get("initialDelaySeconds", 0))
+    found.probe_period = float(probe.get("periodSeconds", 10))
+    found.probe_timeout = float(probe.get("timeoutSeconds", 1))
+    found.probe_threshold = int(probe.get("failureThreshold", 3))
+    if app.prometheus:
+        _read_prometheus(app, found)
+    if app.loki:
+        with suppress(ApiError, KeyError):
+            _add_rules(found, app.get(f"{app.loki}/prometheus/api/v1/rules")["data"]["groups"], app)
+    if app.alertmanager:
+        import yaml
+
+        with suppress(ApiError, KeyError, TypeError, yaml.YAMLError):
+            config = app.get(f"{app.alertmanager}/api/v2/status")["config"]["original"]
+            found.routing = yaml.safe_load(config)["route"]
+    return found
+
+
+def source_of(labels: dict[str, str], app: Any) -> str:
+    """Which of the sources a target of Prometheus is; empty for none of them."""
+    job = labels.get("job", "")
+    if labels.get("namespace") == app.namespace and job == app.name:
+        return "app"
+    if job == job_of_probe(app.name):
+        return "probe"
+    if "kube-state-metrics" in job:
+        return "kube-state-metrics"
+    return "loki" if job in ("loki", "loki-canary") or labels.get("service", "").startswith("loki") else ""
+
+
+def _read_prometheus(app: Any, found: Settings) -> None:
+    try:
+        targets = app.get(f"{app.prometheus}/api/v1/targets?state=active")["data"]["activeTargets"]
+        groups = app.get(f"{app.prometheus}/api/v1/rules")["data"]["groups"]
+    except (ApiError, KeyError):
+        return
+    for target in targets:
+        source = source_of(target["labels"], app)
+        if source:
+            interval = duration(target.get("scrapeInterval"), 0.0)
+            found.scrape[source] = max(interval, found.scrape.get(source, 0.0))
+            found.scrape_timeout[source] = duration(target.get("scrapeTimeout"), interval)
+    _add_rules(found, groups, app)
+
+
+def _add_rules(found: Settings, groups: list[dict[str, Any]], app: Any) -> None:
+    for group in groups:
+        for rule in group["rules"]:
+            if rule.get("type") != "alerting":
+                continue
+            labels = rule.get("labels") or {}
+            ours = f'namespace="{app.namespace}"' in rule["query"] or labels.get("app") == app.name
+            if "app" in labels and labels["app"] != app.name:
+                continue
+            # An alert of the application's own rules goes before one of the same name for the whole cluster.
+            if ours or rule["name"] not in found.rules:
+                wait, interval = float(rule.get("duration") or 0), float(group.get("interval") or 0)
+                found.rules[rule["name"]] = Rule(rule["name"], rule["query"], wait, interval, labels)
+
+
+def stages_of_alert(
+    settings: Settings, rule: Rule, symptom: list[Stage], source: str, share: float, rate: float
+) -> list[Stage] | None:
+    """The stages up to `pending`; None where a number is missing, so that the time has no bounds."""
+    found = list(symptom)
+    if source:
+        if source not in settings.scrape:
+            return None
+        # A rate needs two samples, of which the second may be the first that shows anything.
+        scrapes = 2 if rule.name in (*SHARES, "FlaskUncaughtExceptions") else 1
+        late = settings.scrape_timeout.get(source, 0.0) if source == "probe" else 0.0
+        name = "scrape" if scrapes == 1 else f"{scrapes} scrapes"
+        found.append((name, 0.0, scrapes * settings.scrape[source] + late))
+    if rule.name in SHARES:
+        found.append(("window fills", 0.0, (SHARES[rule.name] or rule.threshold) / share * rule.window))
+    elif rule.name in WHOLE:
+        found.append(("window without lines", rule.window - rule.interval, rule.window))
+    elif rate:
+        found.append(("window fills", 0.0, rule.threshold * rule.window / rate))
+    found.append(("evaluation", 0.0, rule.interval))
+    return found
+
+
+def for_stage(rule: Rule) -> Stage:
+    """A rule's `for` ends with an evaluation."""
+    wait = math.ceil(rule.wait / rule.interval) * rule.interval if rule.interval else rule.wait
+    return ("for", wait, wait)
+
+
+def group_stage(found: Grouping, waiting: bool) -> Stage:
+    """Alertmanager waits for others of a new group; a group that was told already is looked at each interval."""
+    return ("group interval", 0.0, found.interval) if waiting else ("group wait", found.wait, found.wait)
+
+
+def total(stages: list[Stage]) -> tuple[float, float]:
+    return sum(stage[1] for stage in stages), sum(stage[2] for stage in stages)
+
+
+def verdict(at: float | None, shortest: float | None, longest: float | None) -> str:
+    """What a measured time means: within, early, late, missed, or unbounded where nothing says when it had to be."""
+    if at is None:
+        return "missed"
+    if shortest is None or longest is None:
+        return "unbounded"
+    if at < shortest - EARLY:
+        return "early"
+    return "late" if at > longest + TOLERANCE else "within"
+
+
+def note(parts: list[tuple[str, float | None, list[Stage]]]) -> str:
+    """Which stage added time to the last of some events that follow each other.
+
+    :param parts: for each event its name, its time and the stages between it and the one before.
+    """
+    before = 0.0
+    found = []
+    for name, at, stages in parts:
+        if at is None:
+            continue
+        took, (_shortest, longest) = at - before, total(stages)
+        if took > longest + EARLY:
+            words = ", ".join(stage[0] for stage in stages) or "no stage"
+            found.append(f"{words} took {took:.1f} s before {name}, {took - longest:.1f} s more than configured")
+        before = at
+    return "; ".join(found)

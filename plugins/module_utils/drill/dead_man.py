@@ -1,0 +1,257 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a drill does to a cluster, as data, and the timer that undoes it when the drill itself is gone.
+
+A step is a small dictionary, so that it can be recorded before it is done. This file needs nothing but the standard library:
+the drill mounts it as it is into a pod, where it waits for the drill's lease to run out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+Step = dict[str, Any]
+# Method, path, body (JSON) and headers; the answer's status, 0 for none, and its text.
+Request = Callable[..., tuple[int, str]]
+
+MANAGER = "flaskops-drill"
+STRATEGIC, MERGE, PATCH = (f"application/{kind}+json" for kind in ("strategic-merge-patch", "merge-patch", "json-patch"))
+LEASE, RECORD = "drill", "drill"  # names of the Lease and of the ConfigMap with the steps that undo
+ARMED = "flaskops/dead-man"  # annotation of the Lease
+WAITING = ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "CreateContainerConfigError", "StartError")
+PAUSE = 2.0  # seconds between two looks at the lease, and between two attempts to undo
+
+
+class StepError(Exception):
+    """The cluster did not do a step; what it said."""
+
+
+def ask(request: Request, method: str, path: str, body: Any = None, kind: str = "application/json", gone_ok: bool = True) -> Any:
+    """The JSON of an answer; None where there is no such object and that is as good.
+
+    :raises StepError: for any other status than 2xx.
+    """
+    status, text = request(method, path, body, {"Content-Type": kind})
+    if status == 404 and gone_ok:
+        return None
+    if not 200 <= status < 300:
+        raise StepError(f"{method} {path.split('?')[0]} was answered {status or 'by nobody'}: {' '.join(text.split())[:300]}")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {}
+
+
+def listed(request: Request, path: str, selector: str) -> list[dict[str, Any]]:
+    """The objects of a list that carry the labels."""
+    found = ask(request, "GET", f"{path}?{urlencode({'labelSelector': selector})}") or {}
+    items: list[dict[str, Any]] = found.get("items") or []
+    return items
+
+
+def waits(pod: dict[str, Any]) -> bool:
+    """Whether a container of the pod has crashed and is not running again."""
+    for container in pod.get("status", {}).get("containerStatuses") or []:
+        state = container.get("state") or {}
+        if (state.get("waiting") or {}).get("reason") in WAITING or "terminated" in state:
+            return True
+    return False
+
+
+def delete_pod(request: Request, namespace: str, name: str) -> None:
+    ask(request, "DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}", {"gracePeriodSeconds": 0})
+
+
+def do_patch(step: Step, request: Request) -> None:
+    """A strategic merge patch, in which null removes a key: as often as you like with the same outcome."""
+    ask(request, "PATCH", f"{step['path']}?fieldManager={MANAGER}", step["body"], STRATEGIC, step.get("gone_ok", True))
+
+
+def do_owners(step: Step, request: Request) -> None:
+    """Put back who manages which field; a patch of its own, because one that changes a field makes us its manager."""
+    body = [{"op": "replace", "path": "/metadata/managedFields", "value": step["value"]}]
+    ask(request, "PATCH", f"{step['path']}?fieldManager={MANAGER}", body, PATCH)
+
+
+def do_delete_pods(step: Step, request: Request) -> None:
+    """Delete pods at once: those named, or with ``waiting`` those that a kubelet keeps waiting after a crash."""
+    names = step.get("names")
+    if names is None:
+        names = [
+            pod["metadata"]["name"]
+            for pod in listed(request, f"/api/v1/namespaces/{step['namespace']}/pods", step["selector"])
+            if waits(pod)
+        ]
+    for name in names:
+        delete_pod(request, step["namespace"], name)
+
+
+def do_switch(step: Step, request: Request) -> None:
+    """Ask every pod, or those named, for a fault switch. With ``or_delete`` a pod that does not answer is replaced."""
+    base = f"/api/v1/namespaces/{step['namespace']}/pods"
+    for pod in listed(request, base, step["selector"]):
+        name = pod["metadata"]["name"]
+        if pod["metadata"].get("deletionTimestamp") or name not in step.get("names", [name]):
+            continue
+        path = f"{base}/{name}:{step['port']}/proxy{step['path']}"
+        # The header keeps a pod from handing the switch on: each is asked for itself.
+        headers = {"Content-Type": "application/json", "X-Flaskops-Relayed": "1"}
+        status, text = request(step["method"], path, step.get("body"), headers)
+        if 200 <= status < 300:
+            continue
+        if not step.get("or_delete"):
+            raise StepError(f"the pod {name} did not take {step['path']} ({status}): {' '.join(text.split())[:200]}")
+        delete_pod(request, step["namespace"], name)
+
+
+def do_history(step: Step, request: Request) -> None:
+    """Delete the ReplicaSets of a Deployment, or the revisions of a DaemonSet, that were not there before."""
+    base = f"/apis/apps/v1/namespaces/{step['namespace']}/{step['resource']}"
+    for item in listed(request, base, step["selector"]):
+        name = item["metadata"]["name"]
+        owners = [owner["uid"] for owner in item["metadata"].get("ownerReferences") or []]
+        if step["owner"] in owners and name not in step["keep"]:
+            ask(request, "DELETE", f"{base}/{name}", {"propagationPolicy": "Background"})
+
+
+DO: dict[str, Callable[[Step, Request], None]] = {
+    "patch": do_patch,
+    "owners": do_owners,
+    "delete_pods": do_delete_pods,
+    "switch": do_switch,
+    "history": do_history,
+}
+
+
+def run(steps: list[Step], request: Request) -> None:
+    """Do the steps in their order.
+
+    :raises StepError: at the first that the cluster did not do.
+    """
+    for step in steps:
+        DO[step["do"]](step, request)
+
+
+def undo(steps: list[Step], request: Request) -> list[str]:
+    """Do every step, whatever becomes of the others; return what went wrong."""
+    problems = []
+    for step in steps:
+        try:
+            DO[step["do"]](step, request)
+        except StepError as error:
+            problems.append(str(error))
+    return problems
+
+
+def lease_path(namespace: str) -> str:
+    return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}"
+
+
+def record_path(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/configmaps/{RECORD}"
+
+
+def now() -> str:
+    """The time as a Lease has it."""
+    nanoseconds = time.time_ns()
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9))
+    return f"{text}.{nanoseconds // 1000 % 10**6:06d}Z"
+
+
+def take_over(namespace: str, lease: dict[str, Any], holder: str, request: Request) -> bool:
+    """Become the holder of a lease that nobody has touched since it was read."""
+    spec = lease["spec"]
+    body = [
+        {"op": "test", "path": "/spec/holderIdentity", "value": spec.get("holderIdentity")},
+        {"op": "test", "path": "/spec/renewTime", "value": spec.get("renewTime")},
+        {"op": "replace", "path": "/spec/holderIdentity", "value": holder},
+        {"op": "replace", "path": "/spec/renewTime", "value": now()},
+    ]
+    status, _text = request("PATCH", lease_path(namespace), body, {"Content-Type": PATCH})
+    return 200 <= status < 300
+
+
+def recorded(namespace: str, request: Request) -> list[Step]:
+    """The steps that undo what is broken at present."""
+    found = ask(request, "GET", record_path(namespace))
+    steps: list[Step] = json.loads(((found or {}).get("data") or {}).get("undo", "[]"))
+    return steps
+
+
+def watch(namespace: str, request: Request, say: Callable[[str], None], pause: Callable[[float], Any]) -> None:
+    """Wait until the drill's lease is no longer renewed, undo what is recorded, and remove the drill's namespace.
+
+    Time is counted from the moment at which a renewal was seen here, so that no two clocks need agree.
+    """
+    ask(request, "PATCH", lease_path(namespace), {"metadata": {"annotations": {ARMED: now()}}}, MERGE)
+    seen, since = None, time.monotonic()
+    say("armed")
+    while True:
+        status, text = request("GET", lease_path(namespace), None, {})
+        if status == 404:
+            say("the drill has ended")
+            return
+        if status == 200:
+            lease = json.loads(text)
+            spec = lease["spec"]
+            if spec.get("renewTime") != seen:
+                seen, since = spec.get("renewTime"), time.monotonic()
+            elif time.monotonic() - since > spec["leaseDurationSeconds"] and take_over(namespace, lease, "dead-man", request):
+                break
+        pause(PAUSE)
+    say(f"the lease was not renewed for {time.monotonic() - since:.0f} s: restoring")
+    while True:
+        try:
+            problems = undo(recorded(namespace, request), request)
+            if not problems:
+                # The drill's rights in other namespaces belong to this one and go with it.
+                ask(request, "DELETE", f"/api/v1/namespaces/{namespace}")
+                say("restored")
+                return
+        except (StepError, ValueError) as error:
+            problems = [str(error)]
+        for problem in problems:
+            say(problem)
+        pause(PAUSE)
+
+
+def in_cluster(folder: str = "/var/run/secrets/kubernetes.io/serviceaccount") -> Request:
+    """Requests with the pod's own account; by address, so that they work without a cluster's DNS."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    base = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+    trust = ssl.create_default_context(cafile=f"{folder}/ca.crt")
+
+    def request(method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        with open(f"{folder}/token", encoding="utf-8") as file:  # it is renewed while the pod runs
+            sent = {"Authorization": f"Bearer {file.read().strip()}", "Accept": "application/json", **(headers or {})}
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            asked = urllib.request.Request(base + path, data, sent, method=method)
+            with urllib.request.urlopen(asked, timeout=10, context=trust) as reply:
+                return int(reply.status), reply.read().decode("utf-8", "replace")
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode("utf-8", "replace")
+        except (OSError, ValueError) as error:
+            return 0, str(error)
+
+    return request
+
+
+def main() -> None:
+    """Run in the pod; the argument is the drill's namespace."""
+    watch(sys.argv[1], in_cluster(), lambda text: print(text, flush=True), threading.Event().wait)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,432 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What notices: every observer is a thread of its own that says what it saw at the moment it saw it.
+
+They run for the whole drill, so that none has to begin when something breaks; a Timeline is what one scenario hears of them.
+Pods and EndpointSlices are watched. Prometheus, Alertmanager's receiver and Loki can only be asked again and again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlencode
+
+from ..external_checks.client import CheckError
+from ..external_checks.status import check_states
+from ..verify import checks
+from ..verify.api import ApiError
+from .app import App, ready_addresses, wall
+
+RATE = 10  # requests a second of the steady probe
+SLOW = 0.5  # seconds from which a request counts as slow
+LOOK = 0.1  # seconds between two looks at alerts
+LOG_LOOK = 0.5  # and at logs
+STALE = 5.0  # seconds that the newest line in Loki is behind before lines count as lost
+OUTSIDE_LOOK = 5.0
+LOG_ALERTS = ("Log", "Loki")  # begin the names of alerts about the way of the logs, which is every application's
+WATCH = 300  # seconds of one watch
+Answer = tuple[float, float, bool]  # when a request began, how many seconds it took, and whether it was answered well
+
+
+class Timeline:
+    """What was seen since a scenario's fault began, each event of an observer once: the first time, or with ``last`` the last."""
+
+    def __init__(self, write: Callable[[dict[str, Any]], None]) -> None:
+        self._write = write
+        self._lock = threading.Lock()
+        self.began = time.monotonic()
+        self.at: dict[tuple[str, str], float] = {}
+        self.labels: dict[str, dict[str, str]] = {}
+        self.changed = threading.Event()
+
+    def see(self, observer: str, event: str, moment: float, last: bool = False, labels: dict[str, str] | None = None) -> None:
+        with self._lock:
+            after = moment - self.began
+            if after < 0 or ((observer, event) in self.at and not last):
+                return
+            self.at[observer, event] = after
+            if labels:
+                self.labels.setdefault(observer, labels)
+            self.changed.set()
+        self._write({"observer": observer, "event": event, "after": round(after, 1)})
+
+    def has(self, observer: str, event: str) -> bool:
+        return (observer, event) in self.at
+
+
+class Observers:
+    """All observers of one drill.
+
+    :param write: takes each line of the journal.
+    """
+
+    def __init__(self, app: App, run_id: str, write: Callable[[dict[str, Any]], None]) -> None:
+        self.app = app
+        self.run_id = run_id
+        self._write = write
+        self._stop = threading.Event()
+        self._timeline: Timeline | None = None
+        self.left_out: list[dict[str, str]] = []
+        self.users = Users(app, run_id, self._stop)
+        self._pods: dict[str, dict[str, Any]] = {}
+        self._ready_before: set[str] = set()
+        self._restarts_before: dict[str, int] = {}
+        self._addresses: dict[str, set[str]] = {}
+        self._addresses_before: set[str] = set()
+        self._active: dict[str, dict[str, str]] = {}  # alerts by name: state by labels
+        self._active_before: set[str] = set()
+        self._told_before: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str, str]] = set()
+        self.tellings: list[tuple[float, dict[str, str]]] = []  # when something of an alert was received, and its labels
+        self._prometheus_up = True
+        self._loki_up = True
+        self._line_lost = False
+
+    def start(self) -> None:
+        """Begin to observe; what is not there is left out with its reason."""
+        threads: list[tuple[str, Callable[[], None]]] = [("pods", self._watch_pods), ("endpoints", self._watch_endpoints)]
+        app = self.app
+        if app.prometheus:
+            threads.append(("alerts", self._look_at_alerts))
+        else:
+            self._leave_out("alerts", "no Prometheus of an operator runs on this cluster")
+        if app.inbox:
+            threads.append(("receiver", self._look_at_inbox))
+        else:
+            self._leave_out("receiver", "no alert inbox runs beside Prometheus, so that nobody knows when an alert was received")
+        if app.loki:
+            threads += [("log line", self._look_at_lines), ("log alerts", self._look_at_log_alerts)]
+        else:
+            self._leave_out("log line", "no Loki is installed on this cluster")
+            self._leave_out("log alerts", "no Loki is installed on this cluster")
+        if app.options.external_checks:
+            threads.append(("external check", self._look_outside))
+        else:
+            self._leave_out("external check", "no outside service is registered")
+        for name, target in threads:
+            threading.Thread(target=target, name=name, daemon=True).start()
+        self.users.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _leave_out(self, observer: str, reason: str) -> None:
+        self.left_out.append({"observer": observer, "reason": reason})
+
+    def begin(self) -> Timeline:
+        """A new timeline, to which everything that is not so already is an event."""
+        timeline = Timeline(self._write)
+        self._ready_before = {name for name, pod in self._pods.items() if checks.is_ready(pod)}
+        self._restarts_before = {name: restarts(pod) for name, pod in self._pods.items()}
+        self._addresses_before = set().union(*self._addresses.values()) if self._addresses else set()
+        self._active_before = {name for name, states in self._active.items() if states}
+        self._told_before = {(name, starts) for name, starts, _status in self._told}
+        self._line_lost = False
+        timeline.began = time.monotonic()
+        self._timeline = timeline
+        return timeline
+
+    def active_before(self) -> set[str]:
+        """The alerts that were pending or firing when the timeline began."""
+        return self._active_before
+
+    def active(self) -> set[str]:
+        """The alerts that are pending or firing now."""
+        return {name for name, states in self._active.items() if states}
+
+    def end(self) -> None:
+        self._timeline = None
+
+    def _see(self, observer: str, event: str, moment: float | None = None, **more: Any) -> None:
+        timeline = self._timeline
+        if timeline is not None:
+            timeline.see(observer, event, time.monotonic() if moment is None else moment, **more)
+
+    # Pods and addresses.
+
+    def _watch(self, path: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """``LIST`` with all objects of a list, then one event of the watch after it at a time; and so on for ever."""
+        sign = "&" if "?" in path else "?"
+        while not self._stop.is_set():
+            try:
+                found = self.app.get(path)
+                yield "LIST", found["items"]
+                version = found["metadata"]["resourceVersion"]
+                query = urlencode({"watch": "true", "resourceVersion": version, "timeoutSeconds": WATCH})
+                for line in self.app.cluster.lines(f"{path}{sign}{query}", WATCH + 10):
+                    event = json.loads(line)
+                    if self._stop.is_set() or event["type"] == "ERROR":
+                        break
+                    yield event["type"], [event["object"]]
+            except (ApiError, ValueError, KeyError):
+                self._stop.wait(0.5)
+
+    def _watch_pods(self) -> None:
+        path = f"{self.app.base}/pods?{urlencode({'labelSelector': self.app.selector})}"
+        for kind, items in self._watch(path):
+            known = {} if kind == "LIST" else dict(self._pods)
+            for item in items:
+                known[item["metadata"]["name"]] = item
+                if kind == "DELETED":
+                    del known[item["metadata"]["name"]]
+                else:
+                    self._look_at_containers(item)
+            self._pods = known
+            self._compare_pods()
+
+    def _look_at_containers(self, pod: dict[str, Any]) -> None:
+        name = pod["metadata"]["name"]
+        if restarts(pod) <= self._restarts_before.get(name, 0) and name in self._restarts_before:
+            # A first end is told before the restart is counted.
+            states = [status.get("state") or {} for status in pod.get("status", {}).get("containerStatuses") or []]
+        else:
+            states = [
+                state
+                for status in pod.get("status", {}).get("containerStatuses") or []
+                for state in (status.get("state") or {}, status.get("lastState") or {})
+            ]
+        for state in states:
+            for part in ("waiting", "terminated"):
+                reason = (state.get(part) or {}).get("reason")
+                if reason in ("CrashLoopBackOff", "OOMKilled"):
+                    self._see("pods", reason)
+
+    def _compare_pods(self) -> None:
+        ready = {name for name, pod in self._pods.items() if checks.is_ready(pod)}
+        if self._ready_before - ready:
+            self._see("pods", "lost")
+        if self._ready_before and not ready:
+            self._see("pods", "down")
+        timeline = self._timeline
+        if timeline is not None and timeline.has("pods", "lost") and len(ready) >= len(self._ready_before):
+            self._see("pods", "ready", last=True)
+
+    def _watch_endpoints(self) -> None:
+        for kind, items in self._watch(self.app.slices_path()):
+            known = {} if kind == "LIST" else dict(self._addresses)
+            for item in items:
+                known[item["metadata"]["name"]] = set() if kind == "DELETED" else ready_addresses(item)
+            self._addresses = known
+            self._compare_addresses()
+
+    def _compare_addresses(self) -> None:
+        now = set().union(*self._addresses.values()) if self._addresses else set()
+        if self._addresses_before - now:
+            self._see("endpoints", "removed")
+        if self._addresses_before and not now:
+            self._see("endpoints", "down")
+        timeline = self._timeline
+        if timeline is not None and timeline.has("endpoints", "removed") and len(now) >= len(self._addresses_before):
+            self._see("endpoints", "up", last=True)
+
+    # Alerts.
+
+    def _ours(self, labels: dict[str, str]) -> bool:
+        """Of the application, or of nobody in particular: other applications' alerts are not what is drilled."""
+        if labels.get("alertname") in ("Watchdog", "InfoInhibitor", "VerifyTestAlert"):
+            return False
+        namespace, app = labels.get("namespace"), labels.get("app")
+        if app is not None:
+            return app == self.app.name and namespace in (None, self.app.namespace)
+        return namespace in (None, self.app.namespace) or labels.get("alertname", "").startswith(LOG_ALERTS)
+
+    def _look_at_alerts(self) -> None:
+        while not self._stop.wait(LOOK):
+            try:
+                found = self.app.get(f"{self.app.prometheus}/api/v1/alerts", 5)["data"]["alerts"]
+            except (ApiError, KeyError):
+                if self._prometheus_up:
+                    self._see("prometheus", "down")
+                self._prometheus_up = False
+                continue
+            if not self._prometheus_up:
+                self._see("prometheus", "up", last=True)
+            self._prometheus_up = True
+            self._take_alerts("prometheus", found)
+
+    def _look_at_log_alerts(self) -> None:
+        while not self._stop.wait(LOG_LOOK):
+            try:
+                found = self.app.get(f"{self.app.loki}/prometheus/api/v1/alerts", 5)["data"]["alerts"]
+            except (ApiError, KeyError):
+                continue
+            self._take_alerts("loki", found)
+
+    def _take_alerts(self, origin: str, found: list[dict[str, Any]]) -> None:
+        seen: dict[str, dict[str, str]] = {}
+        labels_of: dict[str, dict[str, str]] = {}
+        for alert in found:
+            labels = alert["labels"]
+            if self._ours(labels):
+                key = json.dumps(labels, sort_keys=True)
+                seen.setdefault(f"{origin} {labels['alertname']}", {})[key] = alert["state"]
+                labels_of[labels["alertname"]] = labels
+        for full in {*seen, *(name for name in self._active if name.startswith(f"{origin} "))}:
+            name, states = full.split(" ", 1)[1], seen.get(full, {})
+            if states and full not in self._active_before:
+                if "pending" in states.values() or "firing" in states.values():
+                    self._see(f"alert {name}", "pending", labels=labels_of[name])
+                if "firing" in states.values():
+                    self._see(f"alert {name}", "firing")
+            elif not states and self._active.get(full):
+                self._active_before.discard(full)
+                timeline = self._timeline
+                if timeline is not None and timeline.has(f"alert {name}", "firing"):
+                    self._see(f"alert {name}", "inactive", last=True)
+            self._active[full] = states
+
+    def _look_at_inbox(self) -> None:
+        since = 0
+        while not self._stop.wait(2 * LOOK):
+            try:
+                found = self.app.get(f"{self.app.inbox}/alerts.json?since={since}", 5)
+            except ApiError:
+                continue
+            # The inbox's clock may be another one than ours: what counts is how long ago something came.
+            now = datetime.datetime.fromisoformat(found["now"]).timestamp() * 1000
+            for alert in found["alerts"]:
+                since = max(since, alert["received_ms"])
+                labels = alert["labels"]
+                name, told = labels.get("alertname", ""), (labels.get("alertname", ""), alert["startsAt"])
+                self._told.add((*told, alert["status"]))
+                if not self._ours(labels) or told in self._told_before:
+                    continue
+                moment = time.monotonic() - (now - alert["received_ms"]) / 1000
+                self.tellings.append((moment, labels))
+                if alert["status"] == "firing":
+                    self._see(f"alert {name}", "received", moment, labels=labels)
+                else:
+                    self._see(f"alert {name}", "resolved", moment, last=True)
+
+    # Logs.
+
+    def _lines(self, expr: str, since: float, direction: str) -> list[float]:
+        """The times of the lines that a query finds, seconds since 1970."""
+        query = {
+            "query": expr,
+            "start": int(since * 1e9),
+            "end": int((time.time() + 60) * 1e9),
+            "limit": 5,
+            "direction": direction,
+        }
+        found = self.app.get(f"{self.app.loki}/loki/api/v1/query_range?{urlencode(query)}", 5)["data"]["result"]
+        return sorted(int(value[0]) / 1e9 for stream in found for value in stream["values"])
+
+    def _look_at_lines(self) -> None:
+        """The first error line of a fault, and whether the lines of the steady probe go on arriving."""
+        own = f'{{namespace="{self.app.namespace}", app="{self.app.name}"}}'
+        errors = f'{{namespace="{self.app.namespace}", app="{self.app.name}", level=~"error|critical"}}'
+        newest = 0.0
+        while not self._stop.wait(LOG_LOOK):
+            timeline = self._timeline
+            try:
+                arrived = self._lines(f'{own} |= "{self.run_id}"', time.time() - 60, "backward")
+                if not self._loki_up:
+                    self._see("loki", "up", last=True)
+                self._loki_up = True
+                newest = max([newest, *arrived])
+                if timeline is not None:
+                    self._judge_lines(timeline, newest)
+                    began = wall(timeline.began)
+                    if not timeline.has("log line", "seen") and self._lines(errors, began, "forward"):
+                        self._see("log line", "seen")
+            except (ApiError, KeyError):
+                if self._loki_up:
+                    self._see("loki", "down")
+                self._loki_up = False
+
+    def _judge_lines(self, timeline: Timeline, newest: float) -> None:
+        answered = self.users.last_answer
+        if not newest or not answered:
+            return
+        # Only lines that must exist can be missing: those of requests that were answered.
+        behind = wall(answered) - newest
+        if behind > STALE and not self._line_lost and newest > wall(timeline.began) - STALE:
+            self._line_lost = True
+            # The last line that came stands for the moment at which they stopped.
+            self._see("log line", "lost", time.monotonic() - time.time() + max(newest, wall(timeline.began)))
+        elif behind < STALE and self._line_lost:
+            self._line_lost = False
+            self._see("log line", "back", last=True)
+
+    # From outside.
+
+    def _look_outside(self) -> None:
+        down = False
+        options = self.app.options
+        while not self._stop.wait(OUTSIDE_LOOK):
+            for given in options.external_checks:
+                try:
+                    states = check_states(
+                        given["provider"],
+                        options.environment,
+                        (),
+                        given["api_token"],
+                        given.get("api_url") or "",
+                        given.get("ca_path"),
+                    )
+                except CheckError:
+                    continue
+                if any(item["state"] == "down" for item in states):
+                    down = True
+                    self._see("external check", "down")
+                elif down:
+                    down = False
+                    self._see("external check", "up", last=True)
+
+
+def restarts(pod: dict[str, Any]) -> int:
+    return sum(int(status.get("restartCount", 0)) for status in pod.get("status", {}).get("containerStatuses") or [])
+
+
+class Users:
+    """The steady probe: requests by the clock, over a new connection each, whether earlier ones were answered or not."""
+
+    def __init__(self, app: App, run_id: str, stop: threading.Event) -> None:
+        self._app = app
+        self._run_id = run_id
+        self._stop = stop
+        self._lock = threading.Lock()
+        self.done: list[Answer] = []
+        self.last_answer = 0.0
+        self.path, self.every = app.options.path, 1
+
+    def start(self) -> None:
+        threading.Thread(target=self._pace, name="users", daemon=True).start()
+
+    def _pace(self) -> None:
+        began, number = time.monotonic(), 0
+        with ThreadPoolExecutor(max_workers=RATE * 6, thread_name_prefix="user") as pool:
+            while not self._stop.wait(max(0.0, began + number / RATE - time.monotonic())):
+                path = self.path if number % self.every == 0 else self._app.options.path
+                pool.submit(self._one, path)
+                number += 1
+
+    def _one(self, path: str) -> None:
+        began = time.monotonic()
+        status = self._app.ask(path, {"X-Request-ID": f"{self._run_id}-{uuid.uuid4().hex[:8]}"})
+        good = 0 < status < 500
+        with self._lock:
+            self.done.append((began, time.monotonic() - began, good))
+            if status:
+                self.last_answer = max(self.last_answer, began)
+
+    def since(self, moment: float, until: float) -> list[Answer]:
+        """The requests that began between two moments and have ended, in seconds after the first moment."""
+        with self._lock:
+            return sorted((began - moment, took, good) for began, took, good in self.done if moment <= began < until)
+
+
+def requests(done: list[Answer]) -> dict[str, Any]:
+    """How many requests were sent and lost, and when the first and last one that was lost was sent."""
+    lost = [began for began, _took, good in done if not good]
+    first, last = (round(lost[0], 1), round(lost[-1], 1)) if lost else (None, None)
+    return {"sent": len(done), "lost": len(lost), "first_lost": first, "last_lost": last}

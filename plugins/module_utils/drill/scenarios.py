@@ -1,0 +1,449 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The scenarios: what is broken, how, and what should notice.
+
+A scenario has several ways to be caused; the first whose precondition holds is taken. A way only plans: its steps and
+those that undo it are data (see dead_man), so that they can be recorded before anything is changed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from . import app as target
+from .app import App, Plan, patched
+from .bounds import READINESS, Stage
+from .dead_man import Step
+from .guard import DrillError
+
+SECONDS = 600  # after so long a fault switch ends by itself
+NOWHERE = "192.0.2.1"  # RFC 5737: an address for documentation, which nobody has
+UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
+
+
+class LeftOut(Exception):
+    """Why a scenario can't be caused here, in words that follow a colon."""
+
+
+Way = Callable[[App], Plan]
+
+
+@dataclass(frozen=True)
+class Expect:
+    """One thing that should be seen, and from what its time is computed.
+
+    :param observer: ``alert NAME``, ``pods``, ``endpoints``, ``log line``, ``prometheus``, ``loki``.
+    :param event: of that observer; for an alert its last one, ``received``, with ``pending`` and ``firing`` before.
+    :param symptom: the stages before the fault is in what the alert's rule reads; READINESS for the live readiness probe's;
+        or the event of another observer (``pods OOMKilled``) whose measured time takes their place.
+    :param source: whose scrape interval counts: ``app``, ``probe``, ``loki`` or ``kube-state-metrics``; none for Loki's rules.
+    :param share: the part of the requests that the fault hits, by which a window fills.
+    :param rate: lines a second that the fault writes, by which a window fills.
+    """
+
+    observer: str
+    event: str = "received"
+    symptom: tuple[Stage, ...] | str = ()
+    source: str = ""
+    share: float = 1.0
+    rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One thing that can happen to an application."""
+
+    name: str
+    title: str
+    ways: tuple[Way, ...]
+    expects: tuple[Expect, ...] = ()
+    least: float = 0.0  # seconds that the fault lasts at least
+    recovers: tuple[str, str] | None = None  # what is seen when the cluster has repaired it by itself
+    page: bool = False  # whether somebody has to be told within the objective
+
+
+# Building plans.
+
+
+def switch(app: App, name: str, how: str, names: list[str] | None = None, **options: float) -> Plan:
+    """A fault switch of the reference application, in every pod or in those named."""
+    if not app.switches:
+        raise LeftOut(f"the application has no fault switch {name}")
+    common = {"do": "switch", "namespace": app.namespace, "selector": app.selector, "port": app.options.port}
+    path = f"/faults/{name}"
+    step: Step = {**common, "method": "POST", "path": path, "body": {**options, "seconds": SECONDS}}
+    if names is not None:
+        step["names"] = names
+    undo: list[Step] = [{**common, "method": "DELETE", "path": path, "or_delete": True}]
+    where = f"{len(names)} of {app.replicas} pods" if names is not None else f"{app.replicas} pods"
+    return Plan(f"fault switch {how}, on {where}", [step], undo)
+
+
+def both(how: str, *plans: Plan) -> Plan:
+    """Several plans as one."""
+    return Plan(
+        how,
+        [step for plan in plans for step in plan.steps],
+        [step for plan in reversed(plans) for step in plan.undo],
+        [path for plan in plans for path in plan.touched],
+    )
+
+
+def fresh_pods(app: App) -> Step:
+    """A pod that a kubelet keeps waiting after its crashes is replaced at once."""
+    return {"do": "delete_pods", "namespace": app.namespace, "selector": app.selector, "waiting": True}
+
+
+def template(app: App, how: str, spec: dict[str, Any]) -> Plan:
+    """Another pod template for the Deployment, for all pods at once: a rolling update would stop at the first pod that fails.
+
+    Its history is kept longer meanwhile, and the ReplicaSet of the broken template is removed from it.
+    """
+    found = app.deployment
+    limit = int(found["spec"].get("revisionHistoryLimit", 10))
+    patch = {
+        "spec": {
+            "revisionHistoryLimit": limit + 2,
+            "strategy": {"type": "Recreate", "rollingUpdate": None},
+            "template": {"spec": spec},
+        }
+    }
+    steps, undo = patched(found, app.deployment_path, patch)
+    before = app.get(f"/apis/apps/v1/namespaces/{app.namespace}/replicasets")["items"]
+    uid = found["metadata"]["uid"]
+    keep = [i["metadata"]["name"] for i in before if uid in [o["uid"] for o in i["metadata"].get("ownerReferences") or []]]
+    history: Step = {"do": "history", "namespace": app.namespace, "resource": "replicasets", "selector": app.selector}
+    history |= {"owner": uid, "keep": keep}
+    restored = undo[0]
+    lasting = {**restored, "body": {"spec": {**restored["body"]["spec"], "revisionHistoryLimit": limit + 2}}}
+    return Plan(how, steps, [lasting, history, *undo], [app.deployment_path])
+
+
+def container(app: App, **fields: Any) -> dict[str, Any]:
+    """The part of a pod template that says something of the application's container."""
+    return {"containers": [{"name": app.container["name"], **fields}]}
+
+
+def size(quantity: str) -> float:
+    """The bytes of a Kubernetes quantity such as 256Mi."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", quantity)
+    if not found or found[2] not in UNITS:
+        raise LeftOut(f"the memory limit {quantity} is in an unknown unit")
+    return float(found[1]) * UNITS[found[2]]
+
+
+# The ways.
+
+
+def kill_pod(app: App) -> Plan:
+    name = app.pod_names()[0]
+    return Plan(f"pod {name} deleted at once", [{"do": "delete_pods", "namespace": app.namespace, "names": [name]}])
+
+
+def crash_by_switch(app: App) -> Plan:
+    plan = switch(app, "crash", "crash, again after each restart", app.pod_names()[:1], times=100, after=1)
+    return Plan(plan.how, plan.steps, [*plan.undo, fresh_pods(app)])
+
+
+def crash_by_command(app: App) -> Plan:
+    return template(app, "a command that does not exist, for all pods", container(app, command=["/flaskops-drill-crashes"]))
+
+
+def memory_by_switch(app: App) -> Plan:
+    limit = (app.container.get("resources") or {}).get("limits", {}).get("memory")
+    if not limit:
+        raise LeftOut("the application's container has no memory limit")
+    mb = math.ceil(size(limit) / 2**20 * 1.5)
+    plan = switch(app, "memory", f"memory, {mb} MiB beside the limit of {limit}", app.pod_names()[:1], mb=mb)
+    return Plan(plan.how, plan.steps, [*plan.undo, fresh_pods(app)])
+
+
+def memory_by_limit(app: App) -> Plan:
+    limit = app.options.memory_limit
+    resources = {"limits": {"memory": limit}, "requests": {"memory": limit}}
+    return template(app, f"a memory limit of {limit}, for all pods", container(app, resources=resources))
+
+
+def health_by_switch(app: App) -> Plan:
+    return switch(app, "health", "health: /health answers 503")
+
+
+def health_by_probe(app: App) -> Plan:
+    if not app.container.get("readinessProbe"):
+        raise LeftOut("the application has no readiness probe that could fail")
+    probe = {"httpGet": None, "exec": None, "grpc": None, "tcpSocket": {"port": 1}}
+    return template(app, "a readiness probe of a port where nothing listens, for all pods", container(app, readinessProbe=probe))
+
+
+def errors_by_switch(app: App) -> Plan:
+    return switch(app, "errors", "errors, ratio 0.5", ratio=0.5)
+
+
+def errors_by_path(app: App) -> Plan:
+    if not app.options.error_path:
+        raise LeftOut("it has no fault switch errors, and the option drill_error_path names no path that is answered with 5xx")
+    return Plan(f"the steady probe asks for {app.options.error_path} every second time", [], path=app.options.error_path, every=2)
+
+
+def latency_by_switch(app: App) -> Plan:
+    return switch(app, "latency", "latency, one second for each request", delay=1)
+
+
+def latency_by_path(app: App) -> Plan:
+    if not app.options.slow_path:
+        raise LeftOut("it has no fault switch latency, and the option drill_slow_path names no path that is slow")
+    return Plan(f"the steady probe asks for {app.options.slow_path}", [], path=app.options.slow_path)
+
+
+def timeout_by_hosts(app: App) -> Plan:
+    host = app.options.dependency
+    if not host:
+        raise LeftOut("the option drill_dependency names no host that the application needs")
+    spec = {"hostAliases": [{"ip": NOWHERE, "hostnames": [host]}]}
+    if (app.deployment["spec"]["template"]["spec"]).get("hostAliases"):
+        raise LeftOut("the pod template has hostAliases of its own")
+    return template(app, f"{host} leads to {NOWHERE}, which never answers", spec)
+
+
+def timeout_by_switch(app: App) -> Plan:
+    how = "fault switches latency and errors: each request waits one second and fails, as one that waits for a dependency"
+    return both(how, switch(app, "latency", "", delay=1), switch(app, "errors", "", ratio=1))
+
+
+def logs_by_switch(app: App) -> Plan:
+    return switch(app, "logs", "logs, 100 error lines a second", rate=100)
+
+
+def silence_by_shipper(app: App) -> Plan:
+    found = app.workload("daemonsets", target.SHIPPERS)
+    if not app.loki or found is None:
+        raise LeftOut("no Loki with a shipper that is a DaemonSet is installed on this cluster")
+    namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]
+    path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}"
+    steps, undo = patched(found, path, {"spec": {"template": {"spec": {"nodeSelector": {"flaskops/drill": "nowhere"}}}}})
+    labels = found["spec"]["selector"]["matchLabels"]
+    selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    before = app.get(f"/apis/apps/v1/namespaces/{namespace}/controllerrevisions")["items"]
+    history: Step = {"do": "history", "namespace": namespace, "resource": "controllerrevisions", "selector": selector}
+    history |= {"owner": found["metadata"]["uid"], "keep": [item["metadata"]["name"] for item in before]}
+    return Plan(f"DaemonSet {namespace}/{name} runs on no node", steps, [undo[0], history, *undo[1:]], [path])
+
+
+def no_dns(app: App) -> Plan:
+    spec = {"dnsPolicy": "None", "dnsConfig": {"nameservers": [NOWHERE]}}
+    return template(app, f"the pods' name server is {NOWHERE}, which never answers", spec)
+
+
+def no_endpoints(app: App) -> Plan:
+    steps, undo = patched(app.service, app.service_path, {"spec": {"selector": {"flaskops/drill": "nowhere"}}})
+    return Plan("the Service selects no pod", steps, undo, [app.service_path])
+
+
+def kill_prometheus(app: App) -> Plan:
+    if not app.prometheus:
+        raise LeftOut("no Prometheus of an operator runs on this cluster")
+    selector = f"operator.prometheus.io/name={app.prometheus_name}"
+    found = app.get(f"/api/v1/namespaces/{app.stack_namespace}/pods?labelSelector={selector}")["items"]
+    names = [item["metadata"]["name"] for item in found]
+    if not names:
+        raise LeftOut(f"the Prometheus {app.prometheus_name} has no pod")
+    step: Step = {"do": "delete_pods", "namespace": app.stack_namespace, "names": names}
+    return Plan(f"pods {', '.join(names)} deleted at once", [step])
+
+
+def stop_loki(app: App) -> Plan:
+    found = app.workload("statefulsets", target.LOKI_PODS)
+    if found is None:
+        raise LeftOut("no Loki that is a single StatefulSet is installed on this cluster")
+    namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]
+    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
+    steps, undo = patched(found, path, {"spec": {"replicas": 0}})
+    return Plan(f"StatefulSet {namespace}/{name} scaled to 0", steps, undo, [path])
+
+
+DELAYED: tuple[Stage, ...] = (("duration of a slow request", 1.0, 1.0),)
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        "errors",
+        "Half of the requests get a 5xx",
+        (errors_by_switch, errors_by_path),
+        (
+            Expect("alert HighErrorRate", source="app", share=0.5),
+            Expect("alert FlaskUncaughtExceptions", source="app"),
+            Expect("log line", "seen"),
+            Expect("alert LogTraceback", symptom="log line seen"),
+        ),
+        page=True,
+    ),
+    Scenario(
+        "latency",
+        "Every request takes a second longer",
+        (latency_by_switch, latency_by_path),
+        (Expect("alert FlaskHighLatencyP95", symptom=DELAYED, source="app"),),
+        page=True,
+    ),
+    Scenario(
+        "dependency_timeout",
+        "Something the application needs does not answer",
+        (timeout_by_hosts, timeout_by_switch),
+        (Expect("alert HighErrorRate", symptom=DELAYED, source="app"),),
+        page=True,
+    ),
+    Scenario(
+        "health",
+        "The health check fails",
+        (health_by_switch, health_by_probe),
+        (
+            Expect("pods", "lost", symptom=READINESS),
+            Expect("endpoints", "removed", symptom=READINESS),
+            Expect("alert FlaskHealthProbeFailed", source="probe"),
+        ),
+        page=True,
+    ),
+    Scenario(
+        "endpoint_lost",
+        "Nobody reaches the application",
+        (no_endpoints,),
+        (
+            Expect("endpoints", "removed", symptom=(("endpoint controller", 0.0, 1.0),)),
+            Expect("alert FlaskHealthProbeFailed", symptom=(("endpoint controller and kube-proxy", 0.0, 2.0),), source="probe"),
+        ),
+        page=True,
+    ),
+    Scenario(
+        "pod_killed",
+        "A pod is killed",
+        (kill_pod,),
+        (
+            Expect("pods", "lost", symptom=(("API server", 0.0, 1.0),)),
+            Expect("endpoints", "removed", symptom=(("endpoint controller", 0.0, 2.0),)),
+            Expect("pods", "ready"),
+        ),
+        recovers=("pods", "ready"),
+    ),
+    Scenario(
+        "dns",
+        "The application can't resolve names",
+        (no_dns,),
+        (Expect("pods", "lost", symptom=(("Deployment controller", 0.0, 2.0),)),),
+        least=20,
+    ),
+    Scenario(
+        "log_silence",
+        "The application's log lines do not arrive",
+        (silence_by_shipper,),
+        (
+            Expect("log line", "lost"),
+            Expect("alert LogSilence", symptom=(("end of the shipper's pods", 0.0, 35.0),)),
+            Expect("alert LogLinesMissing", symptom=(("the canary's max-wait", 300.0, 360.0),), source="loki"),
+        ),
+        least=30,
+    ),
+    Scenario(
+        "loki_outage",
+        "Loki is gone",
+        (stop_loki,),
+        (
+            Expect("loki", "down", symptom=(("StatefulSet controller and end of the pod", 0.0, 40.0),)),
+            Expect("alert LokiDown", symptom="loki down", source="loki"),
+        ),
+    ),
+    Scenario(
+        "prometheus_restart",
+        "Prometheus is killed",
+        (kill_prometheus,),
+        (Expect("prometheus", "down", symptom=(("API server", 0.0, 2.0),)), Expect("prometheus", "up")),
+        recovers=("prometheus", "up"),
+    ),
+    Scenario(
+        "crash_loop",
+        "A pod crashes again and again",
+        (crash_by_switch, crash_by_command),
+        (
+            Expect("pods", "CrashLoopBackOff"),
+            Expect("alert FlaskPodCrashLooping", symptom="pods CrashLoopBackOff", source="kube-state-metrics"),
+        ),
+        page=True,
+    ),
+    Scenario(
+        "oom",
+        "A pod uses more memory than it may",
+        (memory_by_switch, memory_by_limit),
+        (
+            Expect("pods", "OOMKilled"),
+            Expect("alert FlaskPodOOMKilled", symptom="pods OOMKilled", source="kube-state-metrics"),
+        ),
+        page=True,
+    ),
+    Scenario(
+        "log_burst",
+        "The application writes many error lines",
+        (logs_by_switch,),
+        (Expect("log line", "seen"), Expect("alert LogErrorLines", symptom="log line seen", rate=100)),
+    ),
+)
+
+
+# Scenarios of the user's own: the same as data.
+
+KINDS = {
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",
+    "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets/{}",
+    "Service": "/api/v1/namespaces/{}/services/{}",
+}
+
+
+def own(given: dict[str, Any]) -> Scenario:
+    """A scenario from the option ``drill_own_scenarios``.
+
+    :param given: ``name``, ``title``, ``kind``, ``object`` and ``patch``; ``namespace`` and ``alerts`` where they are set.
+    """
+
+    def way(app: App) -> Plan:
+        namespace = given.get("namespace") or app.namespace
+        path = KINDS[given["kind"]].format(namespace, given["object"])
+        status, _text = app.request("GET", path)
+        if status != 200:
+            raise LeftOut(f"there is no {given['kind']} {given['object']} in namespace {namespace}")
+        steps, undo = patched(app.get(path), path, given["patch"])
+        return Plan(f"{given['kind']} {namespace}/{given['object']} patched", steps, undo, [path])
+
+    expects = tuple(Expect(f"alert {name}", source="app") for name in given.get("alerts") or [])
+    return Scenario(given["name"], given["title"], (way,), expects, float(given.get("seconds") or 30), page=bool(expects))
+
+
+def chosen(names: Iterable[str], own_scenarios: Iterable[dict[str, Any]]) -> list[Scenario]:
+    """The scenarios of these names, in the order of the list; all for no name.
+
+    :raises DrillError: for a name that there is not, or that there is twice.
+    """
+    known = {scenario.name: scenario for scenario in SCENARIOS}
+    for given in own_scenarios:
+        if given["name"] in known:
+            raise DrillError(f"There are two scenarios called {given['name']}: give the one in drill_own_scenarios another name.")
+        known[given["name"]] = own(given)
+    wanted = list(names) or list(known)
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise DrillError(f"There is no scenario {unknown[0]}: use some of {', '.join(known)}.")
+    return [known[name] for name in dict.fromkeys(wanted)]
+
+
+def plan(scenario: Scenario, app: App) -> Plan:
+    """The plan of the first way that is possible.
+
+    :raises LeftOut: with the reason of the last one when none is.
+    """
+    reason = ""
+    for way in scenario.ways:
+        try:
+            return way(app)
+        except LeftOut as error:
+            reason = str(error)
+    raise LeftOut(reason)
