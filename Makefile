@@ -13,7 +13,7 @@ RUN_VENV := $(CACHE)/venv/run-$(call hash,requirements.txt)
 DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
 PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(ARGS)
 
-.PHONY: up down verify test test-long unit lint docs bench packages
+.PHONY: up down verify drill test test-long unit lint docs bench packages
 
 up: packages $(RUN_VENV)/ready
 	$(PLAYBOOK) site.yml --tags $(STAGES)
@@ -23,6 +23,10 @@ down: $(RUN_VENV)/ready
 
 verify: $(RUN_VENV)/ready
 	$(PLAYBOOK) site.yml --tags verify
+
+# Breaks the application on purpose and measures what notices; docs/drill.md tells the rest.
+drill: $(RUN_VENV)/ready
+	$(PLAYBOOK) playbooks/drill.yml
 
 test: packages lint unit
 	PATH=$(DEV_VENV)/bin:$$PATH molecule test

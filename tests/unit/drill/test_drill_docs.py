@@ -1,0 +1,74 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""docs/drill.md says what the code does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.bounds import Rule, Settings
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS, Expect
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules
+
+ROOT = Path(__file__).resolve().parents[3]
+TEXT = (ROOT / "docs/drill.md").read_text()
+LOCAL: dict[str, Any] = yaml.safe_load((ROOT / "inventories/local/group_vars/local.yml").read_text())
+
+
+def seconds(option: str) -> float:
+    return rules.seconds(LOCAL[option])
+
+
+# What nobody has changed: the operator's intervals, the chart's route, the roles' rules. And what the local inventory makes of it.
+DEFAULT = (
+    {"scrape_interval": "30s", "evaluation_interval": "30s"},
+    Settings(probe_period=5, scrape={"app": 30, "probe": 15, "kube-state-metrics": 30}, scrape_timeout={"probe": 10}),
+    30.0,
+)
+SHORT = (
+    {"scrape_interval": "5s", "evaluation_interval": "5s", "alerts": LOCAL["app_monitoring_alerts"]},
+    Settings(
+        probe_period=5,
+        scrape={
+            "app": seconds("app_monitoring_scrape_interval"),
+            "probe": seconds("app_monitoring_probe_interval"),
+            "kube-state-metrics": seconds("kube_prometheus_stack_scrape_interval"),
+        },
+        scrape_timeout={"probe": 5},
+    ),
+    seconds("kube_prometheus_stack_group_wait"),
+)
+
+
+def span(expect: Expect, profile: tuple[dict[str, Any], Settings, float]) -> str:
+    given, settings, group_wait = profile
+    (group,) = rules.rule_groups(given)
+    rule = next(item for item in group["rules"] if item["alert"] == expect.observer[6:])
+    live = Rule(rule["alert"], rule["expr"], rules.seconds(rule["for"]), rules.seconds(group["interval"]), rule["labels"])
+    symptom = [] if isinstance(expect.symptom, str) else list(expect.symptom)
+    stages = bounds.stages_of_alert(settings, live, symptom, expect.source, expect.share, expect.rate)
+    assert stages is not None
+    shortest, longest = bounds.total([*stages, bounds.for_stage(live), ("group wait", group_wait, group_wait)])
+    return f"{shortest:.0f} to {longest:.0f}"
+
+
+def test_table_of_detection_times() -> None:
+    installed = {item["alert"] for item in rules.rule_groups({})[0]["rules"]}
+    rows = []
+    for scenario in SCENARIOS:
+        for expect in scenario.expects:
+            if expect.observer.removeprefix("alert ") in installed:
+                start = expect.symptom if isinstance(expect.symptom, str) else "the fault"
+                row = (scenario.name, expect.observer[6:], start, span(expect, DEFAULT), span(expect, SHORT))
+                rows.append("| `{}` | `{}` | {} | {} | {} |".format(*row))
+    wanted = "\n".join(rows)
+    assert wanted in TEXT, f"docs/drill.md must have:\n{wanted}"
+
+
+@pytest.mark.parametrize("scenario", [scenario.name for scenario in SCENARIOS])
+def test_every_scenario_is_described(scenario: str) -> None:
+    assert f"| `{scenario}` |" in TEXT
