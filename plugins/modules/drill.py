@@ -401,6 +401,17 @@ def write(path: Path, text: str) -> None:
     draft.replace(path)
 
 
+def released(guard: Guard) -> str:
+    """Give the lock back; return what stands in the way."""
+    try:
+        guard.release()
+    except (DrillError, StepError) as error:
+        return f"The drill has ended, and its namespace {guard.namespace} could not be removed: {error}"
+    if guard.kept:
+        return f"What the drill broke could not be restored: it is recorded in namespace {guard.namespace}, for state=restored."
+    return ""
+
+
 def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, result: dict[str, Any]) -> None:
     """Run the drill and fill the module's result.
 
@@ -433,6 +444,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
     with interruption.caught(), open(folder / JOURNAL if folder else os.devnull, "w", encoding="utf-8") as stream:
         journal = Journal(stream)
         guard.acquire()
+        trouble = ""
         try:
             result["dead_man"] = guard.arm(*dead_man_image(app, params["image"]), undo)
             journal({"event": "dead-man", "left_out": result["dead_man"]})
@@ -441,7 +453,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
             drill = Drill(app, guard, limits, journal, interruption)
             found = drill.run(wanted)
         finally:
-            guard.release()
+            trouble = released(guard)
     result["summary"] = {
         "format": 1,
         "cluster": params["cluster"],
@@ -459,6 +471,8 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
     if folder:
         for kind, text in report.render(result["summary"], previous).items():
             write(folder / f"drill.{ {'markdown': 'md'}.get(kind, kind) }", text)
+    if trouble:
+        raise DrillError(trouble)
     if interruption.reason:
         raise DrillError(f"The drill was ended ({interruption.reason}); what it had broken is restored.")
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from ..verify import backends, checks
+from ..verify import checks
 from ..verify.api import ApiError, Cluster, read_object
 from .dead_man import Request, Step
 from .guard import DrillError
 
 OPERATOR = "/apis/monitoring.coreos.com/v1"
 SHIPPERS = "app.kubernetes.io/name in (log-collector,fluent-bit)"
+LOKI_SERVICES = "app.kubernetes.io/name=loki,app.kubernetes.io/component in (single-binary,gateway),variant!=headless"
 LOKI_PODS = "app.kubernetes.io/name=loki,app.kubernetes.io/component=single-binary"
 # What controllers write into an object by themselves.
 KEPT_BY_CONTROLLERS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
@@ -123,6 +124,7 @@ class App:
                 reply.read()
                 return int(reply.status)
         except urllib.error.HTTPError as error:
+            error.close()
             return error.code
         except (ApiError, OSError, ValueError):
             return 0
@@ -160,7 +162,7 @@ class App:
 
     def _find_loki(self) -> str:
         try:
-            items = self.get(f"/api/v1/services?{urlencode({'labelSelector': backends.SELECTOR})}")["items"]
+            items = self.get(f"/api/v1/services?{urlencode({'labelSelector': LOKI_SERVICES})}")["items"]
         except ApiError:
             return ""
         if not items:

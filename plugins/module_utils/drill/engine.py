@@ -31,7 +31,7 @@ from .scenarios import Expect, LeftOut, Scenario
 from .scenarios import plan as plan_of
 
 LOOK = 0.1
-WARM_UP = 15.0  # seconds of steady requests before the first fault: a rate needs samples
+WARM_UP = 2  # scrapes of the application under steady requests before the first fault: a rate needs samples
 QUIET = 240.0  # seconds that an alert of an earlier scenario may need to end
 RESTORING = 120.0  # seconds that a restoration may take
 HEALTHY = 90.0  # seconds that an application may need to be well before its next scenario
@@ -145,7 +145,7 @@ class Drill:
         found: list[dict[str, Any]] = []
         self.observers.start()
         try:
-            self._until(lambda: False, WARM_UP)
+            self._until(lambda: False, WARM_UP * bounds.read_settings(self.app).scrape.get("app", 5.0))
             for scenario in scenarios:
                 self.journal.scenario = scenario.name
                 result = self._scenario(scenario)

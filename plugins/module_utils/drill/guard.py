@@ -77,6 +77,7 @@ class Guard:
         self.holder = holder
         self.uid = ""
         self.lost = threading.Event()  # the lease is no longer ours
+        self.kept = False  # whether something is left that could not be undone
         self._renewed = 0.0
         self._stop = threading.Event()
         self._pause = threading.Event()  # never set
@@ -222,7 +223,8 @@ class Guard:
         Where something is still recorded that could not be undone it stays, for the dead-man, and for whoever comes next.
         """
         self._stop.set()
-        if dead_man.recorded(self.namespace, self.request):
+        self.kept = bool(dead_man.recorded(self.namespace, self.request))
+        if self.kept:
             return
         for path in self._elsewhere:
             ask(self.request, "DELETE", path)

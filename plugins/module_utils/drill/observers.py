@@ -184,20 +184,12 @@ class Observers:
 
     def _look_at_containers(self, pod: dict[str, Any]) -> None:
         name = pod["metadata"]["name"]
-        if restarts(pod) <= self._restarts_before.get(name, 0) and name in self._restarts_before:
-            # A first end is told before the restart is counted.
-            states = [status.get("state") or {} for status in pod.get("status", {}).get("containerStatuses") or []]
-        else:
-            states = [
-                state
-                for status in pod.get("status", {}).get("containerStatuses") or []
-                for state in (status.get("state") or {}, status.get("lastState") or {})
-            ]
-        for state in states:
-            for part in ("waiting", "terminated"):
-                reason = (state.get(part) or {}).get("reason")
-                if reason in ("CrashLoopBackOff", "OOMKilled"):
-                    self._see("pods", reason)
+        # An end that was there before is not news; one of now is told before the restart after it is counted.
+        parts = ("state",) if restarts(pod) == self._restarts_before.get(name) else ("state", "lastState")
+        for status in pod.get("status", {}).get("containerStatuses") or []:
+            for detail in [detail for part in parts for detail in (status.get(part) or {}).values()]:
+                if detail.get("reason") in ("CrashLoopBackOff", "OOMKilled"):
+                    self._see("pods", detail["reason"])
 
     def _compare_pods(self) -> None:
         ready = {name for name, pod in self._pods.items() if checks.is_ready(pod)}
