@@ -160,3 +160,12 @@ def difference(before: t.Any, after: t.Any, path: str = "") -> list[str]:
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         return [line for n, pair in enumerate(zip(before, after, strict=True)) for line in difference(*pair, f"{path}[{n}]")]
     return [] if before == after else [path]
+
+
+def holds(live: t.Any, wanted: t.Any) -> bool:
+    """Whether `live` says all that `wanted` says; the server adds defaults of its own, but no elements to lists."""
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        return all(key in live and holds(live[key], value) for key, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(live, list):
+        return len(wanted) == len(live) and all(holds(*pair) for pair in zip(live, wanted, strict=True))
+    return bool(live == wanted)

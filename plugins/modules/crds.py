@@ -76,7 +76,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import cache_dir
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, load_all
+from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, holds, load_all
 
 POLL = 0.2  # seconds
 
@@ -119,15 +119,6 @@ def number(version: str) -> tuple[int, ...]:
     """A version as numbers that compare; a text that is none is older than all."""
     parts = version.lstrip("v").split("-")[0].split(".")
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
-
-
-def holds(live: t.Any, wanted: t.Any) -> bool:
-    """Whether `live` says all that `wanted` says; the server adds defaults of its own, but no elements to lists."""
-    if isinstance(wanted, dict) and isinstance(live, dict):
-        return all(key in live and holds(live[key], value) for key, value in wanted.items())
-    if isinstance(wanted, list) and isinstance(live, list):
-        return len(wanted) == len(live) and all(holds(*pair) for pair in zip(live, wanted, strict=True))
-    return bool(live == wanted)
 
 
 def decide(live: dict[str, t.Any] | None, wanted: dict[str, t.Any], annotation: str) -> tuple[str, str]:

@@ -9,12 +9,16 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes import client, config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +124,90 @@ def playbook(
     environment = clean_environment() | {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1", **(env or {})}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
     return Run(done.returncode, done.stdout, done.stderr)
+
+
+def run_role(role: str, folder: Path, variables: dict[str, Any], *args: str) -> Run:
+    """Run one role on localhost; its variables go through a file, as secrets should, and `<role>_left_out` is shown."""
+    path = write_play(role, folder)
+    (folder / "variables.yml").write_text(yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables}))
+    return playbook("-c", "local", str(path), "-e", f"@{folder / 'variables.yml'}", *args, inventory=("-i", "localhost,"))
+
+
+def watched_role(role: str, folder: Path, variables: dict[str, Any]) -> tuple[str, set[str]]:
+    """Run one role at -vvv with differences: its output, and the command lines of all processes meanwhile."""
+    (folder / "variables.yml").write_text(yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables}))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", "-vvv", "--diff"]
+    command += [str(write_play(role, folder)), "-e", f"@{folder / 'variables.yml'}"]
+    env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
+    arguments: set[str] = set()
+    with (
+        (folder / "output").open("w") as output,
+        subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output) as process,
+    ):
+        while True:
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    arguments.add(path.read_text(errors="replace"))
+                except OSError:
+                    continue
+            try:
+                code = process.wait(timeout=0.05)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+    text = (folder / "output").read_text()
+    assert code == 0, text[-3000:]
+    return text, arguments
+
+
+def write_play(role: str, folder: Path) -> Path:
+    """A playbook in `folder` that runs one role on all hosts."""
+    tasks = [
+        {"name": "Run it", "ansible.builtin.import_role": {"name": f"flaskops.observability.{role}"}},
+        {
+            "name": "Show whether it was left out",
+            "ansible.builtin.debug": {"msg": f"left out: {{{{ {role}_left_out | default('not said') }}}}"},
+        },
+    ]
+    path = folder / "play.yml"
+    path.write_text(yaml.safe_dump([{"name": "Run one role", "hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    return path
+
+
+def refusals(role: str, folder: Path, cases: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """What a role says about options that it should refuse, by the case's name; it must be one line and no Traceback.
+
+    The cluster does not answer, so that what gets past the checks would say so. One host is one case.
+    """
+    (folder / "config").write_text(DEAD_KUBECONFIG)
+    hosts = {f"case-{number}": options for number, options in enumerate(cases.values())}
+    shared = {
+        f"{role}_kubeconfig": str(folder / "config"),
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+    }
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
+    inventory, env = ("-i", str(folder / "hosts.yml")), {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    done = playbook(str(write_play(role, folder)), inventory=inventory, env=env)
+    results = dict(re.findall(r"^fatal: \[(case-\d+)\]: FAILED! => (\{.*\})$", done.stdout, re.MULTILINE))
+    assert set(results) == set(hosts), done.stdout[-3000:]
+    said = {}
+    for name, host in zip(cases, hosts, strict=True):
+        result = json.loads(results[host])
+        said[name] = " ".join(result.get("argument_errors") or [result["msg"]])
+        assert "\n" not in said[name] and "Traceback" not in said[name], f"{name}: {said[name]}"
+    return said
+
+
+def until(function: Callable[[], Any], seconds: float, what: str, pause: float = 0.5) -> Any:
+    """What `function` returns as soon as it is true."""
+    waiting, deadline = Event(), time.monotonic() + seconds
+    while True:
+        found = function()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"{what} did not happen in {seconds:.0f} s"
+        waiting.wait(pause)
 
 
 def engine_env() -> dict[str, str]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils import _archive
-from harness import DEAD_KUBECONFIG, LONG, ROOT, Cluster, Run, engine_env, playbook
+from harness import LONG, ROOT, Cluster, Run, engine_env, refusals, run_role, watched_role
 from kubernetes import client
 
 sys.path.insert(0, str(ROOT / "tests/unit/fluent_bit"))
@@ -31,19 +29,6 @@ NAMESPACE = "fluent-bit-test"
 # Port 1 of the loopback address answers nobody.
 NOWHERE = "localhost:1/fluent/fluent-bit:5.1.3"
 CANARIES = [f"canary-{name}-6f1d" for name in ("password", "token", "api-key", "aws-id", "aws-secret", "tls-key")]
-PLAY = """\
-- name: Run one role
-  hosts: all
-  gather_facts: false
-  tasks:
-    - name: Run it
-      ansible.builtin.import_role:
-        name: flaskops.observability.fluent_bit
-
-    - name: Show whether it was left out
-      ansible.builtin.debug:
-        msg: "left out: {{ fluent_bit_left_out | default('not said') }}"
-"""
 SECRETS = dict(
     zip(["password", "token", "api-key", "aws-access-key-id", "aws-secret-access-key", "tls.key"], CANARIES, strict=True)
 )
@@ -62,18 +47,22 @@ OUTPUTS: list[dict[str, Any]] = [
 ]
 
 
+# What the role's specification says before the filter is asked.
+SPECIFICATION = {
+    "unknown type": "value of type must be one of: loki, cloudwatch_logs, es, opensearch, http, got: splunk",
+    "no mapping": "Elements value for option 'fluent_bit_outputs' is of type str and we were unable to convert to dict",
+}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("fluent_bit")
-    (path / "play.yml").write_text(PLAY)
-    return path
+    return tmp_path_factory.mktemp("fluent_bit")
 
 
 @pytest.fixture(scope="module")
 def variables(cluster: Cluster, folder: Path) -> Iterator[dict[str, Any]]:
     """The role's variables. Whatever a failed test left behind is removed in the end."""
     found: dict[str, Any] = {
-        "ansible_python_interpreter": sys.executable,
         "fluent_bit_kubeconfig": str(cluster.kubeconfig),
         "fluent_bit_context": cluster.context,
         "fluent_bit_namespace": NAMESPACE,
@@ -91,10 +80,7 @@ def variables(cluster: Cluster, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def run(folder: Path, variables: dict[str, Any], *args: str) -> Run:
-    """Run the role; its variables go through a file, as secrets should."""
-    path = folder / "variables.yml"
-    path.write_text(yaml.safe_dump(variables))
-    return playbook("-c", "local", str(folder / "play.yml"), "-e", f"@{path}", *args, inventory=("-i", "localhost,"))
+    return run_role("fluent_bit", folder, variables, *args)
 
 
 def daemon_set(cluster: Cluster) -> client.V1DaemonSet:
@@ -107,28 +93,16 @@ def spelled(secret: str) -> list[str]:
 
 
 def test_wrong_options_end_in_one_sentence(tmp_path: Path) -> None:
-    """Through the role, with a cluster that does not answer: what gets past the checks would say so. One host is one case."""
-    (tmp_path / "config").write_text(DEAD_KUBECONFIG)
-    (tmp_path / "play.yml").write_text(PLAY)
-    hosts = {}
-    for number, (options, _message) in enumerate(WRONG.values()):
+    """Through the role; the unit tests ask the filter alone."""
+    cases = {}
+    for name, (options, _message) in WRONG.items():
         given = {**DEFAULTS, **options}
         empty = given.pop("empty_secrets")
         given["secrets"] = {key: "" if key in empty else "x" for key in given.pop("secret_keys")}
-        hosts[f"case-{number}"] = {f"fluent_bit_{name}": value for name, value in given.items()}
-    inventory = {"all": {"hosts": hosts, "vars": {"fluent_bit_kubeconfig": str(tmp_path / "config")}}}
-    inventory["all"]["vars"] |= {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    done = playbook(
-        str(tmp_path / "play.yml"), inventory=("-i", str(tmp_path / "hosts.yml")), env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    )
-    results = dict(re.findall(r"^fatal: \[(case-\d+)\]: FAILED! => (\{.*\})$", done.stdout, re.MULTILINE))
-    assert set(results) == set(hosts), done.stdout[-3000:]
-    for (name, (_options, message)), host in zip(WRONG.items(), hosts, strict=True):
-        result = json.loads(results[host])
-        text = " ".join(result.get("argument_errors") or [result["msg"]])
-        assert "\n" not in text and "Traceback" not in text and "CANARY" not in text, name
-        assert message in text or result.get("argument_errors"), f"{name}: {text}"
+        cases[name] = {f"fluent_bit_{key}": value for key, value in given.items()}
+    for name, text in refusals("fluent_bit", tmp_path, cases).items():
+        assert "CANARY" not in text, name
+        assert SPECIFICATION.get(name, WRONG[name][1]) in text, f"{name}: {text}"
 
 
 def test_embedded_cluster_without_an_image_is_left_out(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
@@ -211,26 +185,8 @@ def test_pods_are_admitted(cluster: Cluster) -> None:
 
 def test_secrets_are_nowhere_else(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
     """Not in the output at -vvv with differences, not in any process's arguments, not in any object but the Secret."""
-    path = folder / "variables.yml"
     changed = {**variables, "fluent_bit_secrets": {key: f"{value}-2" for key, value in variables["fluent_bit_secrets"].items()}}
-    path.write_text(yaml.safe_dump(changed))
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", "-vvv", "--diff"]
-    command += [str(folder / "play.yml"), "-e", f"@{path}"]
-    env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
-    arguments: set[str] = set()
-    with (
-        (folder / "output").open("w") as output,
-        subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output) as process,
-    ):
-        while True:
-            arguments |= command_lines()
-            try:
-                code = process.wait(timeout=0.05)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-    text = (folder / "output").read_text()
-    assert code == 0, text[-3000:]
+    text, arguments = watched_role("fluent_bit", folder, changed)
     assert "changed=2" in text, "a changed credential must change the Secret and roll the DaemonSet"
     everything = json.dumps(cluster.api.sanitize_for_serialization(objects(cluster)))
     for canary in CANARIES:
@@ -240,16 +196,6 @@ def test_secrets_are_nowhere_else(cluster: Cluster, folder: Path, variables: dic
             assert not [line for line in arguments if secret in line]
     stored = cluster.core.read_namespaced_secret(f"{NAMESPACE}-credentials", NAMESPACE).data
     assert base64.b64decode(stored["password"]).decode() == f"{SECRETS['password']}-2"
-
-
-def command_lines() -> set[str]:
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.add(path.read_text(errors="replace"))
-        except OSError:
-            continue
-    return found
 
 
 def objects(cluster: Cluster) -> list[Any]:

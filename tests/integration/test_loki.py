@@ -18,12 +18,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
-import yaml
-from harness import DEAD_KUBECONFIG, LONG, ROOT, Cluster, Run, engine_env, playbook
+from harness import LONG, ROOT, Cluster, Run, engine_env, refusals, run_role, until
 from kubernetes import client
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
@@ -33,15 +31,6 @@ pytestmark = LONG
 NAMESPACE = "loki-test"
 RELEASE = "loki-test"
 APP = "log-writer"
-PLAY = """\
-- name: Run one role
-  hosts: all
-  gather_facts: false
-  tasks:
-    - name: Run it
-      ansible.builtin.import_role:
-        name: flaskops.observability.loki
-"""
 # Options that are refused, and a part of the sentence.
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no cluster": ({"kubeconfig": ""}, "No cluster was named"),
@@ -71,29 +60,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def until(function: Callable[[], Any], seconds: float, what: str, pause: float = 0.5) -> Any:
-    """What `function` returns as soon as it is true."""
-    waiting, deadline = Event(), time.monotonic() + seconds
-    while True:
-        found = function()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"{what} did not happen in {seconds:.0f} s"
-        waiting.wait(pause)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("loki")
-    (path / "play.yml").write_text(PLAY)
-    return path
+    return tmp_path_factory.mktemp("loki")
 
 
 @pytest.fixture(scope="module")
 def variables(cluster: Cluster, folder: Path) -> Iterator[dict[str, Any]]:
     """The role's variables. Whatever a failed test left behind is removed in the end."""
     found: dict[str, Any] = {
-        "ansible_python_interpreter": sys.executable,
         "loki_kubeconfig": str(cluster.kubeconfig),
         "loki_context": cluster.context,
         "loki_namespace": NAMESPACE,
@@ -116,9 +91,7 @@ def variables(cluster: Cluster, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def run(folder: Path, variables: dict[str, Any], *args: str) -> Run:
-    path = folder / "variables.yml"
-    path.write_text(yaml.safe_dump(variables))
-    return playbook("-c", "local", str(folder / "play.yml"), "-e", f"@{path}", *args, inventory=("-i", "localhost,"))
+    return run_role("loki", folder, variables, *args)
 
 
 @pytest.fixture(scope="module")
@@ -162,26 +135,9 @@ def lines(logs: loss.Cluster, query: str) -> list[tuple[dict[str, str], str]]:
 
 
 def test_wrong_options_end_in_one_sentence(tmp_path: Path) -> None:
-    """With a cluster that does not answer: what gets past the checks would say so. One host is one case."""
-    (tmp_path / "config").write_text(DEAD_KUBECONFIG)
-    (tmp_path / "play.yml").write_text(PLAY)
-    hosts = {
-        f"case-{number}": {f"loki_{key}": value for key, value in options.items()}
-        for number, (options, _) in enumerate(WRONG.values())
-    }
-    inventory: dict[str, Any] = {"all": {"hosts": hosts, "vars": {"loki_kubeconfig": str(tmp_path / "config")}}}
-    inventory["all"]["vars"] |= {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    done = playbook(
-        str(tmp_path / "play.yml"), inventory=("-i", str(tmp_path / "hosts.yml")), env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    )
-    results = dict(re.findall(r"^fatal: \[(case-\d+)\]: FAILED! => (\{.*\})$", done.stdout, re.MULTILINE))
-    assert set(results) == set(hosts), done.stdout[-3000:]
-    for (name, (_options, message)), host in zip(WRONG.items(), hosts, strict=True):
-        result = json.loads(results[host])
-        text = " ".join(result.get("argument_errors") or [result["msg"]])
-        assert "\n" not in text and "Traceback" not in text, name
-        assert message in text, f"{name}: {text}"
+    cases = {name: {f"loki_{key}": value for key, value in options.items()} for name, (options, _message) in WRONG.items()}
+    for name, text in refusals("loki", tmp_path, cases).items():
+        assert WRONG[name][1] in text, f"{name}: {text}"
 
 
 def test_check_mode_on_an_empty_cluster(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:

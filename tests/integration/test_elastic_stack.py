@@ -1,0 +1,440 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""elastic_stack on the real cluster, with the operator's own definitions and without the operator.
+
+No package registry carries Elasticsearch, Kibana or the operator. So the API server judges the objects by the definitions of ECK 3.5.0 from
+FLASKOPS_SPECS, and where the role has to talk to both programs a pod of `tests/fakes/elastic.py` stands in, behind the Services, Secrets and
+states that the operator would make.
+
+The tests from `test_check_mode_on_an_empty_cluster` on go on where the one before ended.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+from ansible_collections.flaskops.observability.plugins.modules.elastic_content import Server
+from harness import LONG, ROOT, Cluster, Run, refusals, run_role, until, watched_role
+from kubernetes import client
+
+sys.path.insert(0, str(ROOT))
+from tests.fakes.certificates import certificate
+
+SPECS = os.environ.get("FLASKOPS_SPECS")
+pytestmark = LONG
+NAMESPACE, OPERATOR, GRAFANA = "elastic-test", "elastic-test-operator", "elastic-test-grafana"
+NAME = "logs"
+SHIPPER, READER, ELASTIC = "canary-shipper-3b9e", "canary-reader-8c21", "canary-elastic-77d0"
+KINDS = [
+    ("elasticsearch.k8s.elastic.co/v1", "Elasticsearch"),
+    ("kibana.k8s.elastic.co/v1", "Kibana"),
+    ("stackconfigpolicy.k8s.elastic.co/v1alpha1", "StackConfigPolicy"),
+]
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no cluster": ({"kubeconfig": ""}, "No cluster was named"),
+    "state": ({"state": "here"}, "present, absent"),
+    "namespace": ({"namespace": "Elastic"}, "use at most 63 lower-case letters"),
+    "operator's namespace": ({"operator_namespace": "a_b"}, "elastic_stack_operator_namespace is 'a_b'"),
+    "operator": ({"operator": "maybe"}, "install, existing"),
+    "release": ({"release_name": "9"}, "a letter first"),
+    "name": ({"name": "Logs"}, "elastic_stack_name is 'Logs'"),
+    "version": ({"version": "latest"}, "write a version like 9.5.0"),
+    "old version": ({"version": "8.11.0"}, "8.14.0 or newer"),
+    "nodes": ({"nodes": 0}, "use one or more of each"),
+    "copies without nodes": ({"nodes": 1, "index_replicas": 1}, "a copy needs a node of its own"),
+    "size": ({"storage_size": "much"}, "write a size like 20Gi"),
+    "index with an asterisk": ({"index": "logs-*"}, "no asterisk"),
+    "retention": ({"retention": "a month"}, "write days or hours, like 30d"),
+    "application twice": (
+        {"apps": [{"namespace": "a", "app": "b"}, {"namespace": "a", "app": "b"}]},
+        "names an application twice",
+    ),
+    "application without a name": ({"apps": [{"namespace": "a"}]}, "app"),
+    "short password": ({"reader_password": "12345"}, "shorter than the 6 characters"),
+    "cluster that does not answer": ({}, "can't be reached"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("elastic_stack")
+
+
+@pytest.fixture(scope="module")
+def chart(folder: Path) -> Path:
+    """A chart in the place of the operator's: it brings the definitions, as that one does, and nothing that needs an image."""
+    if not SPECS:
+        pytest.skip("FLASKOPS_SPECS is not set: the operator's definitions are not at hand")
+    path = folder / "eck-operator"
+    (path / "templates").mkdir(parents=True)
+    (path / "Chart.yaml").write_text("apiVersion: v2\nname: eck-operator\nversion: 3.5.0\n")
+    (path / "values.yaml").write_text("word: hello\n")
+    for file in Path(SPECS).glob("eck-3.5.0.*.crd.yaml"):
+        definition = yaml.safe_load(file.read_text())
+        definition["metadata"]["annotations"]["helm.sh/resource-policy"] = "keep"
+        assert "{{" not in file.read_text()
+        (path / "templates" / file.name).write_text(yaml.safe_dump(definition))
+    template = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: elastic-operator}\ndata: {word: {{ required "word" .Values.word | quote }}}\n'
+    (path / "templates/config.yaml").write_text(template)
+    return path
+
+
+@pytest.fixture(scope="module")
+def variables(cluster: Cluster, folder: Path, chart: Path) -> Iterator[dict[str, Any]]:
+    """The role's variables. Whatever a failed test left behind is removed in the end."""
+    found: dict[str, Any] = {
+        "elastic_stack_kubeconfig": str(cluster.kubeconfig),
+        "elastic_stack_context": cluster.context,
+        "elastic_stack_namespace": NAMESPACE,
+        "elastic_stack_operator_namespace": OPERATOR,
+        "elastic_stack_chart_ref": str(chart),
+        "elastic_stack_name": NAME,
+        "elastic_stack_wait": False,
+        "elastic_stack_wait_timeout": 120,
+        "elastic_stack_apps": [{"namespace": "flask-app", "app": "flask-app"}],
+        "elastic_stack_shipper_password": SHIPPER,
+        "elastic_stack_reader_password": READER,
+        "elastic_stack_grafana_namespace": GRAFANA,
+    }
+    yield found
+    run(
+        folder,
+        found,
+        "-e",
+        "elastic_stack_state=absent",
+        "-e",
+        '{"elastic_stack_remove_data": true, "elastic_stack_remove_crds": true}',
+    )
+    if GRAFANA in cluster.namespaces():
+        cluster.core.delete_namespace(GRAFANA)
+
+
+def run(folder: Path, variables: dict[str, Any], *args: str) -> Run:
+    done = run_role("elastic_stack", folder, variables, *args)
+    # The API server drops what a definition does not know, and only warns.
+    assert "unknown field" not in done.stdout + done.stderr
+    return done
+
+
+def live(cluster: Cluster, kind: str) -> dict[str, Any] | None:
+    (version,) = [version for version, known in KINDS if known == kind]
+    return Objects(cluster.api).get({"apiVersion": version, "kind": kind, "metadata": {"name": NAME, "namespace": NAMESPACE}})
+
+
+def test_wrong_options_end_in_one_sentence(tmp_path: Path) -> None:
+    cases = {name: {f"elastic_stack_{key}": value for key, value in options.items()} for name, (options, _) in WRONG.items()}
+    for name, text in refusals("elastic_stack", tmp_path, cases).items():
+        assert WRONG[name][1] in text, f"{name}: {text}"
+        assert "12345" not in text
+
+
+def test_chart_that_can_not_be_had(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    """On the embedded cluster it is left out, elsewhere refused; nothing is left either way."""
+    nowhere = {**variables, "elastic_stack_chart_ref": "", "elastic_stack_chart_version": "0.0.0-nowhere"}
+    done = run(folder, {**nowhere, "elastic_stack_local_cluster": cluster.context})
+    assert done.changed == 0
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("elastic_stack: ")]
+    assert "left out, because the chart eck-operator can't be pulled" in line and line.endswith("in elastic_stack_chart_ref.")
+    assert "left out: True" in done.stdout
+    error = run(folder, {**nowhere, "elastic_stack_local_cluster": ""}).error
+    assert "The chart eck-operator can't be pulled" in error and "set elastic_stack_chart_ref" in error
+    assert not {NAMESPACE, OPERATOR} & cluster.namespaces()
+
+
+def test_cluster_without_the_operator_is_refused(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    error = run(folder, {**variables, "elastic_stack_operator": "existing"}).error
+    assert "the cluster knows no Elasticsearch, Kibana, StackConfigPolicy: install the ECK operator first" in error
+    assert not {NAMESPACE, OPERATOR} & cluster.namespaces()
+
+
+def test_values_that_the_chart_refuses_change_nothing(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    assert "can't take elastic_stack_values" in run(folder, {**variables, "elastic_stack_values": {"word": ""}}).error
+    assert not {NAMESPACE, OPERATOR} & cluster.namespaces()
+
+
+def test_check_mode_on_an_empty_cluster(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    assert run(folder, variables, "--check").changed == 3  # the operator's namespace, its release, and the objects
+    assert not {NAMESPACE, OPERATOR} & cluster.namespaces()
+
+
+def test_converge_twice(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    done = run(folder, variables)
+    assert done.changed == 5  # the operator's namespace, its release, the namespace, the credentials and the objects
+    assert "because elastic_stack_wait is false" in done.stdout
+    assert run(folder, variables).changed == 0
+    assert run(folder, variables, "--check").changed == 0
+    assert {NAMESPACE, OPERATOR} <= cluster.namespaces()
+
+
+def test_an_existing_operator_is_used(folder: Path, variables: dict[str, Any]) -> None:
+    assert run(folder, {**variables, "elastic_stack_operator": "existing", "elastic_stack_chart_ref": ""}).changed == 0
+
+
+def test_objects_are_what_the_operator_knows(cluster: Cluster) -> None:
+    """TLS is on, the users are in the file realm, and the definitions of the operator dropped nothing."""
+    elasticsearch, kibana = live(cluster, "Elasticsearch"), live(cluster, "Kibana")
+    assert elasticsearch and kibana and live(cluster, "StackConfigPolicy") is None
+    spec = elasticsearch["spec"]
+    assert spec["auth"] == {
+        "fileRealm": [{"secretName": "logs-user-shipper"}, {"secretName": "logs-user-reader"}],
+        "roles": [{"secretName": "logs-roles"}],
+    }
+    assert (
+        "selfSignedCertificate" not in json.dumps(spec.get("http", {}))
+        and spec["volumeClaimDeletePolicy"] == "DeleteOnScaledownOnly"
+    )
+    (nodes,) = spec["nodeSets"]
+    assert nodes["count"] == 1 and nodes["config"] == {"node.store.allow_mmap": False}
+    assert nodes["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] == "20Gi"
+    assert kibana["spec"]["elasticsearchRef"] == {"name": "logs"}
+    secret = cluster.core.read_namespaced_secret("logs-user-shipper", NAMESPACE)
+    assert secret.type == "kubernetes.io/basic-auth" and set(secret.data) == {"username", "password", "roles"}
+    roles = yaml.safe_load(base64.b64decode(cluster.core.read_namespaced_secret("logs-roles", NAMESPACE).data["roles.yml"]))
+    assert roles["flaskops-shipper"]["indices"] == [
+        {"names": ["logs-kubernetes-*"], "privileges": ["auto_configure", "create_doc"]}
+    ]
+
+
+def test_every_option_reaches_the_objects(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    pem, key = certificate(f"{NAME}-es-http.{NAMESPACE}.svc", f"{NAME}-kb-http.{NAMESPACE}.svc")
+    given = {
+        **variables,
+        "elastic_stack_tls_secret": "mine",
+        "elastic_stack_version": "9.5.3",
+        "elastic_stack_elasticsearch_image": "mirror.example.com/elasticsearch:9.5.3",
+        "elastic_stack_kibana_image": "mirror.example.com/kibana:9.5.3",
+        "elastic_stack_nodes": 3,
+        "elastic_stack_kibana_replicas": 2,
+        "elastic_stack_storage_class": "fast",
+        "elastic_stack_mmap": True,
+        "elastic_stack_config_policy": True,
+        "elastic_stack_retention": "90d",
+        "elastic_stack_elasticsearch_overrides": {"updateStrategy": {"changeBudget": {"maxUnavailable": 1}}},
+        "elastic_stack_kibana_overrides": {"config": {"server.publicBaseUrl": "https://logs.example.com"}},
+    }
+    assert "needs the Secret mine with the key ca.crt and tls.crt and tls.key" in run(folder, given).error
+    data = {"ca.crt": pem, "tls.crt": pem, "tls.key": key}
+    cluster.core.create_namespaced_secret(NAMESPACE, {"metadata": {"name": "mine"}, "stringData": data})
+    assert run(folder, given).changed == 1
+    elasticsearch, kibana, policy = (live(cluster, kind) for _version, kind in KINDS)
+    assert elasticsearch and kibana and policy
+    spec = elasticsearch["spec"]
+    assert spec["http"]["tls"] == {"certificate": {"secretName": "mine"}} and spec["version"] == "9.5.3"
+    assert (
+        spec["image"] == "mirror.example.com/elasticsearch:9.5.3"
+        and spec["updateStrategy"]["changeBudget"]["maxUnavailable"] == 1
+    )
+    assert spec["nodeSets"][0]["count"] == 3 and spec["nodeSets"][0]["config"] == {"node.store.allow_mmap": True}
+    assert spec["nodeSets"][0]["volumeClaimTemplates"][0]["spec"]["storageClassName"] == "fast"
+    assert kibana["spec"]["count"] == 2 and kibana["spec"]["config"] == {"server.publicBaseUrl": "https://logs.example.com"}
+    template = policy["spec"]["elasticsearch"]["indexTemplates"]["composableIndexTemplates"]["logs-kubernetes"]["template"]
+    assert template["lifecycle"] == {"data_retention": "90d"}
+    # Two nodes more: each shard gets a copy.
+    assert template["settings"]["index"]["number_of_replicas"] == "1"
+    assert policy["spec"]["resourceSelector"]["matchLabels"].items() <= elasticsearch["metadata"]["labels"].items()
+    assert run(folder, variables).changed == 2  # the objects, and the policy that goes
+    assert live(cluster, "StackConfigPolicy") is None
+
+
+def test_a_key_that_the_operator_does_not_know_is_seen(folder: Path, variables: dict[str, Any]) -> None:
+    """What `run` relies on: the API server says what a definition does not have."""
+    given = {**variables, "elastic_stack_kibana_overrides": {"replicas": 2}}
+    done = run_role("elastic_stack", folder, given, "--check")
+    assert "unknown field" in done.stdout + done.stderr
+
+
+def test_programs_that_do_not_get_ready_are_named(folder: Path, variables: dict[str, Any]) -> None:
+    given = {**variables, "elastic_stack_wait": True, "elastic_stack_wait_timeout": 2}
+    error = run(folder, given).error
+    assert f"Elasticsearch {NAMESPACE}/logs was not looked at by the operator yet and Kibana" in error and "after 2 s" in error
+
+
+@pytest.fixture(scope="module")
+def stand_in(cluster: Cluster, variables: dict[str, Any]) -> Server:
+    """Do what the operator would: both programs behind their Services, their Secrets, and the states. A way to ask them."""
+    hosts = [f"{NAME}-{part}-http.{NAMESPACE}.svc" for part in ("es", "kb")]
+    pem, key = certificate(*hosts)
+    core = cluster.core
+    for part in ("es", "kb"):
+        core.create_namespaced_secret(
+            NAMESPACE, {"metadata": {"name": f"{NAME}-{part}-http-certs-public"}, "stringData": {"ca.crt": pem, "tls.crt": pem}}
+        )
+    core.create_namespaced_secret(
+        NAMESPACE, {"metadata": {"name": f"{NAME}-es-elastic-user"}, "stringData": {"elastic": ELASTIC}}
+    )
+    core.create_namespaced_secret(NAMESPACE, {"metadata": {"name": "fake"}, "stringData": {"tls.crt": pem, "tls.key": key}})
+    program = {"elastic.py": (ROOT / "tests/fakes/elastic.py").read_text()}
+    core.create_namespaced_config_map(NAMESPACE, {"metadata": {"name": "fake"}, "data": program})
+    image = cluster.apps.read_namespaced_deployment("flask-app", "flask-app").spec.template.spec.containers[0].image
+    command = ["python3", "/fake/elastic.py", "--certificate=/tls/tls.crt", "--key=/tls/tls.key"]
+    command += [f"--user=elastic:{ELASTIC}", f"--user=flaskops-shipper:{SHIPPER}", "--port=9200", "--port=5601"]
+    spec = {
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+        "terminationGracePeriodSeconds": 0,
+        "containers": [
+            {
+                "name": "fake",
+                "image": image,
+                "command": command,
+                "readinessProbe": {"tcpSocket": {"port": 5601}, "periodSeconds": 1},
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                "volumeMounts": [{"name": "fake", "mountPath": "/fake"}, {"name": "tls", "mountPath": "/tls"}],
+            }
+        ],
+        "volumes": [{"name": "fake", "configMap": {"name": "fake"}}, {"name": "tls", "secret": {"secretName": "fake"}}],
+    }
+    core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": "fake", "labels": {"app": "fake"}}, "spec": spec})
+    for part, port in (("es", 9200), ("kb", 5601)):
+        body = {"metadata": {"name": f"{NAME}-{part}-http"}, "spec": {"selector": {"app": "fake"}, "ports": [{"port": port}]}}
+        core.create_namespaced_service(NAMESPACE, body)
+    objects = Objects(cluster.api)
+    for kind, status in (("Elasticsearch", {"phase": "Ready", "health": "green"}), ("Kibana", {"health": "green"})):
+        item = live(cluster, kind)
+        assert item
+        path = f"{objects.path(item)}/status"
+        body = {"status": {**status, "observedGeneration": item["metadata"]["generation"]}}
+        objects.request("PATCH", path, None, body, "application/merge-patch+json")
+    if GRAFANA not in cluster.namespaces():
+        core.create_namespace({"metadata": {"name": GRAFANA}})
+
+    def ready() -> bool:
+        pod = core.read_namespaced_pod("fake", NAMESPACE)
+        return any(item.type == "Ready" and item.status == "True" for item in pod.status.conditions or [])
+
+    until(ready, 60, "the readiness of the programs' stand-in")
+    return Server(cluster.api, NAMESPACE, f"{NAME}-es-http", pem, ELASTIC)
+
+
+def stored(server: Server) -> dict[str, Any]:
+    """What the stand-in has in store."""
+    found: dict[str, Any] = server.request("GET", "/state")
+    return found
+
+
+def waiting(variables: dict[str, Any]) -> dict[str, Any]:
+    return {**variables, "elastic_stack_wait": True}
+
+
+def test_programs_are_set_up_and_repaired(folder: Path, variables: dict[str, Any], stand_in: Server) -> None:
+    given = waiting(variables)
+    assert run(folder, given, "--check").changed == 2  # what is in the programs, and Grafana's data source
+    assert stored(stand_in)["writes"] == []
+    assert run(folder, given).changed == 2
+    state = stored(stand_in)
+    template = state["templates"]["logs-kubernetes"]
+    assert template["index_patterns"] == ["logs-kubernetes-*"] and template["template"]["lifecycle"]["data_retention"] == "30d"
+    saved = {item["id"]: item for item in state["saved"]}
+    assert set(saved) == {"logs-kubernetes", "logs-kubernetes-flask-app-flask-app"}
+    source = json.loads(saved["logs-kubernetes-flask-app-flask-app"]["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"])
+    assert source["query"] == {"language": "kuery", "query": 'namespace: "flask-app" and app: "flask-app"'}
+    assert run(folder, given).changed == 0
+    assert run(folder, given, "--check").changed == 0
+    stand_in.request("PUT", "/_index_template/logs-kubernetes", {"index_patterns": ["logs-kubernetes-*"], "data_stream": {}})
+    assert run(folder, given, "--check").changed == 1
+    assert run(folder, given).changed == 1
+    assert stored(stand_in)["templates"]["logs-kubernetes"]["template"] == template["template"]
+
+
+def test_retention_reaches_the_lines_that_are_there(folder: Path, variables: dict[str, Any], stand_in: Server) -> None:
+    """The shipper may write, to a data stream that its first line makes."""
+    shipper = Server(stand_in.core.api_client, NAMESPACE, f"{NAME}-es-http", stand_in.authority, SHIPPER)
+    shipper.headers["Authorization"] = "Basic " + base64.b64encode(f"flaskops-shipper:{SHIPPER}".encode()).decode()
+    lines = '{"create":{"_index":"logs-kubernetes-default"}}\n{"message":"hello"}\n'
+    assert shipper.request("POST", "/_bulk", lines.encode(), "application/x-ndjson")["errors"] is False
+    assert stored(stand_in)["streams"]["logs-kubernetes-default"]["lifecycle"]["data_retention"] == "30d"
+    given = {**waiting(variables), "elastic_stack_retention": "7d"}
+    assert run(folder, given).changed == 1
+    assert stored(stand_in)["streams"]["logs-kubernetes-default"]["lifecycle"]["data_retention"] == "7d"
+    assert run(folder, given).changed == 0
+
+
+def test_grafana_has_a_data_source_that_verifies(cluster: Cluster, stand_in: Server) -> None:
+    (secret,) = cluster.core.list_namespaced_secret(GRAFANA, label_selector="grafana_datasource=1").items
+    (source,) = json.loads(base64.b64decode(secret.data["elasticsearch.yaml"]))["datasources"]
+    assert source["url"] == f"https://logs-es-http.{NAMESPACE}.svc:9200" and source["jsonData"]["tlsAuthWithCACert"] is True
+    assert source["secureJsonData"] == {"basicAuthPassword": READER, "tlsCACert": stand_in.authority}
+    assert "${__value.raw}" in source["jsonData"]["dataLinks"][0]["url"]
+
+
+def test_secrets_are_nowhere_else(cluster: Cluster, folder: Path, variables: dict[str, Any], stand_in: Server) -> None:
+    """Not in the output at -vvv with differences, not in any process's arguments, not in any object but the Secrets."""
+    given = waiting(variables)
+    given["elastic_stack_shipper_password"], given["elastic_stack_reader_password"] = f"{SHIPPER}-2", f"{READER}-2"
+    text, arguments = watched_role("elastic_stack", folder, given)
+    assert "changed=3" in text, "changed passwords must change both Secrets, the data source, and the retention of before"
+    everything = json.dumps([live(cluster, kind) for _version, kind in KINDS])
+    everything += json.dumps(cluster.api.sanitize_for_serialization(cluster.core.list_namespaced_config_map(NAMESPACE).items))
+    for canary in (SHIPPER, READER, f"{SHIPPER}-2", f"{READER}-2", ELASTIC):
+        for secret in (canary, base64.b64encode(canary.encode()).decode()):
+            assert secret not in text and secret not in everything
+            # The stand-in's own command has the first passwords.
+            assert not [line for line in arguments if secret in line and "/fake/elastic.py" not in line]
+    stored_password = cluster.core.read_namespaced_secret("logs-user-shipper", NAMESPACE).data["password"]
+    assert base64.b64decode(stored_password).decode() == f"{SHIPPER}-2"
+
+
+def test_drift_is_repaired(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    run(folder, variables)
+    objects, item = Objects(cluster.api), live(cluster, "Kibana")
+    assert item
+    objects.request("PATCH", str(objects.path(item)), None, {"spec": {"count": 5}}, "application/merge-patch+json")
+    cluster.core.delete_namespaced_secret("logs-user-reader", NAMESPACE)
+    cluster.core.patch_namespaced_config_map("elastic-operator", OPERATOR, {"data": {"word": "drift"}})
+    assert run(folder, variables, "--check").changed == 3
+    item = live(cluster, "Kibana")
+    assert item and item["spec"]["count"] == 5, "check mode changed the cluster"
+    assert run(folder, variables).changed == 3
+    item = live(cluster, "Kibana")
+    assert item and item["spec"]["count"] == 1
+    assert cluster.core.read_namespaced_config_map("elastic-operator", OPERATOR).data["word"] == "hello"
+    assert run(folder, variables).changed == 0
+
+
+def test_a_user_that_is_not_wanted_any_more_goes(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    given = {**variables, "elastic_stack_reader_password": ""}
+    assert run(folder, given).changed == 2  # the Elasticsearch that names it, and what goes
+    names = {secret.metadata.name for secret in cluster.core.list_namespaced_secret(NAMESPACE).items}
+    assert "logs-user-shipper" in names and "logs-user-reader" not in names
+    assert not cluster.core.list_namespaced_secret(GRAFANA, label_selector="grafana_datasource=1").items
+    item = live(cluster, "Elasticsearch")
+    assert item and item["spec"]["auth"]["fileRealm"] == [{"secretName": "logs-user-shipper"}]
+
+
+def test_the_operator_stays_for_others(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    objects = Objects(cluster.api)
+    other = {
+        "apiVersion": KINDS[1][0],
+        "kind": "Kibana",
+        "metadata": {"name": "other", "namespace": GRAFANA},
+        "spec": {"version": "9.5.0"},
+    }
+    objects.apply(other, "test")
+    done = run(folder, variables, "-e", "elastic_stack_state=absent")
+    assert "the operator stays, because it looks after other of others" in done.stdout
+    assert OPERATOR in cluster.namespaces() and live(cluster, "Elasticsearch") is None
+    objects.request("DELETE", str(objects.path(other)))
+
+
+def test_absent_leaves_nothing(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    """The definitions go when they are asked for by name, with the operator's release they stay."""
+    absent = ("-e", "elastic_stack_state=absent")
+    assert run(folder, variables, *absent).changed > 0
+    assert run(folder, variables, *absent).changed == 0
+    assert not {NAMESPACE, OPERATOR} & cluster.namespaces()
+    definitions = client.ApiextensionsV1Api(cluster.api)
+    names = {item.metadata.name for item in definitions.list_custom_resource_definition().items}
+    assert "elasticsearches.elasticsearch.k8s.elastic.co" in names
+    everything = (*absent, "-e", '{"elastic_stack_remove_crds": true}')
+    assert run(folder, variables, *everything).changed == 1
+    assert run(folder, variables, *everything).changed == 0
+    names = {item.metadata.name for item in definitions.list_custom_resource_definition().items}
+    assert not [name for name in names if name.endswith(".k8s.elastic.co")]
