@@ -55,6 +55,14 @@ _value:
       description: Keys of the Secret that the container reads as files.
       type: list
       elements: str
+    log_groups:
+      description: Log groups of CloudWatch that must be made before the shipper runs.
+      type: list
+      elements: dict
+    datasources:
+      description: Grafana's data sources for CloudWatch, without credentials.
+      type: list
+      elements: dict
 """
 
 import typing as t
@@ -77,6 +85,8 @@ def fluent_bit(options: t.Any) -> dict[str, t.Any]:
         "authorities": config.authorities(options),
         "backends": config.backends(options),
         "mounted_keys": config.mounted_keys(options),
+        "log_groups": config.log_groups(options),
+        "datasources": config.datasources(options),
     }
 
 

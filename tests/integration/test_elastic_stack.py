@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """elastic_stack on the real cluster, with the operator's own definitions and without the operator.
 
-No package registry carries Elasticsearch, Kibana or the operator. So the API server judges the objects by the definitions of ECK 3.5.0 from
-FLASKOPS_SPECS, and where the role has to talk to both programs a pod of `tests/fakes/elastic.py` stands in, behind the Services, Secrets and
-states that the operator would make.
+No package registry carries Elasticsearch, Kibana or the operator. So the API server judges the objects by the definitions of
+ECK 3.5.0 from FLASKOPS_SPECS, and where the role has to talk to both programs a pod of `tests/fakes/elastic.py` stands in, behind
+the Services, Secrets and states that the operator would make.
 
 The tests from `test_check_mode_on_an_empty_cluster` on go on where the one before ended.
 """
@@ -83,7 +83,8 @@ def chart(folder: Path) -> Path:
         definition["metadata"]["annotations"]["helm.sh/resource-policy"] = "keep"
         assert "{{" not in file.read_text()
         (path / "templates" / file.name).write_text(yaml.safe_dump(definition))
-    template = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: elastic-operator}\ndata: {word: {{ required "word" .Values.word | quote }}}\n'
+    template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: elastic-operator}\n"
+    template += 'data: {word: {{ required "word" .Values.word | quote }}}\n'
     (path / "templates/config.yaml").write_text(template)
     return path
 

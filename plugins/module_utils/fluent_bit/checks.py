@@ -22,6 +22,7 @@ SIZE = re.compile(r"^[1-9][0-9]*[KMG]$")
 HOST = re.compile(r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$|^\[?[0-9A-Fa-f:]+\]?$")
 REGION = re.compile(r"^[a-z]{2}(-[a-z]+)+-[0-9]$")
 ROLE_ARN = re.compile(r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/\S+$")
+KMS_KEY = re.compile(r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/\S+$")
 LOG_GROUP = re.compile(r"^[-._/#A-Za-z0-9]{1,512}$")
 LOG_STREAM = re.compile(r"^[^:*$]{0,128}$")
 INDEX = re.compile(r"^[a-z0-9][-a-z0-9._]*$")
@@ -202,9 +203,14 @@ def _cloudwatch(output: dict[str, t.Any], who: str) -> t.Iterator[str]:
         yield f"{who} has the log_group '{output['log_group']}': use at most 512 letters, digits and . _ - / #, not aws/ first."
     if not LOG_STREAM.match(output["log_stream_prefix"]):
         yield f"{who} has the log_stream_prefix '{output['log_stream_prefix']}': use at most 128 characters without : * and $."
-    if output.get("log_group_class") and not output["create_group"]:
+    if output.get("kms_key") and not KMS_KEY.match(output["kms_key"]):
+        yield f"{who} has the kms_key '{output['kms_key']}': write it like arn:aws:kms:eu-central-1:123456789012:key/ID."
+    elif output.get("kms_key") and (output.get("log_group_class") or output["log_group_per_namespace"]):
+        other = "log_group_class" if output.get("log_group_class") else "log_group_per_namespace"
+        yield f"{who} has kms_key and {other}: a group with a key is made before the shipper runs, so remove one of the two."
+    elif output.get("log_group_class") and not output["create_group"]:
         yield f"{who} has a log_group_class, which only a new group takes: set create_group to true, or remove it."
-    if output["log_group_per_namespace"] and not output["create_group"]:
+    elif output["log_group_per_namespace"] and not output["create_group"]:
         yield f"{who} has log_group_per_namespace, which needs groups for new namespaces: set create_group to true."
     if output.get("role_arn") and not ROLE_ARN.match(output["role_arn"]):
         yield f"{who} has the role_arn '{output['role_arn']}': write it like arn:aws:iam::123456789012:role/logs."

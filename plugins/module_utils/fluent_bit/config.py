@@ -296,3 +296,40 @@ def backends(options: Plugin) -> list[Plugin]:
             entry["log_group"] = output.get("log_group") or f"/kubernetes/{options['cluster']}"
         found.append(entry)
     return found
+
+
+def _cloudwatch(options: Plugin) -> list[Plugin]:
+    read = [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
+    return [output for output in read if output["type"] == "cloudwatch_logs"]
+
+
+def log_groups(options: Plugin) -> list[Plugin]:
+    """Return the log groups that must be there before the first line, because the plugin can't make them: those with a key."""
+    return [
+        {
+            "name": outputs.log_group(output, options["cluster"]),
+            **{key: output[key] for key in ("region", "kms_key", "retention_days")},
+        }
+        for output in _cloudwatch(options)
+        if output.get("kms_key")
+    ]
+
+
+def datasources(options: Plugin) -> list[Plugin]:
+    """Return a Grafana data source for each output to CloudWatch, without credentials."""
+    found = _cloudwatch(options)
+    return [
+        {
+            "name": "CloudWatch" if len(found) == 1 else f"CloudWatch {output['name']}",
+            "uid": "cloudwatch" if len(found) == 1 else f"cloudwatch-{output['name']}",
+            "type": "cloudwatch",
+            "access": "proxy",
+            "jsonData": {
+                "authType": "default",
+                "defaultRegion": output["region"],
+                # With a group for each namespace this is only where the others begin.
+                "defaultLogGroups": [outputs.log_group(output, options["cluster"])],
+            },
+        }
+        for output in found
+    ]

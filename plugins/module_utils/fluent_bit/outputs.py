@@ -60,6 +60,7 @@ SPECS: dict[str, Spec] = {
         "log_group_class": {"type": "str", "choices": ["STANDARD", "INFREQUENT_ACCESS"]},
         "log_stream_prefix": {"type": "str", "default": ""},
         "create_group": {"type": "bool", "default": True},
+        "kms_key": {"type": "str"},
         "retention_days": {"type": "int", "default": 30},
         "role_arn": {"type": "str"},
         "external_id": {"type": "str"},
@@ -128,6 +129,9 @@ def read(given: t.Any, position: int = 0) -> dict[str, t.Any]:
         raise OptionError(f"{where} of fluent_bit_outputs can't be used: {text}.")
     read_options = dict(result.validated_parameters)
     read_options["name"] = read_options.get("name") or kind
+    if read_options.get("kms_key"):
+        # The plugin can't give a group a key, so the role makes it first.
+        read_options["create_group"] = False
     return read_options
 
 
@@ -190,8 +194,13 @@ def _loki(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
     return keys
 
 
+def log_group(output: dict[str, t.Any], cluster: str) -> str:
+    """Return the log group of an output to CloudWatch, from options that `read` returned."""
+    return str(output.get("log_group") or f"/kubernetes/{cluster}")
+
+
 def _cloudwatch(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
-    group = output.get("log_group") or f"/kubernetes/{cluster}"
+    group = log_group(output, cluster)
     prefix = output["log_stream_prefix"]
     keys = {
         "region": output["region"],

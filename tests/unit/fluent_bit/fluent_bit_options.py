@@ -34,6 +34,7 @@ DEFAULTS: Options = {
 }
 LOKI: Options = {"type": "loki", "host": "loki.loki.svc"}
 CLOUDWATCH: Options = {"type": "cloudwatch_logs", "region": "eu-central-1"}
+KMS_KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b"
 ES: Options = {"type": "es", "host": "logs-es-http.elastic.svc", "tls": True}
 OPENSEARCH: Options = {"type": "opensearch", "host": "opensearch.logging.svc"}
 HTTP: Options = {"type": "http", "host": "collector.example.com", "uri": "/logs"}
@@ -65,7 +66,7 @@ GOOD: dict[str, Options] = {
         "outputs": [
             {
                 **CLOUDWATCH,
-                "create_group": False,
+                "kms_key": KMS_KEY,
                 "role_arn": "arn:aws:iam::123456789012:role/logs",
                 "external_id": "e",
                 "log_stream_prefix": "eu.",
@@ -193,6 +194,11 @@ WRONG: dict[str, tuple[Options, str]] = {
     "groups that can't be": (
         {"outputs": [{**CLOUDWATCH, "log_group_per_namespace": True, "create_group": False}]},
         "set create_group to true.",
+    ),
+    "KMS key": ({"outputs": [{**CLOUDWATCH, "kms_key": "6f1d"}]}, "has the kms_key '6f1d': write it like arn:aws:kms:"),
+    "a key for groups that are not known before": (
+        {"outputs": [{**CLOUDWATCH, "kms_key": KMS_KEY, "log_group_per_namespace": True}]},
+        "has kms_key and log_group_per_namespace",
     ),
     "role": ({"outputs": [{**CLOUDWATCH, "role_arn": "logs"}]}, "has the role_arn 'logs'"),
     "external id alone": ({"outputs": [{**CLOUDWATCH, "external_id": "e"}]}, "has an external_id and no role_arn"),

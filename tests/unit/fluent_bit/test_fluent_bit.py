@@ -19,7 +19,7 @@ import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.filter.fluent_bit import fluent_bit
 from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit import config, outputs
-from fluent_bit_options import DEFAULTS, GOOD, LOKI, WRONG, Options
+from fluent_bit_options import DEFAULTS, GOOD, KMS_KEY, LOKI, WRONG, Options
 
 ROOT = Path(__file__).resolve().parents[3]
 SPECS = os.environ.get("FLASKOPS_SPECS")
@@ -220,6 +220,21 @@ def test_cloudwatch_is_not_told_to_use_tls() -> None:
     """It always does; Fluent Bit ends with "does not support TLS" where the key is set."""
     (entry,) = made(GOOD["cloudwatch"])["config"]["pipeline"]["outputs"]
     assert "tls" not in entry and entry["tls.verify"] is True
+
+
+def test_a_group_with_a_key_is_made_before_the_shipper_runs() -> None:
+    plan = made(GOOD["cloudwatch, a group with a KMS key, another account"])
+    (group,) = plan["log_groups"]
+    assert group == {"name": "/kubernetes/staging-1", "region": "eu-central-1", "kms_key": KMS_KEY, "retention_days": 30}
+    (entry,) = plan["config"]["pipeline"]["outputs"]
+    assert entry["auto_create_group"] is False and "log_retention_days" not in entry
+    assert made(GOOD["cloudwatch"])["log_groups"] == []
+
+
+def test_grafana_reads_what_is_shipped_to_cloudwatch() -> None:
+    (source,) = made(GOOD["cloudwatch, a group for each namespace, static keys"])["datasources"]
+    assert source["jsonData"] == {"authType": "default", "defaultRegion": "eu-central-1", "defaultLogGroups": ["/shop"]}
+    assert source["uid"] == "cloudwatch" and made(GOOD["loki"])["datasources"] == []
 
 
 def excluded(options: Options, path: str) -> bool:
