@@ -35,12 +35,7 @@ test: packages lint unit
 test-long: $(DEV_VENV)/ready
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
 	env -u CLUSTER_KUBECONFIG FLASKOPS_LONG=1 pytest -v tests/integration/test_local_cluster.py && \
-	FLASKOPS_LONG=1 molecule test --destroy never && \
-	molecule converge && \
-	python tests/bench/loss.py --context flaskops-test \
-	  --kubeconfig ~/.local/share/flaskops/clusters/flaskops-test/kubeconfig \
-	  --fault kill --fault evict --fault outage --fault outage_and_kill && \
-	molecule destroy
+	FLASKOPS_LONG=1 molecule test
 
 unit: $(DEV_VENV)/ready
 	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n auto tests/unit tests/rules
@@ -55,7 +50,7 @@ lint: $(DEV_VENV)/ready
 # Times and counts, each beside its goal; nothing fails for being slow. tests/bench/README.md explains them.
 bench: packages $(RUN_VENV)/ready $(DEV_VENV)/ready
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
-	python -m tests.bench.exporter && python -m tests.bench.cluster && python -m tests.bench.load && python -m tests.bench.monitoring
+	for part in exporter cluster load monitoring logs; do python -m tests.bench.$$part; done
 
 docs: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python docs/generate.py

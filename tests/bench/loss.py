@@ -4,21 +4,24 @@
 
     python tests/bench/loss.py --kubeconfig FILE --context NAME --fault kill
 
-The shipper is the DaemonSet of the embedded chart unless --shipper names another.
-A fault begins when a third of the lines is written.
+The shipper is the one that is there, Fluent Bit or the collector of the embedded chart, unless --shipper names another.
+A fault begins when a third of the lines is written. Whatever happens, a number that reached a log file has to arrive.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import urllib3
 from kubernetes import client, config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +32,9 @@ from ansible_collections.flaskops.observability.plugins.module_utils._objects im
 NAMESPACE = "log-loss"
 PAGE = 5000  # lines of one answer; Loki's limit
 OUTAGE = 120  # seconds that Loki is away
+ROTATIONS = 3  # as many at least, for the fault of that name
+SHIPPERS = "app.kubernetes.io/name in (fluent-bit,log-collector)"
+LOGS = "/var/log/pods"
 WRITER = """
 import sys, time
 count, rate, padding = map(int, sys.argv[1:])
@@ -39,6 +45,14 @@ for start in range(0, count, 50):
         time.sleep(wait)
     out.write(b"".join(b"number=%d %s\\n" % (number, pad) for number in range(start, min(start + 50, count))))
     out.flush()
+"""
+
+
+# Prints the numbers of one pod's log files on the node, of lines that were written to their end.
+REACHED = r"""
+for file in $(ls -d %s/*/*.log* | grep -v tmp$); do
+  case $file in *.gz) zcat $file;; *) cat $file;; esac
+done | sed -n 's/^.* F number=\([0-9]*\) x\{%d\}$/\1/p'
 """
 
 
@@ -66,22 +80,51 @@ class Result:
 
 
 class Cluster:
-    """A cluster with Loki and a shipper."""
+    """A cluster with Loki and a shipper; `revive` brings the embedded cluster's node back, for the fault that kills it."""
 
-    def __init__(self, api: client.ApiClient, loki: str, shipper: str, node: str) -> None:
+    def __init__(
+        self, api: client.ApiClient, loki: str, shipper: str, node: str, revive: Callable[[], object] | None = None
+    ) -> None:
         self.objects = Objects(api)
         self.core: Any = client.CoreV1Api(api)
         self.apps: Any = client.AppsV1Api(api)
         self.loki_namespace, self.loki_name = loki.split("/")
-        self.shipper_namespace, self.shipper = shipper.split("/")
-        self.node = node
+        self.shipper_namespace, self.shipper = (shipper or self._find_shipper()).split("/")
+        self.node, self.revive = node, revive
+        self.outage_seconds = OUTAGE
         self.pause = threading.Event()
+
+    def _find_shipper(self) -> str:
+        found = self.apps.list_daemon_set_for_all_namespaces(label_selector=SHIPPERS).items
+        if len(found) != 1:
+            names = ", ".join(f"{item.metadata.namespace}/{item.metadata.name}" for item in found) or "none"
+            raise LossError(f"There should be one log shipper, and there is {names}: name the one that is meant.")
+        return f"{found[0].metadata.namespace}/{found[0].metadata.name}"
+
+    def image(self) -> str:
+        """An image with python3 that the node has: the reference application's."""
+        try:
+            deployment = self.apps.read_namespaced_deployment("flask-app", "flask-app")
+        except client.ApiException as error:
+            raise LossError("There is no Deployment flask-app/flask-app, whose image has python3: name an image.") from error
+        return str(deployment.spec.template.spec.containers[0].image)
+
+    def on_node(self, *command: str) -> str:
+        """The output of a command on the node."""
+        engine = Engine.find("auto", only=("podman", "docker"))
+        return engine.run(["exec", self.node, *command], timeout=120).stdout.decode()
 
     def query(self, kind: str, **query: Any) -> list[dict[str, Any]]:
         """The result of a query of Loki, through the API server."""
         path = f"/api/v1/namespaces/{self.loki_namespace}/services/{self.loki_name}:3100/proxy/loki/api/v1/{kind}"
         found: list[dict[str, Any]] = self.objects.request("GET", path, {k: str(v) for k, v in query.items()})["data"]["result"]
         return found
+
+    def lines(self, query: str) -> list[tuple[dict[str, str], str]]:
+        """Labels and text of the lines of the last hour, a thousand at most."""
+        start, end = time.time_ns() - 3600 * 10**9, time.time_ns() + 10**9
+        found = self.query("query_range", query=query, start=start, end=end, limit=1000)
+        return [(stream["stream"], value[1]) for stream in found for value in stream["values"]]
 
     def pod(self) -> Any:
         """The shipper's pod."""
@@ -96,9 +139,7 @@ class Cluster:
     def kill(self) -> None:
         """End the shipper's process with signal 9."""
         container = self.pod().status.container_statuses[0].container_id.removeprefix("containerd://")
-        Engine.find("auto", only=("podman", "docker")).run(
-            ["exec", self.node, "ctr", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", container], timeout=30
-        )
+        self.on_node("ctr", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", container)
 
     def evict(self) -> None:
         """Evict the shipper's pod."""
@@ -107,16 +148,26 @@ class Cluster:
         self.core.create_namespaced_pod_eviction(name, self.shipper_namespace, body)
 
     def outage(self) -> None:
-        """Take Loki away for OUTAGE seconds."""
+        """Take Loki away for `outage_seconds`."""
         for replicas in (0, 1):
             patch = {"spec": {"replicas": replicas}}
             self.apps.patch_namespaced_stateful_set_scale(self.loki_name, self.loki_namespace, patch)
             if not replicas:
-                self.pause.wait(OUTAGE)
+                self.pause.wait(self.outage_seconds)
+
+    def rotation(self) -> None:
+        """Nothing: the lines are so long that kubelet rotates their file by itself."""
+
+    def node_kill(self) -> None:
+        """Kill the container that is the node, and bring it back."""
+        if self.revive is None:
+            raise LossError("Nobody says how to bring the node back.")
+        Engine.find("auto", only=("podman", "docker")).run(["kill", self.node], timeout=30)
+        self.revive()
 
     def outage_and_kill(self) -> None:
         """Take Loki away, and end the shipper meanwhile: what it holds back must not be in its memory."""
-        timer = threading.Timer(OUTAGE / 2, self.kill)
+        timer = threading.Timer(self.outage_seconds / 2, self.kill)
         timer.start()
         self.outage()
         timer.join()
@@ -134,6 +185,17 @@ def write(cluster: Cluster, run: str, lines: int, rate: int, padding: int, image
     }
     pod = {"metadata": {"name": run, "labels": {"app": run}}, "spec": {"restartPolicy": "Never", "containers": [container]}}
     cluster.core.create_namespaced_pod(NAMESPACE, pod)
+
+
+def files(cluster: Cluster, run: str) -> str:
+    """The folder of a run's log files on the node."""
+    uid = cluster.core.read_namespaced_pod(run, NAMESPACE).metadata.uid
+    return f"{LOGS}/{NAMESPACE}_{run}_{uid}"
+
+
+def reached(cluster: Cluster, run: str, padding: int) -> set[int]:
+    """The numbers that are in the run's log files."""
+    return {int(word) for word in cluster.on_node("sh", "-c", REACHED % (files(cluster, run), padding)).split()}
 
 
 def found(cluster: Cluster, run: str, since: int) -> Counter[int]:
@@ -162,14 +224,41 @@ def count(cluster: Cluster, run: str) -> int:
     return int(float(result[0]["value"][1])) if result else 0
 
 
-def measure(cluster: Cluster, fault: str, lines: int, rate: int, padding: int, image: str, wait: int = 300) -> Result:
-    """Write the lines, break something, and look for every number.
+def ended(cluster: Cluster, run: str, seconds: float) -> Any:
+    """Wait for the end of the writer; its pod's status.
 
-    :raises LossError: when the writer fails.
+    :raises LossError: when it does not end in time.
+    """
+    deadline, status = time.monotonic() + seconds, None
+    while time.monotonic() < deadline:
+        try:
+            status = cluster.core.read_namespaced_pod(run, NAMESPACE).status
+        except (client.ApiException, OSError, urllib3.exceptions.HTTPError):
+            status = None  # the API server is away with its node
+        if status and status.phase in ("Succeeded", "Failed"):
+            return status
+        cluster.pause.wait(0.5)
+    raise LossError(f"The writer {NAMESPACE}/{run} is {status.phase if status else 'not to be read'} after {seconds:.0f} s.")
+
+
+def rotated(cluster: Cluster, run: str, names: set[str], stop: threading.Event) -> None:
+    """Note the names of rotated files until the end; kubelet keeps the newest few."""
+    folder = files(cluster, run)
+    while not stop.wait(2):
+        listed = cluster.on_node("sh", "-c", f"ls {folder}/*/ 2>/dev/null || true")
+        names.update(word.removesuffix(".gz") for word in listed.split() if ".log." in word and not word.endswith(".tmp"))
+
+
+def measure(cluster: Cluster, fault: str, lines: int, rate: int, padding: int, image: str, wait: int = 300) -> Result:
+    """Write the lines, break something, and look for every number that reached a log file.
+
+    :raises LossError: when the writer fails, or the fault could not be made.
     """
     run, since = f"loss-{fault.replace('_', '-')}-{time.time_ns() // 10**6}", time.time_ns()
     write(cluster, run, lines, rate, padding, image)
     failures: list[BaseException] = []
+    names: set[str] = set()
+    stop = threading.Event()
 
     def breaks() -> None:
         try:
@@ -178,36 +267,46 @@ def measure(cluster: Cluster, fault: str, lines: int, rate: int, padding: int, i
             failures.append(error)
 
     timer = threading.Timer(lines / rate / 3, breaks) if fault != "none" else None
-    if timer:
-        timer.start()
+    watcher = threading.Thread(target=rotated, args=(cluster, run, names, stop)) if fault == "rotation" else None
+    for thread in (timer, watcher):
+        if thread:
+            thread.start()
     try:
-        while True:
-            status = cluster.core.read_namespaced_pod(run, NAMESPACE).status
-            if status.phase in ("Succeeded", "Failed"):
-                break
-            if time.time_ns() - since > (lines / rate * 3 + 120) * 10**9:
-                raise LossError(f"The writer {NAMESPACE}/{run} is still {status.phase} after three times its time.")
-            cluster.pause.wait(0.5)
-        state = status.container_statuses[0].state.terminated
-        if status.phase == "Failed":
-            raise LossError(f"The writer {NAMESPACE}/{run} failed with status {state.exit_code}.")
-        seconds = (state.finished_at - state.started_at).total_seconds() or 1
-        ended = time.monotonic()
+        status = ended(cluster, run, lines / rate * 3 + 240)
+        finish = time.monotonic()
         if timer:
             timer.join()
         if failures:
             raise LossError(f"The fault {fault} could not be made: {failures[0]}")
+        if status.phase == "Failed" and fault != "node_kill":
+            raise LossError(f"The writer {NAMESPACE}/{run} failed: {status.container_statuses[0].state.terminated}.")
+        if watcher:
+            stop.set()
+            watcher.join()
+            if len(names) < ROTATIONS:
+                raise LossError(
+                    f"The log was rotated {len(names)} times, and {ROTATIONS} were wanted: write more or longer lines."
+                )
+        state = status.container_statuses[0].state.terminated if status.container_statuses else None
+        known = state and state.finished_at and state.started_at and state.finished_at > state.started_at
+        seconds = (state.finished_at - state.started_at).total_seconds() if known else lines / rate
+        # The node's end is the writer's: what it had written by then is on the volume.
+        wanted = reached(cluster, run, padding) if fault == "node_kill" else set(range(lines))
         late = 0.0
-        while time.monotonic() - ended < wait:
-            late = time.monotonic() - ended
-            if count(cluster, run) >= lines:
+        while time.monotonic() - finish < wait:
+            late = time.monotonic() - finish
+            if count(cluster, run) >= len(wanted):
                 break
             cluster.pause.wait(1)
         counts = found(cluster, run, since)
     finally:
+        stop.set()
+        for thread in (timer, watcher):
+            if thread:
+                thread.join()
         cluster.core.delete_namespaced_pod(run, NAMESPACE, grace_period_seconds=0)
-    missing = [number for number in range(lines) if number not in counts]
-    return Result(fault, lines, missing, sum(counts.values()) - len(counts), seconds, late)
+    missing = sorted(wanted - set(counts))
+    return Result(fault, len(wanted), missing, sum(counts.values()) - len(counts), seconds, late)
 
 
 def remove_namespace(cluster: Cluster) -> None:
@@ -216,7 +315,15 @@ def remove_namespace(cluster: Cluster) -> None:
         cluster.core.delete_namespace(NAMESPACE)
 
 
-FAULTS = ("none", "kill", "evict", "outage", "outage_and_kill")
+FAULTS = ("none", "kill", "evict", "outage", "outage_and_kill", "rotation", "node_kill")
+# Lines and padding where the usual ones are too few: they go on for as long as the fault, and fill a file every few seconds.
+SIZES = {"outage": (OUTAGE * 3 // 2, 100), "outage_and_kill": (OUTAGE * 3 // 2, 100), "rotation": (60, 900)}
+
+
+def sizes(fault: str, lines: int, rate: int, padding: int) -> tuple[int, int]:
+    """Number of lines and padding for a fault, at least those given."""
+    seconds, least = SIZES.get(fault, (0, 0))
+    return max(lines, rate * seconds), max(padding, least)
 
 
 def main() -> None:
@@ -225,23 +332,28 @@ def main() -> None:
     parser.add_argument("--kubeconfig", required=True)
     parser.add_argument("--context", required=True)
     parser.add_argument("--loki", default="loki/loki", help="namespace/name of Loki's Service")
-    parser.add_argument("--shipper", default="loki-node/loki-collector", help="namespace/name of the shipper's DaemonSet")
+    parser.add_argument(
+        "--shipper", default="", help="namespace/name of the shipper's DaemonSet; the one that is there by default"
+    )
     parser.add_argument("--node", help="container of the embedded cluster's node; <context>-node by default")
     parser.add_argument("--fault", choices=FAULTS, action="append", help="may be given several times; kill by default")
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("--rate", type=int, default=5_000, help="lines a second")
     parser.add_argument("--padding", type=int, default=100, help="bytes of each line after its number")
-    parser.add_argument("--image", help="an image with python3 that the node has; the shipper's by default")
+    parser.add_argument("--image", help="an image with python3 that the node has; the reference application's by default")
+    parser.add_argument("--revive", help="command that brings the node back, for the fault node_kill")
     options = parser.parse_args()
     api = config.new_client_from_config(options.kubeconfig, context=options.context)
-    cluster = Cluster(api, options.loki, options.shipper, options.node or f"{options.context}-node")
+    revive = (lambda: subprocess.run(options.revive, shell=True, check=True)) if options.revive else None
     results = []
     try:
-        image = options.image or cluster.pod().spec.containers[0].image
+        cluster = Cluster(api, options.loki, options.shipper, options.node or f"{options.context}-node", revive)
+    except LossError as error:
+        sys.exit(str(error))
+    try:
         for fault in options.fault or ["kill"]:
-            # The lines go on for as long as the fault.
-            lines = max(options.lines, options.rate * OUTAGE * 3 // 2 if fault.startswith("outage") else 0)
-            results.append(measure(cluster, fault, lines, options.rate, options.padding, image))
+            lines, padding = sizes(fault, options.lines, options.rate, options.padding)
+            results.append(measure(cluster, fault, lines, options.rate, padding, options.image or cluster.image()))
             print(results[-1], flush=True)
     except LossError as error:
         sys.exit(str(error))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,11 @@ def cluster() -> Cluster:
     path = os.environ.get("CLUSTER_KUBECONFIG")
     assert path, "CLUSTER_KUBECONFIG is not set; run these tests by `molecule test`."
     return Cluster(Path(path))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count what could not be shown, by the reason."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)]
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, number in reasons.most_common():
+        terminalreporter.write_line(f"{number} left out: {reason}")

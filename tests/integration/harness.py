@@ -210,6 +210,25 @@ def until(function: Callable[[], Any], seconds: float, what: str, pause: float =
         waiting.wait(pause)
 
 
+def start_program(cluster: Cluster, namespace: str, program: str, labels: dict[str, str], image: str) -> str:
+    """Have a pod of a restricted namespace run a Python program; the pod's name."""
+    name = f"program-{time.time_ns() // 10**6}"
+    container = {
+        "name": "main",
+        "image": image,
+        "command": ["python3", "-u", "-c", program],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 0,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    cluster.core.create_namespaced_pod(namespace, {"metadata": {"name": name, "labels": labels}, "spec": spec})
+    return name
+
+
 def engine_env() -> dict[str, str]:
     """The environment in which podman finds the clusters' containers."""
     from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine

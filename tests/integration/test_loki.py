@@ -1,27 +1,23 @@
 # GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""loki on the real cluster, with the embedded chart and its collector.
+"""loki on the real cluster, with the embedded chart and its collector; what becomes of lines is in test_logs.py.
 
 The tests from `test_check_mode_on_an_empty_cluster` on go on where the one before ended. Namespace, release and folders are
-their own:
-a Loki that is there already is left as it is.
+their own: a Loki that is there already is left as it is.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import statistics
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import LONG, ROOT, Cluster, Run, engine_env, refusals, run_role, until
+from harness import LONG, ROOT, Cluster, Run, engine_env, refusals, run_role, start_program, until
 from kubernetes import client
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
@@ -104,34 +100,7 @@ def logs(cluster: Cluster) -> loss.Cluster:
 @pytest.fixture(scope="module")
 def writer(cluster: Cluster, logs: loss.Cluster) -> Callable[..., str]:
     """Have a pod log what a Python program prints; the pod's name."""
-    number = iter(range(1000))
-
-    def start(program: str, labels: dict[str, str] | None = None) -> str:
-        name = f"{APP}-{next(number)}"
-        security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-        container = {
-            "name": "main",
-            "image": logs.pod().spec.containers[0].image,
-            "command": ["python3", "-u", "-c", program],
-            "securityContext": security,
-        }
-        spec = {
-            "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": 0,
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [container],
-        }
-        metadata = {"name": name, "labels": {"app": APP} if labels is None else labels}
-        cluster.core.create_namespaced_pod(NAMESPACE, {"metadata": metadata, "spec": spec})
-        return name
-
-    return start
-
-
-def lines(logs: loss.Cluster, query: str) -> list[tuple[dict[str, str], str]]:
-    """Labels and text of the lines of the last hour."""
-    found = logs.query("query_range", query=query, start=time.time_ns() - 3600 * 10**9, end=time.time_ns() + 10**9, limit=1000)
-    return [(stream["stream"], value[1]) for stream in found for value in stream["values"]]
+    return lambda program: start_program(cluster, NAMESPACE, program, {"app": APP}, logs.image())
 
 
 def test_wrong_options_end_in_one_sentence(tmp_path: Path) -> None:
@@ -166,64 +135,6 @@ def test_namespace_is_restricted_and_the_collector_has_few_rights(cluster: Clust
     assert [(rule.resources, rule.verbs) for rule in role.rules] == [(["pods"], ["list"])]
 
 
-def test_an_application_s_line_is_found_within_five_seconds(cluster: Cluster, logs: loss.Cluster) -> None:
-    """The median of 20 requests to the reference application, from the request to the answer of Loki."""
-    address, seconds = cluster.address("flask-app", "flask-app"), []
-    for _ in range(20):
-        request = uuid.uuid4().hex
-        begin = time.monotonic()
-        command = ["curl", "-fsS", "-m", "10", "-H", f"X-Request-ID: {request}", f"http://{address}/"]
-        subprocess.run(command, check=True, capture_output=True)
-        query = f'{{namespace="flask-app", app="flask-app"}} | request_id="{request}"'
-        found = until(lambda query=query: lines(logs, query), 30, "the line's arrival", 0.1)
-        seconds.append(time.monotonic() - begin)
-        labels, text = found[0]
-        assert json.loads(text)["request_id"] == request
-        assert {key: labels[key] for key in ("namespace", "app", "container", "cluster", "level")} == {
-            "namespace": "flask-app",
-            "app": "flask-app",
-            "container": "flask-app",
-            "cluster": "test",
-            "level": "info",
-        }
-        assert labels["pod"].startswith("flask-app-")
-    median = statistics.median(seconds)
-    print(f"\nfrom the request to the line in Loki: median {median:.2f} s, slowest {max(seconds):.2f} s of {len(seconds)}")
-    assert median < 5
-
-
-def test_streams_have_the_labels_of_the_contract_and_no_others(logs: loss.Cluster) -> None:
-    path = f"/api/v1/namespaces/{NAMESPACE}/services/{RELEASE}:3100/proxy/loki/api/v1/series"
-    series = logs.objects.request("GET", path, {"match[]": '{namespace="flask-app"}'})["data"]
-    assert series and all(set(stream) == {"namespace", "app", "container", "cluster", "level"} for stream in series)
-
-
-def test_long_lines_and_tracebacks_are_one_record(logs: loss.Cluster, writer: Callable[..., str]) -> None:
-    """containerd cuts at 16 KiB, and both streams write at once."""
-    pod = writer(
-        "import sys, traceback\n"
-        "print('long ' + 'x' * 100_000 + ' end')\n"
-        "print('wrong ' + 'y' * 100_000 + ' end', file=sys.stderr)\n"
-        "try:\n    {}['key']\n"
-        "except KeyError:\n    traceback.print_exc()\n"
-    )
-    query = f'{{namespace="{NAMESPACE}", app="{APP}"}} | pod="{pod}"'
-    found = until(lambda: len(got := lines(logs, query)) >= 3 and got, 60, "the lines' arrival")
-    texts = sorted(text for _, text in found)
-    assert len(texts) == 3
-    assert texts[1] == "long " + "x" * 100_000 + " end" and texts[2] == "wrong " + "y" * 100_000 + " end"
-    assert texts[0].startswith("Traceback") and texts[0].endswith("KeyError: 'key'")
-    assert [labels["level"] for labels, text in found if text.startswith("Traceback")] == ["error"]
-
-
-def test_label_of_a_pod_without_the_label_app(logs: loss.Cluster, writer: Callable[..., str]) -> None:
-    for labels, app in (({"app.kubernetes.io/name": "shop"}, "shop"), ({}, "main")):
-        pod = writer("print('hello')", labels)
-        query = f'{{namespace="{NAMESPACE}"}} | pod="{pod}"'
-        ((found, _),) = until(lambda query=query: lines(logs, query), 60, "the line's arrival")
-        assert found["app"] == app
-
-
 def alerts(logs: loss.Cluster) -> set[str]:
     """The alerts that fire, by the ruler's own answer."""
     path = f"/api/v1/namespaces/{NAMESPACE}/services/{RELEASE}:3100/proxy/prometheus/api/v1/alerts"
@@ -255,21 +166,11 @@ def test_canary_finds_its_lines(cluster: Cluster, logs: loss.Cluster) -> None:
     assert found["loki_canary_missing_entries_total"] == 0
 
 
-def test_no_line_is_lost_when_the_collector_is_killed(logs: loss.Cluster) -> None:
-    image = logs.pod().spec.containers[0].image
-    try:
-        result = loss.measure(logs, "kill", 100_000, 5_000, 100, image)
-    finally:
-        loss.remove_namespace(logs)
-    print(f"\n{result}")
-    assert not result.missing
-
-
 def test_lines_outlive_the_pod(cluster: Cluster, logs: loss.Cluster, writer: Callable[..., str]) -> None:
     word = uuid.uuid4().hex
     writer(f"print('{word}')")
     query = f'{{namespace="{NAMESPACE}", app="{APP}"}} |= "{word}"'
-    until(lambda: lines(logs, query), 60, "the line's arrival")
+    until(lambda: logs.lines(query), 60, "the line's arrival")
     before = cluster.core.read_namespaced_pod(f"{RELEASE}-0", NAMESPACE).metadata.uid
     cluster.core.delete_namespaced_pod(f"{RELEASE}-0", NAMESPACE)
 
@@ -282,7 +183,7 @@ def test_lines_outlive_the_pod(cluster: Cluster, logs: loss.Cluster, writer: Cal
         return bool(pod.metadata.uid != before and ready)
 
     until(back, 180, "Loki's return")
-    until(lambda: lines(logs, query), 60, "the line from the volume")
+    until(lambda: logs.lines(query), 60, "the line from the volume")
 
 
 def test_drift_is_repaired(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:

@@ -293,7 +293,7 @@ def backends(options: Plugin) -> list[Plugin]:
         login = ("username", "api_key_secret", "bearer_token_secret", "aws_region")
         entry = {key: output[key] for key in keys if output.get(key)} | {"login": any(output.get(key) for key in login)}
         if output["type"] == "cloudwatch_logs":
-            entry["log_group"] = output.get("log_group") or f"/kubernetes/{options['cluster']}"
+            entry["log_group"] = outputs.log_group(output, options["cluster"])
         found.append(entry)
     return found
 
