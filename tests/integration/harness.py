@@ -126,11 +126,12 @@ def playbook(
     return Run(done.returncode, done.stdout, done.stderr)
 
 
-def run_role(role: str, folder: Path, variables: dict[str, Any], *args: str) -> Run:
+def run_role(role: str, folder: Path, variables: dict[str, Any], *args: str, env: dict[str, str] | None = None) -> Run:
     """Run one role on localhost; its variables go through a file, as secrets should, and `<role>_left_out` is shown."""
     path = write_play(role, folder)
     (folder / "variables.yml").write_text(yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables}))
-    return playbook("-c", "local", str(path), "-e", f"@{folder / 'variables.yml'}", *args, inventory=("-i", "localhost,"))
+    arguments = ("-c", "local", str(path), "-e", f"@{folder / 'variables.yml'}", *args)
+    return playbook(*arguments, inventory=("-i", "localhost,"), env=env)
 
 
 def watched_role(role: str, folder: Path, variables: dict[str, Any]) -> tuple[str, set[str]]:

@@ -367,3 +367,10 @@ def test_a_traceback_is_one_record(tmp_path: Path, name: str) -> None:
     assert len(traceback) > 2
     found = records(["before", *traceback, "after", "n=1", "n=2"])
     assert found == ["before", "\n".join(traceback), "after", "n=1", "n=2"]
+
+
+def test_the_test_cluster_has_the_image_of_the_role() -> None:
+    """Unless FLUENT_BIT_IMAGE names another, as for an archive of another version."""
+    image = yaml.safe_load((ROOT / "roles/fluent_bit/defaults/main.yml").read_text())["fluent_bit_image"]
+    hosts = yaml.safe_load((ROOT / "molecule/default/inventory.yml").read_text())["local"]["hosts"]
+    assert f"default('{image}', true)" in hosts["flaskops-test"]["fluent_bit_image"]
