@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from harness import Cluster, Run, engine_env, installed_collection, playbook
+from harness import ROOT, Cluster, Run, engine_env, installed_collection, playbook
 
 FEW_LINES = """\
 from flask import Flask

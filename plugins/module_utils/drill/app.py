@@ -192,7 +192,7 @@ class App:
         """Why the application is not as well as it should be; empty when it is."""
         try:
             deployment, pods = self.get(self.deployment_path), self.pods()
-            result = checks.check_rollout(deployment, pods, self.name)
+            result = checks.check_rollout(deployment, pods)
             if result.status != checks.OK:
                 return result.cause
             ready = sum(map(checks.is_ready, pods))
