@@ -23,7 +23,7 @@ def seconds(option: str) -> float:
     return rules.seconds(LOCAL[option])
 
 
-# What nobody has changed (the operator's intervals, the chart's route, the roles' rules), and what the local inventory makes of it.
+# The operator's intervals, the chart's route and the roles' rules, as nobody has changed them; then those of the local inventory.
 DEFAULT = (
     {"scrape_interval": "30s", "evaluation_interval": "30s"},
     Settings(probe_period=5, scrape={"app": 30, "probe": 15, "kube-state-metrics": 30}, scrape_timeout={"probe": 10}),
