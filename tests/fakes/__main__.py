@@ -40,10 +40,10 @@ def main() -> None:
 
         fake.on_request = show
         fake.on_change = lambda key, status: print(f"check {key} {status}", flush=True)
-        print(fake.url, flush=True)
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
+        print(fake.url, flush=True)  # whoever reads this may end us at once
         stop.wait()
 
 
