@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kubernetes import client
 
 from . import common
@@ -62,9 +63,12 @@ def objects(kubectl: list[str]) -> list[dict[str, Any]]:
 
 
 def folder(chart: str) -> Path:
-    """Where a release's chart lies: in this project, or where the role has pulled it."""
-    candidates = [common.ROOT / "charts" / chart, *(CACHE / "charts").glob(f"*/{chart}")]
-    return next(path for path in candidates if (path / "Chart.yaml").is_file())
+    """Where a chart lies, named with its version as `helm list` does: in this project, or where the role has pulled it."""
+    for file in (*(common.ROOT / "charts").glob("*/Chart.yaml"), *(CACHE / "charts").glob("*/*/Chart.yaml")):
+        found = yaml.safe_load(file.read_text())
+        if f"{found['name']}-{found['version']}" == chart:
+            return file.parent
+    raise common.StepFailed(f"The chart {chart} is neither in this project nor in {CACHE}/charts.")
 
 
 def main() -> int:
@@ -77,10 +81,10 @@ def main() -> int:
         helm = [program("helm", "helm"), *where, "--kube-context", common.HOST, "--namespace", "monitoring"]
         commands = {}
         for release in ask(*helm, "list", "--output=json"):
-            chart, name = release["chart"].rsplit("-", 1)[0], release["name"]
+            name, chart = release["name"], str(folder(release["chart"]))
             values = common.LOGS / f"values-{name}.json"
             values.write_text(json.dumps(ask(*helm, "get", "values", name, "--output=json")))
-            commands[f"helm {name}"] = [*helm, "upgrade", "--install", name, str(folder(chart)), "--values", str(values)]
+            commands[f"helm {name}"] = [*helm, "upgrade", "--install", name, chart, "--values", str(values)]
         if len(commands) != len(RELEASES):
             raise common.StepFailed(f"The releases are {', '.join(commands)}: expected {', '.join(RELEASES)}.")
         file = common.LOGS / "objects.json"
