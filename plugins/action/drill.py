@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class ActionModule(ActionBase):
             over.set()
 
     def _watch(self, journal: Path | None, parent: int, over: threading.Event) -> None:
+        # A signal that came to this thread would not wake the one that has to hand it on to the module.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         shown = 0
         while not over.wait(LOOK):
             if os.getppid() != parent:

@@ -62,7 +62,7 @@ class Scenario:
     title: str
     ways: tuple[Way, ...]
     expects: tuple[Expect, ...] = ()
-    least: float = 0.0  # seconds that the fault lasts at least
+    least: float = 5.0  # seconds that the fault lasts at least
     recovers: tuple[str, str] | None = None  # what is seen when the cluster has repaired it by itself
     page: bool = False  # whether somebody has to be told within the objective
 
