@@ -232,7 +232,9 @@ class Drill:
         except Interrupted as error:
             status, reason = "aborted", f"The drill was ended after the restoration: {error}."
         self.observers.end()
-        done = self.observers.users.since(timeline.began, time.monotonic() - self.app.options.request_timeout)
+        end, users = time.monotonic(), self.observers.users
+        self._in_spite(lambda: users.ended(end), self.app.options.request_timeout + 1, LOOK)
+        done = users.since(timeline.began, end)
         result["requests"] = requests(done)
         judged = Judgement(scenario, settings, timeline, self.observers, self.limits)
         result["observations"] = judged.observations(done)

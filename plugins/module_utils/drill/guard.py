@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from . import dead_man
-from .dead_man import MERGE, PATCH, Request, Step, StepError, ask
+from .dead_man import PATCH, Request, Step, StepError, ask
 
 LABELS = {"app.kubernetes.io/managed-by": "flaskops", "app.kubernetes.io/part-of": "flaskops-drill"}
 LEASE_SECONDS = 20  # without a renewal for so long, the dead-man acts
@@ -75,7 +75,7 @@ class Guard:
         self.request = request
         self.namespace = namespace
         self.holder = holder
-        self.uid = ""
+        self.uid = self._record_uid = ""
         self.lost = threading.Event()  # the lease is no longer ours
         self.kept = False  # whether something is left that could not be undone
         self._renewed = 0.0
@@ -178,18 +178,18 @@ class Guard:
         }
         try:
             self._create(dead_man.lease_path(self.namespace).rsplit("/", 1)[0], lease)
-            self._create(
-                dead_man.record_path(self.namespace).rsplit("/", 1)[0],
-                {"metadata": {"name": dead_man.RECORD, "labels": LABELS}, "data": {"undo": "[]"}},
-            )
+            record = {"metadata": {"name": dead_man.RECORD, "labels": LABELS}, "data": {"undo": "[]"}}
+            made = self._create(dead_man.record_path(self.namespace).rsplit("/", 1)[0], record)
+            self._record_uid = made["metadata"]["uid"]
         except StepError as error:
             ask(self.request, "DELETE", f"/api/v1/namespaces/{self.namespace}")
             raise DrillError(f"The drill can't take its lock: {error}") from error
         self._renewed = time.monotonic()
         threading.Thread(target=self._renew, name="lease", daemon=True).start()
 
-    def _create(self, path: str, body: dict[str, Any]) -> None:
-        ask(self.request, "POST", path, body, gone_ok=False)
+    def _create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = ask(self.request, "POST", path, body, gone_ok=False)
+        return made
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEWAL):
@@ -212,10 +212,13 @@ class Guard:
     def record(self, steps: list[Step]) -> None:
         """Save what undoes the next change, before it is made.
 
-        :raises StepError: when it could not be saved.
+        :raises StepError: when it could not be saved, or the record is by now that of another drill.
         """
-        body = {"data": {"undo": json.dumps(steps)}}
-        ask(self.request, "PATCH", dead_man.record_path(self.namespace), body, MERGE, gone_ok=False)
+        body = [
+            {"op": "test", "path": "/metadata/uid", "value": self._record_uid},
+            {"op": "replace", "path": "/data/undo", "value": json.dumps(steps)},
+        ]
+        ask(self.request, "PATCH", dead_man.record_path(self.namespace), body, PATCH, gone_ok=False)
 
     def release(self) -> None:
         """Give the lock back and remove everything that was made for it.
@@ -223,12 +226,15 @@ class Guard:
         Where something is still recorded that could not be undone it stays, for the dead-man, and for whoever comes next.
         """
         self._stop.set()
+        found = self._get_namespace()
+        if found is None or found["metadata"]["uid"] != self.uid:
+            return  # the dead-man was here, and perhaps another drill since
         self.kept = bool(dead_man.recorded(self.namespace, self.request))
         if self.kept:
             return
         for path in self._elsewhere:
             ask(self.request, "DELETE", path)
-        ask(self.request, "DELETE", f"/api/v1/namespaces/{self.namespace}")
+        ask(self.request, "DELETE", f"/api/v1/namespaces/{self.namespace}", {"preconditions": {"uid": self.uid}})
         self._gone("")
 
     # The dead-man.

@@ -81,6 +81,7 @@ class Observers:
         self._restarts_before: dict[str, int] = {}
         self._addresses: dict[str, set[str]] = {}
         self._addresses_before: set[str] = set()
+        self._pods_whole = self._addresses_whole = True
         self._active: dict[str, dict[str, str]] = {}  # alerts by name: state by labels
         self._active_before: set[str] = set()
         self._told_before: set[tuple[str, str]] = set()
@@ -197,9 +198,10 @@ class Observers:
             self._see("pods", "lost")
         if self._ready_before and not ready:
             self._see("pods", "down")
-        timeline = self._timeline
-        if timeline is not None and timeline.has("pods", "lost") and len(ready) >= len(self._ready_before):
+        timeline, whole = self._timeline, len(ready) >= len(self._ready_before)
+        if timeline is not None and whole and not self._pods_whole and timeline.has("pods", "lost"):
             self._see("pods", "ready", last=True)
+        self._pods_whole = whole
 
     def _watch_endpoints(self) -> None:
         for kind, items in self._watch(self.app.slices_path()):
@@ -215,9 +217,10 @@ class Observers:
             self._see("endpoints", "removed")
         if self._addresses_before and not now:
             self._see("endpoints", "down")
-        timeline = self._timeline
-        if timeline is not None and timeline.has("endpoints", "removed") and len(now) >= len(self._addresses_before):
+        timeline, whole = self._timeline, len(now) >= len(self._addresses_before)
+        if timeline is not None and whole and not self._addresses_whole and timeline.has("endpoints", "removed"):
             self._see("endpoints", "up", last=True)
+        self._addresses_whole = whole
 
     # Alerts.
 
@@ -387,7 +390,8 @@ class Users:
         self._run_id = run_id
         self._stop = stop
         self._lock = threading.Lock()
-        self.done: list[Answer] = []
+        self._done: list[Answer] = []
+        self._open: dict[int, float] = {}  # requests that have not ended, by number: when they began
         self.last_answer = 0.0
         self.path, self.every = app.options.path, 1
 
@@ -399,22 +403,30 @@ class Users:
         with ThreadPoolExecutor(max_workers=RATE * 6, thread_name_prefix="user") as pool:
             while not self._stop.wait(max(0.0, began + number / RATE - time.monotonic())):
                 path = self.path if number % self.every == 0 else self._app.options.path
-                pool.submit(self._one, path)
+                with self._lock:
+                    self._open[number] = time.monotonic()
+                pool.submit(self._one, number, path)
                 number += 1
 
-    def _one(self, path: str) -> None:
-        began = time.monotonic()
+    def _one(self, number: int, path: str) -> None:
+        began = self._open[number]
         status = self._app.ask(path, {"X-Request-ID": f"{self._run_id}-{uuid.uuid4().hex[:8]}"})
         good = 0 < status < 500
         with self._lock:
-            self.done.append((began, time.monotonic() - began, good))
+            del self._open[number]
+            self._done.append((began, time.monotonic() - began, good))
             if status:
                 self.last_answer = max(self.last_answer, began)
+
+    def ended(self, until: float) -> bool:
+        """Whether every request that began before a moment has ended."""
+        with self._lock:
+            return all(began >= until for began in self._open.values())
 
     def since(self, moment: float, until: float) -> list[Answer]:
         """The requests that began between two moments and have ended, in seconds after the first moment."""
         with self._lock:
-            return sorted((began - moment, took, good) for began, took, good in self.done if moment <= began < until)
+            return sorted((began - moment, took, good) for began, took, good in self._done if moment <= began < until)
 
 
 def requests(done: list[Answer]) -> dict[str, Any]:

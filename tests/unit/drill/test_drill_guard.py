@@ -28,6 +28,7 @@ class Server:
         self.objects: dict[str, dict[str, Any]] = {}
         self.patched: list[tuple[str, Any]] = []
         self.away = threading.Event()
+        self.count = 0
         self._lock = threading.Lock()
 
     def __call__(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
@@ -43,7 +44,7 @@ class Server:
             if path in self.objects:
                 return 409, "it exists"
             self.objects[path] = json.loads(json.dumps(body))
-            self.objects[path]["metadata"]["uid"] = f"uid-of-{path}"
+            self.objects[path]["metadata"]["uid"] = f"uid-{self.count}-of-{path}"
             return 201, json.dumps(self.objects[path])
         if method == "PATCH" and path not in self.objects and "/flaskops-drill/" not in path:
             self.patched.append((path, body))
@@ -131,6 +132,20 @@ def test_what_could_not_be_undone_keeps_its_record(server: Server, held: Guard) 
     held.record([])
     held.release()
     assert server.objects == {}
+
+
+def test_a_drill_that_comes_back_late_leaves_the_next_one_alone(server: Server, held: Guard) -> None:
+    held._stop.set()
+    server("DELETE", NAMESPACE)  # by the dead-man
+    other = Guard(server, NS, "you")
+    server.count += 1
+    other.acquire()
+    other.record(UNDO)
+    with pytest.raises(dead_man.StepError, match="422"):
+        held.record([])
+    held.release()
+    assert json.loads(server.objects[RECORD]["data"]["undo"]) == UNDO
+    other._stop.set()
 
 
 def test_a_namespace_of_somebody_else_is_left_alone(server: Server) -> None:
