@@ -1,0 +1,288 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a scenario's timeline means, that restoration comes before everything else, and what is shown meanwhile."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.flaskops.observability.plugins.action.drill import words
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import engine
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import Plan
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.bounds import Rule, Settings
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.engine import (
+    Drill,
+    Interruption,
+    Journal,
+    Judgement,
+    Limits,
+)
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import Timeline, Users, ready_addresses
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import Expect, Scenario
+
+LABELS = {"alertname": "HighErrorRate", "namespace": "shop", "app": "shop"}
+RULE = Rule("HighErrorRate", "x[30s] > 0.05", 10, 5, LABELS)
+SETTINGS = Settings(
+    scrape={"app": 5},
+    rules={"HighErrorRate": RULE},
+    routing={"group_by": ["namespace"], "group_wait": "1s", "group_interval": "5s"},
+)
+SCENARIO = Scenario("errors", "Errors", (), (Expect("alert HighErrorRate", source="app", share=0.5),), page=True)
+
+
+def timeline(**at: float) -> Timeline:
+    found = Timeline(lambda entry: None)
+    for event, after in at.items():
+        found.see("alert HighErrorRate", event, found.began + after, labels=LABELS)
+    return found
+
+
+def judged(line: Timeline, scenario: Scenario = SCENARIO, **more: Any) -> Judgement:
+    app = SimpleNamespace(inbox=more.get("inbox", "/inbox"), prometheus="/p", loki=more.get("loki", "/l"))
+    tellings = [(line.began + after, LABELS) for after in more.get("told", [])]
+    observers: Any = SimpleNamespace(app=app, left_out=[], tellings=tellings)
+    limits = Limits(more.get("wait", 240), 0, more.get("objectives", {"page": 30}))
+    return Judgement(scenario, more.get("settings", SETTINGS), line, observers, limits)
+
+
+def test_every_event_of_an_alert_has_its_own_bounds() -> None:
+    found = {o["event"]: o for o in judged(timeline(pending=8, firing=18, received=19.2)).observations([])}
+    assert {event: (o["shortest"], o["longest"], o["verdict"]) for event, o in found.items()} == {
+        "pending": (0, 18, "within"),
+        "firing": (10, 28, "within"),
+        "received": (11, 29, "within"),
+    }
+    assert [stage["name"] for stage in found["received"]["stages"]] == [
+        "2 scrapes", "window fills", "evaluation", "for", "group wait"
+    ]  # fmt: skip
+
+
+def test_a_late_alert_names_the_stage() -> None:
+    found = {o["event"]: o for o in judged(timeline(pending=8, firing=18, received=60)).observations([])}
+    assert found["firing"]["verdict"] == "within" and found["received"]["verdict"] == "late"
+    assert found["received"]["note"] == "group wait took 42.0 s before received, 41.0 s more than configured"
+
+
+def test_a_group_that_was_told_a_moment_before_waits_for_its_interval() -> None:
+    line = timeline(pending=8, firing=18, received=22)
+    (stage,) = [o["stages"][-1] for o in judged(line, told=[-20.0]).observations([]) if o["event"] == "received"]
+    assert stage == {"name": "group interval", "shortest": 0, "longest": 5}
+    (stage,) = [o["stages"][-1] for o in judged(line, told=[-500.0, 22.0]).observations([]) if o["event"] == "received"]
+    assert stage["name"] == "group wait"
+
+
+def test_what_does_not_come_is_missed_and_fails_the_objective() -> None:
+    found = judged(timeline(pending=8))
+    assert [o["verdict"] for o in found.observations([])] == ["within", "missed", "missed"]
+    assert found.awaited() == ["alert HighErrorRate"]
+    assert found.problems() == ["alert HighErrorRate was not received", "nobody was told, and the objective is 30 s"]
+
+
+def test_objective_is_about_the_first_page() -> None:
+    good = judged(timeline(pending=1, firing=11, received=12))
+    assert good.objectives() == [{"name": "page", "limit": 30, "measured": 12, "ok": True}] and good.problems() == []
+    slow = judged(timeline(pending=1, firing=11, received=31))
+    assert slow.problems() == ["it took 31.0 s to tell somebody, and the objective is 30 s"]
+    assert judged(timeline(), Scenario("x", "X", ())).objectives() == []
+
+
+def test_what_is_not_there_is_left_out_with_its_reason() -> None:
+    absent = judged(timeline(), settings=Settings())
+    assert absent.left_out == [{"observer": "alert HighErrorRate", "reason": "no rule of this name is loaded"}]
+    assert absent.awaited() == []
+    slow = judged(timeline(), wait=20)
+    assert slow.left_out[0]["reason"] == "by its configuration it may take 29 s, and the drill waits 20 s"
+    lines = Scenario("x", "X", (), (Expect("log line", "seen"),))
+    assert judged(timeline(), lines, loki="").left_out[0]["observer"] == "log line"
+
+
+def test_without_an_inbox_firing_is_the_last_that_is_known() -> None:
+    found = judged(timeline(pending=1, firing=11), inbox="")
+    assert found.awaited() == [] and found.objectives()[0]["measured"] == 11
+
+
+def test_measured_symptom_takes_the_place_of_stages() -> None:
+    scenario = Scenario(
+        "oom", "OOM", (), (Expect("pods", "OOMKilled"), Expect("alert HighErrorRate", symptom="pods OOMKilled", source="app"))
+    )
+    line = timeline(pending=40)
+    assert next(o for o in judged(line, scenario).observations([]) if o["event"] == "pending")["verdict"] == "unbounded"
+    line.see("pods", "OOMKilled", line.began + 35)
+    found = next(o for o in judged(line, scenario).observations([]) if o["event"] == "pending")
+    assert (found["shortest"], found["verdict"]) == (35, "within")
+    assert found["stages"][0] == {"name": "pods OOMKilled (measured)", "shortest": 35, "longest": 35}
+
+
+def test_users_are_observed_too() -> None:
+    found = judged(timeline()).observations([(0.1, 0.01, True), (0.2, 0.9, True), (0.3, 0.1, False), (0.9, 0.1, True)])
+    seen = {o["event"]: o["at"] for o in found if o["observer"] == "users"}
+    assert seen == {"slow": 1.1, "lost": 0.3, "up": 0.9}
+
+
+def test_timeline_keeps_the_first_time_and_the_last_where_that_is_asked_for() -> None:
+    line = Timeline(lambda entry: None)
+    for after in (-1, 2, 3):
+        line.see("pods", "lost", line.began + after)
+        line.see("pods", "ready", line.began + after, last=True)
+    assert line.at == {("pods", "lost"): pytest.approx(2), ("pods", "ready"): pytest.approx(3)}
+
+
+class FakeApp:
+    """An application that gets well again after its restoration was asked for a few times."""
+
+    replicas = 2
+    container: dict[str, Any] = {}
+    prometheus = loki = alertmanager = inbox = ""
+    name = namespace = "shop"
+
+    def __init__(self, failures: int = 0, stays: bool = False) -> None:
+        self.options = SimpleNamespace(path="/", request_timeout=0.1)
+        self.failures, self.stays = failures, stays
+        self.broken = False
+        self.done: list[str] = []
+
+    def request(self, method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, str]:
+        name = path.split("?")[0]
+        if name == "/undo" and self.failures:
+            self.failures -= 1
+            return 500, "busy"
+        self.done.append(name)
+        self.broken = name == "/break" or (self.broken and self.stays)
+        return 200, "{}"
+
+    def digest(self, path: str) -> str:
+        return "broken" if self.broken else "whole"
+
+    def unready(self, path: str) -> str:
+        return ""
+
+    def unhealthy(self) -> str:
+        return "it is broken" if self.broken else ""
+
+
+class FakeGuard:
+    """A lock that notes what it records."""
+
+    def __init__(self, app: FakeApp) -> None:
+        self.app, self.lost, self.records = app, threading.Event(), []
+
+    def record(self, steps: list[Any]) -> None:
+        self.records.append((len(steps), self.app.broken))
+
+    def holds(self) -> bool:
+        return True
+
+
+def drill_of(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> tuple[Drill, Any, list[dict[str, Any]]]:
+    monkeypatch.setattr(engine, "RESTORING", 1.0)
+    guard, stream = FakeGuard(app), io.StringIO()
+    drill = Drill(app, guard, Limits(1, 1), Journal(stream), Interruption())  # type: ignore[arg-type]
+    entries: list[dict[str, Any]] = []
+    drill.journal = lambda entry: entries.append(entry)  # type: ignore[assignment]
+    return drill, guard, entries
+
+
+PLAN = Plan(
+    "broken",
+    [{"do": "patch", "path": "/break", "body": {}}],
+    [{"do": "patch", "path": "/undo", "body": {}}],
+    ["/thing"],
+)
+QUICK = Scenario("quick", "Quick", (), (), least=0.2)
+
+
+def test_undoing_is_recorded_before_breaking_and_forgotten_after_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FakeApp(failures=1)
+    drill, guard, entries = drill_of(app, monkeypatch)
+    result = drill._break(QUICK, PLAN, {"status": "", "reason": ""})
+    # The first record is made while the application is whole, the last when it is whole again.
+    assert guard.records == [(1, False), (0, False)]
+    assert app.done == ["/break", "/undo"] and result["status"] == "passed"
+    assert result["restored"] == {"ok": True, "evidence": "1 touched objects as before, 2 of 2 pods ready, /health 200"}
+    assert [entry["event"] for entry in entries] == ["inject", "restore", "restored"]
+
+
+def test_what_is_not_restored_keeps_its_record_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FakeApp(stays=True)
+    drill, guard, _entries = drill_of(app, monkeypatch)
+    result = drill._break(QUICK, PLAN, {"status": "", "reason": ""})
+    assert guard.records == [(1, False)]
+    assert result["status"] == "failed" and result["reason"] == "it was not restored: thing is not what it was."
+
+
+@pytest.mark.parametrize("end", ["signal", "lease"])
+def test_an_interruption_restores_first(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    app = FakeApp()
+    drill, guard, _entries = drill_of(app, monkeypatch)
+    began = time.monotonic()
+    with drill.interruption.caught():
+        if end == "signal":
+            threading.Timer(0.3, signal.raise_signal, [signal.SIGTERM]).start()
+        else:
+            threading.Timer(0.3, guard.lost.set).start()
+        result = drill._break(Scenario("long", "Long", (), (), least=30), PLAN, {"status": "", "reason": ""})
+    assert time.monotonic() - began < 10 and app.done == ["/break", "/undo"]
+    assert result["status"] == "aborted" and result["restored"]["ok"]
+    assert ("signal SIGTERM" if end == "signal" else "the lease could not be renewed") in result["reason"]
+
+
+def test_a_fault_that_can_not_be_caused_is_undone_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FakeApp()
+    drill, _guard, _entries = drill_of(app, monkeypatch)
+    plan = Plan("x", [*PLAN.steps, {"do": "patch", "path": "/gone", "body": {}}], PLAN.undo, PLAN.touched)
+    original = app.request
+    monkeypatch.setattr(
+        app, "request", lambda m, p, b=None, h=None: (403, "no") if p.startswith("/gone") else original(m, p, b, h)
+    )
+    result = drill._break(QUICK, plan, {"status": "", "reason": ""})
+    assert result["status"] == "failed" and result["reason"] == "It could not be caused: PATCH /gone was answered 403: no."
+    assert app.done == ["/break", "/undo"] and result["restored"]["ok"]
+
+
+def test_steady_probe_counts_what_is_still_open() -> None:
+    release, stop = threading.Event(), threading.Event()
+
+    def ask(path: str, headers: dict[str, str]) -> int:
+        release.wait(5)
+        return 503
+
+    users = Users(SimpleNamespace(options=SimpleNamespace(path="/"), ask=ask), "run", stop)  # type: ignore[arg-type]
+    began = time.monotonic()
+    users.start()
+    threading.Event().wait(0.5)
+    end = time.monotonic()
+    assert not users.ended(end)
+    release.set()
+    while not users.ended(end):
+        assert time.monotonic() < end + 10
+        threading.Event().wait(0.05)
+    stop.set()
+    assert len(users.since(began, end)) >= 2 and not any(good for _began, _took, good in users.since(began, end))
+
+
+def test_only_ready_addresses_of_a_slice_count() -> None:
+    ready, going = {"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"], "conditions": {"ready": False}}
+    assert ready_addresses({"endpoints": [ready, going]}) == {"10.0.0.1"}
+    assert ready_addresses({"endpoints": None}) == set()
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ({"scenario": "oom", "observer": "pods", "event": "OOMKilled", "after": 3.2}, "oom:     3.2 s  pods OOMKilled"),
+        ({"scenario": "oom", "status": "left_out", "reason": "no limit"}, "oom: left out: no limit"),
+        ({"scenario": "oom", "event": "inject", "how": "memory"}, "oom: memory"),
+        ({"scenario": "oom", "event": "restored", "ok": False, "evidence": "x"}, "oom: NOT RESTORED: x"),
+        ({"scenario": "", "event": "dead-man", "left_out": ""}, ""),
+        ({"scenario": "oom", "event": "restore"}, ""),
+    ],
+)
+def test_journal_in_words(entry: dict[str, Any], text: str) -> None:
+    assert words(json.loads(json.dumps(entry))) == text
