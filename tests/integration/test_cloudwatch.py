@@ -74,10 +74,11 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     env = {
-        "AWS_ENDPOINT_URL_LOGS": f"https://127.0.0.1:{port}",
+        "AWS_ENDPOINT_URL": f"https://127.0.0.1:{port}",
         "AWS_CA_BUNDLE": str(folder / "tls.crt"),
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        # moto takes any; Ansible masks them in what it prints.
+        "AWS_ACCESS_KEY_ID": "moto-access-key",
+        "AWS_SECRET_ACCESS_KEY": "moto-secret-key",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     command = [str(python), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
