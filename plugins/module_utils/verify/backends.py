@@ -354,14 +354,17 @@ def _cloudwatch(run: Any, given: dict[str, Any]) -> list[Result]:
     since = int((time.time() - 300) * 1000)
 
     def ask(request_id: str) -> dict[str, Any] | None:
+        pages = client.get_paginator("filter_log_events")
         try:
-            found = client.filter_log_events(logGroupName=group, startTime=since, filterPattern=f'"{request_id}"')["events"]
+            # A page may be empty and not be the last.
+            search = pages.paginate(logGroupName=group, startTime=since, filterPattern=f'"{request_id}"')
+            found = next((event["message"] for page in search for event in page["events"]), None)
         except (BotoCoreError, ClientError) as error:
             raise ApiError(0, f"CloudWatch refuses the search of {group}: {error}") from error
-        if not found:
+        if found is None:
             return None
         try:
-            fields = json.loads(found[0]["message"])
+            fields = json.loads(found)
         except ValueError:
             fields = {}
         return fields if isinstance(fields, dict) else {}
