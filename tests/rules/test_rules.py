@@ -40,16 +40,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 ALERTS = sorted({**rules.ALERTS, **rules.VERIFY_ALERTS})
 
-
-EXPRESSIONS = {
-    rule["alert"]: rule["expr"]
-    for group in rules.rule_groups(VARIANTS["rules.yml"])
-    for rule in group["rules"]
-    if "alert" in rule
-}
-
-
-RULES = [rule for group in rules.rule_groups(VARIANTS["rules.yml"]) for rule in group["rules"] if "alert" in rule]
+RULES = [rule for group in VARIANTS["rules.yml"] for rule in group["rules"] if "alert" in rule]
 
 
 def write(folder: Path, change: Any = lambda rule: None) -> None:
