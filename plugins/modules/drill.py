@@ -449,7 +449,8 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
             result["dead_man"] = guard.arm(*dead_man_image(app, params["image"]), undo)
             journal({"event": "dead-man", "left_out": result["dead_man"]})
             limits = Limits(params["wait"], params["settle"], params["objectives"])
-            settings = bounds.read_settings(app).numbers()
+            alerts = {expect.observer.removeprefix("alert ") for scenario in wanted for expect in scenario.expects}
+            settings = bounds.read_settings(app).numbers(alerts)
             drill = Drill(app, guard, limits, journal, interruption)
             found = drill.run(wanted)
         finally:

@@ -87,8 +87,8 @@ class Settings:
     def grouping(self, labels: dict[str, str]) -> Grouping:
         return grouping(self.routing, labels)
 
-    def numbers(self) -> dict[str, float]:
-        """What the report shows."""
+    def numbers(self, alerts: set[str]) -> dict[str, float]:
+        """What the report shows, with the rules of these alerts."""
         found: dict[str, float] = {
             "readiness_initial_delay": self.probe_delay,
             "readiness_period": self.probe_period,
@@ -96,7 +96,7 @@ class Settings:
             "readiness_failure_threshold": self.probe_threshold,
         }
         found |= {f"scrape_interval_{source.replace('-', '_')}": value for source, value in sorted(self.scrape.items())}
-        for name, rule in sorted(self.rules.items()):
+        for name, rule in sorted((name, rule) for name, rule in self.rules.items() if name in alerts):
             found |= {f"{name}_evaluation_interval": rule.interval, f"{name}_for": rule.wait}
             if rule.window:
                 found[f"{name}_window"] = rule.window

@@ -224,6 +224,7 @@ class Drill:
         except Interrupted as error:
             status, reason = "aborted", f"The drill was ended: {error}."
         finally:
+            fault = time.monotonic() - timeline.began
             self.observers.users.path, self.observers.users.every = self.app.options.path, 1
             restored = self._restore(plan, before, result)
         try:
@@ -237,7 +238,7 @@ class Drill:
         done = users.since(timeline.began, end)
         result["requests"] = requests(done)
         judged = Judgement(scenario, settings, timeline, self.observers, self.limits)
-        result["observations"] = judged.observations(done)
+        result["observations"] = judged.observations(done, fault)
         result["left_out"] = judged.left_out
         result["objectives"] = judged.objectives()
         if status == "passed":
@@ -312,7 +313,7 @@ class Judgement:
         self.observers = observers
         self.limits = limits
         self.app = observers.app
-        self.left_out: list[dict[str, str]] = list(observers.left_out)
+        self.left_out: list[dict[str, str]] = []
         self.expects = [expect for expect in scenario.expects if self._there(expect)]
 
     def _there(self, expect: Expect) -> bool:
@@ -393,8 +394,11 @@ class Judgement:
         # What is late is waited for as well, so that the report can say how late.
         return self.limits.wait if unknown else min(self.limits.wait, max([0.0, *longest]) * 1.5 + 10)
 
-    def observations(self, done: list[Answer]) -> list[dict[str, Any]]:
-        """Every event with its time, bounds and verdict, in the order of time; missed ones last."""
+    def observations(self, done: list[Answer], fault: float) -> list[dict[str, Any]]:
+        """Every event with its time, bounds and verdict, in the order of time; missed ones last.
+
+        :param done: the requests of the steady probe. :param fault: seconds that the fault lasted.
+        """
         found: dict[tuple[str, str], dict[str, Any]] = {}
         at = dict(self.timeline.at)
         for expect in self.expects:
@@ -418,7 +422,7 @@ class Judgement:
         for (observer, event), measured in at.items():
             found.setdefault((observer, event), observation(observer, event, measured))
         lost = [began for began, _took, good in done if not good]
-        slow = [began + took for began, took, good in done if good and took > SLOW]
+        slow = [began + took for began, took, good in done if good and took > SLOW and began < fault]
         good_again = [began for began, _took, good in done if good and lost and began > lost[-1]]
         for event, times in (("lost", lost), ("slow", slow), ("up", good_again)):
             if times:

@@ -53,7 +53,7 @@ def judged(line: Timeline, scenario: Scenario = SCENARIO, **more: Any) -> Judgem
 
 
 def test_every_event_of_an_alert_has_its_own_bounds() -> None:
-    found = {o["event"]: o for o in judged(timeline(pending=8, firing=18, received=19.2)).observations([])}
+    found = {o["event"]: o for o in judged(timeline(pending=8, firing=18, received=19.2)).observations([], 99)}
     assert {event: (o["shortest"], o["longest"], o["verdict"]) for event, o in found.items()} == {
         "pending": (0, 18, "within"),
         "firing": (10, 28, "within"),
@@ -65,22 +65,22 @@ def test_every_event_of_an_alert_has_its_own_bounds() -> None:
 
 
 def test_a_late_alert_names_the_stage() -> None:
-    found = {o["event"]: o for o in judged(timeline(pending=8, firing=18, received=60)).observations([])}
+    found = {o["event"]: o for o in judged(timeline(pending=8, firing=18, received=60)).observations([], 99)}
     assert found["firing"]["verdict"] == "within" and found["received"]["verdict"] == "late"
     assert found["received"]["note"] == "group wait took 42.0 s before received, 41.0 s more than configured"
 
 
 def test_a_group_that_was_told_a_moment_before_waits_for_its_interval() -> None:
     line = timeline(pending=8, firing=18, received=22)
-    (stage,) = [o["stages"][-1] for o in judged(line, told=[-20.0]).observations([]) if o["event"] == "received"]
+    (stage,) = [o["stages"][-1] for o in judged(line, told=[-20.0]).observations([], 99) if o["event"] == "received"]
     assert stage == {"name": "group interval", "shortest": 0, "longest": 5}
-    (stage,) = [o["stages"][-1] for o in judged(line, told=[-500.0, 22.0]).observations([]) if o["event"] == "received"]
+    (stage,) = [o["stages"][-1] for o in judged(line, told=[-500.0, 22.0]).observations([], 99) if o["event"] == "received"]
     assert stage["name"] == "group wait"
 
 
 def test_what_does_not_come_is_missed_and_fails_the_objective() -> None:
     found = judged(timeline(pending=8))
-    assert [o["verdict"] for o in found.observations([])] == ["within", "missed", "missed"]
+    assert [o["verdict"] for o in found.observations([], 99)] == ["within", "missed", "missed"]
     assert found.awaited() == ["alert HighErrorRate"]
     assert found.problems() == ["alert HighErrorRate was not received", "nobody was told, and the objective is 30 s"]
 
@@ -113,15 +113,17 @@ def test_measured_symptom_takes_the_place_of_stages() -> None:
         "oom", "OOM", (), (Expect("pods", "OOMKilled"), Expect("alert HighErrorRate", symptom="pods OOMKilled", source="app"))
     )
     line = timeline(pending=40)
-    assert next(o for o in judged(line, scenario).observations([]) if o["event"] == "pending")["verdict"] == "unbounded"
+    assert next(o for o in judged(line, scenario).observations([], 99) if o["event"] == "pending")["verdict"] == "unbounded"
     line.see("pods", "OOMKilled", line.began + 35)
-    found = next(o for o in judged(line, scenario).observations([]) if o["event"] == "pending")
+    found = next(o for o in judged(line, scenario).observations([], 99) if o["event"] == "pending")
     assert (found["shortest"], found["verdict"]) == (35, "within")
     assert found["stages"][0] == {"name": "pods OOMKilled (measured)", "shortest": 35, "longest": 35}
 
 
 def test_users_are_observed_too() -> None:
-    found = judged(timeline()).observations([(0.1, 0.01, True), (0.2, 0.9, True), (0.3, 0.1, False), (0.9, 0.1, True)])
+    found = judged(timeline()).observations(
+        [(0.1, 0.01, True), (0.2, 0.9, True), (0.3, 0.1, False), (0.9, 0.1, True), (7.0, 0.9, True)], 5
+    )
     seen = {o["event"]: o["at"] for o in found if o["observer"] == "users"}
     assert seen == {"slow": 1.1, "lost": 0.3, "up": 0.9}
 
