@@ -82,7 +82,7 @@ def links(run: Any, stack: Any) -> list[Callable[[], list[Result]]]:
         found.append(partial(loki, run))
     found += [partial(given_backend, run, item) for item in given]
     found.append(partial(other_outputs, run))
-    found.append(partial(log_alerts, run))
+    found.append(partial(log_alerts, run, stack))
     return found
 
 
@@ -376,8 +376,8 @@ def _cloudwatch(run: Any, given: dict[str, Any]) -> list[Result]:
 # Alerts about lines.
 
 
-def log_alerts(run: Any) -> list[Result]:
-    """Loki's ruler has the rules that are installed, evaluates them without an error, and knows where Alertmanager is."""
+def log_alerts(run: Any, stack: Any) -> list[Result]:
+    """Loki's ruler has the rules that are installed, evaluates them without an error, and reaches an Alertmanager."""
     link, service = "log alerts", loki_service(run)
     if not service:
         return [checks.left_out(link, "no Loki is installed on this cluster")]
@@ -390,7 +390,7 @@ def log_alerts(run: Any) -> list[Result]:
         if error.status == 404:
             return [checks.left_out(link, "this Loki runs no ruler")]
         return [checks.failed(link, "not read", str(error), query, command)]
-    rules = [rule for group in groups for rule in group["rules"]]
+    rules = [rule for group in groups for rule in group["rules"] or []]
     wanted = _wanted_alerts(run, namespace)
     loaded = {rule["name"] for rule in rules}
     evidence = f"{len(rules)} rules loaded"
@@ -403,6 +403,11 @@ def log_alerts(run: Any) -> list[Result]:
         target, problem = _alertmanager_of(run, base)
         evidence += f", evaluated, sent to {target}"
         problems = [problem] if problem else []
+        if stack and not problems:
+            counter, own = "loki_prometheus_notifications", f'{{namespace="{namespace}"}}'
+            failing = checks.only_failures(f"{counter}_errors_total{own}", f"{counter}_sent_total{own}", "alertmanager")
+            query = f"{query}; PromQL {failing}"
+            problems = [f"Loki's notifications to {s['metric'].get('alertmanager', target)} fail" for s in stack.query(failing)]
     if problems:
         return [checks.failed(link, evidence, "; ".join(problems[:4]), query, command)]
     return [checks.ok(link, evidence, query)]

@@ -356,7 +356,7 @@ def load_balancer_address(service: dict[str, Any]) -> str:
 
 def late(group: dict[str, Any]) -> str:
     """Why a rule group, as the rules API of Prometheus and Loki has it, counts as not evaluated; empty when it does not."""
-    times = [rule["lastEvaluation"] for rule in group["rules"] if rule.get("lastEvaluation")]
+    times = [rule["lastEvaluation"] for rule in group["rules"] or [] if rule.get("lastEvaluation")]
     newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
     if newest is None or newest.year < 2000:  # Go's zero time: a group that has just been loaded
         return ""
@@ -365,7 +365,13 @@ def late(group: dict[str, Any]) -> str:
     return f"the group {group['name']} was last evaluated {age:.0f} s ago" if age > limit else ""
 
 
+def only_failures(failed: str, all_of_them: str, by: str) -> str:
+    """PromQL that gives a series where the counter *failed* rose within 5 minutes and nothing succeeded, by the label *by*."""
+    bad, tried = (f"sum by ({by}) (increase({counter}[5m]))" for counter in (failed, all_of_them))
+    return f"{bad} > 0.5 unless {tried} - {bad} > 0.5"
+
+
 def scalar(entry: str, key: str) -> str:
     """The text of a key in YAML that stands on a line of its own; empty where it has none."""
-    found = re.search(rf"^\s*{key}:\s*['\"]?([^\s'\"]+)", entry, re.MULTILINE)
+    found = re.search(rf"^[ \t]*{key}:[ \t]*['\"]?([^\s'\"]+)", entry, re.MULTILINE)
     return found[1] if found else ""

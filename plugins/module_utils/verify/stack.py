@@ -484,10 +484,9 @@ class Stack:
             if error.status not in (403, 404):
                 raise
             there = None
-        own = f'{{namespace="{self.namespace}"}}[5m]'
-        bad = f"sum by (integration) (increase(alertmanager_notifications_failed_total{own}))"
-        good = f"sum by (integration) (increase(alertmanager_notifications_total{own})) - {bad}"
-        expr = f"{bad} > 0.5 unless {good} > 0.5"
+        own = f'{{namespace="{self.namespace}"}}'
+        sent = f"alertmanager_notifications_total{own}"
+        expr = checks.only_failures(f"alertmanager_notifications_failed_total{own}", sent, "integration")
         query = f"GET {path}; PromQL {expr}"
         gone = [] if there is None else self._gone("AlertmanagerConfig", there)
         if gone:
