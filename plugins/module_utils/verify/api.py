@@ -151,10 +151,11 @@ class PodCluster:
     def fetch(self, path: str, headers: dict[str, str] | None = None, seconds: float = REQUEST_SECONDS) -> tuple[int, str]:
         return self._whole(*self._open(path, headers, seconds))
 
-    def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
-        """A request that changes something; *body* is sent as JSON."""
+    def send(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        """A request that changes something; *body* is sent as JSON, of which *headers* may name another type."""
         text = None if body is None else json.dumps(body)
-        return self._whole(*self._open(path, {"Content-Type": "application/json"}, REQUEST_SECONDS, method, text))
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        return self._whole(*self._open(path, sent, REQUEST_SECONDS, method, text))
 
     def _whole(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> tuple[int, str]:
         try:
