@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 ENGINES = ("podman", "docker", "buildah")
@@ -99,6 +100,27 @@ class Engine:
         """
         attach = [] if input is None else ["-i"]
         return self.run(["exec", *attach, node, *CTR_IMAGES, *words], input=input, timeout=timeout)
+
+    def stream_image(self, node: str, ref: str, timeout: float) -> str:
+        """Save an image of this machine straight into a node of a local cluster.
+
+        :returns: empty, or what both programs printed where one of them failed.
+        :raises subprocess.TimeoutExpired: after *timeout* seconds.
+        """
+        load = [self.path, "exec", "-i", node, *CTR_IMAGES, "import", "-"]
+        with tempfile.TemporaryFile() as log:
+            with subprocess.Popen([self.path, "save", ref], stdout=subprocess.PIPE, stderr=log, env=self.env) as source:
+                try:
+                    done = subprocess.run(load, stdin=source.stdout, capture_output=True, env=self.env, timeout=timeout)
+                except subprocess.TimeoutExpired:
+                    source.kill()
+                    raise
+                finally:
+                    if source.stdout:
+                        source.stdout.close()
+            log.seek(0)
+            printed = log.read().decode(errors="replace") + done.stderr.decode(errors="replace")
+        return printed or "no reason was given" if source.returncode or done.returncode else ""
 
     def image_exists(self, ref: str) -> bool:
         """Whether this machine has the image *ref*; asks no registry."""

@@ -153,7 +153,6 @@ from urllib.parse import urlencode
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible.module_utils.urls import open_url
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import (
-    CTR_IMAGES,
     Engine,
     EngineError,
     debian_base,
@@ -348,28 +347,15 @@ def node_images(engine: Engine, node: str, condition: str) -> list[str]:
 
 def node_import(engine: Engine, node: str, ref: str) -> None:
     """Stream the image into the node; a half-done import does not keep its name."""
-    env = engine.env
-    save = [engine.path, "save", ref]
-    load = [engine.path, "exec", "-i", node, *CTR_IMAGES, "import", "-"]
-    with tempfile.TemporaryFile() as save_log:
-        with subprocess.Popen(save, stdout=subprocess.PIPE, stderr=save_log, env=env) as source:
-            try:
-                done = subprocess.run(
-                    load, stdin=source.stdout, capture_output=True, env=env, timeout=DELIVERY_TIMEOUT, check=False
-                )
-            except subprocess.TimeoutExpired as error:
-                source.kill()
-                raise ImageError(f"The import of {ref} into {node} took more than {DELIVERY_TIMEOUT} s.") from error
-            finally:
-                if source.stdout:
-                    source.stdout.close()
-            source.wait()
-        save_log.seek(0)
-        log = save_log.read().decode(errors="replace") + done.stderr.decode(errors="replace")
-    if source.returncode or done.returncode or ref not in node_images(engine, node, f"name=={ref}"):
-        if node_images(engine, node, f"name=={ref}"):
+    try:
+        problem = engine.stream_image(node, ref, DELIVERY_TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        raise ImageError(f"The import of {ref} into {node} took more than {DELIVERY_TIMEOUT} s.") from error
+    there = ref in node_images(engine, node, f"name=={ref}")
+    if problem or not there:
+        if there:
             engine.node_images(node, "rm", ref, timeout=60)
-        raise ImageError(f"The import of {ref} into the node {node} failed: {one_line(log)}")
+        raise ImageError(f"The import of {ref} into the node {node} failed: {one_line(problem)}")
 
 
 def in_registry(repository: str, tag: str, username: str | None, password: str | None) -> bool:
