@@ -343,7 +343,7 @@ class Judgement:
         if isinstance(expect.symptom, str):
             observer, event = expect.symptom.rsplit(" ", 1)
             at = self.timeline.at.get((observer, event))
-            return None if at is None else [(f"{expect.symptom} (measured)", at, at)]
+            return None if at is None else [(expect.symptom + bounds.MEASURED, at, at)]
         return list(expect.symptom)
 
     def _chain(self, expect: Expect) -> list[tuple[str, list[Stage]]]:

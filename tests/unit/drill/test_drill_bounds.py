@@ -144,6 +144,8 @@ def test_the_note_says_which_stage_added_time() -> None:
     assert bounds.note(slow_scrape) == "scrape took 20.0 s before pending, 15.0 s more than configured"
     slow_group = [("pending", 4.0, [scrape]), ("firing", 14.0, [wait]), ("received", 44.0, [group])]
     assert bounds.note(slow_group) == "group wait took 30.0 s before received, 29.0 s more than configured"
+    after = [("pending", 31.0, [("pods OOMKilled (measured)", 15.0, 15.0), scrape])]
+    assert bounds.note(after) == "scrape took 16.0 s before pending, 11.0 s more than configured"
     # An event that was not seen is not blamed; the time goes to the next one.
     assert "before received" in bounds.note([("pending", None, [scrape]), ("received", 60.0, [group])])
 
