@@ -58,6 +58,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "Receiver a needs the Secret gone with the key url in namespace monitoring, and it is not there: create it first.",
     ),
     (
+        {"kube_prometheus_stack_storage": "1Gi", "kube_prometheus_stack_storage_class": "gone"},
+        "kube_prometheus_stack_storage_class is 'gone', and the cluster has no StorageClass of that name: create it",
+    ),
+    (
         {"kube_prometheus_stack_routes": [{"receiver": "nobody"}]},
         "Alertmanager would refuse its new configuration, so the one before stays: undefined receiver",
     ),
@@ -353,6 +357,7 @@ def test_changed_option_upgrades_and_keeps_the_data(run: Callable[..., Run], obj
 @LONG
 def test_a_volume_claim_keeps_the_data_over_a_new_pod(run: Callable[..., Run], objects: Objects, cluster: Cluster) -> None:
     folder, pod = "/var/lib/prometheus-test", f"prometheus-{PROMETHEUS}-0"
+    classes = client.StorageV1Api(cluster.api)
     node = ["podman", "exec", "flaskops-test-node"]
     subprocess.run([*node, "install", "-d", "-o", "1000", "-g", "2000", folder], env=engine_env(), check=True)
     volume = client.V1PersistentVolume(
@@ -364,6 +369,8 @@ def test_a_volume_claim_keeps_the_data_over_a_new_pod(run: Callable[..., Run], o
             host_path=client.V1HostPathVolumeSource(path=folder),
         ),
     )
+    named = client.V1StorageClass(metadata=client.V1ObjectMeta(name="by-hand"), provisioner="kubernetes.io/no-provisioner")
+    classes.create_storage_class(named)
     cluster.core.create_persistent_volume(volume)
     storage = {"kube_prometheus_stack_storage": "1Gi", "kube_prometheus_stack_storage_class": "by-hand"}
     resources = {"kube_prometheus_stack_resources": {"prometheus": {"requests": {"cpu": "51m"}}}}
@@ -384,6 +391,7 @@ def test_a_volume_claim_keeps_the_data_over_a_new_pod(run: Callable[..., Run], o
         for claim in cluster.core.list_namespaced_persistent_volume_claim(NAMESPACE).items:
             cluster.core.delete_namespaced_persistent_volume_claim(claim.metadata.name, NAMESPACE)
         cluster.core.delete_persistent_volume("prometheus-test")
+        classes.delete_storage_class("by-hand")
         subprocess.run([*node, "rm", "-r", folder], env=engine_env(), check=True)
 
 
