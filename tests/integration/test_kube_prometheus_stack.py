@@ -86,7 +86,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"kube_prometheus_stack_chart_ref": str(ROOT / "images.yml"), "kube_prometheus_stack_source": "upstream"},
-        "can't be pulled (Failed to find handler for",
+        f"The chart {ROOT}/images.yml can't be pulled",
     ),
 ]
 
