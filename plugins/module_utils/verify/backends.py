@@ -28,6 +28,7 @@ from .checks import Result
 
 ARRIVAL = 30.0  # seconds that a line may take
 PAUSE = 0.25  # seconds between two looks; Loki's tail is a web socket, which the service proxy does not carry
+SETTLE = 15.0  # seconds that what was just installed may need, where no Prometheus tells its age
 WAITING = 10.0  # seconds that lines may wait in the shipper while the backend is ready
 CONTRACT = ("namespace", "app", "container", "cluster", "level")
 LOKI = "app.kubernetes.io/name=loki,app.kubernetes.io/component in (single-binary,gateway),variant!=headless"
@@ -90,7 +91,17 @@ def links(run: Any, stack: Any) -> list[Callable[[], list[Result]]]:
 
 
 def log_shipper(run: Any, stack: Any) -> list[Result]:
-    """A shipper runs on each node with a pod of the app, is scraped, and has given up no line."""
+    """A shipper runs on each node with a pod of the app, is scraped, has no lines waiting, and has given up no line."""
+    return _settled(run, stack, _log_shipper)
+
+
+def _settled(run: Any, stack: Any, link: Callable[[Any, Any], list[Result]]) -> list[Result]:
+    """A link's results once it had its time: a backend that has just come up has yet to take what waited for it."""
+    found: list[Result] = run.settled(partial(link, run, stack), stack.settle if stack else SETTLE)
+    return found
+
+
+def _log_shipper(run: Any, stack: Any) -> list[Result]:
     link = "log shipper"
     try:
         found = shippers(run)
@@ -378,6 +389,10 @@ def _cloudwatch(run: Any, given: dict[str, Any]) -> list[Result]:
 
 def log_alerts(run: Any, stack: Any) -> list[Result]:
     """Loki's ruler has the rules that are installed, evaluates them without an error, and reaches an Alertmanager."""
+    return _settled(run, stack, _log_alerts)
+
+
+def _log_alerts(run: Any, stack: Any) -> list[Result]:
     link, service = "log alerts", loki_service(run)
     if not service:
         return [checks.left_out(link, "no Loki is installed on this cluster")]

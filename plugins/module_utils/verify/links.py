@@ -105,6 +105,15 @@ class Run:
     def request_seconds(self) -> float:
         return min(REQUEST_SECONDS, self.seconds_left())
 
+    def settled(self, look: Callable[[], list[Result]], seconds: float) -> list[Result]:
+        """Look again until nothing is broken any more, for so many seconds at most: what was just installed takes a while."""
+        until = min(self.deadline, time.monotonic() + seconds)
+        while True:
+            found = look()
+            if all(result.status != checks.FAILED for result in found) or time.monotonic() > until:
+                return found
+            self._never.wait(LOOK_AGAIN)
+
     def prepare(self) -> None:
         """Read the app's objects; only an API server that does not serve us at all ends the run here."""
         target = self.target

@@ -47,7 +47,7 @@ class Stack:
         self.namespace = ""
         self._prometheus = ""
         self._server: dict[str, Any] = {}
-        self._settle = SETTLE
+        self.settle = SETTLE
         self._objects: dict[str, list[Any]] = {}
         self.never = threading.Event()
 
@@ -75,7 +75,7 @@ class Stack:
                 self._objects[plural] = self.run.get(f"{base}/{plural}").get("items", [])
         except ApiError as error:
             return f"the monitoring objects of namespace {self.app.namespace} can't be read: {error}"
-        self._settle = SETTLE_FRESH if self._age() < FRESH else SETTLE
+        self.settle = SETTLE_FRESH if self._age() < FRESH else SETTLE
         return ""
 
     def query(self, expr: str) -> list[Any]:
@@ -110,13 +110,8 @@ class Stack:
         return (datetime.datetime.now(datetime.UTC) - newest).total_seconds() if newest else FRESH
 
     def _until(self, look: Callable[[], list[Result]]) -> list[Result]:
-        """Look again until nothing is broken any more, for the time that a stack needs to settle."""
-        deadline = min(self.run.deadline, time.monotonic() + self._settle)
-        while True:
-            found = look()
-            if all(result.status != FAILED for result in found) or time.monotonic() > deadline:
-                return found
-            self.never.wait(alert.PAUSE)
+        found: list[Result] = self.run.settled(look, self.settle)
+        return found
 
     def command(self, *words: str) -> str:
         return str(self.app.kubectl("-n", self.namespace, *words, namespaced=False))
