@@ -425,5 +425,5 @@ def test_comes_back(run: Callable[..., Run]) -> None:
     assert first.changed > 0
     assert "Alert inbox: http://" in first.stdout
     assert run().changed == 0
-    # Dashboards and data sources of the other roles went with the namespace, and other tests want them back.
-    assert playbook("site.yml", "--tags", "monitoring,logging").changed > 0
+    # Dashboards, data sources and rights of the other roles went with the namespace, and other tests want them back.
+    assert playbook("site.yml", "--tags", "monitoring,logging,verify").changed > 0

@@ -177,7 +177,11 @@ def container(item: Json) -> Json:
 
 @contextmanager
 def service_selector_wrong(bench: Bench) -> Iterator[None]:
+    slices = "/apis/discovery.k8s.io/v1/namespaces/flask-app/endpointslices"
+    own = {"labelSelector": "kubernetes.io/service-name=flask-app"}
     with bench.changed(SERVICE, lambda s: s["spec"].update(selector={"app": "flask-apps"})):
+        # Until its controller has looked, the endpoints are as before.
+        until("the endpoints go", lambda: not any(item["endpoints"] for item in bench.get(slices, own)["items"]), 30)
         yield
 
 
