@@ -19,16 +19,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from . import checks
 from .api import REQUEST_SECONDS, ApiError, message_of, read_object, reason
 from .checks import Result
 
+if TYPE_CHECKING:
+    from .links import Run
+
 ARRIVAL = 30.0  # seconds that a line may take
 PAUSE = 0.25  # seconds between two looks; Loki's tail is a web socket, which the service proxy does not carry
-SETTLE = 15.0  # seconds that what was just installed may need, where no Prometheus tells its age
 WAITING = 10.0  # seconds that lines may wait in the shipper while the backend is ready
 CONTRACT = ("namespace", "app", "container", "cluster", "level")
 LOKI = "app.kubernetes.io/name=loki,app.kubernetes.io/component in (single-binary,gateway),variant!=headless"
@@ -44,7 +46,7 @@ TITLES = {"es": "elasticsearch", "elasticsearch": "elasticsearch", "opensearch":
 # What is installed.
 
 
-def loki_service(run: Any) -> dict[str, Any]:
+def loki_service(run: Run) -> dict[str, Any]:
     """The Service through which Loki is asked; empty where none is installed."""
     found = run.get(f"/api/v1/services?{urlencode({'labelSelector': LOKI})}").get("items", [])
     return found[0] if found else {}
@@ -56,7 +58,7 @@ def proxy(service: dict[str, Any]) -> str:
     return f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}:{port}/proxy"
 
 
-def shippers(run: Any) -> list[dict[str, Any]]:
+def shippers(run: Run) -> list[dict[str, Any]]:
     """The DaemonSets that ship logs."""
     found = {}
     for selector in SHIPPERS:
@@ -65,7 +67,7 @@ def shippers(run: Any) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def outputs(run: Any) -> list[dict[str, Any]]:
+def outputs(run: Run) -> list[dict[str, Any]]:
     """Where the shippers say that they send lines, but for Loki, which is found by its Service."""
     found = []
     for item in shippers(run):
@@ -75,7 +77,7 @@ def outputs(run: Any) -> list[dict[str, Any]]:
     return found
 
 
-def links(run: Any, stack: Any) -> list[Callable[[], list[Result]]]:
+def links(run: Run, stack: Any) -> list[Callable[[], list[Result]]]:
     """The links of the logs behind the pods; *stack* is the Prometheus (stack.Stack), or None."""
     given = run.target.log_backends
     found: list[Callable[[], list[Result]]] = [partial(log_shipper, run, stack)]
@@ -90,18 +92,13 @@ def links(run: Any, stack: Any) -> list[Callable[[], list[Result]]]:
 # The shipper.
 
 
-def log_shipper(run: Any, stack: Any) -> list[Result]:
+def log_shipper(run: Run, stack: Any) -> list[Result]:
     """A shipper runs on each node with a pod of the app, is scraped, has no lines waiting, and has given up no line."""
-    return _settled(run, stack, _log_shipper)
+    # A backend that has just come up has yet to take what waited for it.
+    return run.settled(partial(_log_shipper, run, stack))
 
 
-def _settled(run: Any, stack: Any, link: Callable[[Any, Any], list[Result]]) -> list[Result]:
-    """A link's results once it had its time: a backend that has just come up has yet to take what waited for it."""
-    found: list[Result] = run.settled(partial(link, run, stack), stack.settle if stack else SETTLE)
-    return found
-
-
-def _log_shipper(run: Any, stack: Any) -> list[Result]:
+def _log_shipper(run: Run, stack: Any) -> list[Result]:
     link = "log shipper"
     try:
         found = shippers(run)
@@ -129,7 +126,7 @@ def _log_shipper(run: Any, stack: Any) -> list[Result]:
     return [checks.ok(link, "; ".join(said), query)]
 
 
-def _shipper(run: Any, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]:
+def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]:
     """What is seen of one shipper, what is wrong with it, and what was asked beside its DaemonSet."""
     metadata, status = item["metadata"], item.get("status", {})
     namespace, name = metadata["namespace"], metadata["name"]
@@ -183,7 +180,7 @@ def _shipper(run: Any, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
     return evidence, "", asked
 
 
-def _loki_ready(run: Any) -> bool:
+def _loki_ready(run: Run) -> bool:
     try:
         service = loki_service(run)
         status, _ = run.cluster.fetch(f"{proxy(service)}/ready", None, run.request_seconds()) if service else (404, "")
@@ -196,7 +193,7 @@ def _loki_ready(run: Any) -> bool:
 
 
 def _line(
-    run: Any, link: str, ask: Callable[[str], dict[str, Any] | None], query: str, commands: tuple[str, str]
+    run: Run, link: str, ask: Callable[[str], dict[str, Any] | None], query: str, commands: tuple[str, str]
 ) -> list[Result]:
     """Look for the line of the marked request until it is there, and at its labels.
 
@@ -230,11 +227,11 @@ def _line(
     return [checks.ok(link, f"{request_id} found after {elapsed:.1f} s with {seen}", query)]
 
 
-def _pods_of(run: Any, names: str) -> str:
+def _pods_of(run: Run, names: str) -> str:
     return str(run.target.kubectl("get", "pods", "-A", "-l", f"app.kubernetes.io/name in ({names})", namespaced=False))
 
 
-def loki(run: Any) -> list[Result]:
+def loki(run: Run) -> list[Result]:
     """The line of the marked request is found in Loki, with the labels of the contract."""
     target = run.target
     service = loki_service(run)
@@ -258,7 +255,7 @@ def _logql(target: Any, request_id: str) -> str:
     return f'{{namespace="{target.namespace}", app="{target.name}"}} |= "{request_id}"'
 
 
-def other_outputs(run: Any) -> list[Result]:
+def other_outputs(run: Run) -> list[Result]:
     """The backends that the shipper names and nobody gave credentials for."""
     named = {TITLES.get(item["type"], item["type"]) for item in run.target.log_backends}
     try:
@@ -290,7 +287,7 @@ def _search_path(index: str, request_id: str) -> str:
     return f"/{quote(index)}/_search?" + urlencode({"q": f'"{request_id}"', "size": 1, "ignore_unavailable": "true"})
 
 
-def _search_inside(run: Any, title: str, output: dict[str, Any], inside: re.Match[str]) -> list[Result]:
+def _search_inside(run: Run, title: str, output: dict[str, Any], inside: re.Match[str]) -> list[Result]:
     """The line in an Elasticsearch or OpenSearch of the cluster that asks for no password."""
     base = f"/api/v1/namespaces/{inside['namespace']}/services/{inside['name']}:{output['port']}/proxy"
     index = output.get("index") or "_all"
@@ -300,7 +297,7 @@ def _search_inside(run: Any, title: str, output: dict[str, Any], inside: re.Matc
     return _line(run, title, lambda wanted: _hit(run.get(base + _search_path(index, wanted))), query, (command, command))
 
 
-def given_backend(run: Any, given: dict[str, Any]) -> list[Result]:
+def given_backend(run: Run, given: dict[str, Any]) -> list[Result]:
     """The line in a backend for which the user gave an address and credentials."""
     link = TITLES.get(given["type"], given["type"])
     if not run.target.log_check:
@@ -324,7 +321,7 @@ def given_backend(run: Any, given: dict[str, Any]) -> list[Result]:
     )
 
 
-def _from_here(given: dict[str, Any], url: str, run: Any) -> Any:
+def _from_here(given: dict[str, Any], url: str, run: Run) -> Any:
     """What a backend answers to a request from this machine, with the user's credentials."""
     headers = {"Accept": "application/json"}
     if given.get("api_key"):
@@ -346,7 +343,7 @@ def _from_here(given: dict[str, Any], url: str, run: Any) -> Any:
         raise ApiError(0, f"no answer from {where}: {reason(error)}") from error
 
 
-def _cloudwatch(run: Any, given: dict[str, Any]) -> list[Result]:
+def _cloudwatch(run: Run, given: dict[str, Any]) -> list[Result]:
     """The line in CloudWatch Logs, with the credentials that boto3 finds (environment, profile, role)."""
     link = "cloudwatch"
     try:
@@ -387,12 +384,12 @@ def _cloudwatch(run: Any, given: dict[str, Any]) -> list[Result]:
 # Alerts about lines.
 
 
-def log_alerts(run: Any, stack: Any) -> list[Result]:
+def log_alerts(run: Run, stack: Any) -> list[Result]:
     """Loki's ruler has the rules that are installed, evaluates them without an error, and reaches an Alertmanager."""
-    return _settled(run, stack, _log_alerts)
+    return run.settled(partial(_log_alerts, run, stack))
 
 
-def _log_alerts(run: Any, stack: Any) -> list[Result]:
+def _log_alerts(run: Run, stack: Any) -> list[Result]:
     link, service = "log alerts", loki_service(run)
     if not service:
         return [checks.left_out(link, "no Loki is installed on this cluster")]
@@ -428,14 +425,14 @@ def _log_alerts(run: Any, stack: Any) -> list[Result]:
     return [checks.ok(link, evidence, query)]
 
 
-def _wanted_alerts(run: Any, namespace: str) -> set[str]:
+def _wanted_alerts(run: Run, namespace: str) -> set[str]:
     """The alerts that the role loki wrote down beside its rules."""
     selector = urlencode({"labelSelector": "app.kubernetes.io/part-of=loki,app.kubernetes.io/managed-by=flaskops"})
     maps = run.get(f"/api/v1/namespaces/{namespace}/configmaps?{selector}").get("items", [])
     return {name for item in maps for name in (item["metadata"].get("annotations") or {}).get("flaskops/alerts", "").split()}
 
 
-def _alertmanager_of(run: Any, base: str) -> tuple[str, str]:
+def _alertmanager_of(run: Run, base: str) -> tuple[str, str]:
     """The address to which Loki sends alerts, and what is wrong with it."""
     status, text = run.cluster.fetch(f"{base}/config", {"Accept": "text/plain"}, run.request_seconds())
     if status != 200:

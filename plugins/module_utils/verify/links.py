@@ -25,6 +25,7 @@ from .checks import Result
 from .stack import Stack
 
 ADDRESS_SECONDS = 5.0
+SETTLE = 15.0  # seconds that what is installed may need for what it has seen before
 LOOK_AGAIN = 0.2  # seconds between two looks at what the cluster is about to bring
 
 
@@ -95,6 +96,7 @@ class Run:
         self.deployment: dict[str, Any] = {}
         self.service: dict[str, Any] = {}
         self._deployment_problem = ""
+        self.settle = SETTLE
         self._never = threading.Event()
         self._marking = threading.Lock()
         self._marked: tuple[str, float, int] | ApiError | None = None
@@ -105,9 +107,12 @@ class Run:
     def request_seconds(self) -> float:
         return min(REQUEST_SECONDS, self.seconds_left())
 
-    def settled(self, look: Callable[[], list[Result]], seconds: float) -> list[Result]:
-        """Look again until nothing is broken any more, for so many seconds at most: what was just installed takes a while."""
-        until = min(self.deadline, time.monotonic() + seconds)
+    def settled(self, look: Callable[[], list[Result]], seconds: float | None = None) -> list[Result]:
+        """Look again until nothing is broken any more: what was just installed takes a while.
+
+        :param seconds: how long at most; without it, ``settle``, which is longer where the app is new.
+        """
+        until = min(self.deadline, time.monotonic() + (self.settle if seconds is None else seconds))
         while True:
             found = look()
             if all(result.status != checks.FAILED for result in found) or time.monotonic() > until:
@@ -243,19 +248,19 @@ class Run:
         if self._url_problem:
             return [checks.failed("endpoint", "no way to the app", self._url_problem, f"GET {self.base}/services/{target.name}")]
         # A pod that has just become ready, or goes, is a moment away from its place among the endpoints.
-        until = min(self.deadline, time.monotonic() + ADDRESS_SECONDS)
-        while True:
-            try:
-                slices = self.slices(target.namespace, target.name)
-            except ApiError as error:
-                if error.status == 403:
-                    return [checks.left_out("endpoint", "this kubeconfig may not list EndpointSlices")]
-                raise
-            labelled = self.get(self.pods_path).get("items", [])
-            found = checks.check_endpoint(self.service, slices, self.own(labelled), labelled)
-            if found.status == checks.OK or time.monotonic() > until:
-                return [self.asked(f"GET {slices_path(target.namespace, target.name)}", found)]
-            self._never.wait(LOOK_AGAIN)
+        return self.settled(self._endpoint, ADDRESS_SECONDS)
+
+    def _endpoint(self) -> list[Result]:
+        target = self.target
+        try:
+            slices = self.slices(target.namespace, target.name)
+        except ApiError as error:
+            if error.status == 403:
+                return [checks.left_out("endpoint", "this kubeconfig may not list EndpointSlices")]
+            raise
+        labelled = self.get(self.pods_path).get("items", [])
+        found = checks.check_endpoint(self.service, slices, self.own(labelled), labelled)
+        return [self.asked(f"GET {slices_path(target.namespace, target.name)}", found)]
 
     def health(self) -> list[Result]:
         query = f"GET {self.url or self.target.name}/health"

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from ..monitoring import dashboards as boards_of
@@ -24,8 +24,10 @@ from . import alert, checks
 from .api import ApiError, message_of
 from .checks import FAILED, Result
 
+if TYPE_CHECKING:
+    from .links import Run
+
 OPERATOR = "/apis/monitoring.coreos.com"
-SETTLE = 15.0  # seconds that a stack may need for what it has seen before
 # A new rule goes through a ConfigMap, a kubelet's sync and a reload before Prometheus has it: up to two minutes.
 FRESH, SETTLE_FRESH = 180.0, 150.0
 SKEW = 10.0  # seconds that two clocks may differ
@@ -40,14 +42,13 @@ class Stack:
     :param run: the verification (links.Run), from which the cluster, the target, the pods and the deadline come.
     """
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
         self.cluster = run.cluster
         self.app = run.target
         self.namespace = ""
         self._prometheus = ""
         self._server: dict[str, Any] = {}
-        self.settle = SETTLE
         self._objects: dict[str, list[Any]] = {}
         self.never = threading.Event()
 
@@ -75,7 +76,8 @@ class Stack:
                 self._objects[plural] = self.run.get(f"{base}/{plural}").get("items", [])
         except ApiError as error:
             return f"the monitoring objects of namespace {self.app.namespace} can't be read: {error}"
-        self.settle = SETTLE_FRESH if self._age() < FRESH else SETTLE
+        if self._age() < FRESH:
+            self.run.settle = SETTLE_FRESH
         return ""
 
     def query(self, expr: str) -> list[Any]:
@@ -109,10 +111,6 @@ class Stack:
         newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
         return (datetime.datetime.now(datetime.UTC) - newest).total_seconds() if newest else FRESH
 
-    def _until(self, look: Callable[[], list[Result]]) -> list[Result]:
-        found: list[Result] = self.run.settled(look, self.settle)
-        return found
-
     def command(self, *words: str) -> str:
         return str(self.app.kubectl("-n", self.namespace, *words, namespaced=False))
 
@@ -144,7 +142,7 @@ class Stack:
 
     def prometheus(self) -> list[Result]:
         """Prometheus runs with the configuration that the operator makes, and the operator works."""
-        return self._until(self._prometheus_runs)
+        return self.run.settled(self._prometheus_runs)
 
     def _prometheus_runs(self) -> list[Result]:
         name = self._server["metadata"]["name"]
@@ -181,7 +179,7 @@ class Stack:
         """kube-state-metrics and the kubelet tell of the app, and the blackbox exporter is there."""
         if not self._ours():
             return [checks.left_out("exporters", "the role app_monitoring has installed nothing that needs them")]
-        return self._until(self._exporters)
+        return self.run.settled(self._exporters)
 
     def _exporters(self) -> list[Result]:
         target = self.app
@@ -208,7 +206,7 @@ class Stack:
 
     def target(self) -> list[Result]:
         """Prometheus scrapes every running pod of the app."""
-        return self._until(self._target)
+        return self.run.settled(self._target)
 
     def _target(self) -> list[Result]:
         target = self.app
@@ -230,7 +228,7 @@ class Stack:
 
     def health_probe(self) -> list[Result]:
         """The blackbox exporter gets an answer from /health."""
-        return self._until(self._health_probe)
+        return self.run.settled(self._health_probe)
 
     def _health_probe(self) -> list[Result]:
         target, objects = self.app, self._objects["probes"]
@@ -267,7 +265,7 @@ class Stack:
 
     def rules(self) -> list[Result]:
         """Every rule of the namespace's PrometheusRules is loaded and evaluates without an error."""
-        return self._until(self._rules)
+        return self.run.settled(self._rules)
 
     def _rules(self) -> list[Result]:
         namespace = self.app.namespace
@@ -327,7 +325,7 @@ class Stack:
                     return [checks.failed("dashboards", f"{len(maps)} dashboards", cause, query, command)]
         target = self.app
         wanted = boards_of.queries(target.namespace, target.name, boards=boards)
-        return self._until(lambda: self._dashboards(wanted))
+        return self.run.settled(lambda: self._dashboards(wanted))
 
     def _dashboards(self, wanted: list[boards_of.Query]) -> list[Result]:
         def trouble(query: boards_of.Query) -> str:
@@ -440,7 +438,7 @@ class Stack:
 
     def alertmanager(self) -> list[Result]:
         """Alertmanager runs with its newest configuration, and Prometheus knows it."""
-        return self._until(self._alertmanager)
+        return self.run.settled(self._alertmanager)
 
     def _alertmanager(self) -> list[Result]:
         link = "alertmanager"

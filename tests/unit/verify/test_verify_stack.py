@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, objects
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import alert, links, stack
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import alert, links
 
 from .test_verify_checks import pod, slices
 from .test_verify_links import NS, SLICES, FakeCluster
@@ -174,7 +174,7 @@ class FakeStack(FakeCluster):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(stack, "SETTLE", 0)
+    monkeypatch.setattr(links, "SETTLE", 0)
     monkeypatch.setattr(alert, "PAUSE", 0.01)
 
 
