@@ -254,6 +254,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds, report, scenarios
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, requester
@@ -266,7 +267,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.engin
     stamp,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, Guard
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.modules import TOKEN_VARIABLES
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.modules import token_of
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
 
@@ -366,17 +367,17 @@ def holder() -> str:
     return f"{user}@{socket.gethostname()}, process {os.getpid()}, {uuid.uuid4().hex[:8]}"
 
 
-def dead_man_image(app: App, given: str) -> tuple[str, str]:
-    """An image with Python that the cluster can run, and how it is pulled."""
+def dead_man_image(app: App, given: str) -> str:
+    """An image with Python that the cluster can run."""
     if given:
-        return given, "IfNotPresent"
+        return given
     if app.inbox:
         try:
             found = app.get(f"/apis/apps/v1/namespaces/{app.stack_namespace}/deployments/alert-inbox")
-            return str(found["spec"]["template"]["spec"]["containers"][0]["image"]), "IfNotPresent"
+            return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
         except (ApiError, KeyError, IndexError):
             pass
-    return str(app.container.get("image", "")), "IfNotPresent"
+    return str(app.container.get("image", ""))
 
 
 def refuse_a_broken_chain(cluster: KubeCluster, params: dict[str, Any]) -> None:
@@ -392,13 +393,6 @@ def refuse_a_broken_chain(cluster: KubeCluster, params: dict[str, Any]) -> None:
             f"The drill does not begin, because {len(broken)} links of the monitoring chain are broken ({causes}):"
             " repair them first; the role verify shows them all."
         )
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file in one step."""
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def released(guard: Guard) -> str:
@@ -418,10 +412,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
     :raises DrillError: with one sentence, when it does not begin.
     """
     wanted = scenarios.chosen(params["scenarios"], params["own_scenarios"])
-    checks = [
-        {**given, "api_token": given.get("api_token") or os.environ.get(TOKEN_VARIABLES[given["provider"]], "")}
-        for given in params["external_checks"]
-    ]
+    checks = [{**given, "api_token": token_of(given["provider"], given["api_token"])} for given in params["external_checks"]]
     names = ("name", "namespace", "port", "path", "error_path", "slow_path", "dependency", "memory_limit", "request_timeout")
     options = Options(**{name: params[name] for name in names})
     options.external_checks, options.environment = checks, params["check_environment"]
@@ -446,7 +437,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
         guard.acquire()
         trouble = ""
         try:
-            result["dead_man"] = guard.arm(*dead_man_image(app, params["image"]), undo)
+            result["dead_man"] = guard.arm(dead_man_image(app, params["image"]), undo)
             journal({"event": "dead-man", "left_out": result["dead_man"]})
             limits = Limits(params["wait"], params["settle"], params["objectives"])
             alerts = {expect.observer.removeprefix("alert ") for scenario in wanted for expect in scenario.expects}
@@ -471,7 +462,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
     result["failed_scenarios"] = [item["name"] for item in found if item["status"] in ("failed", "aborted")]
     if folder:
         for kind, text in report.render(result["summary"], previous).items():
-            write(folder / f"drill.{ {'markdown': 'md'}.get(kind, kind) }", text)
+            write_whole(folder / f"drill.{ {'markdown': 'md'}.get(kind, kind) }", text)
     if trouble:
         raise DrillError(trouble)
     if interruption.reason:

@@ -271,7 +271,6 @@ diff:
   sample: {"before": {}, "after": {"shop": {"interval": 60}}}
 """
 
-import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules, neutral, reconciliation
@@ -320,7 +319,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     # Which variable stands in for the token depends on another option, which a fallback in the specification can't see.
-    token = module.params["api_token"] or os.environ.get(modules.TOKEN_VARIABLES[module.params["provider"]], "")
+    token = modules.token_of(module.params["provider"], module.params["api_token"])
     if token:
         module.no_log_values.add(token)
     module.params["api_token"] = token

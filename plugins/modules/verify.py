@@ -231,10 +231,10 @@ url:
 
 import json
 import os
-import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.junit import render as render_junit
@@ -294,19 +294,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def write_report(path: str, content: str) -> None:
-    """Replace the file in one step, so that nobody reads half a report."""
-    handle, draft = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".verify-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(content)
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
-
-
 def problem(params: dict[str, Any]) -> str:
     """What is wrong with the options, in one sentence; empty when nothing is."""
     if not params["kubeconfig"] and not params["context"]:
@@ -349,7 +336,7 @@ def main() -> None:
     for option, path in files.items():
         try:
             if path:
-                write_report(path, contents[option])
+                write_whole(path, contents[option])
         except OSError as error:
             msg = f"The report {path} cannot be written ({error.strerror}): choose another path in option {option}."
             module.fail_json(msg=msg, table=table, **found)

@@ -239,7 +239,7 @@ class Guard:
 
     # The dead-man.
 
-    def arm(self, image: str, pull_policy: str, steps: Iterable[Step]) -> str:
+    def arm(self, image: str, steps: Iterable[Step]) -> str:
         """Start the pod that undoes when the lease runs out; return why there is none, empty when it waits.
 
         :param steps: all that it may have to do, from which its rights are made.
@@ -247,7 +247,7 @@ class Guard:
         if not image:
             return "no image with Python 3 is known for it: name one by the option drill_image"
         try:
-            self._make(image, pull_policy, rights(steps))
+            self._make(image, rights(steps))
         except StepError as error:
             return str(error)
         end = time.monotonic() + ARMING
@@ -271,7 +271,7 @@ class Guard:
                     return f"its image {status.get('image')} does not run: {waiting['reason']}"
         return ""
 
-    def _make(self, image: str, pull_policy: str, rules: dict[str, list[Rule]]) -> None:
+    def _make(self, image: str, rules: dict[str, list[Rule]]) -> None:
         own = f"/namespaces/{self.namespace}"
         rbac = "/apis/rbac.authorization.k8s.io/v1"
         name = f"flaskops-drill-{uuid.uuid4().hex[:8]}"
@@ -306,13 +306,13 @@ class Guard:
                 "subjects": [account],
             }
             self._create(f"{rbac}{where}/{kind.lower()}bindings", binding)
-        self._create(f"/apis/batch/v1{own}/jobs", self._job(image, pull_policy))
+        self._create(f"/apis/batch/v1{own}/jobs", self._job(image))
 
-    def _job(self, image: str, pull_policy: str) -> dict[str, Any]:
+    def _job(self, image: str) -> dict[str, Any]:
         container = {
             "name": "dead-man",
             "image": image,
-            "imagePullPolicy": pull_policy,
+            "imagePullPolicy": "IfNotPresent",
             "command": ["python3", "/drill/dead_man.py", self.namespace],
             "env": [{"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}],
             "volumeMounts": [{"name": "code", "mountPath": "/drill", "readOnly": True}],

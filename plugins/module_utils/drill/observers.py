@@ -81,7 +81,7 @@ class Observers:
         self._restarts_before: dict[str, int] = {}
         self._addresses: dict[str, set[str]] = {}
         self._addresses_before: set[str] = set()
-        self._pods_whole = self._addresses_whole = True
+        self._incomplete: set[str] = set()  # the observers that miss something of what was there before
         self._active: dict[str, dict[str, str]] = {}  # alerts by name: state by labels
         self._active_before: set[str] = set()
         self._told_before: set[tuple[str, str]] = set()
@@ -125,9 +125,9 @@ class Observers:
     def begin(self) -> Timeline:
         """A new timeline, to which everything that is not so already is an event."""
         timeline = Timeline(self._write)
-        self._ready_before = {name for name, pod in self._pods.items() if checks.is_ready(pod)}
+        self._ready_before = self._ready()
         self._restarts_before = {name: restarts(pod) for name, pod in self._pods.items()}
-        self._addresses_before = set().union(*self._addresses.values()) if self._addresses else set()
+        self._addresses_before = self._leads_to()
         self._active_before = {name for name, states in self._active.items() if states}
         self._told_before = {(name, starts) for name, starts, _status in self._told}
         self._line_lost = False
@@ -152,6 +152,12 @@ class Observers:
             timeline.see(observer, event, time.monotonic() if moment is None else moment, **more)
 
     # Pods and addresses.
+
+    def _ready(self) -> set[str]:
+        return {name for name, pod in self._pods.items() if checks.is_ready(pod)}
+
+    def _leads_to(self) -> set[str]:
+        return {address for addresses in self._addresses.values() for address in addresses}
 
     def _watch(self, path: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """``LIST`` with all objects of a list, then one event of the watch after it at a time; and so on for ever."""
@@ -181,7 +187,7 @@ class Observers:
                 else:
                     self._look_at_containers(item)
             self._pods = known
-            self._compare_pods()
+            self._compare("pods", self._ready_before, self._ready(), "lost", "ready")
 
     def _look_at_containers(self, pod: dict[str, Any]) -> None:
         name = pod["metadata"]["name"]
@@ -192,16 +198,19 @@ class Observers:
                 if detail.get("reason") in ("CrashLoopBackOff", "OOMKilled"):
                     self._see("pods", detail["reason"])
 
-    def _compare_pods(self) -> None:
-        ready = {name for name, pod in self._pods.items() if checks.is_ready(pod)}
-        if self._ready_before - ready:
-            self._see("pods", "lost")
-        if self._ready_before and not ready:
-            self._see("pods", "down")
-        timeline, whole = self._timeline, len(ready) >= len(self._ready_before)
-        if timeline is not None and whole and not self._pods_whole and timeline.has("pods", "lost"):
-            self._see("pods", "ready", last=True)
-        self._pods_whole = whole
+    def _compare(self, observer: str, before: set[str], now: set[str], gone: str, back: str) -> None:
+        """See what is missing of what was there before, that all is, and that as many are there again."""
+        if before - now:
+            self._see(observer, gone)
+        if before and not now:
+            self._see(observer, "down")
+        timeline, whole = self._timeline, len(now) >= len(before)
+        if timeline is not None and whole and observer in self._incomplete and timeline.has(observer, gone):
+            self._see(observer, back, last=True)
+        if whole:
+            self._incomplete.discard(observer)
+        else:
+            self._incomplete.add(observer)
 
     def _watch_endpoints(self) -> None:
         for kind, items in self._watch(self.app.slices_path()):
@@ -209,18 +218,7 @@ class Observers:
             for item in items:
                 known[item["metadata"]["name"]] = set() if kind == "DELETED" else ready_addresses(item)
             self._addresses = known
-            self._compare_addresses()
-
-    def _compare_addresses(self) -> None:
-        now = set().union(*self._addresses.values()) if self._addresses else set()
-        if self._addresses_before - now:
-            self._see("endpoints", "removed")
-        if self._addresses_before and not now:
-            self._see("endpoints", "down")
-        timeline, whole = self._timeline, len(now) >= len(self._addresses_before)
-        if timeline is not None and whole and not self._addresses_whole and timeline.has("endpoints", "removed"):
-            self._see("endpoints", "up", last=True)
-        self._addresses_whole = whole
+            self._compare("endpoints", self._addresses_before, self._leads_to(), "removed", "up")
 
     # Alerts.
 

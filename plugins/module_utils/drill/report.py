@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from . import report_html, report_markdown
-from .report_data import Difference, difference, read
+from .report_data import difference, read
 
 
 def _plain(value: Any) -> Any:
@@ -30,11 +30,6 @@ def _plain(value: Any) -> Any:
     return str(value).encode(errors="replace").decode()
 
 
-def _compared(found: Difference) -> dict[str, Any]:
-    """The difference, where a null in a list means that the previous report had no such thing."""
-    return dataclasses.asdict(found)
-
-
 def render(current: dict[str, Any], previous: dict[str, Any] | None) -> dict[str, str]:
     """The report of one drill.
 
@@ -47,7 +42,7 @@ def render(current: dict[str, Any], previous: dict[str, Any] | None) -> dict[str
     """
     drill = read(current)
     changed = difference(drill, previous)
-    document = _plain({**current, "difference": _compared(changed)})
+    document = _plain({**current, "difference": dataclasses.asdict(changed)})
     return {
         "html": report_html.render(drill, changed),
         "markdown": report_markdown.render(drill, changed),

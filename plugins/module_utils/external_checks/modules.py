@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
@@ -34,6 +35,11 @@ PROVIDERS: dict[str, type[Provider]] = {"uptimerobot": UptimeRobot, "pingdom": P
 API_URLS = {"uptimerobot": UPTIMEROBOT_URL, "pingdom": PINGDOM_URL, "statuscake": STATUSCAKE_URL}
 # The names that the vendors' own tools use.
 TOKEN_VARIABLES = {"uptimerobot": "UPTIMEROBOT_API_KEY", "pingdom": "PINGDOM_API_TOKEN", "statuscake": "STATUSCAKE_API_TOKEN"}
+
+
+def token_of(provider: str, given: str | None) -> str:
+    """The token that was given, else that of the environment; empty where there is none."""
+    return given or os.environ.get(TOKEN_VARIABLES[provider], "")
 
 
 def api_spec(provider: str) -> dict[str, t.Any]:

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ..external_checks.client import CheckError
-from ..external_checks.modules import TOKEN_VARIABLES
+from ..external_checks.modules import TOKEN_VARIABLES, token_of
 from ..external_checks.status import check_states
 from . import checks
 from .checks import Result
@@ -22,7 +21,7 @@ def provider_link(environment: str, given: dict[str, Any]) -> Result:
     """
     provider = given["provider"]
     link = f"check at {provider}"
-    token = given.get("api_token") or os.environ.get(TOKEN_VARIABLES[provider], "")
+    token = token_of(provider, given.get("api_token"))
     try:
         if not token:
             raise CheckError(f"no token is set: set api_token or the environment variable {TOKEN_VARIABLES[provider]}")

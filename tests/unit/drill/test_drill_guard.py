@@ -235,7 +235,7 @@ def test_only_one_takes_a_lease_over(server: Server, held: Guard) -> None:
 
 def test_rights_elsewhere_belong_to_the_namespace(server: Server, held: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "ARMING", 0.2)
-    assert held.arm("image:1", "IfNotPresent", UNDO) == "its pod did not start within 0 seconds"
+    assert held.arm("image:1", UNDO) == "its pod did not start within 0 seconds"
     roles = {path: item for path, item in server.objects.items() if "/roles/" in path or "/rolebindings/" in path}
     (elsewhere,) = [item for path, item in roles.items() if "/shop/roles/" in path]
     assert elsewhere["metadata"]["ownerReferences"][0]["uid"] == held.uid
@@ -251,7 +251,7 @@ def test_rights_elsewhere_belong_to_the_namespace(server: Server, held: Guard, m
 
 
 def test_without_an_image_there_is_no_dead_man_and_it_says_so(held: Guard) -> None:
-    assert held.arm("", "IfNotPresent", []) == "no image with Python 3 is known for it: name one by the option drill_image"
+    assert held.arm("", []) == "no image with Python 3 is known for it: name one by the option drill_image"
 
 
 def params(**changes: Any) -> dict[str, Any]:

@@ -1,0 +1,25 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that a module writes for people. Private to this collection; its interface can change at any time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+
+def write_whole(path: str | os.PathLike[str], content: str) -> None:
+    """Replace a file in one step, so that nobody reads half of it; everybody may read it.
+
+    :raises OSError: when it can't be written; the file from before is still there.
+    """
+    handle, draft = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".draft-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(content)
+        os.chmod(draft, 0o644)
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
