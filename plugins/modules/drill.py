@@ -20,7 +20,7 @@ description:
   - Refuses to begin when a link of the monitoring chain is broken, when another drill runs, or in an environment that
     O(safe_environments) does not name, unless O(confirm) names the cluster.
   - The namespace of the drill is its lock, one for a cluster, and is removed in the end.
-extends_documentation_fragment: [flaskops.observability.cluster]
+extends_documentation_fragment: [flaskops.observability.cluster, flaskops.observability.app]
 options:
   state:
     description:
@@ -29,26 +29,6 @@ options:
     type: str
     choices: [run, restored]
     default: run
-  namespace:
-    description: Namespace of the app.
-    type: str
-    default: flask-app
-  name:
-    description: Name of the app's Deployment and Service.
-    type: str
-    default: flask-app
-  port:
-    description: Port on which the app serves requests and C(/health).
-    type: int
-    default: 5000
-  metrics_port:
-    description: Port on which a pod serves its metrics.
-    type: int
-    default: 9200
-  metrics_path:
-    description: Path of the metrics page.
-    type: str
-    default: /metrics
   path:
     description: Path that the steady probe asks for, ten times a second.
     type: str
@@ -73,10 +53,6 @@ options:
     description: Seconds after which a request of the steady probe is lost.
     type: float
     default: 5
-  log_check:
-    description: Whether the app logs the C(X-Request-ID) of a request, as in M(flaskops.observability.verify).
-    type: bool
-    default: true
   scenarios:
     description: Names of the scenarios, in their order; all where it is empty.
     type: list
@@ -151,28 +127,6 @@ options:
     description: Name of the cluster once more, where the environment is not a safe one.
     type: str
     default: ""
-  external_checks:
-    description: The outside services that watch the app, as in M(flaskops.observability.verify).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      provider:
-        description: The service.
-        type: str
-        required: true
-        choices: [uptimerobot, pingdom, statuscake]
-      api_token:
-        description: >-
-          Token of its API, which need only read; E(UPTIMEROBOT_API_KEY), E(PINGDOM_API_TOKEN) or E(STATUSCAKE_API_TOKEN)
-          where it is not set.
-        type: str
-      api_url:
-        description: Address of its API, where it is not the service's own.
-        type: str
-      ca_path:
-        description: File with certificates of authorities to trust.
-        type: path
   check_environment:
     description: Environment of these checks, as in M(flaskops.observability.external_checks).
     type: str
@@ -270,23 +224,17 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.modules import token_of
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.options import APP
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "kubeconfig": {"type": "path"},
-    "context": {"type": "str"},
+    **APP,
     "state": {"type": "str", "choices": ["run", "restored"], "default": "run"},
-    "namespace": {"type": "str", "default": "flask-app"},
-    "name": {"type": "str", "default": "flask-app"},
-    "port": {"type": "int", "default": 5000},
-    "metrics_port": {"type": "int", "default": 9200},
-    "metrics_path": {"type": "str", "default": "/metrics"},
     "path": {"type": "str", "default": "/"},
     "error_path": {"type": "str", "default": ""},
     "slow_path": {"type": "str", "default": ""},
     "dependency": {"type": "str", "default": ""},
     "memory_limit": {"type": "str", "default": "16Mi"},
     "request_timeout": {"type": "float", "default": 5},
-    "log_check": {"type": "bool", "default": True},
     "scenarios": {"type": "list", "elements": "str", "default": []},
     "own_scenarios": {
         "type": "list",
@@ -310,17 +258,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "safe_environments": {"type": "list", "elements": "str", "default": ["local", "test", "development", "staging"]},
     "cluster": {"type": "str", "default": ""},
     "confirm": {"type": "str", "default": ""},
-    "external_checks": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "provider": {"type": "str", "required": True, "choices": ["uptimerobot", "pingdom", "statuscake"]},
-            "api_token": {"type": "str", "no_log": True},
-            "api_url": {"type": "str"},
-            "ca_path": {"type": "path"},
-        },
-    },
     "check_environment": {"type": "str", "default": ""},
     "drill_namespace": {"type": "str", "default": "flaskops-drill"},
     "image": {"type": "str", "default": ""},

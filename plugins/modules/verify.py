@@ -21,43 +21,12 @@ description:
   - A broken link does not make this module fail; look at RV(results). It fails when it cannot ask the cluster at all.
   - Sends a few requests to the app. Changes nothing on the cluster but for the test alert's own mark, which it removes;
     writing O(report) and O(junit) does not count as a change.
-requirements:
-  - kubernetes
+extends_documentation_fragment: [flaskops.observability.cluster, flaskops.observability.app]
 options:
-  kubeconfig:
-    description: Path of the kubeconfig file.
-    type: path
-  context:
-    description: Context of the kubeconfig.
-    type: str
-  namespace:
-    description: Namespace of the app.
-    type: str
-    default: flask-app
-  name:
-    description: Name of the app's Deployment and Service, and value of its pods' label C(app).
-    type: str
-    default: flask-app
   image:
     description: Image the Deployment must run; empty accepts any.
     type: str
     default: ""
-  port:
-    description: Port on which the app serves C(/health).
-    type: int
-    default: 5000
-  metrics_port:
-    description: Port on which a pod serves its metrics.
-    type: int
-    default: 9200
-  metrics_path:
-    description: Path of the metrics page.
-    type: str
-    default: /metrics
-  log_check:
-    description: Whether a request's C(X-Request-ID) must be found in the app's log.
-    type: bool
-    default: true
   alert_check:
     description:
       - Whether a test alert is sent through Prometheus and Alertmanager, where the role C(app_monitoring) has installed its rule.
@@ -111,28 +80,6 @@ options:
       log_group:
         description: Log group of V(cloudwatch).
         type: str
-  external_checks:
-    description: The outside services that must say that every check of O(environment) is up.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      provider:
-        description: The service.
-        type: str
-        required: true
-        choices: [uptimerobot, pingdom, statuscake]
-      api_token:
-        description: >-
-          Token of its API, which need only read; E(UPTIMEROBOT_API_KEY), E(PINGDOM_API_TOKEN) or E(STATUSCAKE_API_TOKEN)
-          where it is not set.
-        type: str
-      api_url:
-        description: Address of its API, where it is not the service's own.
-        type: str
-      ca_path:
-        description: File with certificates of authorities to trust.
-        type: path
   environment:
     description: Environment of the checks, as in M(flaskops.observability.external_checks).
     type: str
@@ -239,18 +186,12 @@ from ansible_collections.flaskops.observability.plugins.module_utils._kube impor
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.junit import render as render_junit
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.options import APP
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.table import render
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "kubeconfig": {"type": "path"},
-    "context": {"type": "str"},
-    "namespace": {"type": "str", "default": "flask-app"},
-    "name": {"type": "str", "default": "flask-app"},
+    **APP,
     "image": {"type": "str", "default": ""},
-    "port": {"type": "int", "default": 5000},
-    "metrics_port": {"type": "int", "default": 9200},
-    "metrics_path": {"type": "str", "default": "/metrics"},
-    "log_check": {"type": "bool", "default": True},
     "alert_check": {"type": "bool", "default": True},
     "notify": {"type": "bool", "default": False},
     "log_backends": {
@@ -275,17 +216,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             ("type", "opensearch", ["url"]),
             ("type", "cloudwatch", ["region", "log_group"]),
         ],
-    },
-    "external_checks": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "provider": {"type": "str", "required": True, "choices": ["uptimerobot", "pingdom", "statuscake"]},
-            "api_token": {"type": "str", "no_log": True},
-            "api_url": {"type": "str"},
-            "ca_path": {"type": "path"},
-        },
     },
     "environment": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 60},
