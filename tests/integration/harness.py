@@ -200,14 +200,20 @@ def refusals(role: str, folder: Path, cases: dict[str, dict[str, Any]]) -> dict[
     return said
 
 
-def until(function: Callable[[], Any], seconds: float, what: str, pause: float = 0.5) -> Any:
-    """What `function` returns as soon as it is true."""
+def until(
+    function: Callable[[], Any], seconds: float, what: str, pause: float = 0.5, passing: tuple[type[Exception], ...] = ()
+) -> Any:
+    """What `function` returns as soon as it is true; errors that are `passing` are no answer yet."""
     waiting, deadline = Event(), time.monotonic() + seconds
     while True:
-        found = function()
+        trouble = ""
+        try:
+            found = function()
+        except passing as error:
+            found, trouble = None, f" ({error})"
         if found:
             return found
-        assert time.monotonic() < deadline, f"{what} did not happen in {seconds:.0f} s"
+        assert time.monotonic() < deadline, f"{what} did not happen in {seconds:.0f} s{trouble}"
         waiting.wait(pause)
 
 

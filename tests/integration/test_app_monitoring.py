@@ -19,7 +19,7 @@ import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, rules
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster, read_object
-from harness import LONG, Cluster, Run, playbook
+from harness import LONG, Cluster, Run, playbook, until
 from kubernetes import client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,17 +48,8 @@ BLOG = {"name": "blog", "namespace": "alerts-blog"}
 
 
 def wait_for(what: str, look: Callable[[], Any], seconds: float) -> Any:
-    """The first true answer of *look*, asked every half second; a proxy that is busy for a moment is asked again."""
-    never, end, trouble = threading.Event(), time.monotonic() + seconds, ""
-    while True:
-        try:
-            answer = look()
-        except ApiError as error:
-            answer, trouble = None, f" ({error.status} {error})"
-        if answer:
-            return answer
-        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s{trouble}"
-        never.wait(0.5)
+    """The first true answer of *look*; a proxy that is busy for a moment is asked again."""
+    return until(look, seconds, what, passing=(ApiError,))
 
 
 @dataclass

@@ -11,7 +11,6 @@ import base64
 import gzip
 import json
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
-from harness import LONG, ROOT, Cluster, Run, engine_env, playbook
+from harness import LONG, ROOT, Cluster, Run, engine_env, playbook, until
 from kubernetes import client
 
 NAMESPACE, RELEASE, BLACKBOX = "monitoring", "kube-prometheus-stack", "prometheus-blackbox-exporter"
@@ -101,15 +100,6 @@ def run(tmp_path: Path) -> Callable[..., Run]:
 @pytest.fixture
 def objects(cluster: Cluster) -> Objects:
     return Objects(cluster.api)
-
-
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true answer within so many seconds."""
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
-        pause.wait(0.5)
-    return found
 
 
 def proxy(objects: Objects, service: str, path: str, **query: str) -> Any:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import harness
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster
@@ -54,17 +55,8 @@ Json = dict[str, Any]
 
 
 def until(what: str, look: Callable[[], Any], seconds: float = 180) -> Any:
-    """The first true answer of *look*."""
-    never, end = threading.Event(), time.monotonic() + seconds
-    while True:
-        try:
-            answer = look()
-        except (ApiError, Refused):  # what is being broken or mended may not answer
-            answer = None
-        if answer:
-            return answer
-        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
-        never.wait(0.5)
+    """The first true answer of *look*; what is being broken or mended may not answer."""
+    return harness.until(look, seconds, what, passing=(ApiError, Refused))
 
 
 class Bench:
