@@ -14,14 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from ..verify import checks
+from ..verify import backends, checks, stack
 from ..verify.api import ApiError, Cluster, read_object
+from ..verify.links import slices_path
 from .dead_man import Request, Step
 from .guard import DrillError
 
-OPERATOR = "/apis/monitoring.coreos.com/v1"
-SHIPPERS = "app.kubernetes.io/name in (log-collector,fluent-bit)"
-LOKI_SERVICES = "app.kubernetes.io/name=loki,app.kubernetes.io/component in (single-binary,gateway),variant!=headless"
 LOKI_PODS = "app.kubernetes.io/name=loki,app.kubernetes.io/component=single-binary"
 # What controllers write into an object by themselves.
 KEPT_BY_CONTROLLERS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
@@ -143,12 +141,12 @@ class App:
     def _find_stack(self) -> tuple[str, str, str]:
         """The proxy paths of Prometheus, Alertmanager and the alert inbox; empty for what is not there."""
         try:
-            items = self.get(f"{OPERATOR}/prometheuses")["items"]
+            items = self.get(f"{stack.OPERATOR}/v1/prometheuses")["items"]
         except ApiError:
             return "", "", ""
         if not items:
             return "", "", ""
-        chosen = min(items, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
+        chosen = stack.first(items)
         self.stack_namespace = chosen["metadata"]["namespace"]
         self.prometheus_name = chosen["metadata"]["name"]
         services = f"/api/v1/namespaces/{self.stack_namespace}/services"
@@ -162,13 +160,10 @@ class App:
 
     def _find_loki(self) -> str:
         try:
-            items = self.get(f"/api/v1/services?{urlencode({'labelSelector': LOKI_SERVICES})}")["items"]
+            found = backends.loki_service(self.get)
         except ApiError:
             return ""
-        if not items:
-            return ""
-        metadata, port = items[0]["metadata"], items[0]["spec"]["ports"][0]["port"]
-        return f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}:{port}/proxy"
+        return backends.proxy(found) if found else ""
 
     def workload(self, kind: str, selector: str) -> dict[str, Any] | None:
         """The first workload of a kind (``statefulsets``, ``daemonsets``) with these labels, in any namespace."""
@@ -198,7 +193,7 @@ class App:
             ready = sum(map(checks.is_ready, pods))
             if ready != self.replicas or len(pods) != self.replicas:
                 return f"{ready} of {len(pods)} pods are ready, and {self.replicas} are wanted"
-            slices = self.get(self.slices_path())["items"]
+            slices = self.get(slices_path(self.namespace, self.name))["items"]
             addresses = sum(len(ready_addresses(item)) for item in slices)
             if addresses < ready:
                 return f"the Service has {addresses} addresses for {ready} ready pods"
@@ -224,10 +219,6 @@ class App:
         if seen and ready == wanted:
             return ""
         return f"{ready} of {wanted} pods of {found['kind']} {found['metadata']['name']} are ready"
-
-    def slices_path(self) -> str:
-        query = urlencode({"labelSelector": f"kubernetes.io/service-name={self.name}"})
-        return f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices?{query}"
 
 
 def ready_addresses(item: dict[str, Any]) -> set[str]:

@@ -23,6 +23,7 @@ from ..external_checks.client import CheckError
 from ..external_checks.status import check_states
 from ..verify import checks
 from ..verify.api import ApiError
+from ..verify.links import slices_path
 from .app import App, ready_addresses, wall
 
 RATE = 10  # requests a second of the steady probe
@@ -213,7 +214,7 @@ class Observers:
             self._incomplete.add(observer)
 
     def _watch_endpoints(self) -> None:
-        for kind, items in self._watch(self.app.slices_path()):
+        for kind, items in self._watch(slices_path(self.app.namespace, self.app.name)):
             known = {} if kind == "LIST" else dict(self._addresses)
             for item in items:
                 known[item["metadata"]["name"]] = set() if kind == "DELETED" else ready_addresses(item)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..verify.backends import SHIPPERS
 from . import app as target
 from .app import App, Plan, patched
 from .bounds import READINESS, Stage
@@ -220,7 +221,7 @@ def logs_by_switch(app: App) -> Plan:
 
 
 def silence_by_shipper(app: App) -> Plan:
-    found = app.workload("daemonsets", target.SHIPPERS)
+    found = app.workload("daemonsets", SHIPPERS[0])
     if not app.loki or found is None:
         raise LeftOut("no Loki with a shipper that is a DaemonSet is installed on this cluster")
     namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]

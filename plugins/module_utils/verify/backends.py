@@ -46,9 +46,12 @@ TITLES = {"es": "elasticsearch", "elasticsearch": "elasticsearch", "opensearch":
 # What is installed.
 
 
-def loki_service(run: Run) -> dict[str, Any]:
-    """The Service through which Loki is asked; empty where none is installed."""
-    found = run.get(f"/api/v1/services?{urlencode({'labelSelector': LOKI})}").get("items", [])
+def loki_service(get: Callable[[str], Any]) -> dict[str, Any]:
+    """The Service through which Loki is asked; empty where none is installed.
+
+    :param get: reads an object or list of the API server.
+    """
+    found = get(f"/api/v1/services?{urlencode({'labelSelector': LOKI})}").get("items", [])
     return found[0] if found else {}
 
 
@@ -182,7 +185,7 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
 
 def _loki_ready(run: Run) -> bool:
     try:
-        service = loki_service(run)
+        service = loki_service(run.get)
         status, _ = run.cluster.fetch(f"{proxy(service)}/ready", None, run.request_seconds()) if service else (404, "")
     except ApiError:
         return False
@@ -234,7 +237,7 @@ def _pods_of(run: Run, names: str) -> str:
 def loki(run: Run) -> list[Result]:
     """The line of the marked request is found in Loki, with the labels of the contract."""
     target = run.target
-    service = loki_service(run)
+    service = loki_service(run.get)
     if not service:
         return [checks.left_out("loki", "no Loki is installed on this cluster; the stage logging installs it")]
     if not target.log_check:
@@ -390,7 +393,7 @@ def log_alerts(run: Run, stack: Any) -> list[Result]:
 
 
 def _log_alerts(run: Run, stack: Any) -> list[Result]:
-    link, service = "log alerts", loki_service(run)
+    link, service = "log alerts", loki_service(run.get)
     if not service:
         return [checks.left_out(link, "no Loki is installed on this cluster")]
     namespace, base = service["metadata"]["namespace"], proxy(service)

@@ -36,6 +36,11 @@ ALIVE = {"prometheus": "/api/v1/status/buildinfo", "loki": "/loki/api/v1/status/
 PLURALS = {"ServiceMonitor": "servicemonitors", "Probe": "probes", "PrometheusRule": "prometheusrules"}
 
 
+def first(servers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The Prometheus object that is asked where there are several: always the same one."""
+    return min(servers, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
+
+
 class Stack:
     """What one Prometheus, its Alertmanager and an alert inbox say of one app.
 
@@ -67,7 +72,7 @@ class Stack:
             return f"the Prometheus objects can't be read: {error}"
         if not found:
             return "the Prometheus operator runs no Prometheus on this cluster"
-        self._server = min(found, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
+        self._server = first(found)
         self.namespace = self._server["metadata"]["namespace"]
         self._prometheus = self._proxy("prometheus-operated", "web", self._server["spec"].get("routePrefix") or "")
         base = f"{OPERATOR}/v1/namespaces/{self.app.namespace}"
