@@ -20,9 +20,21 @@ def cluster() -> Cluster:
     return Cluster(Path(path))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count what could not be shown, by the reason."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Count what could not be shown, by the reason, and keep the failures for the Makefile."""
+    failed = [report for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])]
+    if failed:
+        lines = [f"{report.nodeid}: {_cause(report)}\n" for report in failed]
+        path = config.rootpath / ".pytest_cache/failures.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(lines), encoding="utf-8")
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)]
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     for reason, number in reasons.most_common():
         terminalreporter.write_line(f"{number} left out: {reason}")
+
+
+def _cause(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """The first line of what a test failed with."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message if crash else report.longrepr).partition("\n")[0][:200]
