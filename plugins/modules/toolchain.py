@@ -176,9 +176,11 @@ def download(name: str, spec: dict[str, Any], base: str, target: Path) -> None:
             if tarfile.is_tarfile(local):
                 with tarfile.open(local) as archive:
                     for member in archive:
-                        if member.isfile() and Path(member.name).name in spec["packages"]:
-                            member.name = Path(member.name).name
-                            archive.extract(member, target, filter="data")
+                        binary = Path(member.name).name
+                        content = archive.extractfile(member) if member.isfile() and binary in spec["packages"] else None
+                        if content is not None:
+                            with content, (target / binary).open("wb") as written:
+                                shutil.copyfileobj(content, written)
             else:
                 shutil.copy(local, target / local.name)
     missing = [binary for binary in spec["packages"] if not (target / binary).exists()]
