@@ -35,6 +35,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _cause(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """The first line of what a test failed with."""
+    """What a test failed with, in a line."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    return str(crash.message if crash else report.longrepr).partition("\n")[0][:200]
+    return " ".join(str(crash.message if crash else report.longrepr).split())[:300]
