@@ -48,7 +48,7 @@ LOKI = "/apis/apps/v1/namespaces/loki/statefulsets/loki"
 LOKI_CONFIG = CORE.format("loki", "configmaps", "loki")
 LOG_RULES = CORE.format("loki", "configmaps", "loki-log-rules")
 COLLECTOR = "/apis/apps/v1/namespaces/loki-node/daemonsets/loki-collector"
-PROMETHEUS = "/api/v1/namespaces/monitoring/services/prometheus-operated:web/proxy/api/v1"
+PROMETHEUS = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1"
 RULER = "/api/v1/namespaces/loki/services/loki:3100/proxy/prometheus/api/v1/rules"
 LIMIT = 20.0  # seconds for the whole chain, without the test alert's own way
 Json = dict[str, Any]
@@ -326,7 +326,7 @@ def rules_not_selected(bench: Bench) -> Iterator[None]:
 @contextmanager
 def alertmanager_config(bench: Bench, pattern: str, text: str) -> Iterator[None]:
     """Another configuration of Alertmanager: the first match of *pattern* is replaced."""
-    path = "/api/v1/namespaces/monitoring/services/alertmanager-operated:web/proxy/api/v2/status"
+    path = "/api/v1/namespaces/monitoring/services/alertmanager-operated:9093/proxy/api/v2/status"
     selector = "app.kubernetes.io/name=alertmanager"
 
     def change(secret: Json) -> None:

@@ -126,7 +126,7 @@ def test_a_broken_link_is_told_and_its_end_too(
 
 
 def loaded(bench: Bench) -> bool:
-    groups = bench.get("/api/v1/namespaces/monitoring/services/prometheus-operated:web/proxy/api/v1/rules")["data"]["groups"]
+    groups = bench.get("/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1/rules")["data"]["groups"]
     rules = [rule for group in groups if group["name"] == "flask-app.verify" for rule in group["rules"]]
     return any(rule["name"] == "VerifyLinkBroken" and rule["duration"] == 5 for rule in rules)
 

@@ -153,8 +153,8 @@ class App:
         prefix = (chosen["spec"].get("routePrefix") or "").rstrip("/")
         names = {item["metadata"]["name"] for item in self.get(services)["items"]}
         return (
-            f"{services}/prometheus-operated:web/proxy{prefix}",
-            f"{services}/alertmanager-operated:web/proxy" if "alertmanager-operated" in names else "",
+            f"{services}/prometheus-operated:9090/proxy{prefix}",
+            f"{services}/alertmanager-operated:9093/proxy" if "alertmanager-operated" in names else "",
             f"{services}/alert-inbox:80/proxy" if "alert-inbox" in names else "",
         )
 

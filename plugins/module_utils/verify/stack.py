@@ -60,6 +60,7 @@ class Stack:
     # Reading.
 
     def _proxy(self, service: str, port: str | int, prefix: str = "") -> str:
+        """By the port's number where the chart or the Prometheus object chooses its name."""
         return f"/api/v1/namespaces/{self.namespace}/services/{service}:{port}/proxy{prefix.rstrip('/')}"
 
     def find(self) -> str:
@@ -74,7 +75,7 @@ class Stack:
             return "the Prometheus operator runs no Prometheus on this cluster"
         self._server = first(found)
         self.namespace = self._server["metadata"]["namespace"]
-        self._prometheus = self._proxy("prometheus-operated", "web", self._server["spec"].get("routePrefix") or "")
+        self._prometheus = self._proxy("prometheus-operated", 9090, self._server["spec"].get("routePrefix") or "")
         base = f"{OPERATOR}/v1/namespaces/{self.app.namespace}"
         try:
             for plural in PLURALS.values():
@@ -506,7 +507,7 @@ class Stack:
         installed = [rule for item in objects for group in item["spec"].get("groups") or [] for rule in group["rules"]]
         if all(rule.get("alert") != alert.NAME for rule in installed):
             return [checks.left_out(link, f"no rule {alert.NAME} for namespace {namespace}; the role app_monitoring installs it")]
-        alertmanager = self._proxy("alertmanager-operated", "web")
+        alertmanager = self._proxy("alertmanager-operated", 9093)
         inbox = self._proxy(alert.INBOX, 80)
         config = self.run.get(f"{alertmanager}/api/v2/status")["config"]["original"]
         has_inbox = any(item["metadata"]["name"] == alert.INBOX for item in self._deployments())
