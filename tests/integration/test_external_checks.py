@@ -312,10 +312,14 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Path]:
             time.sleep(0.5)
         yield folder / "config"
     finally:
+        # The API server first and to its end: without etcd it would wait for minutes.
         for process in reversed(processes):
             process.terminate()
-        for process in processes:
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def free_port() -> int:
