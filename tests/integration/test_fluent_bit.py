@@ -134,9 +134,9 @@ def test_archive_is_imported_once(cluster: Cluster, folder: Path, variables: dic
     given = {**variables, "fluent_bit_local_cluster": cluster.context, "fluent_bit_image_archive": str(archive)}
     given["fluent_bit_image"] = ref
     try:
-        assert run(folder, given, "--check").changed == 2  # the import and the objects
+        assert run(folder, given, "--check").changed == 3  # the import, the objects and Grafana's data source
         assert ref not in node_images(cluster)
-        assert run(folder, given).changed == 3  # the import, the credentials and the objects
+        assert run(folder, given).changed == 4  # the credentials too
         assert ref in node_images(cluster)
         assert run(folder, given).changed == 0
     finally:
@@ -154,12 +154,12 @@ def node_images(cluster: Cluster) -> list[str]:
 
 
 def test_check_mode_on_an_empty_cluster(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
-    assert run(folder, variables, "--check").changed == 1
+    assert run(folder, variables, "--check").changed == 2  # the objects and Grafana's data source
     assert NAMESPACE not in cluster.namespaces()
 
 
 def test_converge_twice(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
-    assert run(folder, variables).changed == 2  # the credentials and the objects
+    assert run(folder, variables).changed == 3  # the credentials, the objects and Grafana's data source
     assert run(folder, variables).changed == 0
     assert run(folder, variables, "--check").changed == 0
 
