@@ -11,8 +11,9 @@ ARGS ?=
 hash = $(shell { cat $(1); $(PYTHON) --version; } | sha256sum | cut -c1-12)
 RUN_VENV := $(CACHE)/venv/run-$(call hash,requirements.txt)
 DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
-# The tests on the cluster that failed: Molecule takes the cluster down after them, so their names are said once more.
+# Molecule takes the cluster down after the tests on it, so the failed ones are said once more.
 FAILURES := .pytest_cache/failures.txt
+MOLECULE := rm -f $(FAILURES); molecule test || { cat $(FAILURES) 2>/dev/null; exit 1; }
 PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(ARGS)
 
 .PHONY: up down verify drill test test-long unit lint docs bench packages
@@ -31,14 +32,13 @@ drill: $(RUN_VENV)/ready
 	$(PLAYBOOK) playbooks/drill.yml
 
 test: packages lint unit
-	@rm -f $(FAILURES)
-	PATH=$(DEV_VENV)/bin:$$PATH molecule test || { cat $(FAILURES) 2>/dev/null; exit 1; }
+	export PATH=$(DEV_VENV)/bin:$$PATH; $(MOLECULE)
 
 # What takes longer, or needs that no other cluster runs on this machine.
 test-long: $(DEV_VENV)/ready
-	export PATH=$(DEV_VENV)/bin:$$PATH; \
-	env -u CLUSTER_KUBECONFIG FLASKOPS_LONG=1 pytest -v tests/integration/test_local_cluster.py && \
-	rm -f $(FAILURES); FLASKOPS_LONG=1 molecule test || { cat $(FAILURES) 2>/dev/null; exit 1; }
+	export PATH=$(DEV_VENV)/bin:$$PATH FLASKOPS_LONG=1; \
+	env -u CLUSTER_KUBECONFIG pytest -v tests/integration/test_local_cluster.py; \
+	$(MOLECULE)
 
 unit: $(DEV_VENV)/ready
 	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n auto tests/unit tests/rules
