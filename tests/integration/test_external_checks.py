@@ -315,11 +315,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Path]:
         # The API server first and to its end: without etcd it would wait for minutes.
         for process in reversed(processes):
             process.terminate()
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(timeout=60)
 
 
 def free_port() -> int:
