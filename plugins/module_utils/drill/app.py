@@ -150,12 +150,11 @@ class App:
         self.stack_namespace = chosen["metadata"]["namespace"]
         self.prometheus_name = chosen["metadata"]["name"]
         services = f"/api/v1/namespaces/{self.stack_namespace}/services"
-        prefix = (chosen["spec"].get("routePrefix") or "").rstrip("/")
         names = {item["metadata"]["name"] for item in self.get(services)["items"]}
         return (
-            f"{services}/prometheus-operated:9090/proxy{prefix}",
-            f"{services}/alertmanager-operated:9093/proxy" if "alertmanager-operated" in names else "",
-            f"{services}/alert-inbox:80/proxy" if "alert-inbox" in names else "",
+            stack.prometheus_path(chosen),
+            stack.alertmanager_path(self.stack_namespace) if "alertmanager-operated" in names else "",
+            stack.service_path(self.stack_namespace, "alert-inbox", 80) if "alert-inbox" in names else "",
         )
 
     def _find_loki(self) -> str:

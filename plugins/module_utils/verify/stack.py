@@ -41,6 +41,21 @@ def first(servers: list[dict[str, Any]]) -> dict[str, Any]:
     return min(servers, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
 
 
+def service_path(namespace: str, service: str, port: str | int, prefix: str = "") -> str:
+    """The path of a Service through the API server; by the port's number where the chart chooses its name."""
+    return f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{prefix.rstrip('/')}"
+
+
+def prometheus_path(server: dict[str, Any]) -> str:
+    """The path of the Prometheus that a Prometheus object describes, through the API server."""
+    return service_path(server["metadata"]["namespace"], "prometheus-operated", 9090, server["spec"].get("routePrefix") or "")
+
+
+def alertmanager_path(namespace: str) -> str:
+    """The path of the Alertmanager that the operator runs in a namespace, through the API server."""
+    return service_path(namespace, "alertmanager-operated", 9093)
+
+
 class Stack:
     """What one Prometheus, its Alertmanager and an alert inbox say of one app.
 
@@ -59,10 +74,6 @@ class Stack:
 
     # Reading.
 
-    def _proxy(self, service: str, port: str | int, prefix: str = "") -> str:
-        """By the port's number where the chart or the Prometheus object chooses its name."""
-        return f"/api/v1/namespaces/{self.namespace}/services/{service}:{port}/proxy{prefix.rstrip('/')}"
-
     def find(self) -> str:
         """Look for a Prometheus; return why there is none."""
         try:
@@ -75,7 +86,7 @@ class Stack:
             return "the Prometheus operator runs no Prometheus on this cluster"
         self._server = first(found)
         self.namespace = self._server["metadata"]["namespace"]
-        self._prometheus = self._proxy("prometheus-operated", 9090, self._server["spec"].get("routePrefix") or "")
+        self._prometheus = prometheus_path(self._server)
         base = f"{OPERATOR}/v1/namespaces/{self.app.namespace}"
         try:
             for plural in PLURALS.values():
@@ -399,7 +410,7 @@ class Stack:
         if not services:
             return [checks.left_out("grafana", "not installed; kube_prometheus_stack_grafana and a source of its image bring it")]
         name, port = services[0]["metadata"]["name"], services[0]["spec"]["ports"][0]["port"]
-        path = self._proxy(name, port) + "/api/health"
+        path = service_path(self.namespace, name, port) + "/api/health"
         health = self.run.get(path)
         if health.get("database") == "ok":
             return [checks.ok("grafana", f"version {health.get('version', '?')} answers, database ok", f"GET {path}")]
@@ -422,7 +433,7 @@ class Stack:
 
         measure("Prometheus", lambda: float(self.query("time()")[1]))
         try:
-            path = f"{self._proxy(alert.INBOX, 80)}/alerts.json?since={int(time.time() * 1000)}"
+            path = f"{service_path(self.namespace, alert.INBOX, 80)}/alerts.json?since={int(time.time() * 1000)}"
             measure("the alert inbox", lambda: datetime.datetime.fromisoformat(self.run.get(path)["now"]).timestamp())
         except ApiError:
             pass  # there is none, or the link of the alert path says so
@@ -507,8 +518,8 @@ class Stack:
         installed = [rule for item in objects for group in item["spec"].get("groups") or [] for rule in group["rules"]]
         if all(rule.get("alert") != alert.NAME for rule in installed):
             return [checks.left_out(link, f"no rule {alert.NAME} for namespace {namespace}; the role app_monitoring installs it")]
-        alertmanager = self._proxy("alertmanager-operated", 9093)
-        inbox = self._proxy(alert.INBOX, 80)
+        alertmanager = alertmanager_path(self.namespace)
+        inbox = service_path(self.namespace, alert.INBOX, 80)
         config = self.run.get(f"{alertmanager}/api/v2/status")["config"]["original"]
         has_inbox = any(item["metadata"]["name"] == alert.INBOX for item in self._deployments())
         if alert.NAME not in config:
