@@ -34,10 +34,13 @@ NEEDS = {"aws ": "an AWS account", "-n elastic ": "Elasticsearch, whose images n
 
 @pytest.fixture(scope="module")
 def request_id(cluster: Cluster) -> str:
-    """The id of a request whose line is in Loki."""
+    """The id of requests whose lines are in Loki."""
     found, logs = uuid.uuid4().hex, loss.Cluster(cluster.api, "loki/loki", "", "")
     address = cluster.address("flask-app", "flask-app")
-    urllib.request.urlopen(urllib.request.Request(f"http://{address}/", headers={"X-Request-ID": found}), timeout=10).read()
+    request = urllib.request.Request(f"http://{address}/", headers={"X-Request-ID": found})
+    # As many as lead to every pod: one that has served nothing has no series to show.
+    for _ in range(20):
+        urllib.request.urlopen(request, timeout=10).read()
     until(lambda: logs.lines(f'{{namespace="flask-app"}} | request_id="{found}"'), 60, "the line's arrival")
     return found
 
@@ -78,12 +81,13 @@ def test_commands(cluster: Cluster, shell: subprocess.Popen[str], request_id: st
             pytest.skip(f"commands of docs/monitoring.md that need {what}")
     assert shutil.which("curl"), "curl is not installed"
     assert shell.stdin and shell.stdout
+    # However the shell ends, what runs in the background would hold its output open.
+    shell.stdin.write("trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n")
     for line in block.replace('"ID"', f'"{request_id}"').splitlines():
         shell.stdin.write(f"{line}\n")
         shell.stdin.flush()
         if forwarded := re.search(r"port-forward \S+ ([0-9]+) &$", line):
             until(lambda port=int(forwarded[1]): answers(port), 15, f"the answer to {line}", 0.1)
-    shell.stdin.write("kill $(jobs -p) 2>/dev/null || true\nexit 0\n")
     shell.stdin.close()
     output = shell.stdout.read()
     said = [line for line in output.splitlines() if not line.startswith(("Forwarding from", "Handling connection"))]
