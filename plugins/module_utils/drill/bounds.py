@@ -28,6 +28,9 @@ EARLY = 0.2  # and below the shortest: as exact as an observer looks
 SHARES = {"HighErrorRate": 0.0, "FlaskHighLatencyP95": 0.05}
 # Alerts that need a whole window without something.
 WHOLE = ("LogSilence",)
+# Alerts on a series that is absent. When a target goes, Prometheus waits for two more scrapes, and a tenth of one, before it ends the series.
+ABSENT = ("LokiDown", "FlaskMetricsAbsent")
+DISCOVERY = 5.0  # seconds after which Prometheus takes a changed list of targets
 
 
 @dataclass
@@ -219,7 +222,10 @@ def stages_of_alert(
         scrapes = 2 if rule.name in (*SHARES, "FlaskUncaughtExceptions") else 1
         late = settings.scrape_timeout.get(source, 0.0) if source == "probe" else 0.0
         name = "scrape" if scrapes == 1 else f"{scrapes} scrapes"
-        found.append((name, 0.0, scrapes * settings.scrape[source] + late))
+        if rule.name in ABSENT:
+            found.append(("end of the series", 0.0, DISCOVERY + 2.1 * settings.scrape[source]))
+        else:
+            found.append((name, 0.0, scrapes * settings.scrape[source] + late))
     if rule.name in SHARES:
         found.append(("window fills", 0.0, (SHARES[rule.name] or rule.threshold) / share * rule.window))
     elif rule.name in WHOLE:

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from . import bounds, dead_man
@@ -324,7 +324,8 @@ class Judgement:
             if rule is None:
                 reason = "no rule of this name is loaded"
             else:
-                chain = self._chain(expect)
+                # Until its symptom was seen, an alert has at least the stages of its own rule before it.
+                chain = self._chain(expect) or self._chain(replace(expect, symptom=()))
                 longest = bounds.total([s for _event, stages in chain for s in stages])[1] if chain else 0.0
                 seen = self.timeline.has(expect.observer, "pending")
                 if longest + bounds.TOLERANCE > self.limits.wait and not seen:

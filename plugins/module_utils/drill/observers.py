@@ -345,8 +345,8 @@ class Observers:
         behind = wall(answered) - newest
         if behind > STALE and not self._line_lost and newest > wall(timeline.began) - STALE:
             self._line_lost = True
-            # The last line that came stands for the moment at which they stopped.
-            self._see("log line", "lost", time.monotonic() - time.time() + max(newest, wall(timeline.began)))
+            # The last line that came stands for the moment at which they stopped; none of before the fault was lost.
+            self._see("log line", "lost", timeline.began + max(0.0, newest - wall(timeline.began)))
         elif behind < STALE and self._line_lost:
             self._line_lost = False
             self._see("log line", "back", last=True)

@@ -76,6 +76,12 @@ def test_probe_time_out_counts() -> None:
     assert stages == [("scrape", 0.0, 9), ("evaluation", 0.0, 5)]
 
 
+def test_series_of_a_target_that_went_ends_two_scrapes_later() -> None:
+    rule = Rule("LokiDown", "absent(loki_build_info)", 300, 5, {})
+    stages = bounds.stages_of_alert(settings(loki=30), rule, [], "loki", 1.0, 0)
+    assert stages == [("end of the series", 0.0, 68.0), ("evaluation", 0.0, 5)]
+
+
 def test_for_ends_with_an_evaluation() -> None:
     assert bounds.for_stage(live("FlaskHealthProbeFailed", SHORT)) == ("for", 15, 15)
 

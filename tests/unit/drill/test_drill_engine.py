@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.action.drill import words
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import engine
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import Plan
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import Plan, wall
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.bounds import Rule, Settings
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.engine import (
     Drill,
@@ -24,7 +24,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.engin
     Judgement,
     Limits,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import Timeline, Users, ready_addresses
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import Observers, Timeline, Users, ready_addresses
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import Expect, Scenario
 
 LABELS = {"alertname": "HighErrorRate", "namespace": "shop", "app": "shop"}
@@ -99,6 +99,9 @@ def test_what_is_not_there_is_left_out_with_its_reason() -> None:
     assert absent.awaited() == []
     slow = judged(timeline(), wait=20)
     assert slow.left_out[0]["reason"] == "by its configuration it may take 29 s, and the drill waits 20 s"
+    unseen = Scenario("x", "X", (), (Expect("alert HighErrorRate", symptom="pods lost", source="app"),))
+    assert judged(timeline(), unseen, wait=20).left_out, "what is not seen yet has the rule's own stages ahead"
+    assert not judged(timeline(), unseen).left_out
     lines = Scenario("x", "X", (), (Expect("log line", "seen"),))
     assert judged(timeline(), lines, loki="").left_out[0]["observer"] == "log line"
 
@@ -126,6 +129,17 @@ def test_users_are_observed_too() -> None:
     )
     seen = {o["event"]: o["at"] for o in found if o["observer"] == "users"}
     assert seen == {"slow": 1.1, "lost": 0.3, "up": 0.9}
+
+
+@pytest.mark.parametrize("before", [-3.0, -4e-7, 0.0, 1.5])
+def test_lines_are_lost_from_the_last_one_that_came_or_from_the_fault_on(before: float) -> None:
+    line = Timeline(lambda entry: None)
+    line.began = time.monotonic() - 20
+    observers = Observers(SimpleNamespace(options=SimpleNamespace(path="/")), "run", lambda entry: None)  # type: ignore[arg-type]
+    observers._timeline = line
+    observers.users.last_answer = time.monotonic()
+    observers._judge_lines(line, wall(line.began) + before)
+    assert line.at == {("log line", "lost"): pytest.approx(max(0.0, before), abs=0.01)}
 
 
 def test_timeline_keeps_the_first_time_and_the_last_where_that_is_asked_for() -> None:
