@@ -28,7 +28,7 @@ EARLY = 0.2  # and below the shortest: as exact as an observer looks
 SHARES = {"HighErrorRate": 0.0, "FlaskHighLatencyP95": 0.05}
 # Alerts that need a whole window without something.
 WHOLE = ("LogSilence",)
-# Alerts on a series that is absent. When a target goes, Prometheus waits for two more scrapes, and a tenth of one, before it ends the series.
+# Alerts on a series that is absent: when a target goes, Prometheus ends its series two scrapes and a tenth of one later.
 ABSENT = ("LokiDown", "FlaskMetricsAbsent")
 DISCOVERY = 5.0  # seconds after which Prometheus takes a changed list of targets
 

@@ -24,7 +24,12 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.engin
     Judgement,
     Limits,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import Observers, Timeline, Users, ready_addresses
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import (
+    Observers,
+    Timeline,
+    Users,
+    ready_addresses,
+)
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import Expect, Scenario
 
 LABELS = {"alertname": "HighErrorRate", "namespace": "shop", "app": "shop"}
