@@ -25,7 +25,7 @@ options:
 EXAMPLES = r"""
 - name: Show the configuration
   ansible.builtin.debug:
-    msg: "{{ (options | flaskops.observability.fluent_bit).config | to_nice_yaml(sort_keys=false) }}"
+    msg: "{{ (options | flaskops.observability.fluent_bit).agents[0].config | to_nice_yaml(sort_keys=false) }}"
 """
 
 RETURN = r"""
@@ -37,11 +37,11 @@ _value:
       description: What is wrong, one sentence each.
       type: list
       elements: str
-    config:
-      description: The configuration, as it goes into C(fluent-bit.yaml).
-      type: dict
-    environment:
-      description: Environment variables of the container.
+    agents:
+      description:
+        - The containers, one for each output, each with its C(name), the C(port) of its metrics and that port's C(port_name).
+        - C(config) is the configuration, as it goes into C(file); C(environment) are the environment variables.
+        - C(has_authority) and C(has_files) are whether the container reads a certificate authority, and files of the Secret.
       type: list
       elements: dict
     authorities:
@@ -52,7 +52,7 @@ _value:
       type: list
       elements: dict
     mounted_keys:
-      description: Keys of the Secret that the container reads as files.
+      description: Keys of the Secret that containers read as files.
       type: list
       elements: str
     log_groups:
@@ -80,8 +80,7 @@ def fluent_bit(options: t.Any) -> dict[str, t.Any]:
         return {"problems": found}
     return {
         "problems": [],
-        "config": config.build(options),
-        "environment": config.environment(options, options["existing_secret"] or f"{options['name']}-credentials"),
+        "agents": config.agents(options, options["existing_secret"] or f"{options['name']}-credentials"),
         "authorities": config.authorities(options),
         "backends": config.backends(options),
         "mounted_keys": config.mounted_keys(options),

@@ -11,6 +11,7 @@ A fault begins when a third of the lines is written. Whatever happens, a number 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import threading
@@ -62,20 +63,23 @@ class LossError(Exception):
 
 @dataclass
 class Result:
-    """What arrived of `written` lines; `late` is how many seconds after the last was written the last was found."""
+    """What arrived of `written` lines, `torn` of them as two records.
+
+    `late` is how many seconds after the last was written the last was found.
+    """
 
     fault: str
     written: int
     missing: list[int]
     duplicates: int
+    torn: int
     seconds: float
     late: float
 
     def __str__(self) -> str:
         text = f"{self.fault}: {self.written} lines in {self.seconds:.0f} s ({self.written / self.seconds:.0f}/s), "
-        text += (
-            f"{len(self.missing)} missing, {self.duplicates} double, the last one found {self.late:.1f} s after it was written"
-        )
+        text += f"{len(self.missing)} missing, {self.duplicates} double, {self.torn} torn,"
+        text += f" the last one found {self.late:.1f} s after it was written"
         return text + (f"; missing are {self.missing[:10]} ..." if self.missing else "")
 
 
@@ -198,21 +202,37 @@ def reached(cluster: Cluster, run: str, padding: int) -> set[int]:
     return {int(word) for word in cluster.on_node("sh", "-c", REACHED % (files(cluster, run), padding)).split()}
 
 
-def found(cluster: Cluster, run: str, since: int) -> Counter[int]:
-    """How often each number is in Loki."""
+def found(cluster: Cluster, run: str, since: int, padding: int) -> tuple[Counter[int], int]:
+    """How often each number is in Loki, and how many lines are there as two records.
+
+    When a log is rotated, containerd ends the old file with the part of a line that it has, and begins the new one with the rest.
+    """
+    whole = re.compile(rf"number=(\d+) x{{{padding}}}")
     counts: Counter[int] = Counter()
-    seen: set[tuple[str, str]] = set()  # of the last nanosecond, with which the next page begins
+    pieces: set[tuple[int, str]] = set()
+    seen: set[tuple[int, str]] = set()  # of the last nanosecond, with which the next page begins
     start = since
     while True:
         query = {"query": f'{{namespace="{NAMESPACE}", app="{run}"}}', "direction": "forward", "limit": PAGE}
         streams = cluster.query("query_range", start=start, end=time.time_ns(), **query)
         values = sorted((int(value[0]), value[1]) for stream in streams for value in stream["values"])
-        fresh = [value for value in values if (str(value[0]), value[1]) not in seen]
-        counts.update(int(line.split(" ", 1)[0].removeprefix("number=")) for _, line in fresh)
+        fresh = [value for value in values if value not in seen]
+        for at, line in fresh:
+            if match := whole.fullmatch(line):
+                counts[int(match[1])] += 1
+            else:
+                pieces.add((at, line))
         if len(values) < PAGE or not fresh:
-            return counts
+            break
         start = values[-1][0]
-        seen = {(str(at), line) for at, line in values if at == start}
+        seen = {(at, line) for at, line in values if at == start}
+    torn, begun = 0, ""
+    for _at, piece in sorted(pieces):
+        if match := whole.fullmatch(begun + piece):
+            counts[int(match[1])] += 1
+            torn += 1
+        begun = "" if match else begun + piece
+    return counts, torn
 
 
 def count(cluster: Cluster, run: str) -> int:
@@ -298,7 +318,7 @@ def measure(cluster: Cluster, fault: str, lines: int, rate: int, padding: int, i
             if count(cluster, run) >= len(wanted):
                 break
             cluster.pause.wait(1)
-        counts = found(cluster, run, since)
+        counts, torn = found(cluster, run, since, padding)
     finally:
         stop.set()
         for thread in (timer, watcher):
@@ -306,7 +326,7 @@ def measure(cluster: Cluster, fault: str, lines: int, rate: int, padding: int, i
                 thread.join()
         cluster.core.delete_namespaced_pod(run, NAMESPACE, grace_period_seconds=0)
     missing = sorted(wanted - set(counts))
-    return Result(fault, len(wanted), missing, sum(counts.values()) - len(counts), seconds, late)
+    return Result(fault, len(wanted), missing, sum(counts.values()) - len(counts), torn, seconds, late)
 
 
 def remove_namespace(cluster: Cluster) -> None:

@@ -170,8 +170,10 @@ def test_pod_has_few_rights(cluster: Cluster) -> None:
         context = container.security_context
         assert context.read_only_root_filesystem and not context.privileged and not context.allow_privilege_escalation
         assert context.capabilities.drop == ["ALL"] and not context.capabilities.add
-    mounts = {mount.mount_path: mount.read_only for mount in spec.containers[0].volume_mounts}
-    assert [path for path, read_only in mounts.items() if not read_only] == ["/fluent-bit/state"]
+    assert [container.name for container in spec.containers] == ["loki", "http", "es", "cloudwatch-logs"]
+    for container in spec.containers:
+        (state,) = [mount for mount in container.volume_mounts if not mount.read_only]
+        assert (state.mount_path, state.sub_path) == ("/fluent-bit/state", container.name)
     assert not spec.host_network and not spec.host_pid
     role = client.RbacAuthorizationV1Api(cluster.api).read_cluster_role(f"{NAMESPACE}-{NAMESPACE}")
     assert [(rule.resources, rule.verbs) for rule in role.rules] == [(["pods"], ["get"])]
@@ -219,14 +221,14 @@ def test_a_change_of_the_configuration_rolls_the_pods(cluster: Cluster, folder: 
 
 def test_drift_is_repaired(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
     assert run(folder, variables).changed == 2
-    patch = {"data": {"fluent-bit.yaml": "service: {}"}}
+    patch = {"data": {"loki.yaml": "service: {}"}}
     cluster.core.patch_namespaced_config_map(NAMESPACE, NAMESPACE, patch)
     assert run(folder, variables, "--check").changed == 1
-    config = cluster.core.read_namespaced_config_map(NAMESPACE, NAMESPACE).data["fluent-bit.yaml"]
+    config = cluster.core.read_namespaced_config_map(NAMESPACE, NAMESPACE).data["loki.yaml"]
     assert config == "service: {}", "check mode changed the cluster"
     assert run(folder, variables).changed == 1
-    config = cluster.core.read_namespaced_config_map(NAMESPACE, NAMESPACE).data["fluent-bit.yaml"]
-    assert {entry["name"] for entry in yaml.safe_load(config)["pipeline"]["outputs"]} == {"loki", "http", "es", "cloudwatch_logs"}
+    config = cluster.core.read_namespaced_config_map(NAMESPACE, NAMESPACE).data["loki.yaml"]
+    assert {entry["name"] for entry in yaml.safe_load(config)["pipeline"]["outputs"]} == {"loki"}
 
 
 def test_a_secret_that_is_not_wanted_any_more_goes(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:

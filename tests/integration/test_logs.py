@@ -108,6 +108,18 @@ def test_long_lines_and_tracebacks_are_one_record(logs: loss.Cluster, writer: Ca
     assert [labels["level"] for labels, text in found if text.startswith("Traceback")] == ["error"]
 
 
+def test_a_whole_page_of_long_lines_is_answered(logs: loss.Cluster, writer: Callable[..., str]) -> None:
+    """5000 lines, the most of one answer, of a kilobyte each."""
+    pod = writer(f"for n in range({loss.PAGE}): print(n, 'x' * 1000)")
+    query = {"query": f'{{namespace="{NAMESPACE}", app="{APP}"}} | pod="{pod}"', "start": time.time_ns() - 600 * 10**9}
+
+    def numbers() -> set[int]:
+        found = logs.query("query_range", **query, end=time.time_ns(), limit=loss.PAGE)
+        return {int(value[1].split()[0]) for stream in found for value in stream["values"]}
+
+    until(lambda: len(numbers()) == loss.PAGE, 60, "the lines' arrival", 1)
+
+
 def test_label_of_a_pod_without_the_label_app(logs: loss.Cluster, writer: Callable[..., str]) -> None:
     for labels, app in (({"app.kubernetes.io/name": "shop"}, "shop"), ({}, "main")):
         pod = writer("print('hello')", labels)

@@ -16,7 +16,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit 
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 SHORT_NAME = re.compile(r"^[a-z][-a-z0-9]{0,30}$")
 CLUSTER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
-OUTPUT_NAME = re.compile(r"^[a-z][-_a-z0-9]{0,30}$")
+OUTPUT_NAME = re.compile(r"^[a-z]([-_a-z0-9]{0,29}[a-z0-9])?$")
 SECRET_KEY = re.compile(r"^[A-Za-z0-9][-._A-Za-z0-9]*$")
 SIZE = re.compile(r"^[1-9][0-9]*[KMG]$")
 HOST = re.compile(r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$|^\[?[0-9A-Fa-f:]+\]?$")
@@ -62,8 +62,9 @@ def _role(options: dict[str, t.Any]) -> t.Iterator[str]:
     path = options["buffer_path"]
     if not path.startswith("/") or path.rstrip("/") in ("", "/var", "/var/log", "/var/lib", "/etc", "/usr", "/root", "/tmp"):
         yield f"fluent_bit_buffer_path is '{path}': name a folder of its own on the nodes, like /var/lib/fluent-bit."
-    if not 0 < int(options["metrics_port"]) < 65536:
-        yield f"fluent_bit_metrics_port is {options['metrics_port']}: use a port from 1 to 65535."
+    last = int(options["metrics_port"]) + max(0, len(options["outputs"]) - 1)
+    if not 0 < int(options["metrics_port"]) <= last < 65536:
+        yield f"fluent_bit_metrics_port is {options['metrics_port']}: use 1 to 65535, with one above it for each further output."
     for name in options["excluded_namespaces"]:
         if not NAME.match(name):
             yield f"fluent_bit_excluded_namespaces has '{name}', which is no namespace: use lower-case letters, digits, dashes."
@@ -132,7 +133,7 @@ def _secrets(options: dict[str, t.Any], read: list[dict[str, t.Any]]) -> t.Itera
 def _output(output: dict[str, t.Any], options: dict[str, t.Any]) -> t.Iterator[str]:
     kind, who = output["type"], f"Output {output['name']} of fluent_bit_outputs"
     if not OUTPUT_NAME.match(output["name"]):
-        yield f"{who} has a name that can't be used: use at most 31 of a-z, 0-9, dash and underscore, a letter first."
+        yield f"{who} has a name that can't be used: use at most 31 of a-z, 0-9, - and _, a letter first and no - or _ last."
     for name in ("host", "endpoint", "sts_endpoint"):
         value = output.get(name)
         bare = str(value).removeprefix("https://") if name == "sts_endpoint" else str(value)
@@ -234,9 +235,9 @@ def _together(read: list[dict[str, t.Any]]) -> t.Iterator[str]:
     places: dict[tuple[t.Any, ...], str] = {}
     for output in read:
         name = output["name"]
-        if name in names:
+        if outputs.container(output) in names:
             yield f"fluent_bit_outputs has two outputs named {name}: give each a name of its own."
-        names.add(name)
+        names.add(outputs.container(output))
         target = [output.get(k) for k in ("type", "host", "port", "tenant", "index", "uri", "region", "endpoint", "log_group")]
         place = (*target, tuple(sorted(output["namespaces"])))
         other = places.setdefault(place, name)

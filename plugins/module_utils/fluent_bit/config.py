@@ -35,15 +35,15 @@ LEVELS = {
 Plugin = dict[str, t.Any]
 
 
-def service(options: Plugin) -> Plugin:
-    """Return the section `service`."""
+def service(options: Plugin, port: int) -> Plugin:
+    """Return the section `service`; `port` is that of the metrics."""
     return {
         "flush": 1,
         "grace": 20,
         "log_level": options["log_level"],
         "http_server": True,
         "http_listen": "0.0.0.0",
-        "http_port": int(options["metrics_port"]),
+        "http_port": port,
         "storage.path": f"{STATE}/chunks",
         "storage.sync": "normal",
         "storage.metrics": True,
@@ -244,27 +244,27 @@ def multiline_parsers() -> list[Plugin]:
     return [entry]
 
 
-def build(options: Plugin) -> Plugin:
-    """Return the whole configuration; the options must have passed `checks.problems`."""
-    read = [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
-    config: Plugin = {"service": service(options), "parsers": parsers(options)}
+def _read(options: Plugin) -> list[Plugin]:
+    return [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
+
+
+def build(options: Plugin, output: Plugin, port: int) -> Plugin:
+    """Return the whole configuration of the agent that ships to one output, as `outputs.read` returned it."""
+    config: Plugin = {"service": service(options, port), "parsers": parsers(options)}
     if "python" in options["multiline_parsers"]:
         config["multiline_parsers"] = multiline_parsers()
     config["pipeline"] = {
         "inputs": [pod_input(options), *(host_input(log, options) for log in options["host_logs"])],
         "filters": filters(options),
-        "outputs": [outputs.render(output, options["cluster"], options["buffer_limit"]) for output in read],
+        "outputs": [outputs.render(output, options["cluster"], options["buffer_limit"])],
     }
     return config
 
 
-def environment(options: Plugin, secret: str) -> list[Plugin]:
-    """Return the container's environment variables, in Kubernetes' form; credentials are references to keys of the Secret."""
-    variables: dict[str, str] = {}
-    for position, given in enumerate(options["outputs"]):
-        for key in outputs.secret_keys(outputs.read(given, position)):
-            variables[outputs.variable(key)] = key
-    if options["aws_static_keys"]:
+def _environment(options: Plugin, output: Plugin, secret: str) -> list[Plugin]:
+    """Return a container's environment variables, in Kubernetes' form; credentials are references to keys of the Secret."""
+    variables = {outputs.variable(key): key for key in outputs.secret_keys(output)}
+    if options["aws_static_keys"] and outputs.is_aws(output):
         variables |= {"AWS_ACCESS_KEY_ID": "aws-access-key-id", "AWS_SECRET_ACCESS_KEY": "aws-secret-access-key"}
     found: list[Plugin] = [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}]
     for name, key in sorted(variables.items()):
@@ -272,23 +272,44 @@ def environment(options: Plugin, secret: str) -> list[Plugin]:
     return found
 
 
+def agents(options: Plugin, secret: str) -> list[Plugin]:
+    """Return the containers of the pod, one for each output; the options must have passed `checks.problems`.
+
+    Outputs of one process share its chunks, of which only so many are in memory. One backend that is away soon holds them
+    all, and the others get nothing (fluent/fluent-bit issues 4373 and 11370). So each output has a process of its own.
+    """
+    found = []
+    for position, output in enumerate(_read(options)):
+        port = int(options["metrics_port"]) + position
+        found.append(
+            {
+                "name": outputs.container(output),
+                "file": f"{output['name']}.yaml",
+                "port": port,
+                "port_name": f"metrics-{position}" if position else "metrics",
+                "config": build(options, output, port),
+                "environment": _environment(options, output, secret),
+                "has_authority": bool(output.get("tls_ca")),
+                "has_files": bool(outputs.secret_files(output)),
+            }
+        )
+    return found
+
+
 def authorities(options: Plugin) -> dict[str, str]:
     """Return the certificate authorities, by file name."""
-    read = [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
-    return {f"{output['name']}.crt": output["tls_ca"] for output in read if output.get("tls_ca")}
+    return {f"{output['name']}.crt": output["tls_ca"] for output in _read(options) if output.get("tls_ca")}
 
 
 def mounted_keys(options: Plugin) -> list[str]:
-    """Return the keys of the Secret that the container reads as files."""
-    read = [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
-    return sorted({key for output in read for key in outputs.secret_files(output)})
+    """Return the keys of the Secret that containers read as files."""
+    return sorted({key for output in _read(options) for key in outputs.secret_files(output)})
 
 
 def backends(options: Plugin) -> list[Plugin]:
     """Return where each output sends to, for whoever looks for a line there; `login` is whether the backend asks for one."""
     found = []
-    for position, given in enumerate(options["outputs"]):
-        output = outputs.read(given, position)
+    for output in _read(options):
         keys = ("type", "name", "host", "port", "tls", "index", "daily_index", "region", "log_group")
         login = ("username", "api_key_secret", "bearer_token_secret", "aws_region")
         entry = {key: output[key] for key in keys if output.get(key)} | {"login": any(output.get(key) for key in login)}
@@ -299,8 +320,7 @@ def backends(options: Plugin) -> list[Plugin]:
 
 
 def _cloudwatch(options: Plugin) -> list[Plugin]:
-    read = [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
-    return [output for output in read if output["type"] == "cloudwatch_logs"]
+    return [output for output in _read(options) if output["type"] == "cloudwatch_logs"]
 
 
 def log_groups(options: Plugin) -> list[Plugin]:

@@ -135,6 +135,16 @@ def read(given: t.Any, position: int = 0) -> dict[str, t.Any]:
     return read_options
 
 
+def container(output: dict[str, t.Any]) -> str:
+    """Return the name of the container that ships to an output."""
+    return str(output["name"]).replace("_", "-")
+
+
+def is_aws(output: dict[str, t.Any]) -> bool:
+    """Return whether an output logs in to AWS."""
+    return output["type"] == "cloudwatch_logs" or bool(output.get("aws_region"))
+
+
 def variable(key: str) -> str:
     """Return the environment variable that carries a key of the Secret."""
     return "SECRET_" + re.sub(r"[^A-Z0-9]", "_", key.upper())

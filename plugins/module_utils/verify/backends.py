@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -147,17 +148,17 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
     bare = sorted(carrying - {p["spec"].get("nodeName") for p in well})
     if bare:
         return evidence, f"no ready pod of {name} on {', '.join(bare)}, where the app runs", ""
-    container = item["spec"]["template"]["spec"]["containers"][0]
-    port = next((p["containerPort"] for p in container.get("ports") or [] if "metrics" in p.get("name", "")), 0)
+    containers = item["spec"]["template"]["spec"]["containers"]
+    ports = [p["containerPort"] for c in containers for p in c.get("ports") or [] if "metrics" in p.get("name", "")]
     path = METRICS_PATHS.get((metadata.get("labels") or {}).get("app.kubernetes.io/name", ""), "/metrics")
     if (metadata.get("annotations") or {}).get(OUTPUTS):
         path = METRICS_PATHS["fluent-bit"]
-    if not port:
+    if not ports:
         return f"{evidence}, which has no port for metrics", "", ""
-    asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{port}/proxy{path}"
+    asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{'|'.join(map(str, ports))}/proxy{path}"
     names = ("log_collector_spool_oldest_seconds", "log_collector_spool_bytes")
     oldest = 0.0
-    for pod in well:
+    for pod, port in product(well, ports):
         page = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:{port}/proxy{path}"
         status_code, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
         if status_code != 200:
@@ -174,8 +175,10 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
         monitors = f"/apis/monitoring.coreos.com/v1/namespaces/{namespace}/servicemonitors"
         watched = bool(run.get(monitors).get("items"))
         scraped = [s for s in stack.query(up) if s["value"][1] == "1"] if watched else []
-        if watched and len(scraped) < len(well):
-            return evidence, f"Prometheus reads the metrics of {len(scraped)} of {len(well)} pods of {name}", asked
+        pages = len(well) * len(ports)
+        if watched and len(scraped) < pages:
+            what = f"{pages} pods" if len(ports) == 1 else f"the {pages} metrics pages of the pods"
+            return evidence, f"Prometheus reads the metrics of {len(scraped)} of {what} of {name}", asked
         given_up = stack.query(lost)
         if given_up:
             return evidence, f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked

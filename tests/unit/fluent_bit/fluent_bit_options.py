@@ -259,5 +259,11 @@ WRONG: dict[str, tuple[Options, str]] = {
         {"outputs": [LOKI], "host_logs": [{"name": "nginx", "paths": ["/var/log/nginx.log"], "parser": "nginx"}]},
         "has the parser 'nginx': define it in fluent_bit_parsers.",
     ),
+    "ends with a dash": ({"outputs": [{**LOKI, "name": "loki-"}]}, "has a name that can't be used"),
+    "containers of one name": (
+        {"outputs": [{**LOKI, "name": "a_b"}, {**HTTP, "name": "a-b"}]},
+        "has two outputs named a-b",
+    ),
+    "no port for the second": ({"outputs": [LOKI, HTTP], "metrics_port": 65535}, "with one above it for each further output"),
     "metrics port": ({"outputs": [LOKI], "metrics_port": 0}, "fluent_bit_metrics_port is 0"),
 }

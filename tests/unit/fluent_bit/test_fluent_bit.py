@@ -19,7 +19,7 @@ import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.filter.fluent_bit import fluent_bit
 from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit import config, outputs
-from fluent_bit_options import DEFAULTS, GOOD, KMS_KEY, LOKI, WRONG, Options
+from fluent_bit_options import CLOUDWATCH, DEFAULTS, GOOD, HTTP, KMS_KEY, LOKI, WRONG, Options
 
 ROOT = Path(__file__).resolve().parents[3]
 SPECS = os.environ.get("FLASKOPS_SPECS")
@@ -42,6 +42,13 @@ def made(options: Options) -> dict[str, Any]:
     plan = fluent_bit({**DEFAULTS, **options})
     assert plan["problems"] == []
     return plan
+
+
+def one(options: Options) -> dict[str, Any]:
+    """The configuration of the only output."""
+    (agent,) = made(options)["agents"]
+    found: dict[str, Any] = agent["config"]
+    return found
 
 
 def entries(configuration: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -93,12 +100,13 @@ def listed() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_plugins_know_every_key(listed: dict[str, Any], name: str) -> None:
-    assert complaints(made(GOOD[name])["config"], listed) == []
+    for agent in made(GOOD[name])["agents"]:
+        assert complaints(agent["config"], listed) == []
 
 
 def test_an_unknown_key_would_be_found(listed: dict[str, Any]) -> None:
     options = {"host": "loki", "type": "loki", "options": {"label": "a", "net.keepalive": "perhaps"}}
-    configuration = made({"outputs": [options]})["config"]
+    configuration = one({"outputs": [options]})
     configuration["pipeline"]["filters"].append({"name": "lua", "match": "*"})
     assert complaints(configuration, listed) == [
         "filters lua: no such plugin",
@@ -125,28 +133,54 @@ def test_wrong_options_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_configuration_is_yaml(name: str) -> None:
-    configuration = made(GOOD[name])["config"]
-    assert yaml.safe_load(yaml.safe_dump(configuration, sort_keys=False)) == configuration
+    for agent in made(GOOD[name])["agents"]:
+        assert yaml.safe_load(yaml.safe_dump(agent["config"], sort_keys=False)) == agent["config"]
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_no_input_or_output_loses_lines(name: str) -> None:
     """The defaults of the plugins that lose lines are all replaced (each of these was measured or read in the source)."""
-    configuration = made(GOOD[name])["config"]
-    assert configuration["service"]["storage.path"] and configuration["service"]["storage.keep.rejected"] is True
-    databases = [entry["db"] for entry in configuration["pipeline"]["inputs"]]
-    assert len(set(databases)) == len(databases)
-    for entry in configuration["pipeline"]["inputs"]:
-        assert entry["storage.type"] == "filesystem" and entry["read_from_head"] is True
-    for entry in configuration["pipeline"]["outputs"]:
+    for agent in made(GOOD[name])["agents"]:
+        configuration = agent["config"]
+        assert configuration["service"]["storage.path"] and configuration["service"]["storage.keep.rejected"] is True
+        databases = [entry["db"] for entry in configuration["pipeline"]["inputs"]]
+        assert len(set(databases)) == len(databases)
+        for entry in configuration["pipeline"]["inputs"]:
+            assert entry["storage.type"] == "filesystem" and entry["read_from_head"] is True
+        (entry,) = configuration["pipeline"]["outputs"]
         assert entry["retry_limit"] == "no_limits" or entry["retry_limit"] > 1
         assert entry["storage.total_limit_size"]
-    aliases = [entry["alias"] for entry in configuration["pipeline"]["outputs"]]
-    assert len(set(aliases)) == len(aliases)
+
+
+def test_every_output_has_a_process_of_its_own() -> None:
+    """Outputs of one process share its chunks, and one backend that is away soon holds all of them."""
+    options = {**GOOD["all at once"], "metrics_port": 3000}
+    agents = made(options)["agents"]
+    assert [[entry["alias"] for entry in agent["config"]["pipeline"]["outputs"]] for agent in agents] == [
+        [output.get("name", output["type"])] for output in options["outputs"]
+    ]
+    for part in ("name", "file", "port", "port_name"):
+        assert len({agent[part] for agent in agents}) == len(agents), part
+    assert [agent["config"]["service"]["http_port"] for agent in agents] == [agent["port"] for agent in agents]
+    assert agents[0]["port"] == 3000 and agents[-1]["port"] == 3000 + len(agents) - 1
+    assert all(re.fullmatch("[a-z][-a-z0-9]*[a-z0-9]", agent["name"]) for agent in agents)
+
+
+def test_a_container_has_the_secrets_of_its_own_output_alone() -> None:
+    outputs = [{**LOKI, "username": "u", "password_secret": "loki"}, CLOUDWATCH, {**HTTP, "bearer_token_secret": "http"}]
+    secrets = ["loki", "http", "aws-access-key-id", "aws-secret-access-key"]
+    plan = made({"outputs": outputs, "secret_keys": secrets, "aws_static_keys": True})
+    found = {agent["name"]: {entry["name"] for entry in agent["environment"]} - {"NODE_NAME"} for agent in plan["agents"]}
+    assert found == {
+        "loki": {"SECRET_LOKI"},
+        "cloudwatch-logs": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
+        "http": {"SECRET_HTTP"},
+    }
 
 
 def test_every_backend_gets_the_label_contract() -> None:
-    rendered = {entry["alias"]: entry for entry in made(GOOD["all at once"])["config"]["pipeline"]["outputs"]}
+    agents = made(GOOD["all at once"])["agents"]
+    rendered = {entry["alias"]: entry for agent in agents for entry in agent["config"]["pipeline"]["outputs"]}
     labels = dict(pair.split("=") for pair in rendered["loki"]["labels"].split(","))
     assert labels == {name: f"${name}" for name in ("namespace", "app", "container", "cluster", "level")}
     metadata = dict(pair.split("=") for pair in rendered["loki"]["structured_metadata"].split(","))
@@ -158,14 +192,15 @@ def test_every_backend_gets_the_label_contract() -> None:
 
 
 def test_credentials_are_references() -> None:
-    plan = made(GOOD["loki with a tenant, TLS and a password"])
-    assert plan["config"]["pipeline"]["outputs"][0]["http_passwd"] == "${SECRET_LOKI_PASSWORD}"
+    (agent,) = made(GOOD["loki with a tenant, TLS and a password"])["agents"]
+    assert agent["config"]["pipeline"]["outputs"][0]["http_passwd"] == "${SECRET_LOKI_PASSWORD}"
     reference = {"name": "fluent-bit-credentials", "key": "loki-password"}
-    assert {"name": "SECRET_LOKI_PASSWORD", "valueFrom": {"secretKeyRef": reference}} in plan["environment"]
+    assert {"name": "SECRET_LOKI_PASSWORD", "valueFrom": {"secretKeyRef": reference}} in agent["environment"]
+    assert agent["has_authority"] and not agent["has_files"]
     plan = made(GOOD["loki with a client certificate"])
-    assert plan["mounted_keys"] == ["tls.crt", "tls.key"]
-    plan = made(GOOD["cloudwatch, a group for each namespace, static keys"])
-    assert {entry["name"] for entry in plan["environment"]} == {"NODE_NAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert plan["mounted_keys"] == ["tls.crt", "tls.key"] and plan["agents"][0]["has_files"]
+    (agent,) = made(GOOD["cloudwatch, a group for each namespace, static keys"])["agents"]
+    assert {entry["name"] for entry in agent["environment"]} == {"NODE_NAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
 def test_role_describes_the_options_of_every_output() -> None:
@@ -197,7 +232,7 @@ FILES = [
 @pytest.mark.parametrize(("path", "names"), FILES)
 def test_pod_of_a_file_is_told(path: str, names: tuple[str, str, str]) -> None:
     """Input and filter agree: what the input puts into the tag, the kubernetes filter finds in it again."""
-    configuration = made({"outputs": [LOKI]})["config"]
+    configuration = one({"outputs": [LOKI]})
     tail = configuration["pipeline"]["inputs"][0]
     kubernetes = configuration["pipeline"]["filters"][1]
     assert kubernetes["name"] == "kubernetes"
@@ -218,7 +253,7 @@ def test_pod_of_a_file_is_told(path: str, names: tuple[str, str, str]) -> None:
 
 def test_cloudwatch_is_not_told_to_use_tls() -> None:
     """It always does; Fluent Bit ends with "does not support TLS" where the key is set."""
-    (entry,) = made(GOOD["cloudwatch"])["config"]["pipeline"]["outputs"]
+    (entry,) = one(GOOD["cloudwatch"])["pipeline"]["outputs"]
     assert "tls" not in entry and entry["tls.verify"] is True
 
 
@@ -226,7 +261,7 @@ def test_a_group_with_a_key_is_made_before_the_shipper_runs() -> None:
     plan = made(GOOD["cloudwatch, a group with a KMS key, another account"])
     (group,) = plan["log_groups"]
     assert group == {"name": "/kubernetes/staging-1", "region": "eu-central-1", "kms_key": KMS_KEY, "retention_days": 30}
-    (entry,) = plan["config"]["pipeline"]["outputs"]
+    (entry,) = plan["agents"][0]["config"]["pipeline"]["outputs"]
     assert entry["auto_create_group"] is False and "log_retention_days" not in entry
     assert made(GOOD["cloudwatch"])["log_groups"] == []
 
@@ -238,7 +273,7 @@ def test_grafana_reads_what_is_shipped_to_cloudwatch() -> None:
 
 
 def excluded(options: Options, path: str) -> bool:
-    patterns = made({"outputs": [LOKI], **options})["config"]["pipeline"]["inputs"][0]["exclude_path"].split(",")
+    patterns = one({"outputs": [LOKI], **options})["pipeline"]["inputs"][0]["exclude_path"].split(",")
     return any(fnmatch.fnmatch(path, pattern) for pattern in patterns)
 
 
@@ -256,14 +291,14 @@ def test_what_is_not_read() -> None:
 
 
 def test_output_of_chosen_namespaces() -> None:
-    entry = made(GOOD["all at once"])["config"]["pipeline"]["outputs"][-1]
+    entry = made(GOOD["all at once"])["agents"][-1]["config"]["pipeline"]["outputs"][0]
     pattern = python_regex(entry["match_regex"])
     assert pattern.search("kube.a_web-0_web") and not pattern.search("kube.aa_web-0_web") and "match" not in entry
 
 
 def level(line: str) -> str:
     """The level that the filters give a line, in their order."""
-    configuration = made({"outputs": [LOKI]})["config"]
+    configuration = one({"outputs": [LOKI]})
     regexes = {entry["name"]: entry["regex"] for entry in configuration["parsers"]}
     found: str | None = None
     for entry in configuration["pipeline"]["filters"]:
@@ -323,7 +358,7 @@ def test_the_embedded_collector_gives_the_same_labels() -> None:
 
 
 def test_request_id_of_a_line() -> None:
-    regexes = {entry["name"]: entry["regex"] for entry in made({"outputs": [LOKI]})["config"]["parsers"]}
+    regexes = {entry["name"]: entry["regex"] for entry in one({"outputs": [LOKI]})["parsers"]}
     pattern = python_regex(regexes[config.REQUEST_ID_PARSER])
     found = pattern.search('{"level": "INFO", "request_id": "4f1c", "route": "/"}')
     assert found and found["request_id"] == "4f1c"
@@ -332,7 +367,7 @@ def test_request_id_of_a_line() -> None:
 
 def records(lines: list[str]) -> list[str]:
     """Lines joined by the rules of the multi-line parser, as the engine applies them (src/multiline/flb_ml_rule.c)."""
-    (parser,) = made({"outputs": [LOKI]})["config"]["multiline_parsers"]
+    (parser,) = one({"outputs": [LOKI]})["multiline_parsers"]
     rules = [(rule["state"], re.compile(rule["regex"][1:-1]), rule["next_state"]) for rule in parser["rules"]]
     found: list[list[str]] = []
     state = ""
