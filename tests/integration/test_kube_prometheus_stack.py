@@ -348,7 +348,7 @@ def test_changed_option_upgrades_and_keeps_the_data(run: Callable[..., Run], obj
 def test_a_volume_claim_keeps_the_data_over_a_new_pod(run: Callable[..., Run], objects: Objects, cluster: Cluster) -> None:
     folder, pod = "/var/lib/prometheus-test", f"prometheus-{PROMETHEUS}-0"
     classes = client.StorageV1Api(cluster.api)
-    node = ["podman", "exec", "flaskops-test-node"]
+    node = ["podman", "exec", f"{cluster.context}-node"]
     subprocess.run([*node, "install", "-d", "-o", "1000", "-g", "2000", folder], env=engine_env(), check=True)
     volume = client.V1PersistentVolume(
         metadata=client.V1ObjectMeta(name="prometheus-test"),

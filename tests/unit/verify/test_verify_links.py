@@ -351,6 +351,20 @@ def test_the_log_shipper(changes, cause):
     assert cause in found["log shipper"]["cause"]
 
 
+def test_every_container_of_the_shipper_is_asked():
+    """Role fluent_bit has one for each backend, with metrics of its own."""
+    item = shipper()
+    item["spec"]["template"]["spec"]["containers"].append({"name": "es", "ports": [{"name": "metrics-1", "containerPort": 2021}]})
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [item]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
+        SHIPPER_PAGE.replace("2020", "2021"): (503, "refused"),
+    }
+    found, _url = run(FakeCluster(**answers))
+    assert "the metrics page of fluent-bit-x answers 503" in found["log shipper"]["cause"]
+
+
 def rule(name, **more):
     return {"name": name, "lastError": "", "lastEvaluation": "0001-01-01T00:00:00Z", **more}
 
