@@ -144,9 +144,19 @@ class Running:
         self.log.close()
 
 
+def at_rest(cluster: Cluster) -> bool:
+    """No drill's namespace is left, and all pods are ready, Loki's too, for which a drill does not wait when it is done."""
+    if NAMESPACE in cluster.namespaces():
+        return False
+    kinds = cluster.apps.list_deployment_for_all_namespaces, cluster.apps.list_stateful_set_for_all_namespaces
+    found = [item for kind in kinds for item in kind().items]
+    return all((item.status.ready_replicas or 0) == item.spec.replicas for item in found)
+
+
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+def running(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
+    wait_for("the end of what was before", lambda: at_rest(cluster), 180)
 
     def start(*scenarios: str, **more: Any) -> Running:
         started.append(Running(tmp_path, *scenarios, **more))
