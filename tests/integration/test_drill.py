@@ -249,6 +249,7 @@ def test_interrupted_drill_restores_itself(cluster: Cluster, app: App, running: 
 
 @LONG
 def test_all_scenarios(cluster: Cluster, app: App, tmp_path: Path) -> None:
+    wait_for("the end of what was before", lambda: at_rest(cluster), 180)
     before, began = objects(cluster), time.monotonic()
     assert playbook("playbooks/drill.yml", extra=options(tmp_path)).changed == 0
     took = time.monotonic() - began
