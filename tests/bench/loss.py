@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -226,13 +227,10 @@ def found(cluster: Cluster, run: str, since: int, padding: int) -> tuple[Counter
             break
         start = values[-1][0]
         seen = {(at, line) for at, line in values if at == start}
-    torn, begun = 0, ""
-    for _at, piece in sorted(pieces):
-        if match := whole.fullmatch(begun + piece):
-            counts[int(match[1])] += 1
-            torn += 1
-        begun = "" if match else begun + piece
-    return counts, torn
+    # Which piece is the earlier one their times do not say for certain.
+    torn = {int(match[1]) for (_, a), (_, b) in permutations(pieces, 2) if (match := whole.fullmatch(a + b))} - set(counts)
+    counts.update(torn)
+    return counts, len(torn)
 
 
 def count(cluster: Cluster, run: str) -> int:
