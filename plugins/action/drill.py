@@ -70,6 +70,8 @@ def words(entry: dict[str, Any]) -> str:
         return name + entry["status"].replace("_", " ") + (f": {entry['reason']}" if entry.get("reason") else "")
     if entry.get("event") == "inject":
         return f"{name}{entry['how']}"
+    if entry.get("event") == "wait":
+        return f"{name}waits for the end of {', '.join(entry['alerts'])}, which was there before (a few minutes at most)"
     if entry.get("event") == "restored":
         return f"{name}{'restored' if entry['ok'] else 'NOT RESTORED'}: {entry['evidence']}"
     if entry.get("event") == "dead-man" and entry["left_out"]:

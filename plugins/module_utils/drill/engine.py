@@ -200,6 +200,8 @@ class Drill:
         def noisy() -> set[str]:
             return wanted & {name.split(" ", 1)[1] for name in self.observers.active()}
 
+        if loud := noisy():
+            self.journal({"event": "wait", "alerts": sorted(loud)})
         if not self._until(lambda: not noisy(), QUIET):
             raise LeftOut(f"the alert {', '.join(sorted(noisy()))} fires already, so nothing could be told by it")
 

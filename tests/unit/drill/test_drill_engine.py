@@ -30,7 +30,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.obser
     Users,
     ready_addresses,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import Expect, Scenario
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import Expect, LeftOut, Scenario
 
 LABELS = {"alertname": "HighErrorRate", "namespace": "shop", "app": "shop"}
 RULE = Rule("HighErrorRate", "x[30s] > 0.05", 10, 5, LABELS)
@@ -238,6 +238,24 @@ def test_what_is_not_restored_keeps_its_record_and_fails(monkeypatch: pytest.Mon
     assert result["status"] == "failed" and result["reason"] == "it was not restored: thing is not what it was."
 
 
+def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    drill, _guard, entries = drill_of(FakeApp(), monkeypatch)
+    found = iter([{"prometheus HighErrorRate", "loki Other"}, {"prometheus HighErrorRate"}, set[str]()])
+    last: list[set[str]] = []
+
+    def active() -> set[str]:
+        last[:] = [next(found, set())]
+        return last[0]
+
+    monkeypatch.setattr(drill.observers, "active", active)
+    drill._wait_for_quiet(SCENARIO)
+    assert last == [set()] and entries == [{"event": "wait", "alerts": ["HighErrorRate"]}]
+    monkeypatch.setattr(engine, "QUIET", 0.2)
+    monkeypatch.setattr(drill.observers, "active", lambda: {"prometheus HighErrorRate"})
+    with pytest.raises(LeftOut, match="the alert HighErrorRate fires already"):
+        drill._wait_for_quiet(SCENARIO)
+
+
 @pytest.mark.parametrize("end", ["signal", "lease"])
 def test_an_interruption_restores_first(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     app = FakeApp()
@@ -300,6 +318,10 @@ def test_only_ready_addresses_of_a_slice_count() -> None:
         ({"scenario": "oom", "observer": "pods", "event": "OOMKilled", "after": 3.2}, "oom:     3.2 s  pods OOMKilled"),
         ({"scenario": "oom", "status": "left_out", "reason": "no limit"}, "oom: left out: no limit"),
         ({"scenario": "oom", "event": "inject", "how": "memory"}, "oom: memory"),
+        (
+            {"scenario": "oom", "event": "wait", "alerts": ["A", "B"]},
+            "oom: waits for the end of A, B, which was there before (a few minutes at most)",
+        ),
         ({"scenario": "oom", "event": "restored", "ok": False, "evidence": "x"}, "oom: NOT RESTORED: x"),
         ({"scenario": "", "event": "dead-man", "left_out": ""}, ""),
         ({"scenario": "oom", "event": "restore"}, ""),
