@@ -97,6 +97,23 @@ def test_a_secret_would_be_found() -> None:
     assert list(secrets(found)) == ["smtp_password", "api_key"]
 
 
+def templated_keys(value: Any) -> Iterator[str]:
+    """The keys that hold a template, which Ansible takes as they are written."""
+    if isinstance(value, dict):
+        yield from (str(key) for key in value if "{{" in str(key))
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from templated_keys(inner)
+
+
+def test_no_key_is_a_template() -> None:
+    folders = [*ROOT.glob("roles/*/[dmtv]*"), ROOT / "playbooks", ROOT / "inventories"]
+    files = [path for folder in folders if folder.name != "templates" for path in folder.rglob("*.yml")]
+    assert len(files) > len(ROLES)
+    assert {str(path.relative_to(ROOT)): keys for path in files if (keys := list(templated_keys(load(path))))} == {}
+    assert list(templated_keys([{"a": {"{{ b }}-*": "{{ c }}"}}])) == ["{{ b }}-*"]
+
+
 def test_readmes_are_not_stale() -> None:
     done = subprocess.run([sys.executable, ROOT / "docs/generate.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
