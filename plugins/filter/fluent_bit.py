@@ -41,7 +41,8 @@ _value:
       description:
         - The containers, one for each output, each with its C(name), the C(port) of its metrics and that port's C(port_name).
         - C(config) is the configuration, as it goes into C(file); C(environment) are the environment variables.
-        - C(has_authority) and C(has_files) are whether the container reads a certificate authority, and files of the Secret.
+        - C(has_authority) is whether the container reads a certificate authority.
+        - C(secret_files) are the keys of the Secret that it reads as files.
       type: list
       elements: dict
     authorities:
@@ -51,10 +52,6 @@ _value:
       description: Where each output sends to, without credentials; C(login) is whether it has some.
       type: list
       elements: dict
-    mounted_keys:
-      description: Keys of the Secret that containers read as files.
-      type: list
-      elements: str
     log_groups:
       description: Log groups of CloudWatch that must be made before the shipper runs.
       type: list
@@ -83,7 +80,6 @@ def fluent_bit(options: t.Any) -> dict[str, t.Any]:
         "agents": config.agents(options, options["existing_secret"] or f"{options['name']}-credentials"),
         "authorities": config.authorities(options),
         "backends": config.backends(options),
-        "mounted_keys": config.mounted_keys(options),
         "log_groups": config.log_groups(options),
         "datasources": config.datasources(options),
     }

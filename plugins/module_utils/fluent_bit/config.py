@@ -290,7 +290,7 @@ def agents(options: Plugin, secret: str) -> list[Plugin]:
                 "config": build(options, output, port),
                 "environment": _environment(options, output, secret),
                 "has_authority": bool(output.get("tls_ca")),
-                "has_files": bool(outputs.secret_files(output)),
+                "secret_files": sorted(set(outputs.secret_files(output))),
             }
         )
     return found
@@ -299,11 +299,6 @@ def agents(options: Plugin, secret: str) -> list[Plugin]:
 def authorities(options: Plugin) -> dict[str, str]:
     """Return the certificate authorities, by file name."""
     return {f"{output['name']}.crt": output["tls_ca"] for output in _read(options) if output.get("tls_ca")}
-
-
-def mounted_keys(options: Plugin) -> list[str]:
-    """Return the keys of the Secret that containers read as files."""
-    return sorted({key for output in _read(options) for key in outputs.secret_files(output)})
 
 
 def backends(options: Plugin) -> list[Plugin]:

@@ -196,9 +196,9 @@ def test_credentials_are_references() -> None:
     assert agent["config"]["pipeline"]["outputs"][0]["http_passwd"] == "${SECRET_LOKI_PASSWORD}"
     reference = {"name": "fluent-bit-credentials", "key": "loki-password"}
     assert {"name": "SECRET_LOKI_PASSWORD", "valueFrom": {"secretKeyRef": reference}} in agent["environment"]
-    assert agent["has_authority"] and not agent["has_files"]
-    plan = made(GOOD["loki with a client certificate"])
-    assert plan["mounted_keys"] == ["tls.crt", "tls.key"] and plan["agents"][0]["has_files"]
+    assert agent["has_authority"] and not agent["secret_files"]
+    (agent,) = made(GOOD["loki with a client certificate"])["agents"]
+    assert agent["secret_files"] == ["tls.crt", "tls.key"]
     (agent,) = made(GOOD["cloudwatch, a group for each namespace, static keys"])["agents"]
     assert {entry["name"] for entry in agent["environment"]} == {"NODE_NAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
