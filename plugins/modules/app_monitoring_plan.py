@@ -313,6 +313,7 @@ from ..module_utils.monitoring import objects as build
 from ..module_utils.monitoring import rules
 from ..module_utils.monitoring.objects import GROUP, OURS, PART_OF, Json, PlanError
 from ..module_utils.verify.api import ApiError, Cluster, KubeCluster, read_object
+from ..module_utils.verify.stack import prometheus_path
 
 PLURALS = {
     "PrometheusRule": (f"/apis/{GROUP}/v1", "prometheusrules"),
@@ -541,9 +542,9 @@ def check_by_promtool(promtool: str, groups: list[Json]) -> None:
     raise PlanError(wrong_rule(reason))
 
 
-def check_by_prometheus(cluster: Cluster, namespace: str, groups: list[Json]) -> bool:
+def check_by_prometheus(cluster: Cluster, server: Json, groups: list[Json]) -> bool:
     """Let the running Prometheus parse each expression; False when it can't be asked."""
-    base = f"/api/v1/namespaces/{namespace}/services/prometheus-operated:9090/proxy/api/v1/format_query?query="
+    base = f"{prometheus_path(server)}/api/v1/format_query?query="
     for group in groups:
         for rule in group["rules"]:
             try:
@@ -594,7 +595,7 @@ def plan(planner: Planner, check_mode: bool) -> Json:
     if promtool:
         check_by_promtool(promtool, groups)
         checked = "promtool"
-    elif not missing and check_by_prometheus(planner.cluster, prometheus["metadata"]["namespace"], groups):
+    elif not missing and check_by_prometheus(planner.cluster, prometheus, groups):
         checked = "prometheus"
     # The rules come first: an admission webhook that refuses them then refuses before anything else is there.
     wanted = [build.prometheus_rule(options, groups, labels["rule"])]

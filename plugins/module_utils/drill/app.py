@@ -151,9 +151,10 @@ class App:
         self.prometheus_name = chosen["metadata"]["name"]
         services = f"/api/v1/namespaces/{self.stack_namespace}/services"
         names = {item["metadata"]["name"] for item in self.get(services)["items"]}
+        alertmanagers = self.get(f"{stack.OPERATOR}/v1/namespaces/{self.stack_namespace}/alertmanagers")["items"]
         return (
             stack.prometheus_path(chosen),
-            stack.alertmanager_path(self.stack_namespace) if "alertmanager-operated" in names else "",
+            stack.alertmanager_path(self.stack_namespace, alertmanagers) if "alertmanager-operated" in names else "",
             stack.service_path(self.stack_namespace, "alert-inbox", 80) if "alert-inbox" in names else "",
         )
 

@@ -51,9 +51,10 @@ def prometheus_path(server: dict[str, Any]) -> str:
     return service_path(server["metadata"]["namespace"], "prometheus-operated", 9090, server["spec"].get("routePrefix") or "")
 
 
-def alertmanager_path(namespace: str) -> str:
-    """The path of the Alertmanager that the operator runs in a namespace, through the API server."""
-    return service_path(namespace, "alertmanager-operated", 9093)
+def alertmanager_path(namespace: str, found: list[dict[str, Any]]) -> str:
+    """The path of the Alertmanager that a namespace's Alertmanager objects describe, through the API server."""
+    prefixes = [item["spec"].get("routePrefix") or "" for item in found]
+    return service_path(namespace, "alertmanager-operated", 9093, min(prefixes, default=""))
 
 
 class Stack:
@@ -457,9 +458,13 @@ class Stack:
         """Alertmanager runs with its newest configuration, and Prometheus knows it."""
         return self.run.settled(self._alertmanager)
 
+    def _alertmanagers(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.run.get(f"{OPERATOR}/v1/namespaces/{self.namespace}/alertmanagers").get("items", [])
+        return found
+
     def _alertmanager(self) -> list[Result]:
         link = "alertmanager"
-        items = self.run.get(f"{OPERATOR}/v1/namespaces/{self.namespace}/alertmanagers").get("items", [])
+        items = self._alertmanagers()
         if not items:
             return [checks.left_out(link, f"namespace {self.namespace} has no Alertmanager")]
         known = f"{self._prometheus}/api/v1/alertmanagers"
@@ -518,7 +523,7 @@ class Stack:
         installed = [rule for item in objects for group in item["spec"].get("groups") or [] for rule in group["rules"]]
         if all(rule.get("alert") != alert.NAME for rule in installed):
             return [checks.left_out(link, f"no rule {alert.NAME} for namespace {namespace}; the role app_monitoring installs it")]
-        alertmanager = alertmanager_path(self.namespace)
+        alertmanager = alertmanager_path(self.namespace, self._alertmanagers())
         inbox = service_path(self.namespace, alert.INBOX, 80)
         config = self.run.get(f"{alertmanager}/api/v2/status")["config"]["original"]
         has_inbox = any(item["metadata"]["name"] == alert.INBOX for item in self._deployments())

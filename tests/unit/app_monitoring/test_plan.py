@@ -272,7 +272,8 @@ def test_alertmanager_that_takes_no_configuration() -> None:
 def test_running_prometheus_parses_the_rules() -> None:
     class Asked(Fake):
         def fetch(self, path: str, headers: Any = None, seconds: float = 0) -> tuple[int, str]:
-            if "format_query" not in path:
+            prefix = self.answers[f"{OPERATOR}/prometheuses"]["items"][0]["spec"].get("routePrefix", "")
+            if f":9090/proxy{prefix}/api/v1/format_query" not in path:
                 return super().fetch(path)
             return (
                 (400, '{"status": "error", "error": "1:5: parse error"}')
@@ -281,6 +282,9 @@ def test_running_prometheus_parses_the_rules() -> None:
             )
 
     assert plan(Asked())["rules_checked_by"] == "prometheus"
+    prefixed = Asked()
+    prefixed.answers[f"{OPERATOR}/prometheuses"]["items"][0]["spec"]["routePrefix"] = "/prometheus"
+    assert plan(prefixed)["rules_checked_by"] == "prometheus"
     assert plan(Fake())["rules_checked_by"] == ""
     with pytest.raises(PlanError, match=r"group shop.extra, Bad: 1:5: parse error\): correct it"):
         plan(Asked(), extra_rules=[{"alert": "Bad", "expr": "sum("}])

@@ -199,6 +199,25 @@ def test_a_whole_stack():
     assert cluster.marks == []
 
 
+def test_a_stack_below_a_route_prefix():
+    class Prefixed(FakeStack):
+        def fetch(self, path, headers=None, seconds=10):
+            for port, prefix in ((":9090/proxy", "/prometheus"), (":9093/proxy", "/alerts")):
+                if port in path:
+                    assert f"{port}{prefix}/" in path
+                    path = path.replace(port + prefix, port)
+            return super().fetch(path, headers, seconds)
+
+    server, alertmanager = ({**SERVER, "spec": {**SERVER["spec"], "routePrefix": p}} for p in ("/prometheus", "/alerts/"))
+    cluster = Prefixed()
+    cluster.answers |= {
+        f"{OPERATOR}/prometheuses": (200, {"items": [server]}),
+        f"{OPERATOR}/namespaces/monitoring/prometheuses/stack": (200, server),
+        f"{OPERATOR}/namespaces/monitoring/alertmanagers": (200, {"items": [alertmanager]}),
+    }
+    assert [r["cause"] for r in run(cluster).values() if r["status"] == "failed" and r["link"] in LINKS] == []
+
+
 NONE = (200, {"items": []})
 LESS = owned("flask-app", PARTS, annotations={objects.ALERTS: "A B"}, spec={"groups": GROUPS})
 REFUSED = {**SERVER, "status": {"conditions": [{"type": "Reconciled", "status": "False", "message": "no secret"}]}}
