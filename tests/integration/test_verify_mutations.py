@@ -260,8 +260,9 @@ def metrics_service_port_wrong(bench: Bench) -> Iterator[None]:
 
 @contextmanager
 def scrapes_refused(bench: Bench) -> Iterator[None]:
-    with bench.changed(MONITOR, lambda m: m["spec"]["endpoints"][0].update(path="/metric")):
-        bench.settled(lambda: last_error(bench, "404"))
+    """The application's own port knows no /metrics; the metrics server would answer on any path."""
+    with bench.changed(METRICS_SERVICE, lambda s: s["spec"]["ports"][0].update(targetPort=5000)):
+        until("scrapes fail", lambda: last_error(bench, "404"))
         yield
 
 
