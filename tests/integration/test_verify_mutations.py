@@ -338,7 +338,7 @@ def alertmanager_config(bench: Bench, pattern: str, text: str) -> Iterator[None]
         # Its page of the configuration hides what may be a secret, the receivers' addresses among it.
         return [series["value"][1] for series in bench.query("alertmanager_config_hash")]
 
-    before = config()
+    before = until("Alertmanager tells its configuration", config)
     try:
         with bench.changed(CONFIG, change):
             until("Alertmanager has it", bench.poking(selector, lambda: config() not in ([], before)))
