@@ -174,12 +174,16 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
         asked = f"{asked}; PromQL {up}; PromQL {lost}"
         monitors = f"/apis/monitoring.coreos.com/v1/namespaces/{namespace}/servicemonitors"
         watched = bool(run.get(monitors).get("items"))
-        scraped = [s for s in stack.query(up) if s["value"][1] == "1"] if watched else []
+        try:
+            scraped = [s for s in stack.query(up) if s["value"][1] == "1"] if watched else []
+            given_up = stack.query(lost)
+        except ApiError as error:
+            # A Prometheus that is down is no fault of the shipper: its own link says so.
+            return f"{evidence}, Prometheus not asked ({error})", "", asked
         pages = len(well) * len(ports)
         if watched and len(scraped) < pages:
             what = f"{pages} pods" if len(ports) == 1 else f"the {pages} metrics pages of the pods"
             return evidence, f"Prometheus reads the metrics of {len(scraped)} of {what} of {name}", asked
-        given_up = stack.query(lost)
         if given_up:
             return evidence, f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked
         evidence += f", {len(scraped)} scraped, nothing given up in 10 minutes" if watched else ""
@@ -425,7 +429,12 @@ def _log_alerts(run: Run, stack: Any) -> list[Result]:
             counter, own = "loki_prometheus_notifications", f'{{namespace="{namespace}"}}'
             failing = checks.only_failures(f"{counter}_errors_total{own}", f"{counter}_sent_total{own}", "alertmanager")
             query = f"{query}; PromQL {failing}"
-            problems = [f"Loki's notifications to {s['metric'].get('alertmanager', target)} fail" for s in stack.query(failing)]
+            try:
+                refused = stack.query(failing)
+            except ApiError as error:
+                evidence += f", Prometheus not asked ({error})"
+            else:
+                problems = [f"Loki's notifications to {s['metric'].get('alertmanager', target)} fail" for s in refused]
     if problems:
         return [checks.failed(link, evidence, "; ".join(problems[:4]), query, command)]
     return [checks.ok(link, evidence, query)]

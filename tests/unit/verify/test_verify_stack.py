@@ -15,7 +15,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.monitoring 
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import alert, links
 
 from .test_verify_checks import pod, slices
-from .test_verify_links import NS, SLICES, FakeCluster
+from .test_verify_links import NS, SHIPPER_PAGE, SLICES, FakeCluster, shipper
 
 OPERATOR = "/apis/monitoring.coreos.com/v1"
 CONFIGS = "/apis/monitoring.coreos.com/v1alpha1/namespaces/flask-app/alertmanagerconfigs"
@@ -216,6 +216,24 @@ def test_a_stack_below_a_route_prefix():
         f"{OPERATOR}/namespaces/monitoring/alertmanagers": (200, {"items": [alertmanager]}),
     }
     assert [r["cause"] for r in run(cluster).values() if r["status"] == "failed" and r["link"] in LINKS] == []
+
+
+def test_the_shipper_is_not_blamed_for_a_prometheus_that_is_down():
+    class Down(FakeStack):
+        def fetch(self, path, headers=None, seconds=10):
+            return (503, "no endpoints available") if path.startswith(PROMETHEUS) else super().fetch(path, headers, seconds)
+
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [shipper()]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        f"{OPERATOR}/namespaces/logging/servicemonitors": (200, {"items": [{}]}),
+        SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
+    }
+    for kind in (FakeStack, Down):
+        cluster = kind()
+        cluster.answers |= answers
+        result = run(cluster)["log shipper"]
+        assert result["status"] == "ok" and ("Prometheus not asked (" in result["evidence"]) == (kind is Down)
 
 
 NONE = (200, {"items": []})
