@@ -265,6 +265,7 @@ class Plan:
     touched: list[str] = field(default_factory=list)  # paths of objects that must be the same afterwards
     path: str = ""  # what the steady probe asks for instead, with every so-many-th request
     every: int = 1
+    excuses: dict[str, str] = field(default_factory=dict)  # by observer, why it may see nothing of this way
 
 
 def patched(found: dict[str, Any], path: str, patch: dict[str, Any]) -> tuple[list[Step], list[Step]]:

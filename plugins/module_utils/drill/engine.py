@@ -239,7 +239,7 @@ class Drill:
         self._in_spite(lambda: users.ended(end), self.app.options.request_timeout + 1, LOOK)
         done = users.since(timeline.began, end)
         result["requests"] = requests(done)
-        judged = Judgement(scenario, settings, timeline, self.observers, self.limits)
+        judged = Judgement(scenario, settings, timeline, self.observers, self.limits, plan.excuses)
         result["observations"] = judged.observations(done, fault)
         result["left_out"] = judged.left_out
         result["objectives"] = judged.objectives()
@@ -251,7 +251,7 @@ class Drill:
 
     def _observe(self, scenario: Scenario, plan: Plan, settings: Settings, timeline: Timeline) -> None:
         """Wait until everything that is expected was seen, or can't come any more."""
-        judged = Judgement(scenario, settings, timeline, self.observers, self.limits)
+        judged = Judgement(scenario, settings, timeline, self.observers, self.limits, plan.excuses)
 
         def complete() -> bool:
             after = time.monotonic() - timeline.began
@@ -308,8 +308,17 @@ class Drill:
 class Judgement:
     """What a scenario's timeline means."""
 
-    def __init__(self, scenario: Scenario, settings: Settings, timeline: Timeline, observers: Observers, limits: Limits) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        settings: Settings,
+        timeline: Timeline,
+        observers: Observers,
+        limits: Limits,
+        excuses: dict[str, str] | None = None,
+    ) -> None:
         self.scenario = scenario
+        self.excuses = excuses or {}
         self.settings = settings
         self.timeline = timeline
         self.observers = observers
@@ -336,6 +345,8 @@ class Judgement:
             reason = "no Loki is installed on this cluster"
         elif expect.observer == "prometheus" and not self.app.prometheus:
             reason = "no Prometheus of an operator runs on this cluster"
+        if not reason and not self.timeline.has(expect.observer, self._events(expect)[0]):
+            reason = self.excuses.get(expect.observer, "")
         if reason:
             self.left_out.append({"observer": expect.observer, "reason": reason})
         return not reason

@@ -188,7 +188,10 @@ def errors_by_switch(app: App) -> Plan:
 def errors_by_path(app: App) -> Plan:
     if not app.options.error_path:
         raise LeftOut("it has no fault switch errors, and the option drill_error_path names no path that is answered with 5xx")
-    return Plan(f"the steady probe asks for {app.options.error_path} every second time", [], path=app.options.error_path, every=2)
+    how = f"the steady probe asks for {app.options.error_path} every second time"
+    why = f"{app.options.error_path} may be answered with 5xx without an exception"
+    excuses = {"alert FlaskUncaughtExceptions": why, "alert LogTraceback": why}
+    return Plan(how, [], path=app.options.error_path, every=2, excuses=excuses)
 
 
 def latency_by_switch(app: App) -> Plan:

@@ -54,7 +54,16 @@ def judged(line: Timeline, scenario: Scenario = SCENARIO, **more: Any) -> Judgem
     tellings = [(line.began + after, LABELS) for after in more.get("told", [])]
     observers: Any = SimpleNamespace(app=app, left_out=[], tellings=tellings)
     limits = Limits(more.get("wait", 240), 0, more.get("objectives", {"page": 30}))
-    return Judgement(scenario, more.get("settings", SETTINGS), line, observers, limits)
+    return Judgement(scenario, more.get("settings", SETTINGS), line, observers, limits, more.get("excuses"))
+
+
+def test_what_a_way_need_not_cause_is_left_out_until_it_is_seen() -> None:
+    excuses = {"alert HighErrorRate": "no exception"}
+    silent = judged(timeline(), excuses=excuses)
+    assert silent.left_out == [{"observer": "alert HighErrorRate", "reason": "no exception"}]
+    assert silent.awaited() == [] and "HighErrorRate" not in " ".join(silent.problems())
+    begun = judged(timeline(pending=8), excuses=excuses)
+    assert begun.left_out == [] and begun.awaited() == ["alert HighErrorRate"]
 
 
 def test_every_event_of_an_alert_has_its_own_bounds() -> None:
