@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from harness import ROOT, Cluster, Run, engine_env, installed_collection, playbook
+from harness import LONG, ROOT, Cluster, Run, engine_env, installed_collection, playbook
 
 FEW_LINES = """\
 from flask import Flask
@@ -52,6 +52,10 @@ PLAY = """\
         name: flaskops.observability.verify
       vars: {verify_image: "{{ flask_image_ref | default('') }}"}
       tags: [verify]
+    - name: Drill it
+      ansible.builtin.import_role:
+        name: flaskops.observability.drill
+      tags: [drill, never]
 """
 STACK = """\
 - name: The stack that watches them
@@ -83,7 +87,7 @@ NAMESPACES = {str(options["flask_app_namespace"]) for options in APPLICATIONS.va
 class Stranger:
     """A folder elsewhere that holds the installed collection, an inventory and a playbook."""
 
-    def __init__(self, folder: Path, kubeconfig: Path) -> None:
+    def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.folder = folder
         self.collections = installed_collection(folder)
         (folder / "few_lines").mkdir()
@@ -93,11 +97,11 @@ class Stranger:
         common = {
             "ansible_connection": "local",
             "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-            "cluster_kubeconfig": str(kubeconfig),
-            "cluster_context": "flaskops-test",
+            "cluster_kubeconfig": str(cluster.kubeconfig),
+            "cluster_context": cluster.context,
             "flask_image_repository": "localhost/{{ inventory_hostname }}",
             "flask_image_delivery": "import",
-            "flask_image_cluster": "flaskops-test",
+            "flask_image_cluster": cluster.context,
             "flask_image_trust_host_ca": True,
             "flask_app_name": "{{ inventory_hostname }}",
             "app_monitoring_name": "{{ flask_app_name }}",
@@ -111,6 +115,12 @@ class Stranger:
             "verify_port": "{{ flask_app_port | default(5000) }}",
             "verify_metrics_port": "{{ flask_app_metrics_port }}",
             "verify_report": "{{ playbook_dir }}/{{ inventory_hostname }}.json",
+            "drill_name": "{{ flask_app_name }}",
+            "drill_namespace": "{{ flask_app_namespace }}",
+            "drill_port": "{{ flask_app_port | default(5000) }}",
+            "drill_metrics_port": "{{ flask_app_metrics_port }}",
+            "drill_environment": "test",
+            "drill_report": "{{ playbook_dir }}/drill",
         }
         (folder / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": APPLICATIONS, "vars": common}}))
 
@@ -133,12 +143,12 @@ class Stranger:
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Stranger:
-    return Stranger(tmp_path_factory.mktemp("stranger"), cluster.kubeconfig)
+    return Stranger(tmp_path_factory.mktemp("stranger"), cluster)
 
 
-def images_of_node(name: str) -> list[str]:
+def images_of_node(cluster: Cluster, name: str) -> list[str]:
     """The tags of a repository in the node's containerd."""
-    command = ["podman", "exec", "flaskops-test-node", "ctr", "-n", "k8s.io", "images", "ls", "-q"]
+    command = ["podman", "exec", f"{cluster.context}-node", "ctr", "-n", "k8s.io", "images", "ls", "-q"]
     listed = subprocess.run(command, env=engine_env(), check=True, capture_output=True, text=True).stdout.split()
     return [image for image in listed if image.startswith(f"localhost/{name}:")]
 
@@ -151,7 +161,7 @@ def metrics_page(cluster: Cluster, name: str, namespace: str, port: int) -> str:
 def test_check_mode_on_an_empty_cluster(cluster: Cluster, stranger: Stranger) -> None:
     assert stranger.play("--check").changed > 0
     assert not cluster.namespaces() & NAMESPACES
-    assert images_of_node("httpbin") + images_of_node("few-lines") == []
+    assert images_of_node(cluster, "httpbin") + images_of_node(cluster, "few-lines") == []
 
 
 def test_both_applications_run_and_are_verified(cluster: Cluster, stranger: Stranger) -> None:
@@ -171,14 +181,31 @@ def test_second_run_and_check_mode_change_nothing(stranger: Stranger) -> None:
     assert stranger.play("--tags", "image,app", "--check").changed == 0
 
 
-def test_the_stack_is_the_same_from_the_installed_collection(stranger: Stranger) -> None:
+def test_the_stack_is_the_same_from_the_installed_collection(cluster: Cluster, stranger: Stranger) -> None:
     """Charts, images and objects are those of the checkout, and an option of the stranger's makes a difference."""
     local = yaml.safe_load((ROOT / "inventories/local/group_vars/local.yml").read_text())
     options = {key: value for key, value in local.items() if key.startswith("kube_prometheus_stack_")}
-    options["kube_prometheus_stack_cluster"] = "flaskops-test"
+    options["kube_prometheus_stack_cluster"] = cluster.context
     assert stranger.play(file="stack.yml", **options).changed == 0
     labels = {"kube_prometheus_stack_external_labels": {"cluster": "stranger"}}
     assert stranger.play("--check", file="stack.yml", **options, **labels).changed == 1
+
+
+@LONG
+def test_a_stranger_s_application_is_drilled(stranger: Stranger) -> None:
+    """By the Kubernetes API and paths of the application alone, and afterwards it is as before."""
+    local = yaml.safe_load((ROOT / "inventories/local/group_vars/local.yml").read_text())
+    windows = {key: value for key, value in local.items() if key.startswith("app_monitoring_")}
+    stranger.play("--tags", "image,app", "--limit", "httpbin", **windows)
+    scenarios = ["errors", "latency", "health", "endpoint_lost", "pod_killed", "crash_loop", "oom"]
+    paths = {"drill_error_path": "/status/500", "drill_slow_path": "/delay/2"}
+    done = stranger.play("--tags", "drill", "--limit", "httpbin", drill_scenarios=scenarios, **paths)
+    report = json.loads((stranger.folder / "drill/drill.json").read_text())
+    assert {item["name"]: item["status"] for item in report["scenarios"]} == dict.fromkeys(scenarios, "passed")
+    told = [item["name"] for item in report["scenarios"] if any(seen["event"] == "received" for seen in item["observations"])]
+    assert set(told) >= {"errors", "latency", "health", "endpoint_lost", "crash_loop", "oom"}
+    assert done.changed == 0
+    assert stranger.play("--tags", "image,app", "--limit", "httpbin", **windows).changed == 0
 
 
 def test_drift_is_repaired(cluster: Cluster, stranger: Stranger) -> None:
@@ -204,9 +231,9 @@ def test_drift_is_repaired(cluster: Cluster, stranger: Stranger) -> None:
             }
         },
     )
-    (image,) = images_of_node("few-lines")
+    (image,) = images_of_node(cluster, "few-lines")
     subprocess.run(
-        ["podman", "exec", "flaskops-test-node", "ctr", "-n", "k8s.io", "images", "rm", image],
+        ["podman", "exec", f"{cluster.context}-node", "ctr", "-n", "k8s.io", "images", "rm", image],
         env=engine_env(),
         check=True,
         capture_output=True,
@@ -221,7 +248,7 @@ def test_drift_is_repaired(cluster: Cluster, stranger: Stranger) -> None:
         cluster.apps.read_namespaced_deployment("few-lines", "stranger-lines").spec.template.spec.containers[0].readiness_probe
     )
     assert probe.period_seconds == 5
-    assert images_of_node("few-lines") == [image]
+    assert images_of_node(cluster, "few-lines") == [image]
     assert stranger.play("--tags", "image,app").changed == 0
 
 
@@ -229,6 +256,6 @@ def test_absent_twice_leaves_nothing(cluster: Cluster, stranger: Stranger) -> No
     assert stranger.absent().changed > 0
     assert stranger.absent().changed == 0
     assert not cluster.namespaces() & NAMESPACES
-    assert images_of_node("httpbin") + images_of_node("few-lines") == []
+    assert images_of_node(cluster, "httpbin") + images_of_node(cluster, "few-lines") == []
     listed = subprocess.run(["podman", "images", "-q", "localhost/httpbin"], env=engine_env(), capture_output=True, text=True)
     assert listed.stdout == ""
