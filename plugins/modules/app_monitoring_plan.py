@@ -612,7 +612,7 @@ def plan(planner: Planner, check_mode: bool) -> Json:
     home = options["dashboards_namespace"] or prometheus["metadata"]["namespace"]
     if options["dashboards"]:
         wanted += build.dashboard_maps(home, options["dashboards_labels"], options["dashboards_folder"])
-    build.remember(wanted)
+    build.remember(wanted, prometheus)
     if missing:
         planner.left_out.append(missing)
     if not given["evaluation_interval"]:

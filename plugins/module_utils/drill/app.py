@@ -146,7 +146,8 @@ class App:
             return "", "", ""
         if not items:
             return "", "", ""
-        chosen = stack.first(items)
+        rules = self.get(f"{stack.OPERATOR}/v1/namespaces/{self.namespace}/prometheusrules")["items"]
+        chosen = stack.chosen(items, stack.parts_of(self.options.name, rules))
         self.stack_namespace = chosen["metadata"]["namespace"]
         self.prometheus_name = chosen["metadata"]["name"]
         services = f"/api/v1/namespaces/{self.stack_namespace}/services"

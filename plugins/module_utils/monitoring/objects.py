@@ -14,7 +14,8 @@ Json = dict[str, t.Any]
 GROUP = "monitoring.coreos.com"
 PART_OF = {"app.kubernetes.io/part-of": "flaskops-app-monitoring"}
 OURS = {"app.kubernetes.io/managed-by": "flaskops", **PART_OF}
-# On each object of an application: all that were installed with it, so that verify can tell what is gone.
+# On each object of an application: all that were installed with it, so that verify can tell what is gone, and the Prometheus
+# that they are for, so that verify and drill ask that one.
 PARTS = "flaskops/parts"
 # On a PrometheusRule: the alerts that it was installed with.
 ALERTS = "flaskops/alerts"
@@ -47,8 +48,11 @@ def selector_labels(selector: Json | None, own: dict[str, str], what: str) -> di
 
 def selects_namespace(selector: Json | None, home: str, namespace: str, labels: dict[str, str]) -> bool:
     """Whether a namespace *selector* of a stack in namespace *home* takes a namespace; None is only its own."""
-    if selector is None:
-        return home == namespace
+    return home == namespace if selector is None else matches(selector, labels)
+
+
+def matches(selector: Json, labels: dict[str, str]) -> bool:
+    """Whether a label *selector* takes an object with these labels."""
     if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         return False
     for item in selector.get("matchExpressions") or []:
@@ -241,9 +245,13 @@ def alertmanager_config(options: Json, labels: dict[str, str]) -> Json:
     return {"apiVersion": f"{GROUP}/v1alpha1", "kind": "AlertmanagerConfig", "metadata": metadata, "spec": spec}
 
 
-def remember(wanted: list[Json]) -> None:
-    """Write down on each object of the application what is installed together: kind, namespace and name."""
-    parts = " ".join(sorted("/".join((i["kind"], i["metadata"]["namespace"], i["metadata"]["name"])) for i in wanted))
+def remember(wanted: list[Json], server: Json) -> None:
+    """Write down on each object of the application what is installed together, and for which Prometheus.
+
+    Each as kind, namespace and name.
+    """
+    named = [*wanted, {**server, "kind": "Prometheus"}] if server["metadata"]["name"] else wanted
+    parts = " ".join(sorted("/".join((i["kind"], i["metadata"]["namespace"], i["metadata"]["name"])) for i in named))
     for item in wanted:
         # The dashboards belong to all applications.
         if item["kind"] != "ConfigMap":

@@ -36,6 +36,7 @@ class Journey:
         self.name = TEST_SERVICE + (NOTIFY if target.notify else "") + uuid.uuid4().hex[:12]
         self.times: dict[str, float] = {}
         self.receivers: list[str] = []
+        self.held: list[str] = []  # what holds it back in Alertmanager
         self.began = 0.0
         self.firing = f'ALERTS{{alertname="{NAME}", service="{self.name}", alertstate="firing"}}'
 
@@ -44,8 +45,10 @@ class Journey:
 
     def _in_alertmanager(self) -> bool:
         query = urlencode([("filter", f"alertname={NAME}"), ("filter", f"service={self.name}")])
-        found = [a for a in self.get(f"{self.alertmanager}/api/v2/alerts?{query}") if a["status"]["state"] == "active"]
+        found = [a for a in self.get(f"{self.alertmanager}/api/v2/alerts?{query}") if a["status"]["state"] != "unprocessed"]
         for alert in found:
+            status = alert["status"]
+            self.held = [*(status.get("silencedBy") or []), *(status.get("inhibitedBy") or [])]
             self.receivers = sorted(r["name"].rsplit("/", 1)[-1] for r in alert.get("receivers") or [])
         return bool(found)
 
@@ -115,6 +118,9 @@ class Journey:
             return self._failed(cause, self.stack.port_forward("prometheus-operated", 9090))
         if not self._wait("at Alertmanager", self._in_alertmanager):
             return self._failed("Prometheus does not reach Alertmanager", self.stack.port_forward("alertmanager-operated", 9093))
+        if self.held:
+            why = f"a silence or another alert holds it back in Alertmanager ({', '.join(self.held)}), and the app's alerts too"
+            return checks.left_out("alert path", why)
         strangers = sorted(set(self.receivers) - NOBODY)
         if strangers and not self.notify:
             cause = f"a route before its own takes it to {', '.join(strangers)}, so that somebody may have been told"

@@ -237,7 +237,7 @@ def _line(
     return [checks.ok(link, f"{request_id} found after {elapsed:.1f} s with {seen}", query)]
 
 
-def _pods_of(run: Run, names: str) -> str:
+def pods_of(run: Run, names: str) -> str:
     return str(run.target.kubectl("get", "pods", "-A", "-l", f"app.kubernetes.io/name in ({names})", namespaced=False))
 
 
@@ -257,7 +257,7 @@ def loki(run: Run) -> list[Result]:
         return found[0]["stream"] if found else None
 
     settings = target.kubectl("-n", service["metadata"]["namespace"], "get", "configmaps,secrets", namespaced=False)
-    commands = (_pods_of(run, "loki,log-collector,fluent-bit"), settings)
+    commands = (pods_of(run, "loki,log-collector,fluent-bit"), settings)
     return _line(run, "loki", ask, f"LogQL {_logql(target, 'REQUEST_ID')}", commands)
 
 
@@ -315,7 +315,7 @@ def given_backend(run: Run, given: dict[str, Any]) -> list[Result]:
     if link == "cloudwatch":
         return _cloudwatch(run, given)
     base, target = str(given["url"]).rstrip("/"), run.target
-    command = _pods_of(run, "log-collector,fluent-bit")
+    command = pods_of(run, "log-collector,fluent-bit")
     if link == "loki":
 
         def ask(request_id: str) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from ..monitoring import dashboards as boards_of
-from ..monitoring.objects import ALERTS, OURS, PARTS
+from ..monitoring.objects import ALERTS, OURS, PARTS, matches
 from . import alert, checks
 from .api import ApiError, message_of
 from .checks import FAILED, Result
@@ -36,9 +36,22 @@ ALIVE = {"prometheus": "/api/v1/status/buildinfo", "loki": "/loki/api/v1/status/
 PLURALS = {"ServiceMonitor": "servicemonitors", "Probe": "probes", "PrometheusRule": "prometheusrules"}
 
 
-def first(servers: list[dict[str, Any]]) -> dict[str, Any]:
-    """The Prometheus object that is asked where there are several: always the same one."""
-    return min(servers, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
+def parts_of(name: str, objects: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Kind, namespace and name of all that the role app_monitoring wrote down for an app on its *objects*."""
+    wanted = {"app.kubernetes.io/name": name, **OURS}.items()
+    ours = [item for item in objects if wanted <= (item["metadata"].get("labels") or {}).items()]
+    parts = {part for item in ours for part in (item["metadata"].get("annotations") or {}).get(PARTS, "").split()}
+    return sorted(tuple(part.split("/")) for part in parts)
+
+
+def chosen(servers: list[dict[str, Any]], parts: list[tuple[str, ...]]) -> dict[str, Any]:
+    """The Prometheus object that is asked where there are several: the one that *parts* name, else always the same one."""
+
+    def order(item: dict[str, Any]) -> tuple[bool, str, str]:
+        namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
+        return ("Prometheus", namespace, name) not in parts, namespace, name
+
+    return min(servers, key=order)
 
 
 def service_path(namespace: str, service: str, port: str | int, prefix: str = "") -> str:
@@ -70,6 +83,7 @@ class Stack:
         self.namespace = ""
         self._prometheus = ""
         self._server: dict[str, Any] = {}
+        self._alone = True  # no other Prometheus is there that could have the rules
         self._objects: dict[str, list[Any]] = {}
         self.never = threading.Event()
 
@@ -85,15 +99,15 @@ class Stack:
             return f"the Prometheus objects can't be read: {error}"
         if not found:
             return "the Prometheus operator runs no Prometheus on this cluster"
-        self._server = first(found)
-        self.namespace = self._server["metadata"]["namespace"]
-        self._prometheus = prometheus_path(self._server)
         base = f"{OPERATOR}/v1/namespaces/{self.app.namespace}"
         try:
             for plural in PLURALS.values():
                 self._objects[plural] = self.run.get(f"{base}/{plural}").get("items", [])
         except ApiError as error:
             return f"the monitoring objects of namespace {self.app.namespace} can't be read: {error}"
+        self._server, self._alone = chosen(found, self._parts()), len(found) == 1
+        self.namespace = self._server["metadata"]["namespace"]
+        self._prometheus = prometheus_path(self._server)
         if self._age() < FRESH:
             self.run.settle = SETTLE_FRESH
         return ""
@@ -117,8 +131,17 @@ class Stack:
 
     def _parts(self) -> list[tuple[str, ...]]:
         """Kind, namespace and name of all that the role wrote down as installed for this app."""
-        parts = {part for item in self._ours() for part in (item["metadata"].get("annotations") or {}).get(PARTS, "").split()}
-        return sorted(tuple(part.split("/")) for part in parts)
+        return parts_of(self.app.name, [item for found in self._objects.values() for item in found])
+
+    def _probes(self) -> list[dict[str, Any]]:
+        """The Probes of this app: the role's, and others whose series carry its name."""
+        ours = self._ours()
+
+        def labels(item: dict[str, Any]) -> dict[str, str]:
+            static = (item["spec"].get("targets") or {}).get("staticConfig") or {}
+            return static.get("labels") or {}
+
+        return [item for item in self._objects["probes"] if item in ours or labels(item).get("app") == self.app.name]
 
     def _age(self) -> float:
         """Seconds since the app's pods or its monitoring objects were last changed."""
@@ -209,7 +232,7 @@ class Stack:
         query = "PromQL " + "; PromQL ".join(wanted.values())
         problems = [f"{name} tells nothing of the app" for name, expr in wanted.items() if not self.query(expr)]
         seen = list(wanted)
-        for prober in sorted({item["spec"].get("prober", {}).get("url", "") for item in self._objects["probes"]}):
+        for prober in sorted({item["spec"].get("prober", {}).get("url", "") for item in self._probes()}):
             inside = checks.IN_CLUSTER.match(prober.rsplit(":", 1)[0])
             if inside:
                 seen.append(inside["name"])
@@ -249,7 +272,7 @@ class Stack:
         return self.run.settled(self._health_probe)
 
     def _health_probe(self) -> list[Result]:
-        target, objects = self.app, self._objects["probes"]
+        target, objects = self.app, self._probes()
         expr = f'probe_success{{namespace="{target.namespace}", app="{target.name}"}}'
         command = target.kubectl("describe", "probes")
         gone = self._gone("Probe", objects)
@@ -260,7 +283,7 @@ class Stack:
         query = f"PromQL {expr}"
         if not series:
             if not objects:
-                return [checks.left_out("health probe", f"namespace {target.namespace} has no Probe")]
+                return [checks.left_out("health probe", f"namespace {target.namespace} has no Probe of {target.name}")]
             name = objects[0]["metadata"]["name"]
             error = self._probe_error(name)
             cause = f"the Probe {name} gives no probe_success: " + (
@@ -287,7 +310,7 @@ class Stack:
 
     def _rules(self) -> list[Result]:
         namespace = self.app.namespace
-        objects = self._objects["prometheusrules"]
+        objects = [item for item in self._objects["prometheusrules"] if self._for_this_one(item)]
         problems = [f"the PrometheusRule {name} is gone" for name in self._gone("PrometheusRule", objects)]
         if not objects and not problems:
             return [checks.left_out("rules", f"namespace {namespace} has no PrometheusRule")]
@@ -297,14 +320,14 @@ class Stack:
         count, unloaded = 0, bool(problems)
         for item in objects:
             name = item["metadata"]["name"]
-            alerts = {rule.get("alert") for group in item["spec"].get("groups") or [] for rule in group["rules"]}
+            alerts = {rule.get("alert") for group in item["spec"].get("groups") or [] for rule in group.get("rules") or []}
             written = (item["metadata"].get("annotations") or {}).get(ALERTS, "").split()
             problems += [f"the alert {lost} was taken out of the PrometheusRule {name}" for lost in written if lost not in alerts]
             # The operator's file is <namespace>-<name>-<uid>.yaml.
             loaded = {g["name"]: g for g in groups if g["file"].rsplit("/", 1)[-1].startswith(f"{namespace}-{name}-")}
             for group in item["spec"].get("groups") or []:
                 found = loaded.get(group["name"], {"name": group["name"], "rules": []})
-                wanted, there = len(group["rules"]), found["rules"]
+                wanted, there = len(group.get("rules") or []), found["rules"]
                 count += wanted
                 if len(there) != wanted:
                     unloaded = True
@@ -318,6 +341,12 @@ class Stack:
             evidence = f"{len(problems)} problems with {count} rules"
             return [checks.failed("rules", evidence, "; ".join(problems[:4]), query, command)]
         return [checks.ok("rules", f"{count} rules in {len(objects)} PrometheusRules loaded, no evaluation error", query)]
+
+    def _for_this_one(self, rule: dict[str, Any]) -> bool:
+        """Whether a PrometheusRule is this Prometheus' affair; beside others it may be one of theirs."""
+        selector = self._server["spec"].get("ruleSelector")
+        taken = selector is not None and matches(selector, rule["metadata"].get("labels") or {})
+        return self._alone or taken or rule in self._ours()
 
     def dashboards(self) -> list[Result]:
         """Every query of every dashboard that is installed returns a series."""
@@ -343,6 +372,8 @@ class Stack:
                     return [checks.failed("dashboards", f"{len(maps)} dashboards", cause, query, command)]
         target = self.app
         wanted = boards_of.queries(target.namespace, target.name, boards=boards)
+        if not self._probes():
+            wanted = [item for item in wanted if "probe_" not in item.expr]
         return self.run.settled(lambda: self._dashboards(wanted))
 
     def _dashboards(self, wanted: list[boards_of.Query]) -> list[Result]:
@@ -387,8 +418,12 @@ class Stack:
             if not inside or kind not in ALIVE:
                 continue
             service = f"/api/v1/namespaces/{inside[2]}/services/{inside[1]}"
+            secure = parts.scheme == "https"
+            if secure:
+                service = service.replace("/services/", "/services/https:")
+            port = parts.port or (443 if secure else 80)
             status, text = self.cluster.fetch(
-                f"{service}:{parts.port or 80}/proxy{parts.path.rstrip('/')}{ALIVE[kind]}", None, self.run.request_seconds()
+                f"{service}:{port}/proxy{parts.path.rstrip('/')}{ALIVE[kind]}", None, self.run.request_seconds()
             )
             if status == 404 and not inside[3] and '"services' in text:
                 continue  # a name of the outside world
@@ -520,10 +555,13 @@ class Stack:
         if not self.app.alert_check:
             return [checks.left_out(link, "switched off by verify_alert_check")]
         objects = self._objects["prometheusrules"]
-        installed = [rule for item in objects for group in item["spec"].get("groups") or [] for rule in group["rules"]]
+        installed = [rule for item in objects for group in item["spec"].get("groups") or [] for rule in group.get("rules") or []]
         if all(rule.get("alert") != alert.NAME for rule in installed):
             return [checks.left_out(link, f"no rule {alert.NAME} for namespace {namespace}; the role app_monitoring installs it")]
-        alertmanager = alertmanager_path(self.namespace, self._alertmanagers())
+        alertmanagers = self._alertmanagers()
+        if not alertmanagers:
+            return [checks.left_out(link, f"namespace {self.namespace} has no Alertmanager that could be asked")]
+        alertmanager = alertmanager_path(self.namespace, alertmanagers)
         inbox = service_path(self.namespace, alert.INBOX, 80)
         config = self.run.get(f"{alertmanager}/api/v2/status")["config"]["original"]
         has_inbox = any(item["metadata"]["name"] == alert.INBOX for item in self._deployments())

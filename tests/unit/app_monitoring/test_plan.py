@@ -290,6 +290,11 @@ def test_running_prometheus_parses_the_rules() -> None:
         plan(Asked(), extra_rules=[{"alert": "Bad", "expr": "sum("}])
 
 
+def test_objects_name_the_prometheus_that_they_are_for() -> None:
+    (rule,) = of_kind(plan(Fake()), "PrometheusRule")
+    assert "Prometheus/stack/main" in rule["metadata"]["annotations"][objects.PARTS].split()
+
+
 def test_relabelings_do_what_they_say() -> None:
     """Prometheus' relabeling, in small: which series come out, and how."""
 

@@ -179,6 +179,13 @@ def test_load_balancer_is_asked_directly():
     assert {r["status"] for r in results if r["link"] not in NOT_INSTALLED} == {"ok"}
 
 
+def test_a_load_balancer_that_ends_tls_is_passed_by():
+    balanced = {"loadBalancer": {"ingress": [{"hostname": "lb.example.com"}]}}
+    service = {"spec": {"ports": [{"port": 443, "targetPort": 5000}]}, "status": balanced}
+    _results, url = run(FakeCluster(**{f"{NS}/services/flask-app": (200, service)}))
+    assert url.endswith(f"{NS}/services/flask-app:443/proxy")
+
+
 def test_unreachable_api_server_is_one_sentence():
     cluster = FakeCluster(**{f"{NS}/pods": api.ApiError(0, "no answer from https://api: refused")})
     with pytest.raises(links.VerifyError, match=r"Cannot reach the API server: no answer from https://api: refused; check"):

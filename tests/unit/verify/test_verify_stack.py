@@ -218,6 +218,74 @@ def test_a_stack_below_a_route_prefix():
     assert [r["cause"] for r in run(cluster).values() if r["status"] == "failed" and r["link"] in LINKS] == []
 
 
+def test_the_prometheus_of_the_app_is_asked_where_there_are_several():
+    other = {"metadata": {"name": "k8s", "namespace": "infra"}, "spec": {}}
+    parts = [*PARTS, "Prometheus/monitoring/stack"]
+    foreign = {"metadata": {"name": "theirs", "namespace": "flask-app", "labels": {"team": "infra"}}, "spec": {"groups": GROUPS}}
+    cluster = FakeStack()
+    cluster.answers |= {
+        f"{OPERATOR}/prometheuses": (200, {"items": [other, SERVER]}),
+        f"{OPERATOR}/namespaces/flask-app/servicemonitors": (200, {"items": [owned("flask-app", parts)]}),
+        f"{OPERATOR}/namespaces/flask-app/prometheusrules": (200, {"items": [RULE, TEST_OBJECT, foreign]}),
+    }
+    results = run(cluster)
+    assert [r["cause"] for r in results.values() if r["status"] == "failed" and r["link"] in LINKS] == []
+    # Without the role's word for it the first is asked, and a rule of the only Prometheus has to be loaded.
+    cluster.answers[f"{OPERATOR}/prometheuses"] = (200, {"items": [SERVER]})
+    assert "0 of 1 rules of the group flask-app.alerts (theirs)" in run(cluster)["rules"]["cause"]
+
+
+def test_what_is_not_there_to_be_asked_is_left_out():
+    cluster = FakeStack()
+    cluster.answers[f"{OPERATOR}/namespaces/monitoring/alertmanagers"] = (200, {"items": []})
+    assert run(cluster)["alert path"]["status"] == "left_out"
+    cluster = FakeStack()
+    refused = (403, {"message": "services is forbidden"})
+    cluster.answers["/api/v1/namespaces/monitoring/services"] = refused
+    found = run(cluster)["grafana"]
+    assert (found["status"], found["evidence"]) == ("left_out", "refused: services is forbidden")
+
+
+def test_a_silence_is_no_broken_path():
+    class Silenced(FakeStack):
+        def fetch(self, path, headers=None, seconds=10):
+            status, text = super().fetch(path, headers, seconds)
+            return status, text.replace('{"state": "active"}', '{"state": "suppressed", "silencedBy": ["s-1"]}')
+
+    cluster = Silenced()
+    found = run(cluster)["alert path"]
+    assert found["status"] == "left_out" and "(s-1)" in found["evidence"] and cluster.marks == []
+
+
+def test_the_next_command_is_about_the_link():
+    cluster = FakeStack()
+    service = {"metadata": {"name": "stack-grafana"}, "spec": {"ports": [{"port": 80}]}}
+    cluster.answers["/api/v1/namespaces/monitoring/services"] = (200, {"items": [service]})
+    cluster.answers[f"{MONITORING}/stack-grafana:80/proxy/api/health"] = (503, "no endpoints")
+    found = run(cluster)["grafana"]
+    assert found["status"] == "failed" and found["next_command"] == "kubectl -n monitoring get pods -o wide"
+
+
+def test_another_app_s_probe_and_an_empty_group():
+    theirs = {"metadata": {"name": "other", "namespace": "flask-app"}, "spec": {"prober": {"url": "gone.monitoring.svc:9115"}}}
+    empty = {"metadata": {"name": "empty", "namespace": "flask-app"}, "spec": {"groups": [{"name": "none"}]}}
+    parts = [part for part in PARTS if not part.startswith("Probe/")]
+    cluster = FakeStack()
+    cluster.empty = ("probe_",)
+    cluster.answers |= {
+        f"{CONFIGS}": (200, {"items": [owned("flask-app", parts)]}),
+        f"{OPERATOR}/namespaces/flask-app/servicemonitors": (200, {"items": [owned("flask-app", parts)]}),
+        f"{OPERATOR}/namespaces/flask-app/probes": (200, {"items": [theirs]}),
+        f"{OPERATOR}/namespaces/flask-app/prometheusrules": (
+            200,
+            {"items": [owned("flask-app", parts, spec={"groups": GROUPS}), TEST_OBJECT, empty]},
+        ),
+    }
+    results = run(cluster)
+    assert [r["cause"] for r in results.values() if r["status"] == "failed" and r["link"] in LINKS] == []
+    assert results["health probe"]["status"] == "left_out"
+
+
 def test_the_shipper_is_not_blamed_for_a_prometheus_that_is_down():
     class Down(FakeStack):
         def fetch(self, path, headers=None, seconds=10):
