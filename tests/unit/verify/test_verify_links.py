@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import urllib3
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import api, links, table
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import api, checks, links, table
 
 from .test_verify_checks import PAGE, deployment, node, pod, slices
 
@@ -145,6 +145,20 @@ def test_request_id_not_logged():
     assert results["logs"]["status"] == "failed"
     results, _ = run(cluster, log_check=False)
     assert results["logs"]["status"] == "left_out"
+
+
+def test_what_was_seen_outlives_an_answer_that_does_not_come(monkeypatch):
+    monkeypatch.setattr(links, "LOOK_AGAIN", 0.01)
+    broken = checks.failed("rules", "", "the rule is gone")
+    looks = iter([[broken], api.ApiError(0, "timed out"), api.ApiError(0, "timed out")])
+
+    def look():
+        found = next(looks, [broken])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    assert links.Run(FakeCluster(), links.Target(timeout=2)).settled(look, 0.1) == [broken]
 
 
 def test_a_silent_log_ends_in_time():
