@@ -33,7 +33,8 @@ SPECS = os.environ.get("FLASKOPS_SPECS")
 pytestmark = LONG
 NAMESPACE, OPERATOR, GRAFANA = "elastic-test", "elastic-test-operator", "elastic-test-grafana"
 NAME = "logs"
-SHIPPER, READER, ELASTIC = "canary-shipper-3b9e", "canary-reader-8c21", "canary-elastic-77d0"
+# The $ comes first, so that the password is found in what Grafana gets of it too, which is $$ and the rest.
+SHIPPER, READER, ELASTIC = "canary-shipper-3b9e", "$canary-reader-8c21", "canary-elastic-77d0"
 KINDS = [
     ("elasticsearch.k8s.elastic.co/v1", "Elasticsearch"),
     ("kibana.k8s.elastic.co/v1", "Kibana"),
@@ -94,14 +95,16 @@ def chart(folder: Path) -> Path:
     path = folder / "eck-operator"
     (path / "templates").mkdir(parents=True)
     (path / "Chart.yaml").write_text("apiVersion: v2\nname: eck-operator\nversion: 3.5.0\n")
-    (path / "values.yaml").write_text("word: hello\n")
+    (path / "values.yaml").write_text("word: hello\npodSecurityContext: {runAsNonRoot: true}\n")
     for file in Path(SPECS).glob("eck-3.5.0.*.crd.yaml"):
         definition = yaml.safe_load(file.read_text())
         definition["metadata"]["annotations"]["helm.sh/resource-policy"] = "keep"
         assert "{{" not in file.read_text()
         (path / "templates" / file.name).write_text(yaml.safe_dump(definition))
     template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: elastic-operator}\n"
-    template += 'data: {word: {{ required "word" .Values.word | quote }}}\n'
+    # As with the operator's own chart, it is the role that brings what the restricted Pod Security level asks for.
+    template += 'data: {word: {{ required "word" .Values.word | quote }}, '
+    template += 'profile: {{ required "seccompProfile" (.Values.podSecurityContext.seccompProfile).type | quote }}}\n'
     (path / "templates/config.yaml").write_text(template)
     return path
 
@@ -211,6 +214,8 @@ def test_objects_are_what_the_operator_knows(cluster: Cluster) -> None:
     assert nodes["count"] == 1 and nodes["config"] == {"node.store.allow_mmap": False}
     assert nodes["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] == "20Gi"
     assert kibana["spec"]["elasticsearchRef"] == {"name": "logs"}
+    context = kibana["spec"]["podTemplate"]["spec"]["securityContext"]
+    assert context["runAsNonRoot"] is True and context["seccompProfile"] == {"type": "RuntimeDefault"}
     secret = cluster.core.read_namespaced_secret("logs-user-shipper", NAMESPACE)
     assert secret.type == "kubernetes.io/basic-auth" and set(secret.data) == {"username", "password", "roles"}
     roles = yaml.safe_load(base64.b64decode(cluster.core.read_namespaced_secret("logs-roles", NAMESPACE).data["roles.yml"]))
@@ -409,7 +414,7 @@ def test_grafana_has_a_data_source_that_verifies(cluster: Cluster, stand_in: Ser
     (secret,) = cluster.core.list_namespaced_secret(GRAFANA, label_selector="grafana_datasource=1").items
     (source,) = json.loads(base64.b64decode(secret.data["elasticsearch.yaml"]))["datasources"]
     assert source["url"] == f"https://logs-es-http.{NAMESPACE}.svc:9200" and source["jsonData"]["tlsAuthWithCACert"] is True
-    assert source["secureJsonData"] == {"basicAuthPassword": READER, "tlsCACert": stand_in.authority}
+    assert source["secureJsonData"] == {"basicAuthPassword": READER.replace("$", "$$"), "tlsCACert": stand_in.authority}
     assert "${__value.raw}" in source["jsonData"]["dataLinks"][0]["url"]
 
 
@@ -458,18 +463,42 @@ def test_a_user_that_is_not_wanted_any_more_goes(cluster: Cluster, folder: Path,
 
 
 def test_the_operator_stays_for_others(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+    """One of a kind that the role uses, and one of a kind that it does not."""
     objects = Objects(cluster.api)
-    other = {
-        "apiVersion": KINDS[1][0],
-        "kind": "Kibana",
-        "metadata": {"name": "other", "namespace": GRAFANA},
-        "spec": {"version": "9.5.0"},
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "beats.beat.k8s.elastic.co"},
+        "spec": {
+            "group": "beat.k8s.elastic.co",
+            "scope": "Namespaced",
+            "names": {"kind": "Beat", "listKind": "BeatList", "plural": "beats", "singular": "beat"},
+            "versions": [{"name": "v1beta1", "served": True, "storage": True, "schema": schema}],
+        },
     }
-    objects.apply(other, "test")
-    done = run(folder, variables, "-e", "elastic_stack_state=absent")
-    assert "the operator stays, because it looks after other of others" in done.stdout
-    assert OPERATOR in cluster.namespaces() and live(cluster, "Elasticsearch") is None
-    objects.request("DELETE", str(objects.path(other)))
+    definitions = client.ApiextensionsV1Api(cluster.api)
+    definitions.create_custom_resource_definition(definition)
+
+    def established() -> bool:
+        found = definitions.read_custom_resource_definition("beats.beat.k8s.elastic.co").status.conditions or []
+        return any(item.type == "Established" and item.status == "True" for item in found)
+
+    until(established, 30, "the kind Beat")
+    others = [
+        {"apiVersion": KINDS[1][0], "kind": "Kibana", "metadata": {"name": "other", "namespace": GRAFANA}},
+        {"apiVersion": "beat.k8s.elastic.co/v1beta1", "kind": "Beat", "metadata": {"name": "ship", "namespace": GRAFANA}},
+    ]
+    for other in others:
+        # A fresh one knows the new kind.
+        objects = Objects(cluster.api)
+        objects.apply({**other, "spec": {"version": "9.5.0"}}, "test")
+        done = run(folder, variables, "-e", "elastic_stack_state=absent")
+        metadata: Any = other["metadata"]
+        assert f"the operator stays, because it looks after {metadata['name']} of others" in done.stdout
+        assert OPERATOR in cluster.namespaces() and live(cluster, "Elasticsearch") is None
+        objects.request("DELETE", str(objects.path(other)))
+    definitions.delete_custom_resource_definition("beats.beat.k8s.elastic.co")
 
 
 def test_absent_leaves_nothing(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
