@@ -204,6 +204,7 @@ import os
 import socket
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -360,7 +361,9 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
 
     previous: dict[str, Any] | None = None
     if folder and (folder / "drill.json").exists():
-        previous = json.loads((folder / "drill.json").read_text(encoding="utf-8"))
+        # One that was cut off has nothing to compare with.
+        with suppress(ValueError):
+            previous = json.loads((folder / "drill.json").read_text(encoding="utf-8"))
     began = time.time()
     undo = []
     for scenario in wanted:
@@ -425,6 +428,9 @@ def main() -> None:
             run(params, cluster, folder, result)
     except (KubeError, DrillError, StepError, VerifyError) as error:
         module.fail_json(msg=str(error), **result)
+    except ApiError as error:
+        msg = f"The API server refuses a request of the drill ({error}): give it an account that may do what docs/drill.md lists."
+        module.fail_json(msg=msg, **result)
     except OSError as error:
         msg = f"The report can't be written to {params['report']} ({error.strerror}): choose another folder."
         module.fail_json(msg=msg, **result)

@@ -17,10 +17,12 @@ from urllib.parse import urlencode
 from ..verify import backends, checks, stack
 from ..verify.api import ApiError, Cluster, read_object
 from ..verify.links import slices_path
-from .dead_man import Request, Step
+from .dead_man import ENDED, Request, Step
 from .guard import DrillError
 
 LOKI_PODS = "app.kubernetes.io/name=loki,app.kubernetes.io/component=single-binary"
+# Lists that Kubernetes merges by something else than a name.
+MERGED_BY = {"volumeMounts": "mountPath", "volumeDevices": "devicePath", "hostAliases": "ip"}
 # What controllers write into an object by themselves.
 KEPT_BY_CONTROLLERS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
 
@@ -90,8 +92,9 @@ class App:
         return read_object(*self.cluster.fetch(path, None, seconds))
 
     def pods(self) -> list[dict[str, Any]]:
+        """The application's pods, without those that ended and are only kept to be read, such as evicted ones."""
         found: list[dict[str, Any]] = self.get(f"{self.base}/pods?{urlencode({'labelSelector': self.selector})}")["items"]
-        return found
+        return [pod for pod in found if pod.get("status", {}).get("phase") not in ENDED]
 
     def pod_names(self) -> list[str]:
         """The pods that run, by name."""
@@ -108,7 +111,8 @@ class App:
                 " give the application's port by the option drill_port."
             )
         address = checks.load_balancer_address(self.service)
-        if address:
+        # Behind port 443 something else ends TLS, for a name that is not known here; the pods are reached without it.
+        if address and entry["port"] != 443:
             return f"http://{address}" + ("" if entry["port"] == 80 else f":{entry['port']}")
         return f"{self.base}/services/{self.name}:{entry['port']}/proxy"
 
@@ -176,10 +180,15 @@ class App:
 
     # Comparing.
 
-    def digest(self, path: str) -> str:
-        """A hash of what a user wrote into an object: spec, data, labels and annotations."""
+    def digest(self, path: str, replicas: bool = True) -> str:
+        """A hash of what a user wrote into an object: spec, data, labels and annotations.
+
+        :param replicas: whether their number counts, which an autoscaler may change meanwhile.
+        """
         found = self.get(path)
         metadata = found["metadata"]
+        if not replicas:
+            found.get("spec", {}).pop("replicas", None)
         annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in KEPT_BY_CONTROLLERS}
         parts = [found.get("spec"), found.get("data"), metadata.get("labels"), annotations, metadata.get("uid")]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -191,9 +200,10 @@ class App:
             result = checks.check_rollout(deployment, pods)
             if result.status != checks.OK:
                 return result.cause
-            ready = sum(map(checks.is_ready, pods))
-            if ready != self.replicas or len(pods) != self.replicas:
-                return f"{ready} of {len(pods)} pods are ready, and {self.replicas} are wanted"
+            # As many as now: an autoscaler may have changed the number.
+            ready, wanted = sum(map(checks.is_ready, pods)), int(deployment["spec"].get("replicas", 1))
+            if ready != wanted or len(pods) != wanted:
+                return f"{ready} of {len(pods)} pods are ready, and {wanted} are wanted"
             slices = self.get(slices_path(self.namespace, self.name))["items"]
             addresses = sum(len(ready_addresses(item)) for item in slices)
             if addresses < ready:
@@ -214,6 +224,8 @@ class App:
             wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
         elif found.get("kind") == "StatefulSet":
             wanted, ready = spec.get("replicas", 1), status.get("readyReplicas", 0)
+        elif found.get("kind") == "Deployment":
+            wanted, ready = spec.get("replicas", 1), min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0))
         else:
             return ""
         seen = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
@@ -235,25 +247,37 @@ def inverse(before: Any, patch: Any) -> Any:
     """The strategic merge patch that takes another one back.
 
     :param before: what the patched part of the object was.
-    :param patch: the patch; lists of things with names are merged by name, other lists are replaced.
+    :param patch: the patch; lists that Kubernetes merges, by name or what stands for it, are undone item by item, others are
+        replaced.
     """
     found: dict[str, Any] = {}
     for key, value in patch.items():
-        old = before.get(key)
+        old, by = before.get(key), merge_key(key, value)
         if key not in before:
             found[key] = None
         elif isinstance(value, dict) and isinstance(old, dict):
             found[key] = inverse(old, value)
-        elif isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
-            named = {item["name"]: item for item in old or []}
-            found[key] = [{"name": item["name"], **inverse(named[item["name"]], without_name(item))} for item in value]
+        elif by:
+            there = {item[by]: item for item in old or []}
+            found[key] = [
+                {by: item[by], **inverse(there[item[by]], {k: v for k, v in item.items() if k != by})}
+                if item[by] in there
+                else {by: item[by], "$patch": "delete"}
+                for item in value
+            ]
         else:
             found[key] = old
     return found
 
 
-def without_name(item: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in item.items() if key != "name"}
+def merge_key(field: str, value: Any) -> str:
+    """By which key a strategic merge patch merges a list; empty for a list that is replaced, and for what is no list."""
+    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
+        return ""
+    key = MERGED_BY.get(field, "name")
+    if field == "ports":  # of a container, else of a Service
+        key = "containerPort" if "containerPort" in value[0] else "port"
+    return key if all(key in item for item in value) else ""
 
 
 @dataclass
@@ -267,6 +291,10 @@ class Plan:
     path: str = ""  # what the steady probe asks for instead, with every so-many-th request
     every: int = 1
     excuses: dict[str, str] = field(default_factory=dict)  # by observer, why it may see nothing of this way
+
+    def scales(self, path: str) -> bool:
+        """Whether it is this plan itself that changes an object's number of replicas."""
+        return any(step.get("path") == path and "replicas" in ((step.get("body") or {}).get("spec") or {}) for step in self.steps)
 
 
 def patched(found: dict[str, Any], path: str, patch: dict[str, Any]) -> tuple[list[Step], list[Step]]:

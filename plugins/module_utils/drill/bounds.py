@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..monitoring.rules import DURATION, job_of_probe, seconds
+from ..verify.alert import INBOX
 from ..verify.api import ApiError
 
 Stage = tuple[str, float, float]
@@ -130,16 +131,33 @@ def route_matches(route: dict[str, Any], labels: dict[str, str]) -> bool:
     return equal and like and all(matches(item, labels) for item in route.get("matchers") or [])
 
 
+def branches(route: dict[str, Any], labels: dict[str, str]) -> list[list[dict[str, Any]]]:
+    """The ways of an alert with these labels through a tree of routes: one, and one more for each that says ``continue``."""
+    found: list[list[dict[str, Any]]] = []
+    for child in route.get("routes") or []:
+        if route_matches(child, labels):
+            found += branches(child, labels)
+            if not child.get("continue"):
+                break
+    return [[route, *way] for way in found] or [[route]]
+
+
 def grouping(route: dict[str, Any], labels: dict[str, str]) -> Grouping:
-    """The grouping of an alert with these labels: a route has what its parents have where it says nothing."""
+    """The grouping of an alert with these labels on its way to the alert inbox, else to the first receiver.
+
+    A route has what its parents have where it says nothing.
+    """
+    ways = branches(route, labels)
+
+    def receiver(way: list[dict[str, Any]]) -> str:
+        return next((str(here["receiver"]) for here in reversed(way) if here.get("receiver")), "")
+
     found = Grouping()
-    here: dict[str, Any] | None = route
-    while here:
+    for here in next((way for way in ways if receiver(way).rsplit("/", 1)[-1] == INBOX), ways[0]):
         if here.get("group_by") is not None:
             found.by = list(here["group_by"])
         found.wait = duration(here.get("group_wait"), found.wait)
         found.interval = duration(here.get("group_interval"), found.interval)
-        here = next((child for child in here.get("routes") or [] if route_matches(child, labels)), None)
     return found
 
 
@@ -201,8 +219,10 @@ def _add_rules(found: Settings, groups: list[dict[str, Any]], app: Any) -> None:
             if rule.get("type") != "alerting":
                 continue
             labels = rule.get("labels") or {}
-            ours = f'namespace="{app.namespace}"' in rule["query"] or labels.get("app") == app.name
-            if "app" in labels and labels["app"] != app.name:
+            named = re.findall(r'\bnamespace="([^"]+)"', rule["query"])
+            ours = app.namespace in named or (not named and labels.get("app") == app.name)
+            # Another application's, or that of one with the same name in another namespace.
+            if "app" in labels and (labels["app"] != app.name or not ours):
                 continue
             # An alert of the application's own rules goes before one of the same name for the whole cluster.
             if ours or rule["name"] not in found.rules:

@@ -29,6 +29,8 @@ MANAGER = "flaskops-drill"
 STRATEGIC, MERGE, PATCH = (f"application/{kind}+json" for kind in ("strategic-merge-patch", "merge-patch", "json-patch"))
 LEASE, RECORD = "drill", "drill"  # names of the Lease and of the ConfigMap with the steps that undo
 ARMED = "flaskops/dead-man"  # annotation of the Lease
+# Phases of a pod that has ended and is only kept to be read.
+ENDED = ("Failed", "Succeeded")
 WAITING = ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "CreateContainerConfigError", "StartError")
 PAUSE = 2.0  # seconds between two looks at the lease, and between two attempts to undo
 
@@ -102,7 +104,8 @@ def do_switch(step: Step, request: Request) -> None:
     base = f"/api/v1/namespaces/{step['namespace']}/pods"
     for pod in listed(request, base, step["selector"]):
         name = pod["metadata"]["name"]
-        if pod["metadata"].get("deletionTimestamp") or name not in step.get("names", [name]):
+        ended = pod["metadata"].get("deletionTimestamp") or pod.get("status", {}).get("phase") in ENDED
+        if ended or name not in step.get("names", [name]):
             continue
         path = f"{base}/{name}:{step['port']}/proxy{step['path']}"
         # The header keeps a pod from handing the switch on: each is asked for itself.

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
+from ..verify.api import ApiError
 from . import bounds, dead_man
 from .app import App, Plan
 from .bounds import Settings, Stage
@@ -183,13 +184,15 @@ class Drill:
             plan = plan_of(scenario, self.app)
             result["how"] = plan.how
             self._wait_for_quiet(scenario)
+            return self._break(scenario, plan, result)
         except LeftOut as error:
             return {**result, "reason": str(error)}
         except DrillError as error:
             return {**result, "status": "failed", "reason": str(error)}
+        except ApiError as error:
+            return {**result, "status": "failed", "reason": f"The API server refuses a request ({error})."}
         except Interrupted as error:
             return {**result, "status": "aborted", "reason": str(error)}
-        return self._break(scenario, plan, result)
 
     def _wait_for_quiet(self, scenario: Scenario) -> None:
         trouble = self.app.unhealthy()
@@ -208,7 +211,7 @@ class Drill:
     def _break(self, scenario: Scenario, plan: Plan, result: dict[str, Any]) -> dict[str, Any]:
         """From here on everything is restored, whatever happens."""
         settings = bounds.read_settings(self.app)
-        before = {path: self.app.digest(path) for path in plan.touched}
+        before = {path: self.app.digest(path, plan.scales(path)) for path in plan.touched}
         status, reason = "passed", ""
         timeline = self.observers.begin()
         try:
@@ -271,7 +274,8 @@ class Drill:
 
         def whole() -> str:
             try:
-                changed = [path.rsplit("/", 1)[1] for path, digest in before.items() if self.app.digest(path) != digest]
+                now = {path: self.app.digest(path, plan.scales(path)) for path in before}
+                changed = [path.rsplit("/", 1)[1] for path, digest in before.items() if now[path] != digest]
             except Exception as error:  # whatever an API server that is away makes of a request
                 return f"what was touched can't be compared: {error}"
             if changed:

@@ -115,6 +115,15 @@ def test_the_route_of_an_alert_decides_its_group_wait(labels: dict[str, str], wa
     assert (found.wait, found.interval) == (wait, interval)
 
 
+def test_the_way_to_the_inbox_counts_where_a_route_continues() -> None:
+    duty = {"receiver": "duty", "group_wait": "60s", "matchers": ['severity="critical"'], "continue": True}
+    inbox = {"receiver": "alert-inbox", "group_wait": "5s"}
+    route = {"receiver": "none", "routes": [duty, inbox]}
+    assert bounds.grouping(route, {"severity": "critical"}).wait == 5
+    # Without continue the walk ends there.
+    assert bounds.grouping({**route, "routes": [{**duty, "continue": False}, inbox]}, {"severity": "critical"}).wait == 60
+
+
 def test_a_group_is_known_by_its_labels() -> None:
     one = bounds.grouping(ROUTE, {})
     assert one.key({"namespace": "a", "alertname": "x"}) == one.key({"namespace": "a", "alertname": "y"})
@@ -168,4 +177,6 @@ def test_rule_of_the_application_goes_before_the_clusters_and_a_strangers_is_non
     found = Settings()
     bounds._add_rules(found, [group("A", "up == 0", "", 1), group("A", 'up{namespace="shop"} == 0', "shop", 2)], App())
     bounds._add_rules(found, [group("A", 'up{namespace="blog"} == 0', "blog", 3)], App())
+    # One of the same name in another namespace is a stranger too.
+    bounds._add_rules(found, [group("A", 'up{namespace="staging"} == 0', "shop", 4)], App())
     assert found.rules["A"].wait == 2

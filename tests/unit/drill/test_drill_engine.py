@@ -31,6 +31,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.obser
     ready_addresses,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import Expect, LeftOut, Scenario
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError
 
 LABELS = {"alertname": "HighErrorRate", "namespace": "shop", "app": "shop"}
 RULE = Rule("HighErrorRate", "x[30s] > 0.05", 10, 5, LABELS)
@@ -187,7 +188,7 @@ class FakeApp:
         self.broken = name == "/break" or (self.broken and self.stays)
         return 200, "{}"
 
-    def digest(self, path: str) -> str:
+    def digest(self, path: str, replicas: bool = True) -> str:
         return "broken" if self.broken else "whole"
 
     def unready(self, path: str) -> str:
@@ -245,6 +246,19 @@ def test_what_is_not_restored_keeps_its_record_and_fails(monkeypatch: pytest.Mon
     result = drill._break(QUICK, PLAN, {"status": "", "reason": ""})
     assert guard.records == [(1, False)]
     assert result["status"] == "failed" and result["reason"] == "it was not restored: thing is not what it was."
+
+
+def test_a_refused_request_costs_one_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
+    drill, _guard, _entries = drill_of(FakeApp(), monkeypatch)
+
+    def refused(*given: Any) -> None:
+        raise ApiError(403, "replicasets is forbidden")
+
+    monkeypatch.setattr(engine, "App", refused)
+    monkeypatch.setattr(drill.app, "cluster", None, raising=False)
+    result = drill._scenario(QUICK)
+    assert (result["status"], result["restored"]) == ("failed", None)
+    assert result["reason"] == "The API server refuses a request (replicasets is forbidden)."
 
 
 def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

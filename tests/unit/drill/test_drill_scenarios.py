@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import dead_man, scenarios
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import Options, inverse
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, Plan, inverse
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, rights
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS, Expect, LeftOut, Scenario
 from hypothesis import given
@@ -152,6 +152,62 @@ def test_plan_is_data_and_is_undone_by_its_own_steps(scenario: Scenario, switche
         assert broken == before
         # Once more does no harm: the dead-man and the drill may both have done it.
         assert merged(broken, plan.undo[0]["body"] if len(patches) == 1 else {}) is not None
+
+
+def test_what_a_patch_adds_to_a_list_is_taken_out_again() -> None:
+    env = {"env": [{"name": "PASSWORD", "value": "canary-secret"}]}
+    assert inverse(env, {"env": [{"name": "DB", "value": "x"}]}) == {"env": [{"name": "DB", "$patch": "delete"}]}
+    # Mounts are told apart by their paths, of which one volume may have several.
+    mounts = {"volumeMounts": [{"name": "data", "mountPath": "/a"}]}
+    added = {"volumeMounts": [{"name": "data", "mountPath": "/b"}]}
+    assert inverse(mounts, added) == {"volumeMounts": [{"mountPath": "/b", "$patch": "delete"}]}
+    ports = {"ports": [{"port": 80, "targetPort": 5000}]}
+    assert inverse(ports, {"ports": [{"port": 80, "targetPort": 1}]}) == {"ports": [{"port": 80, "targetPort": 5000}]}
+
+
+class FakeCluster:
+    """An API server with one application, whose objects a test changes."""
+
+    host = "https://api"
+
+    def __init__(self, pods: list[dict[str, Any]], replicas: int = 2) -> None:
+        ready = {"replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas, "readyReplicas": replicas}
+        spec = {**DEPLOYMENT["spec"], "replicas": replicas}
+        slices = [{"endpoints": [{"addresses": [str(n)]} for n in range(replicas)]}]
+        self.answers: dict[str, Any] = {
+            "/apis/apps/v1/namespaces/shop/deployments/shop": {"kind": "Deployment", **DEPLOYMENT, "spec": spec, "status": ready},
+            "/api/v1/namespaces/shop/services/shop": SERVICE,
+            "/api/v1/namespaces/shop/pods": {"items": pods},
+            "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices": {"items": slices},
+            "/api/v1/namespaces/shop/services/shop:80/proxy/health": {},
+        }
+
+    def fetch(self, path: str, headers: Any = None, seconds: float = 0) -> tuple[int, str]:
+        found = self.answers.get(path.split("?")[0])
+        return (404, '{"message": "not found"}') if found is None else (200, json.dumps(found))
+
+    def send(self, method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, str]:
+        return self.fetch(path)
+
+
+def a_pod(name: str, phase: str = "Running") -> dict[str, Any]:
+    ready = [{"type": "Ready", "status": "True" if phase == "Running" else "False"}]
+    return {"metadata": {"name": name}, "spec": {}, "status": {"phase": phase, "conditions": ready}}
+
+
+def test_evicted_pods_are_no_trouble_and_an_autoscaler_may_have_scaled() -> None:
+    cluster = FakeCluster([a_pod("a"), a_pod("b"), a_pod("gone", "Failed")])
+    app = App(cluster, Options(name="shop", namespace="shop"))  # type: ignore[arg-type]
+    assert app.unhealthy() == "" and app.pod_names() == ["a", "b"]
+    path = "/apis/apps/v1/namespaces/shop/deployments/shop"
+    before = app.digest(path, replicas=False), app.digest(path)
+    cluster.answers |= FakeCluster([a_pod(name) for name in "abcd"], 4).answers
+    assert app.unhealthy() == ""
+    after = app.digest(path, replicas=False), app.digest(path)
+    assert before[0] == after[0] and before[1] != after[1]
+    assert Plan("x", [{"do": "patch", "path": path, "body": {"spec": {"replicas": 0}}}]).scales(path)
+    cluster.answers[path]["status"]["readyReplicas"] = 3
+    assert app.unready(path) == "3 of 4 pods of Deployment shop are ready"
 
 
 def test_template_is_restored_before_its_history_and_the_limit_of_the_history_last() -> None:
