@@ -242,8 +242,10 @@ def test_what_is_not_there_to_be_asked_is_left_out():
     cluster = FakeStack()
     refused = (403, {"message": "services is forbidden"})
     cluster.answers["/api/v1/namespaces/monitoring/services"] = refused
-    found = run(cluster)["grafana"]
+    found = run(cluster, context="staging")["grafana"]
     assert (found["status"], found["evidence"]) == ("left_out", "refused: services is forbidden")
+    # The scheduled pod has an account of its own, whose lost rights have to be told.
+    assert run(cluster)["grafana"]["status"] == "failed"
 
 
 def test_a_silence_is_no_broken_path():
