@@ -110,11 +110,7 @@ class App:
                 f"No port of the Service {self.name} in namespace {self.namespace} leads to the port {self.options.port}:"
                 " give the application's port by the option drill_port."
             )
-        address = checks.load_balancer_address(self.service)
-        # Behind port 443 something else ends TLS, for a name that is not known here; the pods are reached without it.
-        if address and entry["port"] != 443:
-            return f"http://{address}" + ("" if entry["port"] == 80 else f":{entry['port']}")
-        return f"{self.base}/services/{self.name}:{entry['port']}/proxy"
+        return checks.load_balancer_url(self.service, entry["port"]) or f"{self.base}/services/{self.name}:{entry['port']}/proxy"
 
     def ask(self, path: str, headers: dict[str, str] | None = None) -> int:
         """The status that a user gets over a new connection; 0 for no answer within the time that users have."""
@@ -151,7 +147,7 @@ class App:
         if not items:
             return "", "", ""
         rules = self.get(f"{stack.OPERATOR}/v1/namespaces/{self.namespace}/prometheusrules")["items"]
-        chosen = stack.chosen(items, stack.parts_of(self.options.name, rules))
+        chosen = stack.chosen(items, stack.parts_of(stack.owned(self.name, rules)))
         self.stack_namespace = chosen["metadata"]["namespace"]
         self.prometheus_name = chosen["metadata"]["name"]
         services = f"/api/v1/namespaces/{self.stack_namespace}/services"

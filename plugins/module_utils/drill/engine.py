@@ -208,10 +208,14 @@ class Drill:
         if not self._until(lambda: not noisy(), QUIET):
             raise LeftOut(f"the alert {', '.join(sorted(noisy()))} fires already, so nothing could be told by it")
 
+    def _digests(self, plan: Plan) -> dict[str, str]:
+        """What the objects that a plan touches are like, by path."""
+        return {path: self.app.digest(path, plan.scales(path)) for path in plan.touched}
+
     def _break(self, scenario: Scenario, plan: Plan, result: dict[str, Any]) -> dict[str, Any]:
         """From here on everything is restored, whatever happens."""
         settings = bounds.read_settings(self.app)
-        before = {path: self.app.digest(path, plan.scales(path)) for path in plan.touched}
+        before = self._digests(plan)
         status, reason = "passed", ""
         timeline = self.observers.begin()
         try:
@@ -274,7 +278,7 @@ class Drill:
 
         def whole() -> str:
             try:
-                now = {path: self.app.digest(path, plan.scales(path)) for path in before}
+                now = self._digests(plan)
                 changed = [path.rsplit("/", 1)[1] for path, digest in before.items() if now[path] != digest]
             except Exception as error:  # whatever an API server that is away makes of a request
                 return f"what was touched can't be compared: {error}"

@@ -354,6 +354,18 @@ def load_balancer_address(service: dict[str, Any]) -> str:
     return ""
 
 
+def load_balancer_url(service: dict[str, Any], port: int) -> str:
+    """The URL of a Service's port at its load balancer; empty where it has to be asked through the API server.
+
+    That is so without an address, and at port 443: there something else ends TLS, for a name that is not known here, and the
+    pods are reached without it.
+    """
+    address = load_balancer_address(service)
+    if not address or port == 443:
+        return ""
+    return f"http://{address}" + ("" if port == 80 else f":{port}")
+
+
 def late(group: dict[str, Any]) -> str:
     """Why a rule group, as the rules API of Prometheus and Loki has it, counts as not evaluated; empty when it does not."""
     times = [rule["lastEvaluation"] for rule in group["rules"] or [] if rule.get("lastEvaluation")]

@@ -164,11 +164,8 @@ class Run:
         if entry is None:
             self._url_problem = f"no port of the Service {target.name} leads to the app's port {target.port}"
             return
-        address = checks.load_balancer_address(service)
-        # Behind port 443 something else ends TLS, for a name that is not known here; the pods are reached without it.
-        if address and entry["port"] != 443:
-            self.url = f"http://{address}" + ("" if entry["port"] == 80 else f":{entry['port']}")
-        else:
+        self.url = checks.load_balancer_url(service, entry["port"])
+        if not self.url:
             self._through_proxy = f"{self.base}/services/{target.name}:{entry['port']}/proxy"
             self.url = self.cluster.host + self._through_proxy
 

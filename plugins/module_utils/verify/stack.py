@@ -36,12 +36,21 @@ ALIVE = {"prometheus": "/api/v1/status/buildinfo", "loki": "/loki/api/v1/status/
 PLURALS = {"ServiceMonitor": "servicemonitors", "Probe": "probes", "PrometheusRule": "prometheusrules"}
 
 
-def parts_of(name: str, objects: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Kind, namespace and name of all that the role app_monitoring wrote down for an app on its *objects*."""
+def owned(name: str, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the *objects* that the role app_monitoring made for an app."""
     wanted = {"app.kubernetes.io/name": name, **OURS}.items()
-    ours = [item for item in objects if wanted <= (item["metadata"].get("labels") or {}).items()]
-    parts = {part for item in ours for part in (item["metadata"].get("annotations") or {}).get(PARTS, "").split()}
+    return [item for item in objects if wanted <= (item["metadata"].get("labels") or {}).items()]
+
+
+def parts_of(objects: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Kind, namespace and name of all that the role app_monitoring wrote down on its *objects*."""
+    parts = {part for item in objects for part in (item["metadata"].get("annotations") or {}).get(PARTS, "").split()}
     return sorted(tuple(part.split("/")) for part in parts)
+
+
+def rules_of(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rules of a PrometheusRule, of all its groups."""
+    return [rule for group in item["spec"].get("groups") or [] for rule in group.get("rules") or []]
 
 
 def chosen(servers: list[dict[str, Any]], parts: list[tuple[str, ...]]) -> dict[str, Any]:
@@ -120,9 +129,7 @@ class Stack:
 
     def _ours(self) -> list[dict[str, Any]]:
         """The objects of the role app_monitoring for this app."""
-        wanted = {"app.kubernetes.io/name": self.app.name, **OURS}.items()
-        items = [item for found in self._objects.values() for item in found]
-        return [item for item in items if wanted <= (item["metadata"].get("labels") or {}).items()]
+        return owned(self.app.name, [item for found in self._objects.values() for item in found])
 
     def _gone(self, kind: str, there: list[dict[str, Any]]) -> list[str]:
         """The names of objects of a kind that the role wrote down as installed, and that are not *there*."""
@@ -131,7 +138,7 @@ class Stack:
 
     def _parts(self) -> list[tuple[str, ...]]:
         """Kind, namespace and name of all that the role wrote down as installed for this app."""
-        return parts_of(self.app.name, [item for found in self._objects.values() for item in found])
+        return parts_of(self._ours())
 
     def _probes(self) -> list[dict[str, Any]]:
         """The Probes of this app: the role's, and others whose series carry its name."""
@@ -320,7 +327,7 @@ class Stack:
         count, unloaded = 0, bool(problems)
         for item in objects:
             name = item["metadata"]["name"]
-            alerts = {rule.get("alert") for group in item["spec"].get("groups") or [] for rule in group.get("rules") or []}
+            alerts = {rule.get("alert") for rule in rules_of(item)}
             written = (item["metadata"].get("annotations") or {}).get(ALERTS, "").split()
             problems += [f"the alert {lost} was taken out of the PrometheusRule {name}" for lost in written if lost not in alerts]
             # The operator's file is <namespace>-<name>-<uid>.yaml.
@@ -417,14 +424,9 @@ class Stack:
             inside = re.fullmatch(r"([a-z0-9-]+)\.([a-z0-9-]+)(\.svc(\.[a-z0-9.-]+)?)?", parts.hostname or "")
             if not inside or kind not in ALIVE:
                 continue
-            service = f"/api/v1/namespaces/{inside[2]}/services/{inside[1]}"
-            secure = parts.scheme == "https"
-            if secure:
-                service = service.replace("/services/", "/services/https:")
-            port = parts.port or (443 if secure else 80)
-            status, text = self.cluster.fetch(
-                f"{service}:{port}/proxy{parts.path.rstrip('/')}{ALIVE[kind]}", None, self.run.request_seconds()
-            )
+            scheme, port = ("https:", 443) if parts.scheme == "https" else ("", 80)
+            base = service_path(inside[2], scheme + inside[1], parts.port or port, parts.path)
+            status, text = self.cluster.fetch(base + ALIVE[kind], None, self.run.request_seconds())
             if status == 404 and not inside[3] and '"services' in text:
                 continue  # a name of the outside world
             seen.append(f"{kind} at {url}")
@@ -554,8 +556,7 @@ class Stack:
         link, namespace = "alert path", self.app.namespace
         if not self.app.alert_check:
             return [checks.left_out(link, "switched off by verify_alert_check")]
-        objects = self._objects["prometheusrules"]
-        installed = [rule for item in objects for group in item["spec"].get("groups") or [] for rule in group.get("rules") or []]
+        installed = [rule for item in self._objects["prometheusrules"] for rule in rules_of(item)]
         if all(rule.get("alert") != alert.NAME for rule in installed):
             return [checks.left_out(link, f"no rule {alert.NAME} for namespace {namespace}; the role app_monitoring installs it")]
         alertmanagers = self._alertmanagers()

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.evaluation import evaluate
 from tests.toolchain import programs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,22 +80,6 @@ OPTIONS: dict[str, Any] = {
     "values": {"prometheus": {"prometheusSpec": {"retention": "4d", "secrets": ["extra"]}}},
     "blackbox_values": {"config": {"modules": {"icmp": {"prober": "icmp"}}}},
 }
-PLAY = """\
-- name: Write down what the role gives to Helm and to Alertmanager
-  hosts: localhost
-  gather_facts: false
-  vars:
-    role_path: {role}
-  vars_files: ["{role}/defaults/main.yml", "{role}/vars/main.yml"]
-  tasks:
-    - name: Read the versions
-      ansible.builtin.include_vars: {{file: "{role}/../../images.yml", name: __kube_prometheus_stack_images}}
-    - name: Write
-      ansible.builtin.copy:
-        content: "{{{{ {{'values': __kube_prometheus_stack_values, 'config': __kube_prometheus_stack_config}} | to_json }}}}"
-        dest: "{{{{ playbook_dir }}}}/out.json"
-        mode: "0600"
-"""
 Objects = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -115,17 +99,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
 
     def write(source: str, **options: Any) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("play")
-        (folder / "templates").symlink_to(ROLE / "templates")
-        (folder / "play.yml").write_text(PLAY.format(role=ROLE))
-        extra = {f"kube_prometheus_stack_{key}": value for key, value in {**options, "source": source}.items()}
-        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", "play.yml"]
-        env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
-        extra["ansible_python_interpreter"] = sys.executable
-        done = subprocess.run(
-            [*command, "-e", json.dumps(extra)], cwd=folder, env=env, capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return dict(json.loads((folder / "out.json").read_text()))
+        given = {f"kube_prometheus_stack_{key}": value for key, value in {**options, "source": source}.items()}
+        given["__kube_prometheus_stack_images"] = yaml.safe_load((ROOT / "images.yml").read_text())
+        names = ("values", "config")
+        return evaluate(folder, {name: f"__kube_prometheus_stack_{name}" for name in names}, given, ROLE)
 
     return write
 

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.evaluation import evaluate
 from tests.toolchain import programs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,30 +29,12 @@ BASE: dict[str, Any] = {"flask_apps": [], "cluster_provider": ""}
 ELASTIC = {"logging_elastic": True, "elastic_stack_shipper_password": "secret"}
 
 
-def evaluate(
-    folder: Path, expressions: dict[str, str], files: list[str], variables: dict[str, Any], given: dict[str, Any]
-) -> Any:
-    """The values that Ansible gives to the expressions."""
-    text = "{{ {" + ", ".join(f"'{name}': {expression}" for name, expression in expressions.items()) + "} | to_json }}"
-    task = {"ansible.builtin.copy": {"content": text, "dest": str(folder / "out.json"), "mode": "0600"}}
-    play = {"hosts": "localhost", "gather_facts": False, "vars": variables, "vars_files": files, "tasks": [task]}
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", "play.yml"]
-    env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
-    extra = json.dumps({"ansible_python_interpreter": sys.executable, **given})
-    done = subprocess.run([*command, "-e", extra], cwd=folder, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((folder / "out.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """The objects of the embedded chart, by kind."""
     folder = tmp_path_factory.mktemp("loki")
-    (folder / "templates").symlink_to(ROLE / "templates")
     given = {**FOUND, "loki_collector": True, "loki_monitoring_labels": {"release": "mine"}, "loki_values": {}}
-    files = [f"{ROLE}/defaults/main.yml", f"{ROLE}/vars/main.yml"]
-    values = evaluate(folder, {"values": "__loki_values"}, files, {"role_path": str(ROLE)}, given)["values"]
+    values = evaluate(folder, {"values": "__loki_values"}, given, ROLE)["values"]
     helm = shutil.which("helm") or str(programs("helm") / "helm")
     command = [helm, "template", "loki", str(CHART), "--namespace", "loki", "--values", "-"]
     done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, timeout=120)
@@ -95,8 +77,7 @@ def logging(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         variables |= task.get("vars", {})
 
     def write(**given: Any) -> dict[str, Any]:
-        found: dict[str, Any] = evaluate(tmp_path, expressions, [], variables, {**BASE, **given})
-        return found
+        return evaluate(tmp_path, expressions, {**BASE, **given}, variables=variables)
 
     return write
 
@@ -113,8 +94,7 @@ def test_the_shipper_writes_where_loki_is(logging: Callable[..., dict[str, Any]]
     assert output == {"type": "loki", "host": "loki.loki.svc", "port": 3100}
     given = {"loki_mode": mode, "loki_namespace": "lines", "loki_release_name": "mine"}
     (output,) = logging(**given)["outputs"]
-    files = [f"{ROLE}/defaults/main.yml", f"{ROLE}/vars/main.yml"]
-    url = evaluate(tmp_path, {"url": "__loki_url"}, files, {"role_path": str(ROLE)}, given)["url"]
+    url = evaluate(tmp_path, {"url": "__loki_url"}, given, ROLE)["url"]
     assert url == f"http://{output['host']}:{output['port']}"
 
 
@@ -141,7 +121,7 @@ def test_grafana_gets_the_keys_that_were_given(tmp_path: Path) -> None:
     }
     template = ROOT / "roles/fluent_bit/templates/datasource.yml.j2"
     lookup = f"lookup('ansible.builtin.template', '{template}') | from_yaml"
-    secret = evaluate(tmp_path, {"secret": lookup}, [], {}, given)["secret"]
+    secret = evaluate(tmp_path, {"secret": lookup}, given)["secret"]
     (source,) = json.loads(base64.b64decode(secret["data"]["cloudwatch.yaml"]))["datasources"]
     keys = [source["secureJsonData"][name] for name in ("accessKey", "secretKey")]
     assert ["$".join(map(os.path.expandvars, key.split("$$"))) for key in keys] == ["a$B", "c$$d"]

@@ -6,11 +6,8 @@ from __future__ import annotations
 
 import copy
 import http.client
-import json
 import os
 import ssl
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError
 from ansible_collections.flaskops.observability.plugins.modules import elastic_content as ec
 
+from tests.evaluation import evaluate
 from tests.fakes.certificates import certificate
 from tests.fakes.elastic import State, serve
 
@@ -165,34 +163,21 @@ def test_what_is_missing_is_named() -> None:
     assert ec.unready(None) == "does not exist"
 
 
-def evaluate(folder: Path, **given: Any) -> dict[str, Any]:
+def made(folder: Path, **given: Any) -> dict[str, Any]:
     """What the role makes of its options and of what it found out."""
-    names = ["__elastic_stack_values", "__elastic_stack_kibana", "__elastic_stack_index_template", "__elastic_stack_datasource"]
-    names += ["__elastic_stack_in_use", "__elastic_stack_operator_crds", "__elastic_stack_authority"]
-    text = "{{ {" + ", ".join(f"'{name.removeprefix('__elastic_stack_')}': {name}" for name in names) + "} | to_json }}"
-    task = {"ansible.builtin.copy": {"content": text, "dest": str(folder / "out.json"), "mode": "0600"}}
-    play = {"hosts": "localhost", "gather_facts": False, "tasks": [task], "vars": {"role_path": str(ROLE)}}
-    play["vars_files"] = [f"{ROLE}/defaults/main.yml", f"{ROLE}/vars/main.yml"]
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
-    (folder / "templates").symlink_to(ROLE / "templates")
-    found: dict[str, Any] = {
-        "ansible_python_interpreter": sys.executable,
+    names = ["values", "kibana", "index_template", "datasource", "in_use", "operator_crds", "authority"]
+    found = {
         "__elastic_stack_content": {"ca": "pem"},
         "__elastic_stack_all_crds": {"resources": []},
         "__elastic_stack_others": {"results": []},
         "__elastic_stack_certificates": {"resources": []},
-        **given,
     }
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", "play.yml"]
-    env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run([*command, "-e", json.dumps(found)], cwd=folder, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return dict(json.loads((folder / "out.json").read_text()))
+    return evaluate(folder, {name: f"__elastic_stack_{name}" for name in names}, {**found, **given}, ROLE)
 
 
 def test_role_s_pods_pass_the_restricted_level_and_grafana_gets_the_password_that_was_given(tmp_path: Path) -> None:
     values = {"podSecurityContext": {"runAsUser": 7}, "replicaCount": 2}
-    found = evaluate(tmp_path, elastic_stack_values=values, elastic_stack_reader_password="a$B$$c")
+    found = made(tmp_path, elastic_stack_values=values, elastic_stack_reader_password="a$B$$c")
     profile = {"type": "RuntimeDefault"}
     context = {"runAsNonRoot": True, "seccompProfile": profile, "runAsUser": 7}
     assert found["values"] == {"podSecurityContext": context, "replicaCount": 2}
@@ -204,7 +189,7 @@ def test_role_s_pods_pass_the_restricted_level_and_grafana_gets_the_password_tha
 
 
 def test_no_value_of_a_line_is_too_long_for_the_index(tmp_path: Path) -> None:
-    fields = evaluate(tmp_path)["index_template"]["template"]["mappings"]["properties"]
+    fields = made(tmp_path)["index_template"]["template"]["mappings"]["properties"]
     limits = {name: field.get("ignore_above") for name, field in fields.items() if field["type"] in ("keyword", "flattened")}
     # A term has at most 32766 bytes, and a character at most four.
     assert limits.pop("data") == 8000 and set(limits.values()) == {1024}
@@ -224,7 +209,7 @@ def test_role_sees_every_kind_of_the_operator(tmp_path: Path) -> None:
         ]
     ]
     others = {"results": [{"resources": items[:3]}, {"resources": items[3:]}]}
-    found = evaluate(tmp_path, __elastic_stack_all_crds={"resources": crds}, __elastic_stack_others=others)
+    found = made(tmp_path, __elastic_stack_all_crds={"resources": crds}, __elastic_stack_others=others)
     assert found["operator_crds"] == crds[:1]
     assert found["in_use"] == ["logs", "second", "logs", "agent"]
 
@@ -235,4 +220,4 @@ def test_role_sees_every_kind_of_the_operator(tmp_path: Path) -> None:
 )
 def test_role_reads_the_authority_whenever_it_is_there(tmp_path: Path, data: dict[str, str] | None, authority: str) -> None:
     secrets = [] if data is None else [{"data": data}]
-    assert evaluate(tmp_path, __elastic_stack_certificates={"resources": secrets})["authority"] == authority
+    assert made(tmp_path, __elastic_stack_certificates={"resources": secrets})["authority"] == authority
