@@ -16,7 +16,7 @@ FAILURES := .pytest_cache/failures.txt
 MOLECULE := rm -f $(FAILURES); molecule test || { cat $(FAILURES) 2>/dev/null; exit 1; }
 PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(ARGS)
 
-.PHONY: up down verify drill test test-long unit lint docs bench packages
+.PHONY: up down verify drill test test-long unit api lint docs bench packages
 
 up: packages $(RUN_VENV)/ready
 	$(PLAYBOOK) site.yml --tags $(STAGES)
@@ -31,7 +31,7 @@ verify: $(RUN_VENV)/ready
 drill: $(RUN_VENV)/ready
 	$(PLAYBOOK) playbooks/drill.yml
 
-test: packages lint unit
+test: packages lint unit api
 	export PATH=$(DEV_VENV)/bin:$$PATH; $(MOLECULE)
 
 # What takes longer, or needs that no other cluster runs on this machine.
@@ -42,6 +42,10 @@ test-long: $(DEV_VENV)/ready
 
 unit: $(DEV_VENV)/ready
 	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n auto tests/unit tests/rules
+
+# What an API server without a node shows: admission, permissions, other people's releases and autoscalers.
+api: $(DEV_VENV)/ready
+	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n 2 --dist loadfile tests/api
 
 lint: $(DEV_VENV)/ready
 	export PATH=$(DEV_VENV)/bin:$$PATH; \

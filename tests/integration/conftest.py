@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from harness import Cluster
+
+from tests.harness import Cluster
 
 
 @pytest.fixture(scope="session")

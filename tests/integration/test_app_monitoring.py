@@ -19,8 +19,9 @@ import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, rules
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster, read_object
-from harness import LONG, Cluster, Run, playbook, until
 from kubernetes import client
+
+from tests.harness import LONG, Cluster, Run, playbook, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAY = """\

@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
-from harness import DEAD_KUBECONFIG, playbook
+
+from tests.harness import DEAD_KUBECONFIG, playbook
 
 PLAYBOOK = """\
 - name: Run one role

@@ -8,10 +8,10 @@ import urllib.error
 import urllib.request
 
 import pytest
-from harness import Cluster, engine_env, playbook
 from kubernetes import client
 
 from tests.bench.load import Load, Workload, rolled_out
+from tests.harness import Cluster, engine_env, playbook
 
 
 def deployment(cluster: Cluster) -> client.V1Deployment:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import LONG, ROOT, Cluster, run_role, until
+
+from tests.harness import LONG, ROOT, Cluster, run_role, until
 
 sys.path.insert(0, str(ROOT))
 from tests.fakes.certificates import certificate

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Cluster, until
+
+from tests.harness import ROOT, Cluster, until
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
 import loss

@@ -20,8 +20,9 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill impor
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
-from harness import INVENTORY, LONG, ROOT, Cluster, playbook
 from kubernetes import client
+
+from tests.harness import INVENTORY, LONG, ROOT, Cluster, playbook
 
 NAMESPACE = "flaskops-drill"
 RESTORED_WITHIN = 120  # seconds from the kill to the state from before

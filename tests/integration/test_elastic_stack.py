@@ -23,8 +23,9 @@ import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused
 from ansible_collections.flaskops.observability.plugins.modules.elastic_content import Server
-from harness import LONG, ROOT, Cluster, Run, playbook, refusals, run_role, until, watched_role
 from kubernetes import client
+
+from tests.harness import LONG, ROOT, Cluster, Run, playbook, refusals, run_role, until, watched_role
 
 sys.path.insert(0, str(ROOT))
 from tests.fakes.certificates import certificate

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import pytest
-from harness import Cluster, Run, playbook
+
+from tests.harness import Cluster, Run, playbook
 
 
 def check(cluster: Cluster, environment: str, *args: str) -> Run:

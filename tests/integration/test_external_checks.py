@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 import urllib3
 import yaml
-from harness import clean_environment, installed_collection
 from kubernetes import client, config
+
+from tests.harness import clean_environment, installed_collection
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:

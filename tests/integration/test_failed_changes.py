@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Cluster, playbook
+
+from tests.harness import Cluster, playbook
 
 
 @pytest.fixture(autouse=True, scope="module")

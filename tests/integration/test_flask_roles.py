@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
-from harness import LONG, ROOT, Cluster, Run, engine_env, installed_collection, playbook
+
+from tests.harness import LONG, ROOT, Cluster, Run, engine_env, installed_collection, playbook
 
 FEW_LINES = """\
 from flask import Flask

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils import _archive
-from harness import LONG, ROOT, Cluster, Run, engine_env, refusals, run_role, watched_role
 from kubernetes import client
+
+from tests.harness import LONG, ROOT, Cluster, Run, engine_env, refusals, run_role, watched_role
 
 sys.path.insert(0, str(ROOT / "tests/unit/fluent_bit"))
 from fluent_bit_options import DEFAULTS, WRONG

@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused
-from harness import LONG, ROOT, Cluster, Run, engine_env, playbook, until
 from kubernetes import client
+
+from tests.harness import LONG, ROOT, Cluster, Run, engine_env, playbook, until
 
 NAMESPACE, RELEASE, BLACKBOX = "monitoring", "kube-prometheus-stack", "prometheus-blackbox-exporter"
 PROMETHEUS, ALERTMANAGER = f"{RELEASE}-prometheus", f"{RELEASE}-alertmanager"

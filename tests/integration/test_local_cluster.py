@@ -24,8 +24,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.modules.local_cluster import LABEL, SYSCTLS
-from harness import Cluster, Run, engine_env, playbook
 from kubernetes import client, config
+
+from tests.harness import Cluster, Run, engine_env, playbook
 
 NAME = "flaskops-lc-test"
 NODE = f"{NAME}-node"

@@ -17,8 +17,9 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-from harness import LONG, ROOT, Cluster, playbook, start_program, until
 from kubernetes import client
+
+from tests.harness import LONG, ROOT, Cluster, playbook, start_program, until
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
 import loss

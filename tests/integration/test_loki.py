@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import LONG, ROOT, Cluster, Run, engine_env, refusals, run_role, start_program, until
 from kubernetes import client
+
+from tests.harness import LONG, ROOT, Cluster, Run, engine_env, refusals, run_role, start_program, until
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
 import loss

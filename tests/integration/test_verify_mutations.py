@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import harness
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
-from harness import LONG, Cluster
 from kubernetes import client
+
+import tests.harness as harness
+from tests.harness import LONG, Cluster
 
 APP = "/apis/apps/v1/namespaces/{}/deployments/{}"
 CORE = "/api/v1/namespaces/{}/{}/{}"

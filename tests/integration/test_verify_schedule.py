@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Refused
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
-from harness import INVENTORY, LONG, Run, playbook
 from test_verify_mutations import Bench, bench, data_source_wrong, until
+
+from tests.harness import INVENTORY, LONG, Run, playbook
 
 __all__ = ["bench"]  # the fixture
 

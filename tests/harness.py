@@ -21,7 +21,7 @@ import pytest
 import yaml
 from kubernetes import client, config
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 # What would make `make test` too long; `make test-long` runs it.
 LONG = pytest.mark.skipif(not os.environ.get("FLASKOPS_LONG"), reason="it takes minutes: `make test-long` runs it")
 # Port 1 of the loopback address answers nobody.
