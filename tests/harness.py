@@ -175,29 +175,38 @@ def write_play(role: str, folder: Path) -> Path:
     return path
 
 
+def failures(
+    role: str, folder: Path, hosts: dict[str, dict[str, Any]], *args: str, shared: dict[str, Any] | None = None
+) -> tuple[Run, dict[str, str]]:
+    """Run one role on several hosts at once, each with its own variables: the run, and what each host failed with.
+
+    :param shared: variables of all hosts.
+    """
+    common = {**(shared or {}), "ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
+    inventory, env = ("-i", str(folder / "hosts.yml")), {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    done = playbook(str(write_play(role, folder)), *args, inventory=inventory, env=env)
+    results = dict(re.findall(r"^fatal: \[([^]]+)\]: FAILED! => (\{.*\})$", done.stdout, re.MULTILINE))
+    assert set(results) == set(hosts), done.stdout[-3000:] + done.stderr[-1000:]
+    said = {}
+    for host, text in results.items():
+        result = json.loads(text)
+        said[host] = " ".join(result.get("argument_errors") or [result["msg"]])
+    return done, said
+
+
 def refusals(role: str, folder: Path, cases: dict[str, dict[str, Any]]) -> dict[str, str]:
     """What a role says about options that it should refuse, by the case's name; it must be one line and no Traceback.
 
-    The cluster does not answer, so that what gets past the checks would say so. One host is one case.
+    The cluster does not answer, so that what gets past the checks would say so.
     """
     (folder / "config").write_text(DEAD_KUBECONFIG)
-    hosts = {f"case-{number}": options for number, options in enumerate(cases.values())}
-    shared = {
-        f"{role}_kubeconfig": str(folder / "config"),
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-    }
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
-    inventory, env = ("-i", str(folder / "hosts.yml")), {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    done = playbook(str(write_play(role, folder)), inventory=inventory, env=env)
-    results = dict(re.findall(r"^fatal: \[(case-\d+)\]: FAILED! => (\{.*\})$", done.stdout, re.MULTILINE))
-    assert set(results) == set(hosts), done.stdout[-3000:]
-    said = {}
-    for name, host in zip(cases, hosts, strict=True):
-        result = json.loads(results[host])
-        said[name] = " ".join(result.get("argument_errors") or [result["msg"]])
-        assert "\n" not in said[name] and "Traceback" not in said[name], f"{name}: {said[name]}"
-    return said
+    shared = {f"{role}_kubeconfig": str(folder / "config")}
+    _done, said = failures(role, folder, {f"case-{n}": {**shared, **options} for n, options in enumerate(cases.values())})
+    found = {name: said[f"case-{n}"] for n, name in enumerate(cases)}
+    for name, text in found.items():
+        assert "\n" not in text and "Traceback" not in text, f"{name}: {text}"
+    return found
 
 
 def until(

@@ -21,7 +21,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.monitoring 
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster, read_object
 from kubernetes import client
 
-from tests.harness import LONG, Cluster, Run, playbook, until
+from tests.harness import LONG, Cluster, Run, failures, playbook, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAY = """\
@@ -207,35 +207,40 @@ def test_drift_is_found_and_repaired(stack: Stack, target: Cluster, folder: Path
     assert custom.get_namespaced_custom_object(*where)["spec"]["sampleLimit"] == 5000
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"extra_rules": [{"alert": "Bad", "expr": "sum("}]}, "A rule of the application can't be used"),
-        ({"app_monitoring_alerts": {"Nope": {}}}, "There is no alert Nope: use one of HighErrorRate"),
-        (
-            {"receivers": [{"name": "x", "type": "slack", "channel": "#x", "secret": {"name": "no", "key": "k"}}]},
-            "needs the Secret no",
-        ),
-        ({"receivers": [{"name": "x", "type": "pagerduty"}]}, "type is pagerduty but all of the following are missing: secret"),
-        ({"deployment": "other"}, "There is no Deployment other in namespace alerts-shop"),
-        ({"metrics_port": 9999}, "No Service in namespace alerts-shop leads to port 9999"),
-        ({"prometheus_name": "theirs"}, "There is no Prometheus object theirs"),
-        ({"prober_url": "", "slo": 99.9}, "The SLO is 99.9"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_refusal_changes_nothing(stack: Stack, target: Cluster, folder: Path, options: dict[str, Any], message: str) -> None:
-    versions = {
-        plural: stack.get(f"/apis/monitoring.coreos.com/v1/namespaces/{SHOP['namespace']}/{plural}/{SHOP['name']}")["metadata"][
-            "resourceVersion"
-        ]
-        for plural in ("servicemonitors", "prometheusrules")
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"extra_rules": [{"alert": "Bad", "expr": "sum("}]}, "A rule of the application can't be used"),
+    ({"app_monitoring_alerts": {"Nope": {}}}, "There is no alert Nope: use one of HighErrorRate"),
+    (
+        {"receivers": [{"name": "x", "type": "slack", "channel": "#x", "secret": {"name": "no", "key": "k"}}]},
+        "needs the Secret no",
+    ),
+    ({"receivers": [{"name": "x", "type": "pagerduty"}]}, "type is pagerduty but all of the following are missing: secret"),
+    ({"deployment": "other"}, "There is no Deployment other in namespace alerts-shop"),
+    ({"metrics_port": 9999}, "No Service in namespace alerts-shop leads to port 9999"),
+    ({"prometheus_name": "theirs"}, "There is no Prometheus object theirs"),
+    ({"prober_url": "", "slo": 99.9}, "The SLO is 99.9"),
+]
+
+
+def test_refusal_changes_nothing(stack: Stack, target: Cluster, folder: Path) -> None:
+    """All of it in one run: a host is a case."""
+
+    def versions() -> list[str]:
+        base = f"/apis/monitoring.coreos.com/v1/namespaces/{SHOP['namespace']}"
+        paths = [f"{base}/{plural}/{SHOP['name']}" for plural in ("servicemonitors", "prometheusrules")]
+        return [stack.get(path)["metadata"]["resourceVersion"] for path in paths]
+
+    before = versions()
+    own = {"name": SHOP["name"], "namespace": SHOP["namespace"], "kubeconfig": str(target.kubeconfig), "context": target.context}
+    shared = {f"app_monitoring_{key}": value for key, value in own.items()} | PROFILE
+    hosts = {
+        f"case-{number}": {f"app_monitoring_{key.removeprefix('app_monitoring_')}": value for key, value in options.items()}
+        for number, (options, _message) in enumerate(REFUSED)
     }
-    error = role(target, folder, "app_monitoring", [SHOP], **{**PROFILE, **options}).error
-    assert message in error
-    for plural, version in versions.items():
-        found = stack.get(f"/apis/monitoring.coreos.com/v1/namespaces/{SHOP['namespace']}/{plural}/{SHOP['name']}")
-        assert found["metadata"]["resourceVersion"] == version
+    _done, said = failures("app_monitoring", folder, hosts, shared=shared)
+    for number, (options, message) in enumerate(REFUSED):
+        assert message in " ".join(said[f"case-{number}"].split()), (options, said[f"case-{number}"])
+    assert versions() == before
 
 
 def test_each_metric_is_on_a_real_page(stack: Stack) -> None:
