@@ -11,12 +11,12 @@ ARGS ?=
 hash = $(shell { cat $(1); $(PYTHON) --version; } | sha256sum | cut -c1-12)
 RUN_VENV := $(CACHE)/venv/run-$(call hash,requirements.txt)
 DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
-# Molecule takes the cluster down after the tests on it, so the failed ones are said once more.
-FAILURES := .pytest_cache/failures.txt
-MOLECULE := rm -f $(FAILURES); molecule test || { cat $(FAILURES) 2>/dev/null; exit 1; }
+# What the tests leave for the end, because molecule takes the cluster down after its part.
+RESULTS := .pytest_cache/failures.txt .pytest_cache/durations.txt
+SUMMARY = cat $(firstword $(RESULTS)) 2>/dev/null; echo "The slowest 20 tests, in seconds:"; sort -rn $(lastword $(RESULTS)) | head -n 20
 PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(ARGS)
 
-.PHONY: up down verify drill test test-long unit api lint docs bench packages
+.PHONY: up down verify drill test fresh test-long unit api lint docs bench packages
 
 up: packages $(RUN_VENV)/ready
 	$(PLAYBOOK) site.yml --tags $(STAGES)
@@ -31,14 +31,17 @@ verify: $(RUN_VENV)/ready
 drill: $(RUN_VENV)/ready
 	$(PLAYBOOK) playbooks/drill.yml
 
-test: packages lint unit api
-	export PATH=$(DEV_VENV)/bin:$$PATH; $(MOLECULE)
+test: packages fresh lint unit api
+	export PATH=$(DEV_VENV)/bin:$$PATH; trap '{ $(SUMMARY); } || true' EXIT; molecule test
+
+fresh:
+	@rm -f $(RESULTS)
 
 # What takes longer, or needs that no other cluster runs on this machine.
 test-long: $(DEV_VENV)/ready
 	export PATH=$(DEV_VENV)/bin:$$PATH FLASKOPS_LONG=1; \
 	env -u CLUSTER_KUBECONFIG pytest -v tests/integration/test_local_cluster.py; \
-	$(MOLECULE)
+	molecule test
 
 unit: $(DEV_VENV)/ready
 	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n auto tests/unit tests/rules

@@ -1,0 +1,41 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `make test` says of all its parts at the end: the failed tests, and the slowest ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Count what could not be shown, by the reason, and keep failures and durations for the Makefile."""
+    if hasattr(config, "workerinput"):
+        return  # a process of xdist, whose reports the main one has too
+    failed = [report for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])]
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid] += report.duration
+    _keep(config, "failures.txt", [f"{report.nodeid}: {_cause(report)}" for report in failed])
+    _keep(config, "durations.txt", [f"{taken:7.1f} {name}" for name, taken in seconds.items()])
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)]
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, number in reasons.most_common():
+        terminalreporter.write_line(f"{number} left out: {reason}")
+
+
+def _keep(config: pytest.Config, name: str, lines: list[str]) -> None:
+    """Add lines to a file of pytest's cache, which the Makefile empties."""
+    path = config.rootpath / ".pytest_cache" / name
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _cause(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """What a test failed with, in a line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return " ".join(str(crash.message if crash else report.longrepr).split())[:300]
