@@ -8,15 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from ..verify import backends, checks, stack
+from ..verify import backends, checks, health, stack
 from ..verify.api import ApiError, Cluster, read_object
-from ..verify.links import slices_path
+from ..verify.links import http_get, slices_path
 from .dead_man import ENDED, Request, Step
 from .guard import DrillError
 
@@ -79,6 +77,7 @@ class App:
         self.selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
         self.container = checks.app_container(self.deployment, self.name)
         self.replicas = int(self.deployment["spec"].get("replicas", 1))
+        self.health = ""  # what the health check answered last
         self.url = self._find_url()
         self.switches = self._has_switches()
         self.prometheus, self.alertmanager, self.inbox = self._find_stack()
@@ -114,18 +113,16 @@ class App:
 
     def ask(self, path: str, headers: dict[str, str] | None = None) -> int:
         """The status that a user gets over a new connection; 0 for no answer within the time that users have."""
-        timeout = self.options.request_timeout
         try:
-            if self.url.startswith("/"):
-                return self.cluster.fetch(self.url + path, headers, timeout)[0]
-            with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers or {}), timeout=timeout) as reply:
-                reply.read()
-                return int(reply.status)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return error.code
-        except (ApiError, OSError, ValueError):
+            return self._answer(path, headers)[0]
+        except ApiError:
             return 0
+
+    def _answer(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        timeout = self.options.request_timeout
+        if self.url.startswith("/"):
+            return self.cluster.fetch(self.url + path, headers, timeout)
+        return http_get(self.url + path, headers or {}, timeout)
 
     def _has_switches(self) -> bool:
         for pod in self.pods():
@@ -206,8 +203,19 @@ class App:
                 return f"the Service has {addresses} addresses for {ready} ready pods"
         except ApiError as error:
             return f"the cluster does not answer: {error}"
-        status = self.ask("/health")
-        return "" if status == 200 else f"/health is answered {status or 'by nobody'}"
+        return self._health(deployment, pods)
+
+    def _health(self, deployment: dict[str, Any], pods: list[dict[str, Any]]) -> str:
+        """What verify's link health would say of the app as it is now; empty when nothing is broken."""
+        container = checks.app_container(deployment, self.name)
+
+        def fetch(path: str, headers: dict[str, str] | None) -> tuple[int, str]:
+            return self.cluster.fetch(path, headers, self.options.request_timeout)
+
+        known = (self.base, self.name, self.options.port, self.service, container, pods)
+        found = health.check_health(health.App(*known, url=self.url, ask=self._answer, fetch=fetch))
+        self.health = found.evidence
+        return found.cause if found.status == checks.FAILED else ""
 
     def unready(self, path: str) -> str:
         """What a workload still lacks; empty for anything else than a workload, and for one that is complete."""

@@ -296,7 +296,7 @@ class Drill:
             except StepError as error:
                 self.journal({"event": "record", "problem": str(error)})
         objects = f"{len(before)} touched objects as before" if before else "no object was changed"
-        evidence = trouble or f"{objects}, {self.app.replicas} of {self.app.replicas} pods ready, /health 200"
+        evidence = trouble or f"{objects}, {self.app.replicas} of {self.app.replicas} pods ready, {self.app.health}"
         result["restored"] = {"ok": good and not problems, "evidence": evidence}
         result["restore_seconds"] = round(time.monotonic() - began, 1)
         result["restored_at"] = stamp(time.time())

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..verify.backends import SHIPPERS
+from ..verify.health import DEFAULT_PATH, question
 from . import app as target
 from .app import App, Plan, patched
 from .bounds import READINESS, Stage
@@ -171,7 +172,10 @@ def memory_by_limit(app: App) -> Plan:
 
 
 def health_by_switch(app: App) -> Plan:
-    return switch(app, "health", "health: /health answers 503")
+    asked = question(app.container, app.options.port)
+    if app.switches and (asked.instead_of or asked.port or asked.shown != DEFAULT_PATH):
+        raise LeftOut(f"the fault switch health changes {DEFAULT_PATH}, which the readiness probe does not ask")
+    return switch(app, "health", f"health: {DEFAULT_PATH} answers 503")
 
 
 def health_by_probe(app: App) -> Plan:

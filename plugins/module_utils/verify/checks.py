@@ -17,6 +17,8 @@ LEFT_OUT = "left_out"
 # What the API server fills in when a probe does not say it.
 PROBE_DEFAULTS: dict[str, Any] = {"timeoutSeconds": 1, "successThreshold": 1, "failureThreshold": 3}
 HTTP_GET_DEFAULTS: dict[str, Any] = {"scheme": "HTTP"}
+HANDLERS = ("httpGet", "tcpSocket", "grpc", "exec")
+REFERENCE = "reference probes"
 
 # The name of a Service inside the cluster, with its namespace.
 IN_CLUSTER = re.compile(r"^(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?$")
@@ -225,11 +227,89 @@ def expected_probes(port: int) -> dict[str, dict[str, Any]]:
     }
 
 
+def handler(probe: dict[str, Any]) -> str:
+    """How a probe asks; empty where it does not say."""
+    return next((name for name in HANDLERS if probe.get(name)), "")
+
+
+def port_number(port: Any, container: dict[str, Any]) -> int:
+    """The number of a probe's port; 0 for a name that the container does not have. kubelet looks at no other container."""
+    if str(port).isdigit():
+        return int(port)
+    named = [p["containerPort"] for p in container.get("ports") or [] if p.get("name") == port]
+    return int(named[0]) if named else 0
+
+
+def _owners(deployment: dict[str, Any], container: dict[str, Any], port: int) -> dict[int, str]:
+    """The TCP ports of a pod, each with the name of its container: of the app's own, whatever it declares, *port* is one."""
+    spec = deployment.get("spec", {}).get("template", {}).get("spec", {})
+    sidecars = [c for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"]
+    found: dict[int, str] = {}
+    for item in [*sidecars, *(spec.get("containers") or []), container]:
+        found |= {p["containerPort"]: item.get("name", "") for p in item.get("ports") or [] if p.get("protocol", "TCP") == "TCP"}
+    return {port: container.get("name", ""), **found}
+
+
+def _astray(kind: str, live: dict[str, Any], deployment: dict[str, Any], name: str, port: int) -> str:
+    """Why a probe does not lead to the app; empty when it does."""
+    how, container = handler(live), app_container(deployment, name)
+    if how in ("", "exec"):
+        return "" if how else f"{kind} asks nothing"
+    host, wanted = live[how].get("host"), live[how].get("port")
+    on_node = deployment["spec"]["template"]["spec"].get("hostNetwork") and host in ("localhost", "127.0.0.1", "::1")
+    if host and not on_node:
+        return f"{kind} asks the host {host} and not the pod"
+    number = port_number(wanted, container)
+    if not number:
+        return f"{kind} asks the port {wanted}, and the container {container.get('name')} has no port of this name"
+    if number not in _owners(deployment, container, port):
+        return f"{kind} asks the port {number}, which no container of the pod has"
+    return ""
+
+
+def _described(live: dict[str, Any], deployment: dict[str, Any], name: str, port: int) -> str:
+    """What a probe asks, in a few words, without what may be secret in it."""
+    how, container = handler(live), app_container(deployment, name)
+    if how == "exec":
+        return "a command"
+    number = port_number(live[how].get("port"), container)
+    owner = _owners(deployment, container, port)[number]
+    of = "" if owner == container.get("name", "") else f" of the container {owner}"
+    if how != "httpGet":
+        return f"{how} at port {number}{of}"
+    tls = " over TLS" if live[how].get("scheme") == "HTTPS" else ""
+    return f"{shown_path(live[how].get('path') or '/')} at port {number}{of}{tls}"
+
+
+def shown_path(path: str) -> str:
+    """A path without its query, which may hold a token."""
+    bare, query, _ = path.partition("?")
+    return bare + ("?..." if query else "")
+
+
+def check_probes(deployment: dict[str, Any], name: str, port: int) -> Result:
+    """The live Deployment has a liveness and a readiness probe, and they lead to the app; how they ask is its owner's choice."""
+    container = app_container(deployment, name)
+    problems = [f"no {kind}" for kind in expected_probes(port) if not container.get(kind)]
+    live = {kind: container[kind] for kind in (*expected_probes(port), "startupProbe") if container.get(kind)}
+    problems += filter(None, (_astray(kind, probe, deployment, name, port) for kind, probe in live.items()))
+    if problems:
+        return failed("probes", f"{len(problems)} of the probes are missing or lead elsewhere", "; ".join(problems))
+    described = {kind.removesuffix("Probe"): _described(probe, deployment, name, port) for kind, probe in live.items()}
+    return ok("probes", ", ".join(f"{kind}: {words}" for kind, words in described.items()))
+
+
 def _without_defaults(probe: dict[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in probe.items() if k not in PROBE_DEFAULTS or v != PROBE_DEFAULTS[k]}
-    if isinstance(kept.get("httpGet"), dict):
-        get = kept["httpGet"]
-        kept["httpGet"] = {k: v for k, v in get.items() if k not in HTTP_GET_DEFAULTS or v != HTTP_GET_DEFAULTS[k]}
+    how = handler(probe)
+    if how == "httpGet":
+        # What may be secret is named and not shown.
+        get = {**probe[how], "path": shown_path(probe[how].get("path") or "/")}
+        if get.get("httpHeaders"):
+            get["httpHeaders"] = "set"
+        kept[how] = {k: v for k, v in get.items() if k not in HTTP_GET_DEFAULTS or v != HTTP_GET_DEFAULTS[k]}
+    elif how:
+        kept[how] = "set"
     return kept
 
 
@@ -243,8 +323,11 @@ def _flat(probe: dict[str, Any], prefix: str) -> dict[str, Any]:
     return out
 
 
-def check_probes(deployment: dict[str, Any], name: str, port: int) -> Result:
-    """The live Deployment carries the reference probes exactly; fields the API server defaults do not count."""
+def note_reference(deployment: dict[str, Any], name: str, port: int) -> Result:
+    """Where the live probes are not literally the reference's. That is somebody's choice, so it is told and is no failure.
+
+    Fields that the API server defaults do not count.
+    """
     container = app_container(deployment, name)
     differences = []
     for kind, wanted in expected_probes(port).items():
@@ -256,18 +339,20 @@ def check_probes(deployment: dict[str, Any], name: str, port: int) -> Result:
         for field in sorted(want.keys() | have.keys()):
             if want.get(field) != have.get(field):
                 differences.append(f"{field} is {have.get(field, 'absent')}, not {want.get(field, 'absent')}")
+    if container.get("startupProbe"):
+        differences.append("a startupProbe besides")
     if differences:
-        return failed("probes", f"{len(differences)} differences from the reference probes", "; ".join(differences))
-    return ok("probes", f"liveness and readiness on /health:{port}, as the reference has them")
+        return ok(REFERENCE, f"other probes than the reference's, which is no failure: {'; '.join(differences)}")
+    return ok(REFERENCE, f"/health:{port}, delays and periods as the reference has them")
 
 
-def check_health(status: int, body: str, where: str) -> Result:
-    """An HTTP answer of /health."""
+def check_health(status: int, body: str, where: str, path: str = "/health") -> Result:
+    """An HTTP answer of the health check, judged as kubelet does it: 200 to 399 is well."""
     evidence = f"{where} answered {status}"
-    if status == 200:
+    if 200 <= status < 400:
         return ok("health", evidence)
     said = " ".join(body.split())[:200]
-    return failed("health", evidence, f"/health answered {status} instead of 200" + (f": {said}" if said else ""))
+    return failed("health", evidence, f"{path} answered {status}, which is not 200 to 399" + (f": {said}" if said else ""))
 
 
 def samples(text: str, names: tuple[str, ...]) -> dict[str, float]:

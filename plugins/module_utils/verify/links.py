@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import queue
 import shlex
 import threading
@@ -16,13 +17,14 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from . import backends, checks
 from .api import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
 from .checks import Result
+from .health import App, check_health
 from .stack import Stack
 
 ADDRESS_SECONDS = 5.0
@@ -241,7 +243,12 @@ class Run:
         return self._of_deployment("image", lambda: checks.check_image(self.deployment, self.pods, target.name, target.image))
 
     def probes(self) -> list[Result]:
-        return self._of_deployment("probes", lambda: checks.check_probes(self.deployment, self.target.name, self.target.port))
+        """The probes are there and lead to the app; whether they are the reference's is only noted."""
+        target = self.target
+        found = self._of_deployment("probes", lambda: checks.check_probes(self.deployment, target.name, target.port))
+        if self._deployment_problem:
+            return [*found, checks.left_out(checks.REFERENCE, "no Deployment read")]
+        return [*found, self.asked(found[0].query, checks.note_reference(self.deployment, target.name, target.port))]
 
     def rollout(self) -> list[Result]:
         return self._of_deployment("rollout", lambda: checks.check_rollout(self.deployment, self.pods))
@@ -267,13 +274,13 @@ class Run:
         return [self.asked(f"GET {slices_path(target.namespace, target.name)}", found)]
 
     def health(self) -> list[Result]:
-        query = f"GET {self.url or self.target.name}/health"
-        try:
-            status, body = self.ask("/health")
-        except ApiError as error:
-            return [checks.failed("health", "no answer through the Service", str(error), query)]
-        where = "/health through the API server's service proxy" if self._through_proxy else f"{self.url}/health"
-        return [self.asked(query, checks.check_health(status, message_of(body), where))]
+        target, container = self.target, checks.app_container(self.deployment, self.target.name)
+
+        def fetch(path: str, headers: dict[str, str] | None) -> tuple[int, str]:
+            return self.cluster.fetch(path, headers, self.request_seconds())
+
+        known = (self.base, target.name, target.port, self.service, container, self.pods)
+        return [check_health(App(*known, url=self._through_proxy or self.url, ask=self.ask, fetch=fetch))]
 
     def metrics(self) -> list[Result]:
         pages: dict[str, str] = {}
@@ -364,16 +371,29 @@ def slices_path(namespace: str, service: str) -> str:
     return f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{selector}"
 
 
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer of the app's; what it points at may be somebody else's."""
+
+    def redirect_request(self, *_given: Any) -> None:
+        return None
+
+
+@cache
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(NoRedirect)
+
+
 def http_get(url: str, headers: dict[str, str], seconds: float) -> tuple[int, str]:
     """A plain request from this machine to the app's own address."""
     request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as response:
+        with _opener().open(request, timeout=seconds) as response:
             return int(response.status), response.read(65536).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
-        return error.code, error.read(65536).decode("utf-8", "replace")
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise ApiError(0, f"no answer from {url}: {reason(error)}") from error
+        with error:
+            return error.code, error.read(65536).decode("utf-8", "replace")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise ApiError(0, f"no answer from {checks.shown_path(url)}: {reason(error)}") from error
 
 
 def name_of(link: Callable[[], list[Result]]) -> str:

@@ -23,6 +23,7 @@ from ..monitoring.objects import ALERTS, OURS, PARTS, matches
 from . import alert, checks
 from .api import ApiError, message_of
 from .checks import FAILED, Result
+from .health import question
 
 if TYPE_CHECKING:
     from .links import Run
@@ -275,7 +276,7 @@ class Stack:
         return [checks.ok("target", f"{len(pods)} pods scraped through {len(ours)} targets, all up", f"GET {path}")]
 
     def health_probe(self) -> list[Result]:
-        """The blackbox exporter gets an answer from /health."""
+        """The blackbox exporter gets an answer from what the Probes ask, which need not be what the app's own probes ask."""
         return self.run.settled(self._health_probe)
 
     def _health_probe(self) -> list[Result]:
@@ -300,6 +301,10 @@ class Stack:
         failing = [s["metric"].get("instance", "?") for s in series if s["value"][1] != "1"]
         if failing:
             cause = f"the probe of {', '.join(failing)} fails"
+            asked = question(checks.app_container(self.run.deployment, target.name), target.port)
+            inside = {parts.path for parts in map(urlsplit, failing) if checks.IN_CLUSTER.match(parts.hostname or "")}
+            if not asked.instead_of and inside - {asked.shown}:
+                cause += f"; the readiness probe asks {asked.shown}, and app_monitoring_health_path says what the Probe asks"
             return [checks.failed("health probe", "probe_success is 0", cause, query, command)]
         names = ", ".join(sorted(s["metric"].get("instance", "?") for s in series))
         return [checks.ok("health probe", f"probe_success is 1 for {names}", query)]

@@ -172,6 +172,7 @@ class FakeApp:
     container: dict[str, Any] = {}
     prometheus = loki = alertmanager = inbox = ""
     name = namespace = "shop"
+    health = "/healthz answered 204"
 
     def __init__(self, failures: int = 0, stays: bool = False) -> None:
         self.options = SimpleNamespace(path="/", request_timeout=0.1)
@@ -236,7 +237,7 @@ def test_undoing_is_recorded_before_breaking_and_forgotten_after_the_proof(monke
     # The first record is made while the application is whole, the last when it is whole again.
     assert guard.records == [(1, False), (0, False)]
     assert app.done == ["/break", "/undo"] and result["status"] == "passed"
-    assert result["restored"] == {"ok": True, "evidence": "1 touched objects as before, 2 of 2 pods ready, /health 200"}
+    assert result["restored"] == {"ok": True, "evidence": "1 touched objects as before, 2 of 2 pods ready, /healthz answered 204"}
     assert [entry["event"] for entry in entries] == ["inject", "restore", "restored"]
 
 

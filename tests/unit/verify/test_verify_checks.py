@@ -173,51 +173,6 @@ def test_rollout_names_the_pods_reason():
     assert "ErrImageNeverPull (image is not present)" in found.cause
 
 
-def test_probes_as_the_reference():
-    assert checks.check_probes(deployment(), "flask-app", 5000).status == "ok"
-
-
-def test_probes_on_another_port():
-    found = deployment()
-    for kind in ("livenessProbe", "readinessProbe"):
-        container(found)[kind]["httpGet"]["port"] = 8080
-    assert checks.check_probes(found, "flask-app", 8080).status == "ok"
-    assert "livenessProbe.httpGet.port is 8080, not 5000" in checks.check_probes(found, "flask-app", 5000).cause
-
-
-@pytest.mark.parametrize(
-    ("change", "cause"),
-    [
-        ({"periodSeconds": 30}, "periodSeconds is 30, not 10"),
-        ({"initialDelaySeconds": 0}, "initialDelaySeconds is 0, not 5"),
-        ({"timeoutSeconds": 4}, "timeoutSeconds is 4, not absent"),
-        ({"httpGet": {"path": "/", "port": 5000}}, "httpGet.path is /, not /health"),
-        ({"httpGet": {"path": "/health", "port": "http"}}, "httpGet.port is http, not 5000"),
-        ({"httpGet": {"path": "/health", "port": 5000, "scheme": "HTTPS"}}, "httpGet.scheme is HTTPS"),
-    ],
-)
-def test_probe_that_differs(change, cause):
-    found = deployment()
-    container(found)["livenessProbe"].update(change)
-    result = checks.check_probes(found, "flask-app", 5000)
-    assert result.status == "failed"
-    assert f"livenessProbe.{cause}" in result.cause
-    assert "readinessProbe" not in result.cause
-
-
-def test_probe_absent():
-    found = deployment()
-    del container(found)["readinessProbe"]
-    assert checks.check_probes(found, "flask-app", 5000).cause == "no readinessProbe"
-
-
-def test_health():
-    assert checks.check_health(200, "ok", "x").status == "ok"
-    found = checks.check_health(503, "no endpoints\n available", "x")
-    assert found.status == "failed"
-    assert "503 instead of 200: no endpoints available" in found.cause
-
-
 PAGE = """\
 python_info{version="3.11"} 1.0
 # HELP flask_http_request_total Total number of HTTP requests

@@ -80,6 +80,7 @@ def test_a_whole_chain():
         "node",
         "image",
         "probes",
+        "reference probes",
         "rollout",
         "endpoint",
         "health",

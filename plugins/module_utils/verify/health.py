@@ -1,0 +1,159 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the app is well: what its live readiness probe asks is asked once more, as kubelet asks and judges it.
+
+verify and drill have the same judgement from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from . import checks
+from .api import ApiError, message_of
+from .checks import Result
+
+DEFAULT_PATH = "/health"
+# Headers of a probe that the API server would take for its own.
+KEPT = ("authorization", "host", "connection", "upgrade")
+Ask = Callable[[str, dict[str, str] | None], tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked to know whether the app is well."""
+
+    path: str = DEFAULT_PATH
+    port: int = 0  # 0 for the app's own
+    tls: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()  # names of the probe's headers that can't be sent
+    instead_of: str = ""  # how the readiness probe asks where that is not HTTP
+
+    @property
+    def own(self) -> bool:
+        """Whether it is asked where users ask. What may hold a secret goes only through the API server, which has TLS."""
+        return not (self.port or self.tls or self.headers or self.withheld or "?" in self.path)
+
+    @property
+    def shown(self) -> str:
+        return checks.shown_path(self.path)
+
+
+def question(container: dict[str, Any], port: int) -> Question:
+    """What the readiness probe of the app's container asks; /health where it asks nothing over HTTP.
+
+    :param port: the app's.
+    """
+    probe = container.get("readinessProbe") or {}
+    get = probe.get("httpGet")
+    if not get:
+        return Question(instead_of=checks.handler(probe))
+    headers = {h["name"]: h.get("value", "") for h in get.get("httpHeaders") or []}
+    kept = tuple(sorted(name for name in headers if name.lower() in KEPT or name.lower().startswith("impersonate-")))
+    number = checks.port_number(get.get("port"), container)
+    path = quote(get.get("path") or "", safe="/%?&=:;,+@~!$'()*[]")
+    return Question(
+        path if path.startswith("/") else f"/{path}",
+        0 if number == port else number,
+        get.get("scheme") == "HTTPS",
+        {name: value for name, value in headers.items() if name not in kept},
+        kept,
+    )
+
+
+def _refused(status: int, body: str) -> str:
+    """What the API server itself says where its proxy got no answer from the app; empty for an answer of the app's."""
+    try:
+        found = json.loads(body) if status >= 400 else None
+    except ValueError:
+        return ""
+    return message_of(body) or str(status) if isinstance(found, dict) and found.get("kind") == "Status" else ""
+
+
+@dataclass(frozen=True)
+class App:
+    """An app as those who ask it know it.
+
+    :param base: the path of its namespace at the API server. :param port: its own. :param ask: asks it where users do, which is
+        *url*. :param fetch: asks the API server.
+    """
+
+    base: str
+    name: str
+    port: int
+    service: dict[str, Any]
+    container: dict[str, Any]
+    pods: list[dict[str, Any]]
+    url: str
+    ask: Ask
+    fetch: Ask
+
+    def way(self, asked: Question) -> str:
+        """Through which Service or pod the API server reaches what is asked; empty where there is none."""
+        scheme, port = "https:" if asked.tls else "", asked.port or self.port
+        entry = checks.service_port(self.service, port, self.container)
+        if entry:
+            return f"services/{scheme}{self.name}:{entry['port']}"
+        # At its own port the app is only well if its Service leads there.
+        ready = sorted(pod["metadata"]["name"] for pod in self.pods if asked.port and checks.is_ready(pod))
+        return f"pods/{scheme}{ready[0]}:{port}" if ready else ""
+
+
+def check_health(app: App) -> Result:
+    """Ask what the live readiness probe asks, and judge the answer."""
+    asked = question(app.container, app.port)
+    try:
+        result = _asked_by_users(app, asked) if asked.own else _asked_by_proxy(app, asked)
+    except ApiError as error:
+        result = checks.failed("health", "no answer through the Service", str(error))
+    result.query = result.query or f"GET {app.url or app.name}{asked.shown}"
+    return result
+
+
+def _asked_by_users(app: App, asked: Question) -> Result:
+    status, body = app.ask(asked.path, None)
+    direct = app.url.startswith("http://")
+    where = app.url + asked.shown if direct else f"{asked.shown} through the API server's service proxy"
+    found = checks.check_health(status, message_of(body), where, asked.shown)
+    if found.status == checks.FAILED and asked.instead_of and not _refused(status, body):
+        why = f"the readiness probe is {asked.instead_of}, which asks no path"
+        return checks.left_out("health", f"{why}, and {asked.shown} answered {status}")
+    return found
+
+
+def _asked_by_proxy(app: App, asked: Question) -> Result:
+    if asked.port or not asked.tls:
+        # The Service has to lead to the app all the same; what is answered there, and with which status, does not matter.
+        said = _refused(*app.ask(asked.path.partition("?")[0], None))
+        if said:
+            return checks.failed("health", "no answer through the Service", said)
+    way = app.way(asked)
+    if not way:
+        port = asked.port or app.port
+        return checks.failed(
+            "health", "nobody to ask", f"no port of the Service {app.name} and no ready pod leads to port {port}"
+        )
+    where = f"{asked.shown} through the API server's proxy of {way}"
+    query = f"GET {app.base}/{way}/proxy{asked.shown}"
+    try:
+        status, body = app.fetch(f"{app.base}/{way}/proxy{asked.path}", asked.headers)
+        said = _refused(status, body)
+    except ApiError as error:
+        status, body, said = 0, "", str(error)
+    if said and asked.port:
+        # A NetworkPolicy may let kubelet in and nobody else; what kubelet itself found is what the link rollout tells.
+        return checks.left_out("health", f"{where} can't be asked: {said}")
+    if said:
+        return checks.failed("health", f"no answer from {where}", said, query)
+    if asked.withheld and 400 <= status < 500:
+        names = ", ".join(asked.withheld)
+        return checks.left_out("health", f"{where} answered {status}; it was asked without the probe's header {names}")
+    found = checks.check_health(status, message_of(body), where, asked.shown)
+    found.query = query
+    return found
