@@ -20,7 +20,7 @@ options:
     type: str
     default: flask-app
   port:
-    description: Port on which the app serves requests and C(/health).
+    description: Port on which the app serves requests.
     type: int
     default: 5000
   metrics_port:

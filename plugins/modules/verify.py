@@ -12,12 +12,13 @@ version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Follows the links of the monitoring chain of one app on a Kubernetes cluster, all of them side by side.
-  - The links are the nodes, the image, the probes, the rollout, the Service's endpoints, C(/health), the metrics of every ready
-    pod, and a request that must be found again in the app's log, in Loki and in O(log_backends), with the shipper and the
-    alerts about log lines.
+  - The links are the nodes, the image, the probes, the rollout, the Service's endpoints, what the readiness probe asks, the
+    metrics of every ready pod, and a request that must be found again in the app's log, in Loki and in O(log_backends), with
+    the shipper and the alerts about log lines.
   - Where a Prometheus operator runs, also Prometheus itself, the exporters, the scrape targets, the health probe, the rules,
     the queries of the installed dashboards, Grafana and its data sources, the clocks, Alertmanager, the way of a test alert to
     its receiver and back, and the receivers.
+  - Other probes than the reference's are no broken link; the row C(reference probes) notes them.
   - A broken link does not make this module fail; look at RV(results). It fails when it cannot ask the cluster at all.
   - Sends a few requests to the app. Changes nothing on the cluster but for the test alert's own mark, which it removes;
     writing O(report) and O(junit) does not count as a change.

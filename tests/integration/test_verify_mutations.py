@@ -202,6 +202,18 @@ def probe_path_wrong(bench: Bench) -> Iterator[None]:
 
 
 @contextmanager
+def probe_removed(bench: Bench) -> Iterator[None]:
+    with bench.changed(DEPLOYMENT, lambda d: container(d).pop("readinessProbe")):
+        yield
+
+
+@contextmanager
+def probe_port_wrong(bench: Bench) -> Iterator[None]:
+    with bench.changed(DEPLOYMENT, lambda d: container(d)["livenessProbe"]["httpGet"].update(port=5999)):
+        yield
+
+
+@contextmanager
 def image_changed(bench: Bench) -> Iterator[None]:
     with bench.changed(DEPLOYMENT, lambda d: container(d).update(image="localhost/flask-app:typo")):
         until("its image can't be had", lambda: unready(bench, "ImagePullBackOff") or unready(bench, "ErrImagePull"))
@@ -576,7 +588,9 @@ class Mutation:
 MUTATIONS = [
     Mutation(service_selector_wrong, "endpoint", "its selector is app=flask-apps", sample=True),
     Mutation(service_port_wrong, "endpoint", "no port of the Service flask-app leads to the app's port 5000"),
-    Mutation(probe_path_wrong, "probes", "readinessProbe.httpGet.path is /healthy, not /health"),
+    Mutation(probe_path_wrong, "rollout", "unready status"),
+    Mutation(probe_removed, "probes", "no readinessProbe"),
+    Mutation(probe_port_wrong, "probes", "livenessProbe asks the port 5999"),
     Mutation(image_changed, "image", "(ErrImagePull|ImagePullBackOff)"),
     Mutation(metrics_port_moved, "metric requests", "flask-app-"),
     Mutation(monitor_port_wrong, "target", "no target for pod flask-app-"),

@@ -229,7 +229,7 @@ def expected_probes(port: int) -> dict[str, dict[str, Any]]:
 
 def handler(probe: dict[str, Any]) -> str:
     """How a probe asks; empty where it does not say."""
-    return next((name for name in HANDLERS if probe.get(name)), "")
+    return next((name for name in HANDLERS if probe.get(name) is not None), "")
 
 
 def port_number(port: Any, container: dict[str, Any]) -> int:

@@ -52,7 +52,7 @@ def question(container: dict[str, Any], port: int) -> Question:
     """
     probe = container.get("readinessProbe") or {}
     get = probe.get("httpGet")
-    if not get:
+    if get is None:
         return Question(instead_of=checks.handler(probe))
     headers = {h["name"]: h.get("value", "") for h in get.get("httpHeaders") or []}
     kept = tuple(sorted(name for name in headers if name.lower() in KEPT or name.lower().startswith("impersonate-")))

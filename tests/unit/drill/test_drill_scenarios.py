@@ -210,6 +210,24 @@ def test_evicted_pods_are_no_trouble_and_an_autoscaler_may_have_scaled() -> None
     assert app.unready(path) == "3 of 4 pods of Deployment shop are ready"
 
 
+@pytest.mark.parametrize(
+    ("probe", "how"),
+    [
+        ({"httpGet": {"path": "/health", "port": 5000}}, "fault switch health"),
+        ({"httpGet": {"path": "/health?full=1", "port": 5000}}, "a readiness probe of a port"),
+        ({"httpGet": {"path": "/healthz", "port": 5000}}, "a readiness probe of a port"),
+        ({"httpGet": {"path": "/health", "port": 8081}}, "a readiness probe of a port"),
+        ({"httpGet": None, "tcpSocket": {"port": 5000}}, "a readiness probe of a port"),
+        ({"httpGet": None, "exec": {"command": ["true"]}}, "a readiness probe of a port"),
+    ],
+)
+def test_the_switch_of_health_is_for_a_probe_that_sees_it(probe: dict[str, Any], how: str) -> None:
+    app = FakeApp()
+    app.container["readinessProbe"] |= probe
+    plan = scenarios.plan(next(s for s in SCENARIOS if s.name == "health"), app)  # type: ignore[arg-type]
+    assert plan.how.startswith(how)
+
+
 def test_template_is_restored_before_its_history_and_the_limit_of_the_history_last() -> None:
     plan = scenarios.plan(next(s for s in SCENARIOS if s.name == "crash_loop"), FakeApp(switches=False))  # type: ignore[arg-type]
     assert [step["do"] for step in plan.undo] == ["patch", "history", "patch", "owners"]

@@ -27,17 +27,24 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Api(BaseHTTPRequestHandler):
-    """An API server with one node, on which nothing runs; one that refuses everybody where `refusing` is set."""
+    """An API server with one node, on which nothing runs; one that refuses everybody where `refusing` is set.
+
+    The Deployment has probes that its owner chose.
+    """
 
     def do_GET(self) -> None:
         node = {"metadata": {"name": "one"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
         items = [node] if self.path == "/api/v1/nodes" else []
-        missing = "/deployments/" in self.path or "/services/" in self.path or "monitoring.coreos.com" in self.path
+        probe = {"httpGet": {"path": "/healthz", "port": 5000}, "initialDelaySeconds": 60}
+        container = {"name": "shop", "livenessProbe": probe, "readinessProbe": probe}
+        deployment = {"spec": {"template": {"spec": {"containers": [container]}}}}
+        missing = "/services/" in self.path or "monitoring.coreos.com" in self.path
         status = 401 if self.server.refusing else 404 if missing else 200  # type: ignore[attr-defined]
         assert self.headers["Authorization"] == "Bearer secret-token"
         self.send_response(status)
         self.end_headers()
-        self.wfile.write(json.dumps({"items": items} if status == 200 else {"message": "no"}).encode())
+        found = deployment if "/deployments/" in self.path else {"items": items}
+        self.wfile.write(json.dumps(found if status == 200 else {"message": "no"}).encode())
 
     def log_message(self, *args: object) -> None:
         pass
@@ -112,6 +119,9 @@ def test_what_a_run_found_is_served(url: str) -> None:
     assert f'flaskops_verify_link_ok{{{own},link="node"}} 1.0' in text
     assert f'flaskops_verify_link_ok{{{own},link="endpoint"}} 0.0' in text
     assert f'flaskops_verify_link_follows{{{own},link="logs"}} 1.0' in text
+    # That somebody chose other probes breaks nothing.
+    for link in ("probes", "reference probes"):
+        assert f'flaskops_verify_link_ok{{{own},link="{link}"}} 1.0' in text
     # What was left out is neither well nor broken.
     assert not re.search(r'^flaskops_verify_link_ok\{.*link="loki"', text, re.MULTILINE)
     (ended,) = re.findall(r"^flaskops_verify_last_run_timestamp_seconds\{.*\} (\S+)$", text, re.MULTILINE)

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, objects
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import alert, links
 
-from .test_verify_checks import pod, slices
+from .test_verify_checks import deployment, pod, slices
 from .test_verify_links import NS, SHIPPER_PAGE, SLICES, FakeCluster, shipper
 
 OPERATOR = "/apis/monitoring.coreos.com/v1"
@@ -96,6 +96,7 @@ class FakeStack(FakeCluster):
         self.loud: tuple[str, ...] = ()
         self.skew: dict[str, float] = {}
         self.receivers = ["alert-inbox"]
+        self.probed = "http://flask-app.flask-app.svc:80/health"
         self.answers |= {
             f"{OPERATOR}/prometheuses": (200, {"items": [SERVER]}),
             f"{OPERATOR}/namespaces/monitoring/prometheuses/stack": (200, SERVER),
@@ -161,7 +162,7 @@ class FakeStack(FakeCluster):
         if any(part in expr for part in ("== 0", "> 0.5 unless", "node_time_seconds")):
             found = [part for part in self.loud if part in expr]
             return [{"metric": {"integration": "slack", "node": "node-1"}, "value": [0, "99"]}] if found else []
-        return [{"metric": {"instance": "http://flask-app"}, "value": [0, "0" if "probe" in self.broken else "1"]}]
+        return [{"metric": {"instance": self.probed}, "value": [0, "0" if "probe" in self.broken else "1"]}]
 
     def send(self, method, path, body=None):
         if method == "POST":
@@ -307,6 +308,26 @@ def test_the_shipper_is_not_blamed_for_a_prometheus_that_is_down():
         assert result["status"] == "ok" and ("Prometheus not asked (" in result["evidence"]) == (kind is Down)
 
 
+@pytest.mark.parametrize(
+    ("readiness", "probed", "hint"),
+    [
+        ({"path": "/healthz", "port": 5000}, "http://flask-app.flask-app.svc:80/healthz", ""),
+        ({"path": "/healthz", "port": 5000}, "http://flask-app.flask-app.svc:80/health", "the readiness probe asks /healthz"),
+        # Outside, another path may lead to the same.
+        ({"path": "/healthz", "port": 5000}, "https://shop.example.com/health", ""),
+        (None, "http://flask-app.flask-app.svc:80/live", ""),
+    ],
+)
+def test_the_health_probe_is_told_by_what_it_asks(readiness, probed, hint):
+    found = deployment()
+    probe = {"httpGet": readiness} if readiness else {"exec": {"command": ["true"]}}
+    found["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = probe
+    cluster = FakeStack(("probe",), **{"/apis/apps/v1/namespaces/flask-app/deployments/flask-app": (200, found)})
+    cluster.probed = probed
+    cause = run(cluster)["health probe"]["cause"]
+    assert probed in cause and hint in cause and ("app_monitoring_health_path" in cause) == bool(hint)
+
+
 NONE = (200, {"items": []})
 LESS = owned("flask-app", PARTS, annotations={objects.ALERTS: "A B"}, spec={"groups": GROUPS})
 REFUSED = {**SERVER, "status": {"conditions": [{"type": "Reconciled", "status": "False", "message": "no secret"}]}}
@@ -332,7 +353,7 @@ STOPPED_OPERATOR = deployment_of("operator", "prometheus-operator@sha256:1", ava
             },
             "A: many-to-many",
         ),
-        ("health probe", {"broken": ("probe",)}, "the probe of http://flask-app fails"),
+        ("health probe", {"broken": ("probe",)}, "the probe of http://flask-app.flask-app.svc:80/health fails"),
         ("alert path", {"broken": ("rule",)}, "the rule is not evaluated"),
         ("alert path", {"broken": ("alertmanager",)}, "Prometheus does not reach Alertmanager"),
         ("alert path", {"broken": ("inbox", "resolve")}, "Alertmanager does not reach the receiver"),
