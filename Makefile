@@ -6,6 +6,7 @@ PYTHON ?= python3
 INVENTORY ?= inventories/local
 STAGES ?= all
 ARGS ?=
+PART ?=
 
 # A Python environment for each set of pinned requirements, shared by all checkouts.
 hash = $(shell { cat $(1); $(PYTHON) --version; } | sha256sum | cut -c1-12)
@@ -37,11 +38,9 @@ test: packages fresh lint unit api
 fresh:
 	@rm -f $(RESULTS)
 
-# What takes longer, or needs that no other cluster runs on this machine.
-test-long: $(DEV_VENV)/ready
-	export PATH=$(DEV_VENV)/bin:$$PATH FLASKOPS_LONG=1; \
-	env -u CLUSTER_KUBECONFIG pytest -v tests/integration/test_local_cluster.py; \
-	molecule test
+# What takes longer: all parts, or `make test-long PART=cluster`; tests/long.sh lists them.
+test-long: packages $(DEV_VENV)/ready
+	PATH=$(DEV_VENV)/bin:$$PATH tests/long.sh $(PART)
 
 unit: $(DEV_VENV)/ready
 	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n auto tests/unit tests/rules

@@ -2,15 +2,20 @@
 # Names what this machine lacks for the embedded cluster, and installs it from Debian's packages.
 set -euo pipefail
 declare -A package=(
-  [podman]=podman [runc]=runc [iptables]=iptables [nft]=nftables [ip]=iproute2  # runs the node
-  [mmdebstrap]=mmdebstrap [catatonit]=catatonit                                 # builds its image
+  [ip]=iproute2                                  # looks at the node's network
+  [mmdebstrap]=mmdebstrap [catatonit]=catatonit  # builds its image
 )
+has() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ]; }
 missing=()
+# Where docker runs and podman is not there, docker runs the node.
+if has podman || ! docker version >/dev/null 2>&1; then
+  package+=([podman]=podman [runc]=runc [iptables]=iptables [nft]=nftables)
+  # podman's network program is no command.
+  [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing+=(netavark aardvark-dns)
+fi
 for command in "${!package[@]}"; do
-  command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] || missing+=("${package[$command]}")
+  has "$command" || missing+=("${package[$command]}")
 done
-# podman's network program is no command.
-[ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing+=(netavark aardvark-dns)
 "${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 [ ${#missing[@]} -gt 0 ] || exit 0
 echo "This machine lacks: ${missing[*]}"

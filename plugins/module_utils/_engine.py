@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ENGINES = ("podman", "docker", "buildah")
 
@@ -24,11 +27,24 @@ events_logger = "file"
 """
 
 
+ASK_TIMEOUT = 120  # seconds for what takes a moment, on a machine that is busy
 CTR_IMAGES = ["ctr", "-n", "k8s.io", "images"]
 
 
 class EngineError(Exception):
     """One sentence that says what the engine refused and what it printed last."""
+
+
+class SlowEngineError(EngineError):
+    """The engine gave no answer in time, which tells nothing about what it would have answered."""
+
+
+class BuildError(EngineError):
+    """A build that failed; *step* is the Containerfile's, or empty where the engine names none."""
+
+    def __init__(self, message: str, step: str) -> None:
+        self.step = step
+        super().__init__(message)
 
 
 def cache_dir() -> Path:
@@ -53,43 +69,83 @@ class Engine:
         self.env = env
 
     @classmethod
-    def find(cls, preferred: str = "auto", cache: str | None = None, only: tuple[str, ...] = ENGINES) -> Engine:
-        """The preferred engine, or the first one that answers.
+    def find(
+        cls,
+        preferred: str = "auto",
+        cache: str | None = None,
+        only: tuple[str, ...] = ENGINES,
+        having: tuple[tuple[str, str], ...] = (),
+    ) -> Engine:
+        """The preferred engine; without a preference the one that has an object of *having*, else the first one that answers.
 
+        :param having: kinds and names, such as ``("container", "flaskops-node")``.
         :raises NoEngineError: when none is installed, or docker's daemon does not answer.
         """
-        names = only if preferred == "auto" else (preferred,)
-        refused = []
-        for name in names:
-            path = shutil.which(name)
-            if path is None:
-                refused.append(f"{name} is not installed")
+        first, refused = None, []
+        for name in only if preferred == "auto" else (preferred,):
+            try:
+                engine = cls._named(name, Path(cache) if cache else cache_dir())
+            except NoEngineError as error:
+                refused += error.refused
                 continue
-            engine = cls(name, path, _environment(name, Path(cache) if cache else cache_dir()))
-            if name == "docker":
-                try:
-                    engine.run(["version", "--format", "{{.Server.Version}}"], timeout=10)
-                except EngineError:
-                    refused.append("docker is installed but its daemon does not answer")
-                    continue
-            return engine
-        raise NoEngineError(refused)
+            first = first or engine
+            if preferred != "auto" or not having or (name != "buildah" and any(engine.inspect(*each) for each in having)):
+                return engine
+        if first is None:
+            raise NoEngineError(refused)
+        return first
+
+    @classmethod
+    def _named(cls, name: str, cache: Path) -> Engine:
+        path = shutil.which(name)
+        if path is None:
+            raise NoEngineError([f"{name} is not installed"])
+        engine = cls(name, path, _environment(name, cache))
+        if name == "docker":
+            try:
+                engine.run(["version", "--format", "{{.Server.Version}}"], timeout=ASK_TIMEOUT)
+            except SlowEngineError as error:
+                raise NoEngineError([str(error).rstrip(".")]) from error
+            except EngineError as error:
+                raise NoEngineError(["docker is installed but its daemon does not answer"]) from error
+        return engine
 
     def run(
         self, args: list[str], input: bytes | None = None, timeout: float | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         """Run one engine command.
 
-        :raises EngineError: when it fails or takes longer than *timeout* seconds.
+        :raises SlowEngineError: when it takes longer than *timeout* seconds.
+        :raises EngineError: when it fails.
         """
-        try:
-            done = subprocess.run([self.path, *args], input=input, capture_output=True, env=self.env, timeout=timeout)
-        except subprocess.TimeoutExpired as error:
-            raise EngineError(f"'{self.name} {args[0]}' gave no answer within {timeout:.0f} s.") from error
+        done = self._call(args, input, timeout)
         if done.returncode:
             tail = " | ".join(done.stderr.decode(errors="replace").strip().splitlines()[-5:])
             raise EngineError(f"'{self.name} {' '.join(args[:2])}' failed with status {done.returncode}: {tail}")
         return done
+
+    def _call(self, args: list[str], input: bytes | None, timeout: float | None) -> subprocess.CompletedProcess[bytes]:
+        try:
+            return subprocess.run([self.path, *args], input=input, capture_output=True, env=self.env, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise SlowEngineError(
+                f"'{self.name} {args[0]}' gave no answer within {timeout:.0f} s: {self.name} hangs, or this machine is too busy."
+            ) from error
+
+    def inspect(self, kind: str, name: str) -> dict[str, Any] | None:
+        """What the engine tells of an object; None where it has none of this name.
+
+        :raises SlowEngineError: when it gives no answer.
+        """
+        done = self._call([kind, "inspect", name], None, ASK_TIMEOUT)
+        return json.loads(done.stdout)[0] if done.returncode == 0 else None
+
+    def labels(self, kind: str, name: str) -> dict[str, str] | None:
+        """The labels of an object; None where the engine has none of this name."""
+        found = self.inspect(kind, name)
+        if found is None:
+            return None
+        return found.get("Labels") or found.get("labels") or found.get("Config", {}).get("Labels") or {}
 
     def node_images(
         self, node: str, *words: str, input: bytes | None = None, timeout: float | None = None
@@ -105,16 +161,16 @@ class Engine:
         """Save an image of this machine straight into a node of a local cluster.
 
         :returns: empty, or what both programs printed where one of them failed.
-        :raises subprocess.TimeoutExpired: after *timeout* seconds.
+        :raises SlowEngineError: after *timeout* seconds.
         """
         load = [self.path, "exec", "-i", node, *CTR_IMAGES, "import", "-"]
         with tempfile.TemporaryFile() as log:
             with subprocess.Popen([self.path, "save", ref], stdout=subprocess.PIPE, stderr=log, env=self.env) as source:
                 try:
                     done = subprocess.run(load, stdin=source.stdout, capture_output=True, env=self.env, timeout=timeout)
-                except subprocess.TimeoutExpired:
+                except subprocess.TimeoutExpired as error:
                     source.kill()
-                    raise
+                    raise SlowEngineError(f"The import of {ref} into {node} took more than {timeout:.0f} s.") from error
                 finally:
                     if source.stdout:
                         source.stdout.close()
@@ -137,17 +193,47 @@ class Engine:
     ) -> None:
         """Build *ref* from *context*.
 
-        :raises EngineError: with the last lines of the failing step.
+        :raises BuildError: with the failing step and the last lines that it printed.
         """
         args = ["build", "--tag", ref, "--file", containerfile]
-        if self.name != "docker":
+        if self.name == "docker":
+            args.append("--force-rm")  # the legacy builder would leave the container of a step that fails
+        else:
             # The network of the host: build steps need a package index, and no bridge of ours.
             args += ["--network", "host", "--layers"]
         for name, value in (build_args or {}).items():
             args += ["--build-arg", f"{name}={value}"]
         for volume in (volumes or []) if self.name != "docker" else []:
             args += ["--volume", volume]
-        self.run([*args, context])
+        done = self._call([*args, context], None, None)
+        if done.returncode:
+            step, tail = failed_step(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+            raise BuildError(f"'{self.name} build' failed with status {done.returncode}: {' | '.join(tail)}", step)
+
+
+def failed_step(stdout: str, stderr: str) -> tuple[str, list[str]]:
+    """The step at which a build failed, and what the engine says of it before the last lines that the step printed.
+
+    BuildKit prints all to stderr, the lines of step N after ``#N``, and ends with an excerpt of the Containerfile. The legacy
+    builder prints the step and its output to stdout. podman and buildah print a step's streams as they are.
+    """
+    out, err = (
+        [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", text).splitlines() if line.strip()] for text in (stdout, stderr)
+    )
+    if failed := [found for line in err if (found := re.match(r"#\d+ (?=ERROR: )", line))]:
+        own = [line.removeprefix(failed[-1][0]) for line in err if line.startswith(failed[-1][0])]
+        heads = [line.split("] ", 1)[1] for line in own if re.match(r"\[.*\d+/\d+\] ", line)]
+        printed = [line.split(" ", 1)[1] for line in own if re.match(r"\d+\.\d+ \S", line)]
+        return (heads or [""])[0], [line for line in own if line.startswith("ERROR: ")] + printed[-5:]
+    steps = [number for number, line in enumerate(out) if re.match(r"(\[\d+/\d+\] )?(Step|STEP) \d+(/\d+)? ?: ", line)]
+    step = out[steps[-1]].split(": ", 1)[1] if steps else ""
+    printed = out[steps[-1] + 1 :] if steps else out
+    printed = [line for line in printed if not re.match(r" ---> |Removing intermediate container ", line)]
+    if err and re.search(r"returned a non-zero code: \d+$", err[-1]):
+        return step, err[-1:] + printed[-5:]
+    if err and (named := re.search(r'STEP "(.+)":', err[-1])):
+        return named[1], err[-1:] + (err[:-1] or printed)[-5:]
+    return step, err[-5:] or printed[-5:]
 
 
 def _environment(name: str, cache: Path) -> dict[str, str]:
@@ -159,6 +245,11 @@ def _environment(name: str, cache: Path) -> dict[str, str]:
             conf.parent.mkdir(parents=True, exist_ok=True)
             conf.write_text(_PLAIN_HOST_CONF)
         env["CONTAINERS_CONF"] = str(conf)
+    if name == "docker":
+        # A builder in a container sees no base image of this machine, and keeps the result for itself.
+        env |= {"BUILDX_BUILDER": "default", "BUILDKIT_PROGRESS": "plain"}
+    else:
+        env["PODMAN_IGNORE_CGROUPSV1_WARNING"] = "1"  # podman 5 would begin every message with it
     return env
 
 

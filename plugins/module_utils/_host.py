@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ._engine import Engine, EngineError, NoEngineError
+from ._engine import ASK_TIMEOUT, Engine, EngineError, NoEngineError, SlowEngineError
 
 # What the node needs of this machine.
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # the machine's name of it, and that of images
@@ -32,10 +32,10 @@ PODMAN_COMMANDS = {"iptables": "iptables", "netavark": "netavark"}
 PLACES = ("/usr/sbin", "/sbin", "/usr/lib/podman", "/usr/libexec/podman")
 
 
-def machine(engine: str, build: bool) -> dict[str, Any]:
+def machine(engine: Engine | NoEngineError, build: bool) -> dict[str, Any]:
     """What this machine has of what a node needs; reads only.
 
-    :param engine: ``auto``, ``podman`` or ``docker``.
+    :param engine: the engine that is to run the node, or why there is none.
     :param build: whether the node image has to be built.
     :returns: ``root`` (bool), ``arch``, ``kernel`` (release), ``modules`` (missing ones that can't be loaded), ``controllers``
         (of cgroups), ``memory`` (MiB available), ``inotify`` (instances used and allowed), ``engine`` (why none can be used, or
@@ -43,18 +43,22 @@ def machine(engine: str, build: bool) -> dict[str, Any]:
     """
     commands = COMMANDS | (BUILD_COMMANDS if build else {})
     folder = problem = ""
-    try:
-        found = Engine.find(engine, only=("podman", "docker"))
-        key = "{{.DockerRootDir}}" if found.name == "docker" else "{{.Store.GraphRoot}}"
-        folder = found.run(["info", "--format", key], timeout=30).stdout.decode().strip()
-        if found.name == "podman":
+    if isinstance(engine, NoEngineError):
+        problem = "; ".join(engine.refused)
+    else:
+        key = "{{.DockerRootDir}}" if engine.name == "docker" else "{{.Store.GraphRoot}}"
+        try:
+            folder = engine.run(["info", "--format", key], timeout=ASK_TIMEOUT).stdout.decode().strip()
+        except SlowEngineError:
+            raise
+        except EngineError as error:
+            problem = str(error).rstrip(".")
+        if folder and not Path(folder).is_dir():
+            problem = f"{engine.name} keeps its data in {folder}, which is not on this machine: use an engine that runs here"
+        if engine.name == "podman":
             commands |= PODMAN_COMMANDS
-            if found.env.get("CONTAINERS_CONF") != os.environ.get("CONTAINERS_CONF"):
+            if engine.env.get("CONTAINERS_CONF") != os.environ.get("CONTAINERS_CONF"):
                 commands |= {"runc": "runc"}  # named by the configuration that Engine makes for plain hosts
-    except NoEngineError as error:
-        problem = "; ".join(error.refused)
-    except EngineError as error:
-        problem = str(error).rstrip(".")
     modules = sorted(module for module, trace in MODULES.items() if not trace.exists() and not modprobe("--dry-run", module))
     if modules and command("modprobe") is None:
         commands |= {"modprobe": "kmod"}
@@ -75,7 +79,7 @@ def machine(engine: str, build: bool) -> dict[str, Any]:
         "memory": int(available.group(1)) // 1024 if available else 0,
         "engine": problem,
         "folder": folder,
-        "disk": shutil.disk_usage(folder).free // 2**30 if folder else 0,
+        "disk": shutil.disk_usage(folder).free // 2**30 if folder and not problem else 0,
         "packages": sorted(package for name, package in commands.items() if command(name) is None),
     }
 

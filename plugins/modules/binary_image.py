@@ -50,7 +50,7 @@ options:
     type: str
     required: true
   engine:
-    description: The container engine that runs the node.
+    description: The container engine that runs the node. V(auto) takes the one that has it.
     type: str
     choices: [auto, podman, docker]
     default: auto
@@ -149,7 +149,8 @@ def main() -> None:
     # The folder's name has a hash of all that the binary was made of.
     wanted = {image["ref"]: Path(image["binary"]).parent.name for image in module.params["images"]}
     try:
-        node = Node(Engine.find(module.params["engine"], only=("podman", "docker")), module.params["node"])
+        name = module.params["node"]
+        node = Node(Engine.find(module.params["engine"], only=("podman", "docker"), having=(("container", name),)), name)
         there = node.labels()
         todo = [ref for ref in wanted if (there.get(ref) != wanted[ref] if present else ref in there)]
         if not module.check_mode and present:

@@ -66,11 +66,14 @@ options:
     type: int
     default: 20
   trust_host_ca:
-    description: Mount this machine's C(/etc/ssl/certs) read-only into the build, for networks with a private CA.
+    description:
+      - Let the build trust the certificate authorities of this machine, for networks with a private one.
+      - podman and buildah mount this machine's C(/etc/ssl/certs) read-only, with its bundle.
+      - docker mounts no folders, so E(BASE_IMAGE) becomes the base image with that bundle, E(RUNTIME_IMAGE) stays plain.
     type: bool
     default: false
   engine:
-    description: Container engine.
+    description: Container engine. V(auto) takes the one that has O(node), else podman, docker or buildah.
     type: str
     choices: [auto, podman, buildah, docker]
     default: auto
@@ -144,7 +147,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -153,6 +155,7 @@ from urllib.parse import urlencode
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible.module_utils.urls import open_url
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import (
+    BuildError,
     Engine,
     EngineError,
     debian_base,
@@ -163,6 +166,14 @@ DEBIAN_PACKAGES = ["python3", "python3-venv", "python3-pip", "ca-certificates"]
 HOST_CA = "/etc/ssl/certs"
 CA_BUNDLE = HOST_CA + "/ca-certificates.crt"
 CA_ARGS = ("PIP_CERT", "SSL_CERT_FILE")
+# Where the distributions keep this machine's bundle: Debian, Fedora, SUSE, Arch.
+BUNDLES = (CA_BUNDLE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem")
+TRUSTING_BASE = f"""\
+ARG BASE_IMAGE
+FROM ${{BASE_IMAGE}}
+COPY bundle {CA_BUNDLE}
+ENV {" ".join(f"{name}={CA_BUNDLE}" for name in CA_ARGS)}
+"""
 BASE_ARGS = ("BASE_IMAGE", "RUNTIME_IMAGE")
 DELIVERY_TIMEOUT = 600
 CONTENT_TAG = re.compile(r"^[0-9a-f]{12}$")
@@ -276,7 +287,7 @@ def resolve_base(engine: Engine, params: dict[str, Any]) -> tuple[str, str]:
         try:
             engine.run(["pull", image], timeout=params["pull_timeout"] if params["base"] == "auto" else 600)
             return image, ""
-        except (EngineError, subprocess.TimeoutExpired) as error:
+        except EngineError as error:
             if params["base"] == "registry" or "manifest unknown" in str(error):
                 raise ImageError(
                     f"The base image {image} can't be pulled ({one_line(error)}); correct base_image, or set base to debian."
@@ -298,6 +309,20 @@ def one_line(error: object, limit: int = 900) -> str:
     return text if len(text) <= limit else "..." + text[-limit:]
 
 
+def trusting_base(engine: Engine, base: str) -> str:
+    """An image of *base* that trusts what this machine trusts; the engine's layer cache keeps it."""
+    bundle = next((path for path in BUNDLES if os.path.isfile(path)), None)
+    if bundle is None:
+        return base
+    with open(bundle, "rb") as handle:
+        content = handle.read()
+    ref = f"localhost/flaskops/trusting-base:{hashlib.sha256(base.encode() + content).hexdigest()[:12]}"
+    with tempfile.TemporaryDirectory(prefix="container_image.") as context:
+        write_tree({"bundle": ("-", content), "Containerfile": ("-", TRUSTING_BASE.encode())}, context)
+        engine.build(context, os.path.join(context, "Containerfile"), ref, {"BASE_IMAGE": base})
+    return ref
+
+
 def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str, ref: str) -> tuple[str, str]:
     """Build ref; returns base image and warning."""
     args = {key: str(value) for key, value in params["build_args"].items()}
@@ -310,7 +335,14 @@ def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str
         args.update({name: base for name in wanted})
     volumes = []
     if params["trust_host_ca"] and engine.name == "docker":
-        warning = f"{warning} A docker build mounts no folders, so it does not trust this machine's certificates.".strip()
+        # Mounts are podman's; the certificates go into the stage that builds.
+        if "ARG BASE_IMAGE" not in containerfile:
+            limit = "The Containerfile has no ARG BASE_IMAGE, so a docker build does not trust this machine's certificates."
+        else:
+            args["BASE_IMAGE"] = trusting_base(engine, args["BASE_IMAGE"])
+            kept = "ARG RUNTIME_IMAGE" not in containerfile
+            limit = "The Containerfile has no ARG RUNTIME_IMAGE, so the image keeps this machine's certificates." if kept else ""
+        warning = f"{warning} {limit}".strip()
     elif params["trust_host_ca"]:
         volumes = [f"{HOST_CA}:{HOST_CA}:ro"]
         args.update({n: CA_BUNDLE for n in CA_ARGS if f"ARG {n}" in containerfile and n not in args})
@@ -323,9 +355,9 @@ def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str
         with open(path, "w", encoding="utf-8") as handle:
             handle.write(containerfile)
         engine.build(context, path, ref, args, volumes)
-    except EngineError as error:
-        step = re.search(r'STEP "(.+?)":', str(error), re.DOTALL)
-        where = f" at step {one_line(step.group(1), 200)!r}" if step else ""
+    except BuildError as error:
+        step = error.step if len(error.step) <= 200 else f"{error.step[:200]}..."
+        where = f" at step {step!r}" if step else ""
         cause = one_line(str(error).replace(context, params["source"] or "the generated files"))
         raise ImageError(f"The build of {ref} failed{where}: {cause}") from error
     finally:
@@ -347,10 +379,7 @@ def node_images(engine: Engine, node: str, condition: str) -> list[str]:
 
 def node_import(engine: Engine, node: str, ref: str) -> None:
     """Stream the image into the node; a half-done import does not keep its name."""
-    try:
-        problem = engine.stream_image(node, ref, DELIVERY_TIMEOUT)
-    except subprocess.TimeoutExpired as error:
-        raise ImageError(f"The import of {ref} into {node} took more than {DELIVERY_TIMEOUT} s.") from error
+    problem = engine.stream_image(node, ref, DELIVERY_TIMEOUT)
     there = ref in node_images(engine, node, f"name=={ref}")
     if problem or not there:
         if there:
@@ -530,7 +559,8 @@ def main() -> None:
             msg=f"repository {repository} is not a full image name without a tag; write it like localhost/flask-app."
         )
     try:
-        engine = Engine.find(module.params["engine"])
+        node = module.params["node"]
+        engine = Engine.find(module.params["engine"], having=(("container", node),) if node else ())
         result = (absent if module.params["state"] == "absent" else present)(module, engine)
     except (EngineError, ImageError) as error:
         module.fail_json(msg=one_line(error, 2000))

@@ -22,7 +22,9 @@ attributes:
     description: Reports whether something would be made or removed.
   idempotent:
     support: full
-    description: A cluster that answers is left as it is; its kubeconfig is written again where it differs.
+    description:
+      - A cluster that answers is left as it is; its kubeconfig is written again where it differs.
+      - One that kubeadm did not finish is made again.
 options:
   name:
     description: The cluster, its kubeconfig's context, and the first part of its container's, network's and volume's names.
@@ -34,7 +36,7 @@ options:
     choices: [present, absent]
     default: present
   engine:
-    description: The container engine. V(auto) takes podman, else docker.
+    description: The container engine. V(auto) takes the one that has this cluster, else podman, else docker.
     type: str
     choices: [auto, podman, docker]
     default: auto
@@ -114,7 +116,7 @@ import yaml
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import _archive, _settled
-from ..module_utils._engine import Engine, EngineError, NoEngineError, debian_base
+from ..module_utils._engine import ASK_TIMEOUT, Engine, EngineError, NoEngineError, debian_base
 from ..module_utils._host import ARCH, MODULES, command, lacks, machine, modprobe, refusal
 
 LABEL = "io.flaskops.cluster"
@@ -128,6 +130,10 @@ SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
 PATIENCE = 30  # seconds for an API server to come back by itself
 CGROUPS = Path("/sys/fs/cgroup")
 PROC_SYS = Path("/proc/sys")
+RESOLV_CONF = Path("/etc/resolv.conf")
+NAME_SERVER = re.compile(r"^nameserver\s+(\S+)", re.MULTILINE)
+# What the engines take where this machine names no server that a container reaches.
+FALLBACK = {"8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"}
 
 
 class ClusterError(Exception):
@@ -144,34 +150,30 @@ class Cluster:
         self.node = f"{self.name}-node"
         self.volume = f"{self.name}-data"
         self.address = ipaddress.IPv4Network(params["subnet"])[2]
-        self.engine = Engine.find(params["engine"], only=("podman", "docker"))
+        parts = (("container", self.node), ("volume", self.volume))
+        self.engine = Engine.find(params["engine"], only=("podman", "docker"), having=parts)
         self.kubeconfig = Path(params["kubeconfig"]).expanduser()
         self.actions: list[str] = []
+        self.warnings: list[str] = []
         self.deadline = 0.0
 
-    def _inspect(self, kind: str, name: str) -> dict[str, Any] | None:
-        done = subprocess.run([self.engine.path, kind, "inspect", name], capture_output=True, env=self.engine.env)
-        return json.loads(done.stdout)[0] if done.returncode == 0 else None
-
-    def _labels(self, kind: str, name: str) -> dict[str, str] | None:
-        found = self._inspect(kind, name)
-        if found is None:
-            return None
-        return found.get("Labels") or found.get("labels") or found.get("Config", {}).get("Labels") or {}
-
-    def _volumes(self) -> list[str]:
-        return self.engine.run(["volume", "ls", "--quiet", "--filter", f"label={LABEL}"]).stdout.decode().split()
+    def _volumes(self) -> list[dict[str, str]]:
+        """The labels of all clusters' volumes, of any engine: they share one kernel."""
+        found = []
+        for name in ("podman", "docker"):
+            with contextlib.suppress(EngineError):
+                engine = Engine.find(name)
+                for volume in engine.run(["volume", "ls", "--quiet", "--filter", f"label={LABEL}"]).stdout.decode().split():
+                    found.append(engine.labels("volume", volume) or {})
+        return found
 
     def _node_kubeconfig(self) -> str | None:
-        """The kubeconfig for this machine, from the running node; None where it does not run."""
-        words = [self.engine.path, "exec", self.node, "cat", "/etc/kubernetes/admin.conf"]
+        """The kubeconfig for this machine, from the running node; None where it does not run, or kubeadm did not end."""
+        script = "test -e /var/lib/flaskops/initialised && cat /etc/kubernetes/admin.conf"
         try:
-            done = subprocess.run(words, capture_output=True, env=self.engine.env, timeout=30)
-        except subprocess.TimeoutExpired:
+            config = self.engine.run(["exec", self.node, "sh", "-c", script], timeout=PATIENCE).stdout.decode()
+        except EngineError:
             return None
-        if done.returncode:
-            return None
-        config = done.stdout.decode()
         config = re.sub(r"server: \S+", f"server: https://127.0.0.1:{self.params['api_port']}", config)
         return config.replace(f"kubernetes-admin@{self.name}", self.name)
 
@@ -230,7 +232,7 @@ class Cluster:
     def check_ours(self) -> None:
         """Refuse a name or file that is somebody else's, before anything is changed."""
         for kind, name in (("container", self.node), ("volume", self.volume), ("network", self.name)):
-            labels = self._labels(kind, name)
+            labels = self.engine.labels(kind, name)
             if labels is not None and labels.get(LABEL) != self.name:
                 raise ClusterError(f"The {kind} '{name}' exists and is not ours: choose another 'name'.")
         if self.kubeconfig.exists() and self.kubeconfig.read_text().strip() and self._saved_kubeconfig() is None:
@@ -238,7 +240,7 @@ class Cluster:
 
     def check_free(self) -> None:
         """Refuse a port or network that is somebody else's, before anything is changed."""
-        container = self._inspect("container", self.node)
+        container = self.engine.inspect("container", self.node)
         if container is None or not container["State"]["Running"]:
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -248,7 +250,7 @@ class Cluster:
                     raise ClusterError(
                         f"Port {self.params['api_port']} of 127.0.0.1 is taken: choose another 'api_port'."
                     ) from error
-        if self._inspect("network", self.name) is None:
+        if self.engine.inspect("network", self.name) is None:
             wanted = ipaddress.ip_network(self.params["subnet"])
             routes = subprocess.run([str(command("ip")), "-4", "route", "show"], capture_output=True, text=True).stdout
             for line in routes.splitlines():
@@ -307,18 +309,23 @@ class Cluster:
     def present(self) -> None:
         """Make the cluster, bring it back, or leave it alone where it answers."""
         self.check_ours()
+        self.deadline = time.monotonic() + self.params["wait_timeout"]
         running = self._node_kubeconfig()
         kubeconfig = running or self._saved_kubeconfig()
         # In a node that runs, kubelet may be starting the API server again; it needs not be started as a whole.
         if kubeconfig and self._answers(kubeconfig, PATIENCE if running else 0):
             self._write_kubeconfig(kubeconfig)
+            # A run that failed or was interrupted may have left a cluster that answers and does not work.
+            container = self.engine.inspect("container", self.node)
+            if container and not self.check_mode:
+                self._settle(kubeconfig, datetime.fromisoformat(container["State"]["StartedAt"]).replace(microsecond=0))
             return
         ref = self.image()
         build = not self.engine.image_exists(ref)
-        if lacking := lacks(machine(self.params["engine"], build), build):
+        if lacking := lacks(machine(self.engine, build), build):
             raise ClusterError(refusal(lacking))
         self.check_free()
-        revived = self._inspect("volume", self.volume) is not None
+        revived = self.engine.inspect("volume", self.volume) is not None
         if build:
             self.actions.append(f"build the node image {ref}")
         self.actions.append(f"{'bring back' if revived else 'make'} the cluster {self.name}")
@@ -338,6 +345,7 @@ class Cluster:
         """Run the node and return when nothing in the cluster is as it was before."""
         started, self.deadline = datetime.now(UTC).replace(microsecond=0), time.monotonic() + self.params["wait_timeout"]
         self._run(ref)
+        self._give_name_servers(ref)
         self._until(lambda: self._refused("ctr", "version"))
         template = string.Template((Path(self.params["files"]) / "kubeadm.yaml").read_text())
         text = template.substitute(name=self.name, address=self.address, **self.params["versions"])
@@ -347,10 +355,34 @@ class Cluster:
             raise ClusterError(f"The node {self.node} ended: see '{self.engine.name} logs {self.node}'.")
         self._write_kubeconfig(kubeconfig)
         self._until(lambda: [] if self._answers(kubeconfig) else ["the API server"])
+        self._settle(kubeconfig, started)
+
+    def _settle(self, kubeconfig: str, started: datetime) -> None:
+        """Return when the cluster tells and serves nothing from before *started*."""
         # What ends at once is started again by the supervisor; if that does not help, the wait below says so.
         self._refused("supervisorctl", "start", "services:*")
         read = self._connect(kubeconfig)
         self._until(lambda: self._unsettled(read, started))
+
+    def _give_name_servers(self, ref: str) -> None:
+        """Let the node's resolv.conf, which kubelet hands to pods, name servers that pods reach.
+
+        On a network of the user's own, docker gives a container a server on its loopback, which in CoreDNS's pod is CoreDNS.
+        On its default network it gives those of this machine, or of its own configuration.
+        """
+        engine = self.engine.name
+        text = self._exec("cat", "/etc/resolv.conf")
+        if engine == "docker":
+            look = ["run", "--rm", "--userns", "host", "--network", "bridge", "--entrypoint", "cat", ref, "/etc/resolv.conf"]
+            text = self.engine.run(look, timeout=ASK_TIMEOUT).stdout.decode()
+            self._exec("tee", "/etc/resolv.conf", text=text)
+        given = NAME_SERVER.findall(text)
+        here = NAME_SERVER.findall(RESOLV_CONF.read_text()) if RESOLV_CONF.exists() else []
+        if FALLBACK.issuperset(given) and all(each == "::1" or each.startswith("127.") for each in here):
+            self.warnings.append(
+                f"{RESOLV_CONF} names no server that a pod reaches ({', '.join(here) or 'none at all'}), so {engine} has them"
+                f" ask a public one ({', '.join(given)}): name another one in {engine}'s configuration."
+            )
 
     def _until(self, late: Callable[[], list[str]]) -> None:
         """Wait until *late* names nothing more.
@@ -369,7 +401,7 @@ class Cluster:
             pause.wait(0.2)
 
     def _make_network(self) -> None:
-        if self._inspect("network", self.name) is None:
+        if self.engine.inspect("network", self.name) is None:
             plain = ["--disable-dns"] if self.engine.name == "podman" else []
             self.engine.run(
                 ["network", "create", *plain, "--subnet", self.params["subnet"], "--label", f"{LABEL}={self.name}", self.name]
@@ -377,7 +409,7 @@ class Cluster:
 
     def _make_volume(self) -> None:
         others = self._volumes()
-        before = (self._labels("volume", others[0]) or {}) if others else {}
+        before = others[0] if others else {}
         labels = [f"{LABEL}={self.name}"]
         for key in SYSCTLS:
             value = before.get(f"{LABEL}.{key}") or (PROC_SYS / key).read_text().strip()
@@ -391,11 +423,11 @@ class Cluster:
         self.engine.run(
             [
                 *("run", "--detach", "--name", self.node, "--hostname", self.node, "--label", f"{LABEL}={self.name}"),
-                *("--privileged", "--cgroupns", "private", "--network", self.name, "--ip", str(self.address)),
+                *("--privileged", "--cgroupns", "private", "--userns", "host", "--network", self.name, "--ip", str(self.address)),
                 *("--publish", f"127.0.0.1:{self.params['api_port']}:6443", "--volume", f"{self.volume}:/var/lib/flaskops"),
                 *("--tmpfs", "/run", ref),
             ],
-            timeout=60,
+            timeout=ASK_TIMEOUT,
         )
 
     def _exec(self, *command: str, text: str = "") -> str:
@@ -406,9 +438,11 @@ class Cluster:
 
     def _refused(self, *words: str) -> list[str]:
         """The command in a list where it fails in the node, else an empty list."""
-        call = [self.engine.path, "exec", self.node, *words]
-        done = subprocess.run(call, capture_output=True, env=self.engine.env, timeout=30)
-        return [f"'{' '.join(words)}'"] if done.returncode else []
+        try:
+            self.engine.run(["exec", self.node, *words], timeout=PATIENCE)
+        except EngineError:
+            return [f"'{' '.join(words)}'"]
+        return []
 
     def _unsettled(self, read: Callable[[str], str], started: datetime) -> list[str]:
         """What the cluster still tells or serves as it was before the node was started at *started*."""
@@ -429,16 +463,16 @@ class Cluster:
         return [f"the load balancer of {name}" for name, ips in _settled.load_balancers(objects).items() if not ips or ips - have]
 
     def _remove_container(self) -> None:
-        found = self._inspect("container", self.node)
+        found = self.engine.inspect("container", self.node)
         # podman 4.3 may fail the first removal of a container whose monitor died with it; the second succeeds.
         for _ in range(3):
-            if self._inspect("container", self.node) is None:
+            if self.engine.inspect("container", self.node) is None:
                 break
             subprocess.run([self.engine.path, "rm", "--force", "--volumes", self.node], capture_output=True, env=self.engine.env)
-        if self._inspect("container", self.node) is not None:
+        if self.engine.inspect("container", self.node) is not None:
             raise ClusterError(f"The container {self.node} can't be removed: see '{self.engine.name} rm --force {self.node}'.")
         # Where the monitor was killed too, nobody removes the control groups of the node and its pods.
-        for group in CGROUPS.glob(f"**/libpod-{found['Id']}") if found else []:
+        for group in CGROUPS.glob(f"**/*{found['Id']}*") if found else []:
             for folder, _, _ in os.walk(group, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)
@@ -448,7 +482,7 @@ class Cluster:
         found = [
             (kind, name)
             for kind, name in (("container", self.node), ("volume", self.volume), ("network", self.name))
-            if (self._labels(kind, name) or {}).get(LABEL) == self.name
+            if (self.engine.labels(kind, name) or {}).get(LABEL) == self.name
         ]
         self.actions = [f"remove the {kind} {name}" for kind, name in found]
         ours = self._saved_kubeconfig() is not None
@@ -458,7 +492,7 @@ class Cluster:
             return
         if ("container", self.node) in found:
             self._remove_container()
-        labels = self._labels("volume", self.volume) or {}
+        labels = self.engine.labels("volume", self.volume) or {}
         if ("volume", self.volume) in found:
             self.engine.run(["volume", "rm", "--force", self.volume])
             if not self._volumes():
@@ -508,13 +542,15 @@ def main() -> None:
             raise ClusterError(f"The api_port {module.params['api_port']} is no port: choose one from 1 to 65535.")
         try:
             cluster = Cluster(module.params, module.check_mode)
-        except NoEngineError:
+        except NoEngineError as error:
             if module.params["state"] == "absent":
                 raise
-            raise ClusterError(refusal(lacks(machine(module.params["engine"], build=True), build=True))) from None
+            raise ClusterError(refusal(lacks(machine(error, build=True), build=True))) from None
         getattr(cluster, module.params["state"])()
     except (ClusterError, EngineError, OSError) as error:
         module.fail_json(msg=str(error), actions=[])
+    for warning in cluster.warnings:
+        module.warn(warning)
     module.exit_json(changed=bool(cluster.actions), actions=cluster.actions, seconds=round(time.monotonic() - started, 1))
 
 

@@ -47,7 +47,7 @@ options:
     default: 300
   engine:
     description:
-      - The container engine that runs the node.
+      - The container engine that runs the node. V(auto) takes the one that has it.
     type: str
     choices: [auto, podman, docker]
     default: auto
@@ -161,7 +161,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     """Make the image available, or tell why it is not."""
     params = module.params
     node, image, path = params["node"], params["image"], params["archive"]
-    engine = Engine.find(params["engine"], only=("podman", "docker"))
+    engine = Engine.find(params["engine"], only=("podman", "docker"), having=(("container", node),))
     names = archive_names(path) if path else set()
     if path and image not in names:
         found = ", ".join(sorted(names)) or "no named image"

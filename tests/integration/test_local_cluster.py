@@ -8,122 +8,38 @@ kubelet changes are put back with the last cluster, so they are compared only wh
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import signal
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.modules.local_cluster import LABEL, SYSCTLS
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
+from ansible_collections.flaskops.observability.plugins.modules.local_cluster import LABEL
 from kubernetes import client, config
 
-from tests.harness import Cluster, Run, engine_env, playbook
+from tests.harness import LONG, Cluster, Run, playbook
+from tests.node import assert_whole, free_network, free_port, host, kill_kubeadm, output, pids, wait_until
 
 NAME = "flaskops-lc-test"
 NODE = f"{NAME}-node"
 KUBECONFIG = Path.home() / f".local/share/flaskops/clusters/{NAME}/kubeconfig"
-# Settings that change by themselves, and those of single links, which come and go with everybody's containers.
-VOLATILE = re.compile(
-    r"/(random|ns_last_pid|dentry-state|file-nr|inode-(nr|state)|aio-nr|nf_conntrack_count|pty/nr|perf_event_max_sample_rate|quota/syncs)"
-    r"|/net/ipv[46]/(conf|neigh)/(?!all|default|lo)"
-)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def free_network() -> str:
-    """The first three numbers of a /24 that no route leads to."""
-    routes = subprocess.run(["ip", "-4", "route", "show"], capture_output=True, text=True, check=True).stdout
-    return next(found for third in range(200, 240) if (found := f"10.89.{third}") not in routes)
-
-
+PODMAN = Engine.find("podman")
 PORT = free_port()
 NETWORK = free_network()
 
 
-def podman(*args: str) -> str:
-    return subprocess.run(["podman", *args], capture_output=True, text=True, env=engine_env(), check=True).stdout
-
-
-def wait_until(true: Callable[[], bool], seconds: float) -> bool:
-    """Whether it became true within some seconds."""
-    pause, deadline = threading.Event(), time.monotonic() + seconds
-    while not (done := true()) and time.monotonic() < deadline:
-        pause.wait(0.5)
-    return done
-
-
 def others() -> set[str]:
     """The volumes of other clusters."""
-    return set(podman("volume", "ls", "--quiet", "--filter", f"label={LABEL}").split()) - {f"{NAME}-data"}
-
-
-def pids() -> set[int]:
-    """The processes of our node: its monitor, and all in its control group."""
-    identity = podman("container", "inspect", "--format", "{{.Id}}", NODE).strip()
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if identity in (folder / "cmdline").read_text() + (folder / "cgroup").read_text():
-                found.add(int(folder.name))
-        except OSError:
-            continue  # it has ended
-    return found
-
-
-def host(alone: bool) -> dict[str, set[str]]:
-    """All of this machine that a cluster could leave something in; `alone` says that no other cluster runs."""
-
-    def lines(*command: str) -> set[str]:
-        text = subprocess.run(command, capture_output=True, text=True, check=True, env=engine_env()).stdout
-        kept = (line for line in text.splitlines() if not line.startswith("#"))
-        return {re.sub(r"\[\d+:\d+\]|packets \d+ bytes \d+", "", line).strip() for line in kept}
-
-    settings, paths = set(), set()
-    for path in Path("/proc/sys").rglob("*"):
-        key = str(path.relative_to("/proc/sys"))
-        if VOLATILE.search(str(path)) or path.stat().st_mode & 0o444 == 0 or not path.is_file() or (key in SYSCTLS and not alone):
-            continue
-        try:
-            settings.add(f"{key} = {path.read_text(errors='replace').strip()}")
-        except OSError:
-            continue  # this kernel doesn't tell
-    home = Path.home()
-    for root in (home / ".kube", home / ".config/containers", Path("/etc/containers"), Path("/etc/cni"), KUBECONFIG.parent):
-        for path in [root, *root.rglob("*")] if root.exists() else []:
-            if home / ".kube/cache" in [path, *path.parents]:
-                continue  # what kubectl and Helm remember of the clusters that somebody asks now
-            content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-            paths.add(f"{path} {path.stat().st_mode:o} {content}")
-    running = podman("ps", "--quiet", "--no-trunc").split()
-    mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    return {
-        "kernel settings": settings,
-        "files": paths,
-        "links": {path.name for path in Path("/sys/class/net").iterdir()},
-        "routes": lines("ip", "route", "show", "table", "all"),
-        "nftables": lines("nft", "list", "ruleset"),
-        "iptables": lines("iptables-save"),
-        "mounts": {f"{fields[4]} {fields[-2]}" for fields in mounts},
-        "control groups": {folder for folder, _, _ in os.walk("/sys/fs/cgroup") if not any(other in folder for other in running)},
-        "containers": lines("podman", "ps", "--all", "--format", "{{.Names}}"),
-        "networks": lines("podman", "network", "ls", "--format", "{{.Name}}"),
-        "volumes": lines("podman", "volume", "ls", "--format", "{{.Name}}"),
-        "listeners": {line for line in lines("ss", "-Hltn") if f":{PORT} " in line},
-    }
+    return set(output(PODMAN, "volume", "ls", "--quiet", "--filter", f"label={LABEL}").split()) - {f"{NAME}-data"}
 
 
 class Neighbour(threading.Thread):
@@ -221,18 +137,29 @@ def own(tmp_path_factory: pytest.TempPathFactory, neighbour: Neighbour | None) -
 
 @pytest.fixture(scope="module", autouse=True)
 def before(own: Own) -> dict[str, set[str]]:
-    return host(alone=not others())
+    return host(PODMAN, KUBECONFIG, PORT, alone=not others())
 
 
 def test_check_mode_on_nothing_makes_nothing(own: Own) -> None:
     assert own.run("--check").changed == 1
-    now = host(alone=False)
+    now = host(PODMAN, KUBECONFIG, PORT, alone=False)
     for aspect in ("containers", "networks", "volumes", "files"):
         assert not {line for line in now[aspect] if NAME in line}
 
 
+@LONG
+def test_run_whose_kubeadm_is_killed_is_one_sentence(own: Own) -> None:
+    with ThreadPoolExecutor() as pool:
+        run = pool.submit(own.run)
+        kill_kubeadm(PODMAN, NODE, f"{NETWORK}.2")
+    assert "failed with status 137: " in run.result().error
+    assert "Traceback" not in run.result().stdout
+
+
 def test_converge_makes_a_cluster(own: Own) -> None:
+    """Also out of what a killed kubeadm has left, whose API server answers."""
     assert own.run().changed == 1
+    assert_whole(own.cluster(), f"{NETWORK}.2")
     assert KUBECONFIG.stat().st_mode & 0o777 == 0o600
     cluster = own.cluster()
     (node,) = cluster.core.list_node().items
@@ -256,10 +183,10 @@ def test_converge_makes_a_cluster(own: Own) -> None:
 
 
 def test_converged_cluster_is_left_alone(own: Own) -> None:
-    started = podman("container", "inspect", "--format", "{{.State.StartedAt}}", NODE)
+    started = output(PODMAN, "container", "inspect", "--format", "{{.State.StartedAt}}", NODE)
     assert own.run().changed == 0
     assert own.run("--check").changed == 0
-    assert podman("container", "inspect", "--format", "{{.State.StartedAt}}", NODE) == started
+    assert output(PODMAN, "container", "inspect", "--format", "{{.State.StartedAt}}", NODE) == started
 
 
 def test_metrics_are_served_on_the_nodes_network_alone(own: Own) -> None:
@@ -270,22 +197,22 @@ def test_metrics_are_served_on_the_nodes_network_alone(own: Own) -> None:
     for port in (10257, 10259):
         with pytest.raises(urllib.error.HTTPError, match="403"):  # it answers, and wants a token
             urllib.request.urlopen(f"https://{NETWORK}.2:{port}/metrics", context=context, timeout=5)
-    assert podman("port", NODE).split() == ["6443/tcp", "->", f"127.0.0.1:{PORT}"]
+    assert output(PODMAN, "port", NODE).split() == ["6443/tcp", "->", f"127.0.0.1:{PORT}"]
 
 
 def test_removed_kubeconfig_is_written_again(own: Own) -> None:
-    text, started = KUBECONFIG.read_text(), podman("container", "inspect", "--format", "{{.State.StartedAt}}", NODE)
+    text, started = KUBECONFIG.read_text(), output(PODMAN, "container", "inspect", "--format", "{{.State.StartedAt}}", NODE)
     KUBECONFIG.unlink()
     assert own.run("--check").changed == 1
     assert not KUBECONFIG.exists()
     assert own.run().changed == 1
     assert KUBECONFIG.read_text() == text and KUBECONFIG.stat().st_mode & 0o777 == 0o600
-    assert podman("container", "inspect", "--format", "{{.State.StartedAt}}", NODE) == started
+    assert output(PODMAN, "container", "inspect", "--format", "{{.State.StartedAt}}", NODE) == started
 
 
 def test_killed_container_comes_back(own: Own) -> None:
     KUBECONFIG.chmod(0o644)
-    podman("kill", NODE)
+    output(PODMAN, "kill", NODE)
     assert own.run().changed == 1
     own.connect()
     assert own.read() == own.uids
@@ -294,8 +221,8 @@ def test_killed_container_comes_back(own: Own) -> None:
 
 def test_node_whose_processes_were_all_killed_comes_back(own: Own) -> None:
     """As after a machine's hard stop; podman may go on saying that the container is up."""
-    monitor = int(podman("container", "inspect", "--format", "{{.State.ConmonPid}}", NODE))
-    found = pids()
+    monitor = int(output(PODMAN, "container", "inspect", "--format", "{{.State.ConmonPid}}", NODE))
+    found = pids(PODMAN, NODE)
     assert monitor in found and len(found) > 10
     for pid in (monitor, *(found - {monitor})):
         try:
@@ -308,7 +235,7 @@ def test_node_whose_processes_were_all_killed_comes_back(own: Own) -> None:
 
 
 def test_absent_leaves_the_host_as_it_was(own: Own, before: dict[str, set[str]]) -> None:
-    running = pids()
+    running = pids(PODMAN, NODE)
     assert own.absent().changed == 1
     assert own.absent().changed == 0
     assert not KUBECONFIG.parent.exists()
@@ -316,7 +243,7 @@ def test_absent_leaves_the_host_as_it_was(own: Own, before: dict[str, set[str]])
     difference: dict[str, set[str]] = {}
 
     def same() -> bool:
-        now = host(alone=not others())
+        now = host(PODMAN, KUBECONFIG, PORT, alone=not others())
         difference.clear()
         # Where somebody made or removed another cluster meanwhile, only what bears our name or addresses is judged.
         foreign = now["volumes"] ^ before["volumes"] != set()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import BuildError, EngineError
 from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
 
 EXCLUDE = [".git", "__pycache__", "*.pyc", ".venv"]
@@ -35,10 +35,12 @@ class FakeEngine:
             raise EngineError(self.fail_pull)
         return SimpleNamespace(stdout="\n".join(sorted(self.images)).encode())
 
-    def build(self, context: str, containerfile: str, ref: str, build_args: dict[str, str], volumes: list[str]) -> None:
+    def build(
+        self, context: str, containerfile: str, ref: str, build_args: dict[str, str], volumes: list[str] | None = None
+    ) -> None:
         if self.fail_build:
-            raise EngineError(self.fail_build)
-        self.builds.append({"files": sorted(os.listdir(context)), "args": build_args, "volumes": volumes})
+            raise BuildError(self.fail_build, "RUN false")
+        self.builds.append({"ref": ref, "files": sorted(os.listdir(context)), "args": build_args, "volumes": volumes})
         self.images.add(ref)
 
 
@@ -133,9 +135,34 @@ def test_a_misspelt_base_image_is_not_papered_over(source: Path) -> None:
 
 def test_a_broken_step_is_named(source: Path) -> None:
     engine = FakeEngine()
-    engine.fail_build = 'Error: error building at STEP "RUN false": exit status 1'
+    engine.fail_build = "exit status 1"
     with pytest.raises(ci.ImageError, match="at step 'RUN false'"):
         ci.present(FakeModule(source=str(source), repository="localhost/a"), engine)
+
+
+@pytest.mark.parametrize(
+    ("containerfile", "trusting", "warned"),
+    [
+        ("ARG BASE_IMAGE\nARG RUNTIME_IMAGE\nFROM ${BASE_IMAGE}\n", ["BASE_IMAGE"], ""),
+        ("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n", ["BASE_IMAGE"], "keeps this machine's certificates"),
+        ("FROM python:3\n", [], "does not trust this machine's certificates"),
+    ],
+)
+def test_a_docker_build_trusts_by_a_base_of_its_own(
+    source: Path, monkeypatch: pytest.MonkeyPatch, containerfile: str, trusting: list[str], warned: str
+) -> None:
+    (source / "Containerfile").write_text(containerfile)
+    (source / "bundle.pem").write_text("certificates")
+    monkeypatch.setattr(ci, "BUNDLES", ("/nowhere", str(source / "bundle.pem")))
+    engine = FakeEngine(name="docker")
+    module = FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True, build_args={"BASE_IMAGE": "mine:1"})
+    ci.present(module, engine)
+    *made, app = engine.builds
+    assert [build["args"] for build in made] == [{"BASE_IMAGE": "mine:1"}] * len(trusting)
+    given = app["args"]
+    assert [name for name in given if made and given[name] == made[0]["ref"]] == trusting
+    assert given.get("RUNTIME_IMAGE", "mine:1") == "mine:1"
+    assert (len(module.warnings), warned in "".join(module.warnings)) == (1 if warned else 0, True)
 
 
 def test_missing_inputs_are_one_sentence(tmp_path: Path) -> None:

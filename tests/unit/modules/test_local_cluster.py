@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.flaskops.observability.plugins.module_utils import _host, _settled
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.modules import local_cluster
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,6 +43,7 @@ class Refused:
     """What every command answers: nothing is there, and the machine has one route."""
 
     returncode = 1
+    stderr = b""
     stdout = "default via 10.99.0.1 dev eth0\n10.99.0.0/16 dev eth0 proto kernel scope link \n"
 
 
@@ -52,6 +53,10 @@ def no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: cls("podman", "podman", {})))
     monkeypatch.setattr(local_cluster.subprocess, "run", lambda *args, **kwargs: Refused)
     monkeypatch.setattr(local_cluster, "machine", lambda engine, build: deepcopy(FIT))
+
+
+ADMIN_CONF = f"clusters: [{{name: {NAME}}}]\n".encode()
+RUNNING = {"State": {"Running": True, "StartedAt": "2026-01-01T12:00:00.600762489Z"}, "Labels": {local_cluster.LABEL: NAME}}
 
 
 def free_port() -> int:
@@ -174,11 +179,27 @@ def test_no_engine(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(state="absent")["msg"].startswith("No container engine can be used (podman is not installed; docker")
 
 
-def test_install_packages_installs_what_the_preflight_names() -> None:
-    commands = {**_host.COMMANDS, **_host.BUILD_COMMANDS, **_host.PODMAN_COMMANDS}
+def install_packages(folder: Path, engines: dict[str, str]) -> set[str]:
+    """What install-packages.sh names on a machine with these engines, given as scripts, and nothing else but Python."""
+    for name, script in {"python3": "exit 0", "id": "echo 1000"}.items() | engines.items():
+        (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+        (folder / name).chmod(0o755)
+    # What the script finds by its full path is there or not; only commands of PATH can be hidden.
+    done = subprocess.run(["/bin/bash", ROOT / "install-packages.sh"], env={"PATH": str(folder)}, capture_output=True, text=True)
+    found = re.search(r"This machine lacks: (.*)", done.stdout)
+    return set(found.group(1).split()) if found else set()
+
+
+def test_install_packages_installs_what_the_preflight_names(tmp_path: Path) -> None:
     script = (ROOT / "install-packages.sh").read_text()
-    for package in commands.values():
-        assert re.search(rf"\b{package}\b", script.split("missing=()", 1)[0 if package != "netavark" else 1]), package
+    for package in [*_host.COMMANDS.values(), *_host.BUILD_COMMANDS.values(), *_host.PODMAN_COMMANDS.values()]:
+        assert re.search(rf"\b{package}\b", script), package
+    assert {"podman", "mmdebstrap", "catatonit"} <= install_packages(tmp_path, {})
+    assert {"podman", "mmdebstrap", "catatonit"} <= install_packages(tmp_path, {"docker": "exit 1"})
+
+
+def test_a_machine_with_docker_is_not_made_to_install_podman(tmp_path: Path) -> None:
+    assert install_packages(tmp_path, {"docker": "echo 20.10"}) - {"iproute2"} == {"mmdebstrap", "catatonit"}
 
 
 FOREIGN = "clusters: [{name: mine, cluster: {server: 'https://10.0.0.1:6443'}}]\n"
@@ -229,14 +250,94 @@ def test_sysctls_are_put_back_with_the_last_cluster(
 
     class Fake(Engine):
         def run(self, args: list[str], **kwargs: Any) -> Any:
-            listed = "\n".join(others).encode() if args[1] == "ls" else b""
+            # The other cluster is docker's, ours is podman's.
+            listed = "\n".join(others).encode() if args[1] == "ls" and self.name == "docker" else b""
             return subprocess.CompletedProcess(args, 0, listed, b"")
 
-    monkeypatch.setattr(local_cluster.Engine, "find", classmethod(lambda cls, *args, **kwargs: Fake("podman", "podman", {})))
+        def labels(self, kind: str, name: str) -> dict[str, str] | None:
+            return labels if kind == "volume" else None
+
+    def find(cls: Any, name: str, **kwargs: Any) -> Engine:
+        return Fake("podman" if name == "auto" else name, name, {})
+
+    monkeypatch.setattr(local_cluster.Engine, "find", classmethod(find))
     monkeypatch.setattr(local_cluster, "PROC_SYS", tmp_path)
-    monkeypatch.setattr(local_cluster.Cluster, "_labels", lambda self, kind, name: labels if kind == "volume" else None)
     assert run(state="absent", _ansible_check_mode=False)["changed"]
     assert {(tmp_path / key).read_text() for key in local_cluster.SYSCTLS} == {after}
+
+
+@pytest.mark.usefixtures("no_objects")
+def test_a_cluster_that_kubeadm_did_not_finish_is_made_again(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its API server answers, as /readyz asks for no rights."""
+
+    def exec_in_node(self: Engine, args: list[str], *_: Any, **__: Any) -> Any:
+        # As in the node: the mark of bootstrap.sh is missing, admin.conf is there.
+        code = subprocess.run(args[2:], capture_output=True).returncode if "initialised" in args[-1] else 0
+        if code:
+            raise EngineError("status 1")
+        return subprocess.CompletedProcess(args, 0, ADMIN_CONF, b"")
+
+    monkeypatch.setattr(Engine, "run", exec_in_node)
+    monkeypatch.setattr(Engine, "inspect", lambda self, kind, name: RUNNING)
+    monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: True)
+    assert run()["actions"][-1] == f"bring back the cluster {NAME}"
+
+
+@pytest.mark.usefixtures("no_objects")
+def test_a_cluster_that_answers_and_does_not_work_is_named(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text(f"clusters: [{{name: {NAME}}}]\n")
+    asked: list[datetime] = []
+
+    def unsettled(self: local_cluster.Cluster, read: Any, started: datetime) -> list[str]:
+        asked.append(started)
+        return ["the Deployment kube-system/coredns"]
+
+    monkeypatch.setattr(Engine, "inspect", lambda self, kind, name: RUNNING)
+    monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: True)
+    monkeypatch.setattr(local_cluster.Cluster, "_connect", lambda self, kubeconfig: None)
+    monkeypatch.setattr(local_cluster.Cluster, "_exec", lambda self, *words, text="": "")
+    monkeypatch.setattr(local_cluster.Cluster, "_unsettled", unsettled)
+    done = run(_ansible_check_mode=False, wait_timeout=0)
+    assert "still waits for the Deployment kube-system/coredns after 0 s" in done["msg"]
+    assert asked[0] == datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("engine", "here", "given", "warnings"),
+    [
+        ("docker", "10.0.0.53", "10.0.0.53", 0),
+        ("docker", "127.0.0.53", "10.0.0.53", 0),
+        ("docker", "127.0.0.1", "8.8.8.8", 1),
+        ("podman", "127.0.0.1", "8.8.8.8", 1),
+        ("podman", "10.0.0.53", "10.0.0.53", 0),
+        ("docker", "8.8.8.8", "8.8.8.8", 0),
+    ],
+)
+def test_pods_get_name_servers_that_they_reach(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str, here: str, given: str, warnings: int
+) -> None:
+    """With docker those of its default network, instead of the one on the node's own loopback."""
+    written: list[tuple[str, ...]] = []
+    own = given if engine == "podman" else "127.0.0.11"
+
+    class Fake(Engine):
+        def run(self, args: list[str], input: bytes | None = None, timeout: float | None = None) -> Any:
+            if "tee" in args:
+                written.append((args[-1], (input or b"").decode()))
+            text = given if args[0] == "run" else own
+            return subprocess.CompletedProcess(args, 0, f"nameserver {text}\noptions ndots:0\n".encode(), b"")
+
+        def inspect(self, kind: str, name: str) -> None:
+            return None
+
+    (tmp_path / "resolv.conf").write_text(f"search lan\nnameserver {here}\n")
+    monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: Fake(engine, engine, {})))
+    monkeypatch.setattr(local_cluster, "RESOLV_CONF", tmp_path / "resolv.conf")
+    params = {"name": NAME, "subnet": FREE, "engine": engine, "kubeconfig": str(tmp_path / "kubeconfig"), "wait_timeout": 1}
+    cluster = local_cluster.Cluster(params, False)
+    cluster._give_name_servers("node:1")
+    expected = [("/etc/resolv.conf", f"nameserver {given}\noptions ndots:0\n")] if engine == "docker" else []
+    assert (written, len(cluster.warnings)) == (expected, warnings)
 
 
 STARTED = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)

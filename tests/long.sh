@@ -1,0 +1,44 @@
+#!/bin/bash
+# The proofs that take longer than `make test` may: one part, or all of them without an argument. A file that has passed at this
+# commit is not run again, so a run that was stopped goes on where it was.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+declare -A part=(
+  [cluster]="integration/test_local_cluster integration/test_docker"
+  [proof]="integration/test_verify_mutations integration/test_verify_schedule integration/test_drill"
+  [apps]="integration/test_chain integration/test_flask_roles integration/test_failed_changes integration/test_app_monitoring
+    integration/test_kube_prometheus_stack"
+  [providers]="api/test_external_checks integration/test_logs integration/test_loki integration/test_fluent_bit
+    integration/test_cloudwatch integration/test_elastic_stack"
+  [security]="api"
+)
+# These need the cluster of `molecule converge`; cluster's tests make their own, and want no other one on this machine.
+shared=(proof apps providers)
+chosen=("${@:-cluster security proof apps providers}")
+passed=.pytest_cache/long/$(git rev-parse --short HEAD)
+export FLASKOPS_LONG=1
+failed=()
+mkdir -p "$passed"
+for name in ${chosen[*]}; do
+  [ -n "${part[$name]:-}" ] || { echo "There is no part '$name': use some of ${!part[*]}." >&2; exit 2; }
+  todo=()
+  for file in ${part[$name]}; do [ -e "$passed/${file//\//-}" ] || todo+=("$file"); done
+  [ ${#todo[@]} -gt 0 ] || { echo "All of $name has passed at this commit; remove $passed to run it again."; continue; }
+  if [[ " ${shared[*]} " == *" $name "* ]]; then
+    molecule converge
+    export CLUSTER_KUBECONFIG=$HOME/.local/share/flaskops/clusters/flaskops-test/kubeconfig
+  else
+    molecule destroy
+    unset CLUSTER_KUBECONFIG
+  fi
+  for file in "${todo[@]}"; do
+    path=tests/$file
+    [ -d "$path" ] || path+=.py
+    if pytest -v "$path"; then touch "$passed/${file//\//-}"; else failed+=("$name: $file"); fi
+  done
+done
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'Failed: %s\n' "${failed[@]}"
+  exit 1
+fi
+molecule destroy

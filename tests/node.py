@@ -1,0 +1,136 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of the embedded cluster's node have in common, whichever engine runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.modules.local_cluster import SYSCTLS
+
+from tests.harness import Cluster, until
+
+# Settings that change by themselves, and those of single links, which come and go with everybody's containers.
+VOLATILE = re.compile(
+    r"/(random|ns_last_pid|dentry-state|file-nr|inode-(nr|state)|aio-nr|nf_conntrack_count|pty/nr|perf_event_max_sample_rate|quota/syncs)"
+    r"|/net/ipv[46]/(conf|neigh)/(?!all|default|lo)"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def free_network(first: int = 200) -> str:
+    """The first three numbers of a /24 that no route leads to."""
+    routes = subprocess.run(["ip", "-4", "route", "show"], capture_output=True, text=True, check=True).stdout
+    return next(found for third in range(first, 240) if (found := f"10.89.{third}") not in routes)
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> bool:
+    """Whether it became true within some seconds."""
+    pause, deadline = threading.Event(), time.monotonic() + seconds
+    while not (done := true()) and time.monotonic() < deadline:
+        pause.wait(0.5)
+    return done
+
+
+def output(engine: Engine, *args: str) -> str:
+    return engine.run([*args]).stdout.decode()
+
+
+def pids(engine: Engine, node: str) -> set[int]:
+    """The processes of a node: its monitor, and all in its control group."""
+    identity = output(engine, "container", "inspect", "--format", "{{.Id}}", node).strip()
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if identity in (folder / "cmdline").read_text() + (folder / "cgroup").read_text():
+                found.add(int(folder.name))
+        except OSError:
+            continue  # it has ended
+    return found
+
+
+def host(engine: Engine, kubeconfig: Path, port: int, alone: bool) -> dict[str, set[str]]:
+    """All of this machine that a cluster could leave something in; `alone` says that no other cluster runs."""
+
+    def lines(*command: str) -> set[str]:
+        text = subprocess.run(command, capture_output=True, text=True, check=True, env=engine.env).stdout
+        kept = (line for line in text.splitlines() if not line.startswith("#"))
+        return {re.sub(r"\[\d+:\d+\]|packets \d+ bytes \d+", "", line).strip() for line in kept}
+
+    settings, paths = set(), set()
+    for path in Path("/proc/sys").rglob("*"):
+        key = str(path.relative_to("/proc/sys"))
+        if VOLATILE.search(str(path)) or path.stat().st_mode & 0o444 == 0 or not path.is_file() or (key in SYSCTLS and not alone):
+            continue
+        try:
+            settings.add(f"{key} = {path.read_text(errors='replace').strip()}")
+        except OSError:
+            continue  # this kernel doesn't tell
+    home = Path.home()
+    for root in (home / ".kube", home / ".config/containers", Path("/etc/containers"), Path("/etc/cni"), kubeconfig.parent):
+        for path in [root, *root.rglob("*")] if root.exists() else []:
+            if home / ".kube/cache" in [path, *path.parents]:
+                continue  # what kubectl and Helm remember of the clusters that somebody asks now
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+            paths.add(f"{path} {path.stat().st_mode:o} {content}")
+    running = output(engine, "ps", "--quiet", "--no-trunc").split()
+    mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return {
+        "kernel settings": settings,
+        "files": paths,
+        "links": {path.name for path in Path("/sys/class/net").iterdir()},
+        "routes": lines("ip", "route", "show", "table", "all"),
+        "nftables": lines("nft", "list", "ruleset"),
+        "iptables": lines("iptables-save"),
+        "mounts": {f"{fields[4]} {fields[-2]}" for fields in mounts},
+        "control groups": {folder for folder, _, _ in os.walk("/sys/fs/cgroup") if not any(other in folder for other in running)},
+        "containers": lines(engine.path, "ps", "--all", "--format", "{{.Names}}"),
+        "networks": lines(engine.path, "network", "ls", "--format", "{{.Name}}"),
+        "volumes": lines(engine.path, "volume", "ls", "--format", "{{.Name}}"),
+        "listeners": {line for line in lines("ss", "-Hltn") if f":{port} " in line},
+    }
+
+
+def kill_kubeadm(engine: Engine, node: str, address: str) -> None:
+    """Kill the kubeadm that is making a node's cluster, after the API server has answered and before kubeadm ends."""
+    context = ssl._create_unverified_context()
+
+    def running() -> int:
+        found = [pid for pid in pids(engine, node) if b"init\0--config" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return found[0] if found else 0
+
+    def answered() -> int:
+        pid = running()
+        if pid:
+            with urllib.request.urlopen(f"https://{address}:6443/readyz", context=context, timeout=1) as reply:
+                return pid if reply.read() == b"ok" else 0
+        return 0
+
+    os.kill(until(answered, 400, "an API server beside kubeadm", pause=0.05, passing=(OSError, EngineError)), signal.SIGKILL)
+
+
+def assert_whole(cluster: Cluster, address: str) -> None:
+    """What kubeadm does last, and what the bootstrap does after it, is there and works."""
+    (node,) = cluster.core.list_node().items
+    assert {each.type: each.status for each in node.status.conditions}["Ready"] == "True"
+    assert not node.spec.taints
+    assert cluster.apps.read_namespaced_deployment("coredns", "kube-system").status.ready_replicas == 1
+    with urllib.request.urlopen(f"http://{address}:10249/healthz", timeout=5) as reply:
+        assert reply.status == 200
