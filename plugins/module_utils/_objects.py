@@ -77,6 +77,13 @@ class Objects:
             raise Refused(reply.status, first_line(text))
         return json.loads(reply.data)
 
+    def ask(self, path: str) -> tuple[int, dict[str, t.Any]]:
+        """The status of a GET and, where it is 200, the answer."""
+        try:
+            return 200, self.request("GET", path)
+        except Refused as refused:
+            return refused.status, {}
+
     def _resource(self, api_version: str, kind: str) -> tuple[str, bool] | None:
         """The plural of a kind and whether it lives in namespaces; None where the cluster knows no such kind."""
         if api_version not in self._kinds:

@@ -1,0 +1,30 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What sets a workload's number of pods by itself: KEDA's ScaledObjects, and HorizontalPodAutoscalers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+# The status and, for 200, the JSON of a GET.
+Read = Callable[[str], tuple[int, dict[str, Any]]]
+
+SCALED_OBJECTS = "/apis/keda.sh/v1alpha1/namespaces/{}/scaledobjects"
+AUTOSCALERS = "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers"
+
+
+def find(read: Read, namespace: str, name: str, kind: str = "Deployment") -> str | None:
+    """The autoscaler of a workload, as its kind and name; empty where it has none, None where that can't be told."""
+    # Whether the cluster has no ScaledObjects or does not show them, makes no difference: KEDA has an autoscaler for each.
+    for scaler, path in (("ScaledObject", SCALED_OBJECTS), ("HorizontalPodAutoscaler", AUTOSCALERS)):
+        status, answer = read(path.format(quote(namespace)))
+        if status != 200 and path == AUTOSCALERS:
+            return None
+        for item in answer.get("items") or []:
+            target = item["spec"]["scaleTargetRef"]
+            if (target.get("kind", "Deployment"), target["name"]) == (kind, name):
+                return f"{scaler} {item['metadata']['name']}"
+    return ""
