@@ -14,6 +14,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused, label, load_all
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import autoscalers
 
 MANAGER = "helm"
 PENDING = {"pending-install", "pending-upgrade", "pending-rollback"}
@@ -99,7 +100,20 @@ class Release:
 
     def compare(self) -> list[dict[str, t.Any]]:
         """Each object of the deployed revision, its live counterpart, and the paths at which they differ."""
-        return self.objects.each(lambda item: self.objects.compare(item, MANAGER, self.namespace), self.manifest())
+        return self.objects.each(self._compare_one, self.manifest())
+
+    def _compare_one(self, item: dict[str, t.Any]) -> dict[str, t.Any]:
+        found = self.objects.compare(item, MANAGER, self.namespace)
+        if found["live"] and "spec.replicas" in found["paths"] and self._is_scaled(found["live"]):
+            # An autoscaler's number is no difference, and stays when others are repaired.
+            found["item"] = {**item, "spec": {**item["spec"], "replicas": found["live"]["spec"]["replicas"]}}
+            found["paths"].remove("spec.replicas")
+        return found
+
+    def _is_scaled(self, live: dict[str, t.Any]) -> bool:
+        """Whether an autoscaler sets a workload's number of pods, or none can be read, so that one might."""
+        metadata = live["metadata"]
+        return autoscalers.find(self.objects.ask, metadata["namespace"], metadata["name"], live["kind"]) != ""
 
     def repair(self) -> list[str]:
         """Apply the objects that differ, and say which they were."""

@@ -120,6 +120,37 @@ def test_digest_of_no_chart(tmp_path: Path) -> None:
     assert folder_digest(str(tmp_path)) == ""
 
 
+AUTOSCALER = {"metadata": {"name": "h"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "items", "paths", "applied"),
+    [
+        (200, [AUTOSCALER], ["spec.paused"], 7),
+        (403, [], ["spec.paused"], 7),
+        (200, [], ["spec.paused", "spec.replicas"], 1),
+    ],
+)
+def test_number_of_an_autoscaler_is_no_difference(
+    status: int, items: list[dict[str, Any]], paths: list[str], applied: int
+) -> None:
+    item = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 1}}
+    live = {**item, "metadata": {"name": "web", "namespace": "monitoring"}, "spec": {"replicas": 7, "paused": True}}
+
+    class Scaled(Server):
+        def compare(self, item: dict[str, Any], manager: str, namespace: str) -> dict[str, Any]:
+            return {"item": item, "live": live, "paths": ["spec.paused", "spec.replicas"]}
+
+        def each(self, function: Any, items: list[Any]) -> list[Any]:
+            return [function(item) for item in items]
+
+        def ask(self, path: str) -> tuple[int, dict[str, Any]]:
+            return (status, {"items": items}) if "autoscaling" in path else (404, {})
+
+    (found,) = Release(Scaled(("deployed", json.dumps(item))), "monitoring", "stack").compare()  # type: ignore[arg-type]
+    assert (found["paths"], found["item"]["spec"]["replicas"]) == (paths, applied)
+
+
 def meta(**more: Any) -> dict[str, Any]:
     return {"metadata": {"name": "a", **more}}
 
