@@ -87,7 +87,19 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 
 def explain(results: list[Result]) -> None:
-    """Give each broken link the name of the broken one that it follows from: the farthest that :data:`NEEDS` leads to."""
+    """Give each broken link the name of the broken one that it follows from: the farthest that :data:`NEEDS` leads to.
+
+    What is broken because an autoscaler has scaled the app to 0 is skipped, as the rollout is.
+    """
+    idle = next((result for result in results if result.link == "rollout" and result.status == LEFT_OUT), None)
+
+    def needs_pods(link: str) -> bool:
+        return link == "rollout" or any(needs_pods(need) for need in NEEDS.get(link, ()))
+
+    for result in results:
+        if idle and result.status == FAILED and needs_pods(result.link):
+            result.status, result.evidence, result.cause, result.next_command = LEFT_OUT, idle.evidence, "", ""
+
     broken = {result.link: result for result in results if result.status == FAILED}
 
     def root(link: str) -> str:
@@ -170,8 +182,8 @@ def check_image(deployment: dict[str, Any], pods: list[dict[str, Any]], name: st
     return ok("image", evidence)
 
 
-def check_rollout(deployment: dict[str, Any], pods: list[dict[str, Any]]) -> Result:
-    """The Deployment is rolled out completely."""
+def check_rollout(deployment: dict[str, Any], pods: list[dict[str, Any]], autoscaler: str = "") -> Result:
+    """The Deployment is rolled out completely; what its *autoscaler* has scaled to 0 is skipped."""
     spec = deployment.get("spec", {})
     status = deployment.get("status", {})
     wanted = spec.get("replicas", 1)
@@ -180,6 +192,8 @@ def check_rollout(deployment: dict[str, Any], pods: list[dict[str, Any]]) -> Res
     evidence = f"{available} of {wanted} replicas available, {updated} updated"
     if (status.get("observedGeneration") or 0) < deployment.get("metadata", {}).get("generation", 0):
         return failed("rollout", evidence, "the Deployment's newest version has not been seen by its controller yet")
+    if not wanted and autoscaler:
+        return left_out("rollout", f"scaled to 0 by {autoscaler}")
     if not wanted:
         return failed("rollout", evidence, "the Deployment is scaled to 0 replicas")
     if not updated == available == total == wanted:

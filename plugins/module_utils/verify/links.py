@@ -21,7 +21,7 @@ from functools import cache, partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from . import backends, checks
+from . import autoscalers, backends, checks
 from .api import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
 from .checks import Result
 from .health import App, check_health
@@ -251,7 +251,20 @@ class Run:
         return [*found, self.asked(found[0].query, checks.note_reference(self.deployment, target.name, target.port))]
 
     def rollout(self) -> list[Result]:
-        return self._of_deployment("rollout", lambda: checks.check_rollout(self.deployment, self.pods))
+        return self._of_deployment("rollout", lambda: checks.check_rollout(self.deployment, self.pods, self._autoscaler()))
+
+    def _autoscaler(self) -> str:
+        """What may have scaled the Deployment to 0, as its kind and name; empty where nothing has, or none can be read."""
+        if self.deployment["spec"].get("replicas", 1):
+            return ""
+
+        def read(path: str) -> tuple[int, dict[str, Any]]:
+            try:
+                return 200, self.get(path)
+            except ApiError as error:
+                return error.status, {}
+
+        return autoscalers.find(read, self.target.namespace, self.target.name) or ""
 
     def endpoint(self) -> list[Result]:
         """The Service leads to the app's ready pods."""

@@ -166,6 +166,23 @@ def test_rollout_of_nothing():
     assert "0 replicas" in checks.check_rollout(found, []).cause
 
 
+def test_rollout_of_what_an_autoscaler_has_scaled_to_nothing():
+    found = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
+    found["spec"]["replicas"] = 0
+    result = checks.check_rollout(found, [], "ScaledObject shop")
+    assert (result.status, result.evidence) == ("left_out", "scaled to 0 by ScaledObject shop")
+    assert checks.check_rollout(deployment(availableReplicas=1), [], "ScaledObject shop").status == "failed"
+
+
+def test_what_needs_pods_is_skipped_where_there_are_to_be_none():
+    names = ("node", "endpoint", "health", "metric duration", "loki", "dashboards", "rules", "check at pingdom")
+    found = [checks.failed(name, "", "broken") for name in names]
+    checks.explain([*found, checks.left_out("rollout", "scaled to 0 by ScaledObject shop")])
+    assert [r.link for r in found if r.status == "failed"] == ["node", "rules", "check at pingdom"]
+    skipped = [r for r in found if r.status == "left_out"]
+    assert {(r.evidence, r.cause, r.follows) for r in skipped} == {("scaled to 0 by ScaledObject shop", "", "")}
+
+
 def test_rollout_names_the_pods_reason():
     waiting = {"state": {"waiting": {"reason": "ErrImageNeverPull", "message": "image is not present"}}}
     broken = pod(ready="False", containerStatuses=[waiting])

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import urllib3
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import api, checks, links, table
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import api, autoscalers, checks, links, table
 
 from .test_verify_checks import PAGE, deployment, node, pod, slices
 
@@ -121,6 +121,46 @@ def test_one_broken_link(path, answer, broken):
         assert results[name]["cause"]
         assert results[name]["next_command"].startswith("kubectl ")
         assert results[name]["query"]
+
+
+AUTOSCALERS = "/apis/autoscaling/v2/namespaces/flask-app/horizontalpodautoscalers"
+SCALED_OBJECTS = "/apis/keda.sh/v1alpha1/namespaces/flask-app/scaledobjects"
+
+
+def scaler(called, **target):
+    return (200, {"items": [{"metadata": {"name": called}, "spec": {"scaleTargetRef": {"name": "flask-app", **target}}}]})
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"),
+    [
+        ({AUTOSCALERS: scaler("h", kind="Deployment")}, "HorizontalPodAutoscaler h"),
+        ({AUTOSCALERS: scaler("h", kind="StatefulSet")}, ""),
+        ({AUTOSCALERS: scaler("h", kind="Deployment", name="other")}, ""),
+        ({AUTOSCALERS: scaler("h", kind="Deployment"), SCALED_OBJECTS: scaler("s")}, "ScaledObject s"),
+        ({AUTOSCALERS: scaler("h", kind="Deployment"), SCALED_OBJECTS: (403, {})}, "HorizontalPodAutoscaler h"),
+        ({AUTOSCALERS: (200, {"items": []}), SCALED_OBJECTS: (403, {})}, ""),
+        ({AUTOSCALERS: (403, {})}, None),
+    ],
+)
+def test_autoscaler_of_an_app(answers, found):
+    assert autoscalers.find(lambda path: answers.get(path, (404, {})), "flask-app", "flask-app") == found
+
+
+@pytest.mark.parametrize("answer", [scaler("idle", kind="Deployment"), (403, {"message": "forbidden"})])
+def test_app_that_is_scaled_to_nothing(answer):
+    app = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
+    app["spec"]["replicas"] = 0
+    path = "/apis/apps/v1/namespaces/flask-app/deployments/flask-app"
+    nothing = (200, {"items": []})
+    results, _ = run(
+        FakeCluster(**{path: (200, app), f"{NS}/pods": nothing, SLICES.format("flask-app"): nothing, AUTOSCALERS: answer})
+    )
+    failed = {name for name, r in results.items() if r["status"] == "failed"}
+    if answer[0] == 200:
+        assert (failed, results["rollout"]["evidence"]) == (set(), "scaled to 0 by HorizontalPodAutoscaler idle")
+    else:
+        assert {"rollout", "endpoint", "metric requests"} <= failed
 
 
 def test_pods_of_another_deployment_are_not_the_app():
