@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Waits until the newest revision of a Deployment, StatefulSet or DaemonSet runs, is ready and is available in full.
   - On failure the message holds the pods' reasons, the last events, and the last log lines of the container that fails.
-  - Ends early when the rollout can't succeed, for example when a container crashes in a loop or an image can't be pulled.
+  - Ends early when the rollout can't succeed, for example when a container crashes in a loop, an image can't be pulled,
+    or the API server goes on refusing the pods, as a quota makes it do.
 author:
   - flaskops (@flaskops)
 extends_documentation_fragment:
@@ -168,9 +169,16 @@ def is_done(kind: str, workload: t.Any) -> bool:
     return kind != "Deployment" or (workload.status.replicas or 0) == counts["desired"]
 
 
-def blocking_condition(workload: t.Any) -> str:
-    """Return the condition by which a controller says that it can't go on."""
-    for condition in workload.status.conditions or []:
+def blocking_condition(workload: t.Any, newest: t.Any = None) -> str:
+    """Return the condition by which a controller says that it can't go on.
+
+    :param newest: the ReplicaSet of a Deployment's newest revision. A Deployment also tells of those of older ones, whose
+        pods are not waited for.
+    """
+    conditions = [c for c in workload.status.conditions or [] if newest is None or c.type != "ReplicaFailure"]
+    if newest is not None:
+        conditions += newest.status.conditions or []
+    for condition in conditions:
         failed = condition.type == "ReplicaFailure" and condition.status == "True"
         overdue = condition.type == "Progressing" and condition.status == "False"
         if failed or overdue:
@@ -203,6 +211,12 @@ def selector_of(workload: t.Any) -> str:
     return ",".join(parts)
 
 
+def when(event: t.Any) -> t.Any:
+    """Return when an event was last seen."""
+    never = datetime.datetime.fromtimestamp(0, tz=datetime.UTC)
+    return event.last_timestamp or event.event_time or event.metadata.creation_timestamp or never
+
+
 class Waiter:
     """Reads one workload, waits for it, and explains what is wrong with it."""
 
@@ -217,6 +231,9 @@ class Waiter:
         self.workload: t.Any = None
         self.since: dict[tuple[str, str], float] = {}
         self.blocked_since: float | None = None
+        self.refusals: set[tuple[str, str]] | None = None  # those that were seen: uid and version of an event
+        self.refused = ""
+        self.updated = 0
 
     def read(self) -> None:
         """Read the workload."""
@@ -257,13 +274,17 @@ class Waiter:
             revisions = self._owned(listed)
             newest = max(revisions, key=lambda r: r.revision, default=None)
             return "controller-revision-hash", newest.metadata.labels.get("controller-revision-hash", "") if newest else ""
+        newest = self.newest_replica_set()
+        return ("pod-template-hash", (newest.metadata.labels or {}).get("pod-template-hash", "")) if newest else ("", "")
+
+    def newest_replica_set(self) -> t.Any:
+        """Return the ReplicaSet of a Deployment's newest revision, or None."""
         key = "deployment.kubernetes.io/revision"
         current = (self.workload.metadata.annotations or {}).get(key)
+        selector = selector_of(self.workload)
         listed = self._optional(self.apps.list_namespaced_replica_set, self.namespace, label_selector=selector)
-        for item in self._owned(listed):
-            if current and (item.metadata.annotations or {}).get(key) == current:
-                return "pod-template-hash", (item.metadata.labels or {}).get("pod-template-hash", "")
-        return "", ""
+        found = [item for item in self._owned(listed) if (item.metadata.annotations or {}).get(key) == current]
+        return found[0] if current and found else None
 
     def pods(self) -> list[t.Any]:
         """Return the pods of the newest revision that aren't being deleted."""
@@ -297,6 +318,10 @@ class Waiter:
         if trouble:
             return f"pod {trouble.pod}: {trouble.text}"
         condition = blocking_condition(self.workload)
+        if self.kind != "Deployment":
+            condition = condition or self.refusal()
+        elif condition:
+            condition = blocking_condition(self.workload, self.newest_replica_set())
         if not condition:
             self.blocked_since = None
         elif self.blocked_since is None:
@@ -304,6 +329,25 @@ class Waiter:
         elif now - self.blocked_since >= GRACE:
             return condition
         return ""
+
+    def refusal(self) -> str:
+        """Return why the API server refuses the pods that are still missing; empty if it does not.
+
+        A DaemonSet or StatefulSet has no condition for it, only events, which stay for an hour. Those of before the first look
+        may be of another rollout, or of a quota that has been raised since: only a refusal that comes later counts. It counts
+        until a pod is made, because the controller tries again after longer and longer times.
+        """
+        selector = f"involvedObject.uid={self.workload.metadata.uid},reason=FailedCreate"
+        found = self._optional(self.core.list_namespaced_event, self.namespace, field_selector=selector)
+        seen = {(event.metadata.uid, event.metadata.resource_version) for event in found}
+        counts = replica_counts(self.kind, self.workload)
+        if self.refusals is None or counts["updated"] > self.updated or counts["updated"] >= counts["desired"]:
+            self.refused = ""
+        elif seen - self.refusals:
+            newest = max(found, key=when)
+            self.refused = f"{newest.reason}: {first_line(newest.message or '')}"
+        self.refusals, self.updated = seen, counts["updated"]
+        return self.refused
 
     def watch(self, seconds: float) -> None:
         """Follow the workload until it is done or the seconds are over."""
@@ -356,11 +400,6 @@ class Waiter:
         key, value = self.revision_label() if self.kind == "Deployment" else ("", "")
         if key:
             names.add(f"{self.name}-{value}")
-        never = datetime.datetime.fromtimestamp(0, tz=datetime.UTC)
-
-        def when(event: t.Any) -> datetime.datetime:
-            return event.last_timestamp or event.event_time or event.metadata.creation_timestamp or never
-
         found = self._optional(self.core.list_namespaced_event, self.namespace)
         mine = sorted((e for e in found if e.involved_object.name in names), key=when)
         return [f"{e.involved_object.name}: {e.reason}, {first_line(e.message or '')}" for e in mine[-EVENTS:]]

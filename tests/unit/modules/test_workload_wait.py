@@ -166,6 +166,39 @@ def test_blocking_condition() -> None:
     assert ww.blocking_condition(deployment()) == ""
 
 
+@pytest.mark.parametrize(
+    ("newest", "said"), [([], ""), ([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}], "FailedCreate: ")]
+)
+def test_replica_set_of_an_older_revision_is_not_blamed(newest: list[dict[str, t.Any]], said: str) -> None:
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "the older one"}
+    replica_set = typed("V1ReplicaSet", {"spec": {"selector": {}}, "status": {"replicas": 0, "conditions": newest}})
+    assert ww.blocking_condition(deployment(conditions=[condition]), replica_set).startswith(said)
+    assert "older" not in ww.blocking_condition(deployment(conditions=[condition]), replica_set)
+
+
+def refused(version: int) -> t.Any:
+    event = {
+        "metadata": {"uid": "e1", "resourceVersion": str(version)},
+        "reason": "FailedCreate",
+        "message": f"refused {version}.",
+        "lastTimestamp": f"2026-01-01T00:00:0{version}Z",
+        "involvedObject": {"uid": "s1"},
+    }
+    return typed("CoreV1Event", event)
+
+
+def test_refusals_of_pods() -> None:
+    waiter = ww.Waiter(None, "StatefulSet", "shop", "flask-app")
+    listed: list[list[t.Any]] = [[refused(1)], [refused(1)], [refused(2)], [refused(2)], [refused(2)], [refused(3)], []]
+    waiter.core = SimpleNamespace(list_namespaced_event=lambda *_, **__: SimpleNamespace(items=listed.pop(0)))
+    said = []
+    for updated in (0, 0, 0, 0, 1, 1, 3):
+        waiter.workload = stateful_set(updated, {"type": "RollingUpdate"})
+        said.append(waiter.refusal())
+    # What was there before counts as little as what came before a pod was made.
+    assert said == ["", "", "FailedCreate: refused 2", "FailedCreate: refused 2", "", "FailedCreate: refused 3", ""]
+
+
 def test_selector() -> None:
     expressions = [
         {"key": "tier", "operator": "In", "values": ["a", "b"]},
