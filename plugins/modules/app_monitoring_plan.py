@@ -309,6 +309,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._engine import cache_dir
 from ..module_utils._kube import KubeError, api_client
 from ..module_utils._objects import Objects
+from ..module_utils.credentials.guard import careful
 from ..module_utils.monitoring import objects as build
 from ..module_utils.monitoring import rules
 from ..module_utils.monitoring.objects import GROUP, OURS, PART_OF, Json, PlanError
@@ -646,6 +647,7 @@ RECEIVER = {
 }
 
 
+@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(

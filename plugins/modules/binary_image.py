@@ -80,6 +80,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 from ..module_utils import _archive
 from ..module_utils._engine import Engine, EngineError
@@ -126,6 +127,7 @@ class Node:
         self.ctr("label", image["ref"], f"{LABEL}={label}")
 
 
+@careful
 def main() -> None:
     module = AnsibleModule(
         argument_spec={

@@ -160,6 +160,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils._engine imp
     EngineError,
     debian_base,
 )
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 DEBIAN_BASE = "localhost/python:bookworm"
 DEBIAN_PACKAGES = ["python3", "python3-venv", "python3-pip", "ca-certificates"]
@@ -546,6 +547,7 @@ def argument_spec() -> dict[str, Any]:
     }
 
 
+@careful
 def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),

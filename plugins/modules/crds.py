@@ -77,6 +77,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import cache_dir
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, holds, load_all
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 POLL = 0.2  # seconds
 
@@ -141,6 +142,7 @@ def established(live: dict[str, t.Any] | None) -> bool:
     return any(item["type"] == "Established" and item["status"] == "True" for item in conditions)
 
 
+@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(

@@ -211,6 +211,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds, report, scenarios
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, requester
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.dead_man import StepError
@@ -409,6 +410,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
         raise DrillError(f"The drill was ended ({interruption.reason}); what it had broken is restored.")
 
 
+@careful
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=False)
     params = dict(module.params)

@@ -110,9 +110,15 @@ import uuid
 from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client, first_line
+from ansible_collections.flaskops.observability.plugins.module_utils._kube import (
+    KubeError,
+    api_client,
+    first_line,
+    port_forward,
+)
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, holds
 from ansible_collections.flaskops.observability.plugins.module_utils._pods import pod_troubles
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 POLL = 1.0  # seconds
 TIMEOUT = 60  # seconds of one request
@@ -164,7 +170,7 @@ class Server:
         self.connection: http.client.HTTPConnection | None = None
 
     def _connect(self) -> http.client.HTTPConnection:
-        from kubernetes import client, stream
+        from kubernetes import client
 
         try:
             spec = self.core.read_namespaced_service(self.service, self.namespace).spec
@@ -175,9 +181,7 @@ class Server:
                 raise KubeError(f"No pod of the Service {self.namespace}/{self.service} is ready: see its pods' events.")
             port = spec.ports[0].target_port
             port = port if isinstance(port, int) else spec.ports[0].port
-            forward = stream.portforward(
-                self.core.connect_get_namespaced_pod_portforward, ready[0].metadata.name, self.namespace, ports=str(port)
-            )
+            forward = port_forward(self.core, ready[0].metadata.name, self.namespace, port)
         except client.ApiException as error:
             raise KubeError(
                 f"The Service {self.namespace}/{self.service} can't be reached ({first_line(error.reason)}):"
@@ -351,6 +355,7 @@ def keep_saved_objects(server: Server, wanted: list[dict[str, t.Any]], check: bo
     return [f"{item['type']} {item['id']}" for item in differing]
 
 
+@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(

@@ -105,6 +105,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused, label
 from ansible_collections.flaskops.observability.plugins.module_utils._release import Release, folder_digest
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 POLL = 0.5  # seconds
 OPERATED = {"Prometheus": "prometheus", "Alertmanager": "alertmanager"}
@@ -174,6 +175,7 @@ def wait_reconciled(objects: Objects, operated: list[dict[str, t.Any]], seconds:
             pause.wait(POLL)
 
 
+@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(

@@ -64,8 +64,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, label
 from ansible_collections.flaskops.observability.plugins.module_utils._release import PENDING, Release
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 
+@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(

@@ -114,6 +114,7 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 from ..module_utils import _archive, _settled
 from ..module_utils._engine import ASK_TIMEOUT, Engine, EngineError, NoEngineError, debian_base
@@ -511,6 +512,7 @@ class Cluster:
             folder.rmdir()
 
 
+@careful
 def main() -> None:
     module = AnsibleModule(
         argument_spec={

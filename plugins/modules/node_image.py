@@ -87,6 +87,7 @@ from urllib.error import HTTPError, URLError
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 ASK_TIMEOUT = 60
 PROBE_TIMEOUT = 5
@@ -184,6 +185,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     return {"changed": False, "available": False, "reason": reason, "source": ""}
 
 
+@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(

@@ -137,9 +137,11 @@ diff:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules, pingdom
 
 
+@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(

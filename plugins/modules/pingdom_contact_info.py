@@ -57,9 +57,11 @@ contacts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules
 
 
+@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(

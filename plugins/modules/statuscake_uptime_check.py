@@ -141,9 +141,11 @@ diff:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules, statuscake
 
 
+@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(

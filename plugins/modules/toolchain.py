@@ -107,6 +107,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 from ..module_utils._engine import cache_dir
 
@@ -310,6 +311,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
+@careful
 def main() -> None:
     module = AnsibleModule(**ARGUMENTS, supports_check_mode=True)
     if platform.machine() not in ARCH:

@@ -184,6 +184,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.junit import render as render_junit
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
@@ -244,6 +245,7 @@ def problem(params: dict[str, Any]) -> str:
     return ""
 
 
+@careful
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=False)
     params = dict(module.params)

@@ -116,6 +116,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils._kube impor
     first_line,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils._pods import Trouble, pod_troubles
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 GRACE = 15  # seconds that a state which mostly is permanent may last
 WINDOW = 2  # seconds of one watch, after which the pods are looked at
@@ -478,6 +479,7 @@ def run(module: AnsibleModule) -> None:
     module.exit_json(changed=False, replicas=replica_counts(params["kind"], waiter.workload))
 
 
+@careful
 def main() -> None:
     """Entry point."""
     run(

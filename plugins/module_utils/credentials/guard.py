@@ -1,0 +1,129 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Credentials that are checked before they are sent, hidden in every text, and sent to one host only."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import json
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePath
+from ssl import SSLContext
+from typing import Any
+from urllib.parse import quote, quote_plus, urlsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+)
+
+HIDDEN = "***"
+# Python's HTTP clients quote the value of a header that can't be sent in their error, so none may come that far.
+TOKEN = re.compile(r"[\x21-\x7e]+")
+HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+
+
+def is_token(value: object) -> bool:
+    """Whether it can be sent as a token: printable characters of ASCII without a space."""
+    return isinstance(value, str) and TOKEN.fullmatch(value) is not None
+
+
+def is_header(value: object) -> bool:
+    """Whether it can be the value of a header: printable characters of ASCII."""
+    return isinstance(value, str) and HEADER.fullmatch(value) is not None
+
+
+def is_address(url: object) -> bool:
+    """Whether it is a web address without a user name or password."""
+    if not isinstance(url, str) or re.search(r"[^\x21-\x7e]", url):
+        return False
+    try:
+        address = urlsplit(url)
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0 and "@" not in address.netloc
+    except ValueError:
+        return False
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as other programs write it."""
+    yield secret
+    yield " ".join(secret.split())
+    yield secret.strip()
+    for escaped in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
+        yield escaped
+        yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), escaped)
+    yield html.escape(secret)
+    yield html.escape(secret, quote=False)
+    yield html.escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(secret)[1:-1]
+    yield repr(secret.encode())[2:-1]
+    yield base64.b64encode(secret.encode()).decode().rstrip("=")
+    yield base64.urlsafe_b64encode(secret.encode()).decode().rstrip("=")
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """A text without the secrets, however they are written in it. Cut a text only afterwards: half a secret is not found."""
+    forms = {form for secret in secrets if secret for form in _forms(secret)} - {""}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
+    return text
+
+
+def hidden_in(value: Any, secrets: Iterable[str]) -> Any:
+    """A value of texts, lists and dictionaries without the secrets."""
+    if isinstance(value, str):
+        return hide(value, secrets)
+    if isinstance(value, dict):
+        return {key: hidden_in(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [hidden_in(item, secrets) for item in value]
+    return value
+
+
+def without_login(url: str) -> str:
+    """An address without the user name and password that somebody wrote into it."""
+    return re.sub(r"//[^/?#]*@", f"//{HIDDEN}@", url)
+
+
+def opener(context: SSLContext | None) -> OpenerDirector:
+    """What sends requests: by a proxy where the environment names one, and never on to another host.
+
+    :param context: trusts the server of an address that begins with https.
+    """
+    made = OpenerDirector()
+    for handler in (ProxyHandler(), HTTPHandler(), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):
+        made.add_handler(handler)
+    if context:
+        made.add_handler(HTTPSHandler(context=context))
+    return made
+
+
+def careful(main: Callable[[], None]) -> Callable[[], None]:
+    """Let a module end with one sentence when something happens that it does not foresee: a traceback may quote its options."""
+
+    @functools.wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{PurePath(place.filename).name}:{place.lineno}"
+            text = (
+                f"The module failed with a {type(error).__name__} at {where}, which it does not foresee."
+                " The error's own words are kept back, for they may quote a credential: report the place and what leads to it."
+            )
+            print(json.dumps({"failed": True, "msg": text}))
+            sys.exit(1)
+
+    return run
