@@ -1,0 +1,66 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Deployment that an admission policy refuses leaves nothing of the application behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api_rig import Rig
+from tests.harness import run_role, until
+
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+NAME = "unlabelled"
+LISTS = [
+    f"/api/v1/namespaces/{NAME}/services",
+    f"/api/v1/namespaces/{NAME}/serviceaccounts",
+    f"/apis/networking.k8s.io/v1/namespaces/{NAME}/networkpolicies",
+    f"/apis/apps/v1/namespaces/{NAME}/deployments",
+    f"/apis/policy/v1/namespaces/{NAME}/poddisruptionbudgets",
+]
+
+
+@pytest.fixture(autouse=True)
+def policy(rig: Rig) -> Iterator[None]:
+    """Deployments of one namespace need a label that the role does not give them."""
+    rules = [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": NAME}}
+    spec = {
+        "matchConstraints": {"resourceRules": rules, "namespaceSelector": selector},
+        "validations": [{"expression": "'team' in object.metadata.labels", "message": "name the team"}],
+    }
+    rig.request("POST", f"{ADMISSION}/validatingadmissionpolicies", {"metadata": {"name": NAME}, "spec": spec})
+    binding = {"metadata": {"name": NAME}, "spec": {"policyName": NAME, "validationActions": ["Deny"]}}
+    rig.request("POST", f"{ADMISSION}/validatingadmissionpolicybindings", binding)
+    rig.request("POST", "/api/v1/namespaces", {"metadata": {"name": NAME}})
+    body = {
+        "metadata": {"name": "probe", "labels": {"a": "b"}},
+        "spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "main", "image": "main:1"}]}},
+        },
+    }
+
+    def holds() -> bool:
+        try:
+            rig.request("POST", f"/apis/apps/v1/namespaces/{NAME}/deployments?dryRun=All", body)
+        except AssertionError as error:
+            return "name the team" in str(error)
+        return False
+
+    until(holds, 20, "the policy holds")
+    until(lambda: rig.request("GET", LISTS[1])["items"], 20, "the namespace has its account")
+    yield
+    rig.request("DELETE", f"{ADMISSION}/validatingadmissionpolicybindings/{NAME}")
+    rig.request("DELETE", f"{ADMISSION}/validatingadmissionpolicies/{NAME}")
+
+
+def test_nothing_stays_behind(rig: Rig, tmp_path: Path) -> None:
+    before = rig.versions(*LISTS)
+    given = {"kubeconfig": str(rig.kubeconfig()), "name": NAME, "namespace": NAME, "image": "shop:1"}
+    done = run_role("flask_app", tmp_path, {f"flask_app_{key}": value for key, value in given.items()})
+    assert "name the team" in done.error
+    assert rig.versions(*LISTS) == before
