@@ -37,6 +37,7 @@ options:
   environment:
     description:
       - The checks have the tag C(flaskops-<environment>). Checks without it are neither found nor changed nor deleted.
+      - Checks of other types, such as ping or TCP, are neither changed nor deleted, whatever their tags.
       - Lower-case letters, digits and dashes.
     type: str
     required: true
@@ -131,7 +132,18 @@ options:
             neutral ones.
         type: dict
   prune:
-    description: Delete the checks with the environment's tag whose names are not in the list.
+    description:
+      - Delete the checks with the environment's tag whose names are not in the list.
+      - Checks of other types that carry the tag are kept, and a warning names them.
+      - A list that leaves no check at the provider is refused while there are checks to prune, unless O(prune_all) is true.
+        A list can be empty by mistake.
+    type: bool
+    default: false
+  prune_all:
+    description:
+      - Let O(prune) delete all checks with the environment's tag, where the list leaves none at the provider, since it is
+        empty, names other O(checks[].providers), or has only checks whose O(checks[].state) is V(absent).
+      - Has no effect without O(prune).
     type: bool
     default: false
   downgrade:
@@ -311,6 +323,7 @@ def main() -> None:
             "environment": {"type": "str", "required": True},
             "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
             "prune": {"type": "bool", "default": False},
+            "prune_all": {"type": "bool", "default": False},
             "downgrade": {"type": "list", "elements": "str", "choices": neutral.DOWNGRADES, "default": []},
             "allow_private_urls": {"type": "bool", "default": False},
             "recreate": {"type": "bool", "default": False},

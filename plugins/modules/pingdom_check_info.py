@@ -63,7 +63,7 @@ checks:
     type:
       description:
         - V(http) for a check that M(flaskops.observability.pingdom_check) can manage.
-        - Else Pingdom's own name of the type.
+        - Else Pingdom's own name of the type, or V(unknown) where it tells none.
       returned: always
       type: str
       sample: http

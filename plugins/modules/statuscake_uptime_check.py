@@ -11,7 +11,7 @@ short_description: Manage an uptime check of StatusCake
 version_added: 0.1.0
 description:
   - Manages one uptime check of the type HTTP or HEAD of StatusCake through its API v1.
-  - Checks of other types are never changed.
+  - Checks of other types are never changed or deleted, whether they are found by name or by id.
 author:
   - flaskops (@flaskops)
 extends_documentation_fragment:
@@ -20,7 +20,9 @@ extends_documentation_fragment:
   - flaskops.observability.external_checks.statuscake
 options:
   id:
-    description: Id of the check, in place of its O(name). The check need not be one of ours.
+    description:
+      - Id of the check, in place of its O(name). The check need not be one of ours, and with O(state=absent) it is deleted
+        whatever its tags.
     type: str
   interval:
     description:

@@ -63,7 +63,7 @@ checks:
     type:
       description:
         - V(http) for a check that M(flaskops.observability.statuscake_uptime_check) can manage.
-        - Else StatusCake's own name of the type.
+        - Else StatusCake's own name of the type, or V(unknown) where it tells none.
       returned: always
       type: str
       sample: http

@@ -11,7 +11,7 @@ short_description: Manage a monitor of UptimeRobot
 version_added: 0.1.0
 description:
   - Manages one HTTP or keyword monitor of UptimeRobot through its API v3.
-  - Monitors of other types are never changed.
+  - Monitors of other types are never changed or deleted, whether they are found by name or by id.
 author:
   - flaskops (@flaskops)
 extends_documentation_fragment:
@@ -20,7 +20,9 @@ extends_documentation_fragment:
   - flaskops.observability.external_checks.uptimerobot
 options:
   id:
-    description: Id of the check, in place of its O(name). The check need not be one of ours.
+    description:
+      - Id of the check, in place of its O(name). The check need not be one of ours, and with O(state=absent) it is deleted
+        whatever its tags.
     type: int
   check_timeout:
     description: Seconds, up to 60, after which no answer counts as down; V(30) for a new monitor where this is not set.

@@ -59,7 +59,7 @@ checks:
     type:
       description:
         - V(http) for a check that M(flaskops.observability.uptimerobot_monitor) can manage.
-        - Else UptimeRobot's own name of the type.
+        - Else UptimeRobot's own name of the type, or V(unknown) where it tells none.
       returned: always
       type: str
       sample: http

@@ -23,6 +23,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
 DEFAULT_INTERVAL = 300  # seconds; every provider has it in its smallest plan
 T = t.TypeVar("T")
 MAX_FORBIDDEN = 3  # answers in a row, after which no more checks are tried
+MAX_NAMED = 5  # checks that one message names
 CONTACT_OPTIONS = ("contacts", "teams")
 # Providers forget these where the check has no keyword.
 KEYWORD_DETAILS = ("keyword_match", "keyword_case_sensitive")
@@ -143,7 +144,13 @@ class Engine:
         return [found for found in self.by_name.get(self.provider.normal("name", name), []) if found.id in self.ours]
 
     def find(self, wanted: Wanted) -> Found | None:
-        """Return the check: by its id, else by its name among ours."""
+        """Return the check: by its id, else by its name among ours. One of another type is refused."""
+        found = self._find(wanted)
+        if found:
+            self.provider.refuse_other_type(found)
+        return found
+
+    def _find(self, wanted: Wanted) -> Found | None:
         if wanted.id is not None:
             for found in self.ours.values():
                 if str(found.id) == str(wanted.id):
@@ -185,11 +192,14 @@ class Engine:
         if found:
             outcome.actions.append("delete")
             outcome.before = shown(self.provider, {"name": found.name, "url": found.options.get("url")}, wanted)
-            if not self.check_mode:
-                self.provider.delete(found.id)
-                self.expected[found.id] = None
-            self.ours.pop(found.id, None)
+            self._delete(found)
         return outcome
+
+    def _delete(self, found: Found) -> None:
+        if not self.check_mode:
+            self.provider.delete(found)
+            self.expected[found.id] = None
+        self.ours.pop(found.id, None)
 
     def _create(self, wanted: Wanted, outcome: Outcome) -> Outcome:
         if not wanted.options.get("url"):
@@ -233,7 +243,7 @@ class Engine:
 
         def new() -> list[Found]:
             self.load()
-            return [found for found in self.named(wanted.name) if found.id not in known]
+            return [found for found in self.named(wanted.name) if found.id not in known and found.kind == "http"]
 
         made = self.until(new)
         if len(made) > 1:
@@ -253,11 +263,6 @@ class Engine:
 
     def _change(self, wanted: Wanted, found: Found, outcome: Outcome) -> Outcome:
         provider = self.provider
-        if found.kind != "http":
-            raise CheckError(
-                f"The {wanted.label} (id {found.id}) at {provider.title} is of type {found.kind}, not a check of a web address:"
-                " delete or rename it there"
-            )
         options = dict(wanted.options)
         if wanted.name:
             options["name"] = wanted.name
@@ -323,9 +328,7 @@ class Engine:
         everything = self.provider.completed({**kept, **options})
         everything["tags"] = sorted({*everything.get("tags", []), *([self.tag] if self.tag in found.tags else [])})
         paused = found.paused if wanted.state == "present" else wanted.state == "paused"
-        self.provider.delete(found.id)
-        self.expected[found.id] = None
-        self.ours.pop(found.id, None)
+        self._delete(found)
         with already("delete"):
             adopted = self._create_once(dataclasses.replace(wanted, name=everything["name"]), everything, paused, outcome)
         if adopted:
@@ -347,12 +350,22 @@ class Engine:
                 changes[option] = value
         return changes
 
-    def prune(self, names: set[str]) -> list[Outcome]:
-        """Delete the checks that are ours and whose names aren't in the list."""
+    def surplus(self, names: set[str]) -> tuple[list[Found], list[Found]]:
+        """Return the checks that are ours and whose names aren't in the list: those to prune, and those of other types."""
         kept = {found.id for name in names for found in self.named(name)}
-        return [
-            self._absent(Wanted(found.name, {}, "absent"), found) for found in list(self.ours.values()) if found.id not in kept
-        ]
+        rest = [found for found in self.ours.values() if found.id not in kept]
+        return [found for found in rest if found.kind == "http"], [found for found in rest if found.kind != "http"]
+
+    def prune(self, names: set[str]) -> list[Outcome]:
+        """Delete the checks that are ours and whose names aren't in the list; say which ones are kept for their type."""
+        surplus, others = self.surplus(names)
+        if others:
+            listed = ", ".join(f"{found.name!r} (id {found.id}, type {found.kind})" for found in others)
+            self.warn(
+                f"Not pruned at {self.provider.title}, since checks of these types are not managed here: {listed};"
+                f" delete them there, or take the tag {self.tag} from them."
+            )
+        return [self._absent(Wanted(found.name, {}, "absent"), found) for found in surplus]
 
     def confirm(self) -> None:
         """Wait until the provider shows what was written; warn about what it doesn't show in time."""
@@ -385,9 +398,12 @@ class Engine:
         return f"{self.provider.title} shows other values than were sent for {names} of check {found.name!r}." if names else ""
 
 
-def reconcile(engine: Engine, wanted: list[Wanted], prune: bool = False, loaded: bool = False) -> list[Outcome]:
-    """Make all checks what was wanted; one that is refused doesn't keep the others from it. loaded: the list was read already.
+def reconcile(
+    engine: Engine, wanted: list[Wanted], prune: bool = False, prune_all: bool = False, loaded: bool = False
+) -> list[Outcome]:
+    """Make all checks what was wanted; one that is refused doesn't keep the others from it.
 
+    prune_all: prune where no check is to stay, too. loaded: the list was read already.
     Raises where nothing can work (no answer, no access) with what was done until then in `outcomes` of the error.
     """
     outcomes: list[Outcome] = []
@@ -396,6 +412,16 @@ def reconcile(engine: Engine, wanted: list[Wanted], prune: bool = False, loaded:
         engine.prepare(item)
     if not loaded and (prune or any(item.id is None for item in wanted)):
         engine.load()
+    names = {item.name for item in wanted}
+    # A list that came out empty by mistake looks just like one that is meant to be.
+    if prune and not prune_all and all(item.state == "absent" for item in wanted):
+        surplus = engine.surplus(names)[0]
+        if surplus:
+            listed = ", ".join(repr(found.name) for found in surplus[:MAX_NAMED]) + (", ..." if surplus[MAX_NAMED:] else "")
+            raise CheckError(
+                f"The list leaves no check at {engine.provider.title}, and prune would delete all that is tagged {engine.tag}"
+                f" ({len(surplus)}: {listed}): correct the list, or set prune_all to true as well"
+            )
     failed = False
     try:
         for item in wanted:
@@ -409,7 +435,7 @@ def reconcile(engine: Engine, wanted: list[Wanted], prune: bool = False, loaded:
                 if (isinstance(exc, ApiError) and exc.concerns_all) or forbidden == MAX_FORBIDDEN:
                     raise
         if prune and not failed:
-            outcomes += engine.prune({item.name for item in wanted})
+            outcomes += engine.prune(names)
         if not engine.check_mode:
             engine.confirm()
     except CheckError as exc:

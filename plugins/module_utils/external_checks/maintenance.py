@@ -50,7 +50,9 @@ class PingdomWindows:
             return [
                 Window(entry["id"], float(entry["to"]), {str(item) for item in (entry.get("checks") or {}).get("uptime") or []})
                 for entry in entries
-                if entry.get("description") == name and entry["to"] > now
+                if entry.get("description") == name
+                and entry["to"] > now
+                and entry.get("recurrencetype", "none") == "none"  # ours never come again
             ]
 
     def open(self, name: str, now: float, end: float, checks: list[t.Any]) -> None:
@@ -76,7 +78,7 @@ class StatusCakeWindows:
             found = [
                 Window(entry["id"], datetime.datetime.fromisoformat(entry["end_at"]).timestamp(), set(texts(entry.get("tests"))))
                 for entry in entries
-                if entry.get("name") == name
+                if entry.get("name") == name and entry.get("repeat_interval", "never") == "never"  # ours never come again
             ]
         return [window for window in found if window.end > now]
 

@@ -13,7 +13,7 @@ import dataclasses
 import json
 import re
 import typing as t
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import ApiError, CheckError, Client
 
@@ -61,7 +61,7 @@ class Found:
     """A check as a provider shows it.
 
     status: up, down, paused or unknown (not checked yet). options: what the answer tells, under the options' names.
-    whole: whether options is all that the provider ever tells; a list often tells less. kind: http, or the provider's own name.
+    whole: whether options is all that the provider ever tells; a list often tells less. kind: see kind_of.
     """
 
     id: t.Any
@@ -83,6 +83,8 @@ class Provider:
     """What the engine needs to know of one provider; uptimerobot, pingdom and statuscake fill it in."""
 
     title = ""
+    # Where the API has the checks.
+    path = ""
     # Options in the module's order, beside state, id and environment.
     options: tuple[str, ...] = ()
     # Options that the provider never shows again: compared with nothing, sent as update_password says.
@@ -114,9 +116,19 @@ class Provider:
         """Send the changed options; paused is None where the run state stays."""
         raise NotImplementedError
 
-    def delete(self, check_id: t.Any) -> None:
-        """Delete a check; one that is gone already is no error."""
-        raise NotImplementedError
+    def refuse_other_type(self, found: Found) -> None:
+        """Refuse a check of a type that isn't managed here: it is somebody else's, whatever its name and tags."""
+        if found.kind != "http":
+            raise CheckError(
+                f"The check {found.name!r} (id {found.id}) at {self.title} is of type {found.kind}, which is not managed here:"
+                " change, rename or delete it there"
+            )
+
+    def delete(self, found: Found) -> None:
+        """Delete a check, the only place that does; one that is gone already is no error."""
+        self.refuse_other_type(found)
+        with contextlib.suppress(Gone), missing_is_gone():
+            self.client.request("DELETE", f"{self.path}/{quote(str(found.id), safe='')}")
 
     def completed(self, options: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the options of a new check with those that it can't do without, and without those that mean nothing for it."""
@@ -184,6 +196,12 @@ def parsed(text: t.Any) -> t.Any:
     except ValueError:
         return text
     return value if isinstance(value, dict | list) else text
+
+
+def kind_of(name: t.Any, managed: t.Collection[str]) -> str:
+    """Return http for a type that is managed here, else the provider's own name, or unknown where it tells none."""
+    text = name if isinstance(name, str) else ""
+    return "http" if text.upper() in managed else text or "unknown"
 
 
 def texts(value: t.Any) -> list[str]:

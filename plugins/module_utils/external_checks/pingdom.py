@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 from urllib.parse import urlsplit
 
@@ -13,7 +12,6 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
     DEFAULT_PORTS,
     Found,
-    Gone,
     Provider,
     as_documented,
     canonical_url,
@@ -21,6 +19,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     check_range,
     check_tags,
     check_url,
+    kind_of,
     member,
     missing_is_gone,
 )
@@ -148,6 +147,7 @@ class Pingdom(Provider):
     """Uptime checks of the type http."""
 
     title = TITLE
+    path = "/checks"
     options = (
         "name", "url", "interval", "check_timeout", "request_headers", "request_body", "http_username", "http_password",
         "keyword", "keyword_match", "tags", "contacts", "teams", "integrations", "regions", "verify_certificate",
@@ -188,14 +188,15 @@ class Pingdom(Provider):
 
     def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
         kind = body.get("type")
-        kind = next(iter(kind), "") if isinstance(kind, dict) else str(kind)
+        if isinstance(kind, dict):
+            kind = next(iter(kind)) if len(kind) == 1 else None
         options = options_of(body)
         if not whole:
             options = {option: options[option] for option in ("name", "interval", "tags", "ipv6")}
         return Found(
             id=member(body, "id", int, TITLE),
             name=options["name"],
-            kind=kind,
+            kind=kind_of(kind, ("HTTP",)),
             status=STATUS.get(str(body.get("status")), "unknown"),
             tags=options["tags"],
             options=options,
@@ -249,10 +250,6 @@ class Pingdom(Provider):
             body["paused"] = paused
         with missing_is_gone():
             self.client.request("PUT", f"/checks/{found.id}", json_body=body, answer=dict)
-
-    def delete(self, check_id: t.Any) -> None:
-        with contextlib.suppress(Gone), missing_is_gone():
-            self.client.request("DELETE", f"/checks/{check_id}")
 
     def contacts(self) -> list[dict[str, t.Any]]:
         """Contacts (users) and teams; the API doesn't list integrations."""

@@ -103,7 +103,7 @@ def run(module: AnsibleModule) -> None:
                 seconds = params["maintenance_duration"]
                 outcomes = maintenance.run(engine, wanted, params["maintenance"] == "begin", seconds)
             else:
-                outcomes = reconcile(engine, wanted, params["prune"])
+                outcomes = reconcile(engine, wanted, params["prune"], params["prune_all"])
         finally:
             calls = provider.client.calls
     except CheckError as exc:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import typing as t
 from urllib.parse import quote
@@ -13,13 +12,13 @@ from urllib.parse import quote
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError, LostReply
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
     Found,
-    Gone,
     Provider,
     as_documented,
     check_choice,
     check_range,
     check_tags,
     check_url,
+    kind_of,
     member,
     missing_is_gone,
     parsed,
@@ -124,6 +123,7 @@ class StatusCake(Provider):
     """Uptime checks of the types HTTP and HEAD."""
 
     title = TITLE
+    path = "/uptime"
     options = (
         "name", "url", "interval", "check_timeout", "method", "request_headers", "request_body", "http_username",
         "http_password", "keyword", "keyword_match", "keyword_in_headers", "down_status_codes", "tags", "contacts", "regions",
@@ -152,11 +152,10 @@ class StatusCake(Provider):
     def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
         options = options_of(body)
         status = str(body.get("status"))
-        kind = str(body.get("test_type"))
         return Found(
             id=member(body, "id", str, TITLE),
             name=options["name"],
-            kind="http" if kind in METHODS.values() else kind,
+            kind=kind_of(body.get("test_type"), METHODS.values()),
             status="paused" if body.get("paused") else status if status in ("up", "down") else "unknown",
             tags=options["tags"],
             options=options if whole else {option: options[option] for option in LISTED},
@@ -211,10 +210,6 @@ class StatusCake(Provider):
             form.append(("paused", "true" if paused else "false"))
         with missing_is_gone():
             self.client.request("PUT", f"/uptime/{quote(str(found.id), safe='')}", form=form)
-
-    def delete(self, check_id: t.Any) -> None:
-        with contextlib.suppress(Gone), missing_is_gone():
-            self.client.request("DELETE", f"/uptime/{quote(str(check_id), safe='')}")
 
     def contacts(self) -> list[dict[str, t.Any]]:
         """Contact groups."""

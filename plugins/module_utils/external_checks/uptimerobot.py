@@ -21,6 +21,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     check_range,
     check_tags,
     check_url,
+    kind_of,
     member,
     missing_is_gone,
     parsed,
@@ -147,6 +148,7 @@ class UptimeRobot(Provider):
     """Monitors of the types HTTP and KEYWORD."""
 
     title = TITLE
+    path = "/monitors"
     options = (
         "name", "url", "interval", "check_timeout", "method", "request_headers", "request_body", "http_username",
         "http_password", "keyword", "keyword_match", "keyword_case_sensitive", "expected_status_codes", "tags", "contacts",
@@ -214,13 +216,12 @@ class UptimeRobot(Provider):
         return {"keyword"} if "keyword" in changes and bool(changes["keyword"]) != bool(found.options["keyword"]) else set()
 
     def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
-        kind = str(body.get("type", "")).upper()
         options = options_of(body)
         regional = body.get("regionalData")
         return Found(
             id=member(body, "id", int, TITLE),
             name=options["name"],
-            kind="http" if kind in ("HTTP", "KEYWORD") else kind,
+            kind=kind_of(body.get("type"), ("HTTP", "KEYWORD")),
             status=STATUS.get(str(body.get("status", "")).upper(), "unknown"),
             tags=[str(tag).lower() for tag in options["tags"]],
             options=options,
@@ -292,10 +293,6 @@ class UptimeRobot(Provider):
     def _run(self, check_id: t.Any, paused: bool) -> None:
         # Repeating it does no harm: both calls are idempotent.
         self.client.request("POST", f"/monitors/{check_id}/{'pause' if paused else 'start'}", json_body={})
-
-    def delete(self, check_id: t.Any) -> None:
-        with contextlib.suppress(Gone), missing_is_gone():
-            self.client.request("DELETE", f"/monitors/{check_id}")
 
     def contacts(self) -> list[dict[str, t.Any]]:
         """Alert contacts and integrations, which share one series of ids."""

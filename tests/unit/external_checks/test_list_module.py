@@ -172,7 +172,7 @@ def test_prune_keeps_to_the_environment(provider: str) -> None:
         assert told["diff"] == done["diff"] and sorted(done["diff"]["before"]) == ["b", "c", "twice"]
         assert made.fake.names() == ["a", "d", "longer", "production", "theirs"]
         assert run(made, listed("a", "d"), prune=True)["changed"] is False
-        assert run(made, [], prune=True)["changed"] is True
+        assert run(made, [], prune=True, prune_all=True)["changed"] is True
         assert made.fake.names() == ["longer", "production", "theirs"]
 
 

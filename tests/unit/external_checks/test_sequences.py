@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from . import support
-from .support import TAG, Bench
+from .support import OTHER, TAG, Bench
 
 NAMES = ["shop", "Shop", "shop & co", "lädchen"]
 FAULTS: list[dict[str, t.Any]] = [
@@ -113,6 +113,7 @@ RUN = st.fixed_dictionaries(
             unique_by=lambda check: check["name"],
         ),
         "prune": st.booleans(),
+        "prune_all": st.booleans(),
         "maintenance": st.sampled_from([None, None, None, "begin", "end"]),
         "check_mode": st.booleans(),
         "fault": st.none() | st.tuples(st.sampled_from(["* *", "POST *", "GET *", "P* *", "DELETE *"]), st.sampled_from(FAULTS)),
@@ -121,12 +122,12 @@ RUN = st.fixed_dictionaries(
 
 
 def held(made: Bench, environment: str) -> dict[t.Any, dict[str, t.Any]]:
-    """A copy of the checks with the tag of an environment, by id."""
+    """A copy of the checks with the tag of an environment that are of a type that we manage, by id."""
     field, tag = support.FIELD_TAGS[made.provider], f"flaskops-{environment}"
     return {
         key: {name: value for name, value in check.items() if name != "_status"}
         for key, check in made.fake.checks.items()
-        if tag in check[field]
+        if tag in check[field] and check.get("type", check.get("test_type")) not in OTHER[made.provider].values()
     }
 
 
@@ -139,11 +140,13 @@ def test_sequences_of_lists(provider: str) -> None:
         @given(st.lists(RUN, min_size=1, max_size=6))
         def play(runs: list[dict[str, t.Any]]) -> None:
             made.fake.reset()
-            theirs = made.fake.seed(1, name="shop", tags=["theirs"])[0]
-            foreign = dict(made.fake.checks[theirs])
+            ids = made.fake.seed(1, name="shop", tags=["theirs"])
+            for environment in ENVIRONMENTS:
+                ids += made.fake.seed(1, name="of another type", tags=[f"flaskops-{environment}"], **OTHER[provider])
+            foreign = {key: dict(made.fake.checks[key]) for key in ids}
             for run in runs:
                 play_list(made, dict(run))
-            assert made.fake.checks[theirs] == foreign
+            assert {key: made.fake.checks.get(key) for key in ids} == foreign
 
         play()
 
@@ -161,6 +164,9 @@ def play_list(made: Bench, run: dict[str, t.Any]) -> None:
     made.heal()
     key = "friendlyName" if made.provider == "uptimerobot" else "name"
     names = [check[key] for check in held(made, environment).values()]
+    if not (run["prune"] and run["prune_all"]) and all(check["state"] == "absent" for check in checks):
+        gone = {check[key] for check in before.values()} - set(names)
+        assert gone <= {check["name"] for check in checks}, "nobody asked twice"
     assert len(names) == len(set(names)) and held(made, other) == theirs
     windows = [window.get("description") or window.get("name") for window in open_windows(made)]
     assert len(windows) == len(set(windows))
