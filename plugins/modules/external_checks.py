@@ -89,7 +89,9 @@ options:
         description: Further headers of the request whose values are never shown.
         type: dict
       request_body:
-        description: Data to send with the request, for UptimeRobot a JSON object; an empty text ends this at the others.
+        description:
+          - Data to send with the request, which then is a POST where no other method is set.
+          - For UptimeRobot a JSON object; an empty text ends this at the others.
         type: str
       http_username:
         description: User name for the address; an empty one removes the login.

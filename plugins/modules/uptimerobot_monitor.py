@@ -28,11 +28,14 @@ options:
     description: Seconds, up to 60, after which no answer counts as down; V(30) for a new monitor where this is not set.
     type: int
   method:
-    description: Method of the request; UptimeRobot's own default is V(HEAD), and a new monitor with a O(keyword) gets V(GET).
+    description:
+      - Method of the request; UptimeRobot's own default is V(HEAD).
+      - Where this is not set, a monitor with a O(request_body) that has V(HEAD) or V(GET) gets V(POST), and one with a
+        O(keyword) that has V(HEAD) gets V(GET), since it could neither send the one nor find the other.
     type: str
     choices: [HEAD, GET, POST, PUT, PATCH, DELETE, OPTIONS]
   request_body:
-    description: JSON object to send with the request, as text.
+    description: JSON object to send with the request, as text. Refused with O(method=HEAD) and O(method=GET), which send none.
     type: str
   keyword_case_sensitive:
     description: Whether the O(keyword) must be found in this case.

@@ -39,7 +39,6 @@ CHECKS = [
         "http_password": SECRETS[-2],
         "request_body": json.dumps({"key": SECRETS[-1]}),
         "tags": ["web"],
-        "uptimerobot": {"method": "POST"},
     },
     {"name": "api", "url": "https://api.example.com/health"},
 ]

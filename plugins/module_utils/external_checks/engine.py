@@ -276,6 +276,7 @@ class Engine:
                 raise CheckError(
                     f"The {wanted.label} (id {found.id}) was deleted at {provider.title} meanwhile: run again"
                 ) from exc
+        options.update(provider.implied(options, found))
         changes = self._differing(options, found)
         provider.check_change(changes, found)
         if wanted.update_password == "always":
@@ -325,7 +326,7 @@ class Engine:
     def _recreate(self, wanted: Wanted, found: Found, options: dict[str, t.Any], outcome: Outcome) -> Outcome:
         """Delete and create, with what the provider tells of the old check where nothing else was wanted."""
         kept = {option: value for option, value in found.options.items() if value not in (None, "", [], {})}
-        everything = self.provider.completed({**kept, **options})
+        everything = self.provider.completed(options, kept)
         everything["tags"] = sorted({*everything.get("tags", []), *([self.tag] if self.tag in found.tags else [])})
         paused = found.paused if wanted.state == "present" else wanted.state == "paused"
         self._delete(found)

@@ -130,9 +130,16 @@ class Provider:
         with contextlib.suppress(Gone), missing_is_gone():
             self.client.request("DELETE", f"{self.path}/{quote(str(found.id), safe='')}")
 
-    def completed(self, options: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Return the options of a new check with those that it can't do without, and without those that mean nothing for it."""
-        return options
+    def completed(self, options: dict[str, t.Any], kept: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Return the options of a new check with those that it can't do without, and without those that mean nothing for it.
+
+        kept: options of the check whose place it takes, for those that aren't set.
+        """
+        return {**(kept or {}), **options}
+
+    def implied(self, options: dict[str, t.Any], found: Found) -> dict[str, t.Any]:
+        """Return options that have to be set on a check along with those that are wanted."""
+        return {}
 
     def check_change(self, changes: dict[str, t.Any], found: Found) -> None:
         """Refuse a change that can't be on the check as it is."""

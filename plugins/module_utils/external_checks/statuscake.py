@@ -146,6 +146,14 @@ class StatusCake(Provider):
             raise CheckError(f"{TITLE} can't clear down_status_codes: name at least one")
         check_tags(options.get("tags", []))
 
+    def check_change(self, changes: dict[str, t.Any], found: Found) -> None:
+        needs_body = [option for option in ("keyword", "request_body") if changes.get(option)]
+        if needs_body and found.options["method"] == "HEAD" and "method" not in changes:
+            raise CheckError(
+                f"The check {found.name!r} (id {found.id}) asks by HEAD, which has no body for {needs_body[0]}:"
+                " set method to GET, and recreate to true"
+            )
+
     def fixed_among(self, changes: dict[str, t.Any], found: Found) -> set[str]:
         return set(changes) & {"method"}
 

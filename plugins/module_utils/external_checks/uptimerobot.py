@@ -31,6 +31,9 @@ TITLE = "UptimeRobot"
 API_URL = "https://api.uptimerobot.com/v3"
 PAGE = 200  # the most that a page may hold
 METHODS = ["HEAD", "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+# Which of them send no body, and which bring none back; the first is UptimeRobot's default.
+BODILESS = ("HEAD", "GET")
+BLIND = ("HEAD",)
 REGIONS = ["na", "eu", "as", "oc"]
 STATUS_CODES = ["2xx", "3xx"]  # UptimeRobot's own, which an empty list brings back
 STATUS = {"UP": "up", "DOWN": "down", "LOOKS_DOWN": "down", "PAUSED": "paused"}
@@ -110,6 +113,14 @@ def options_of(body: dict[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
+def fitting_method(options: dict[str, t.Any]) -> str | None:
+    """Return the method of the options, or one in its place that sends their body and can find their keyword."""
+    method: str | None = options.get("method")
+    if options.get("request_body") and (method or "HEAD") in BODILESS:
+        return "POST"
+    return "GET" if options.get("keyword") and (method or "HEAD") in BLIND else method
+
+
 def fields_of(options: dict[str, t.Any], create: bool) -> dict[str, t.Any]:
     """Return options as the fields of a monitor."""
     body = {FIELDS[option]: value for option, value in options.items() if option in FIELDS}
@@ -173,8 +184,11 @@ class UptimeRobot(Provider):
             raise CheckError(f"{TITLE} takes at most 10 tls_expiry_days: name fewer")
         if len(options.get("keyword") or "") > 500:
             raise CheckError(f"{TITLE} takes a keyword of at most 500 characters: shorten it")
-        if options.get("keyword") and options.get("method") == "HEAD":
-            raise CheckError("An answer to HEAD has no body that could hold the keyword: set method to GET")
+        method = options.get("method")
+        if options.get("request_body") and method in BODILESS:
+            raise CheckError(f"A {method} request sends no request_body: set method to POST, or leave it out")
+        if options.get("keyword") and method in BLIND:
+            raise CheckError(f"An answer to {method} has no body that could hold the keyword: set method to GET, or leave it out")
         if "request_body" in options and not isinstance(parsed(options["request_body"]), dict):
             raise CheckError(f"{TITLE} takes only a JSON object as request_body: write it as one")
         check_tags(options.get("tags", []))
@@ -205,11 +219,26 @@ class UptimeRobot(Provider):
         ids: list[str] = super().resolve(option, [item["contact"] for item in names], directory)
         return [{**item, "contact": contact} for item, contact in zip(names, ids, strict=True)]
 
-    def completed(self, options: dict[str, t.Any]) -> dict[str, t.Any]:
-        full = {"check_timeout": 30, **options}
+    def completed(self, options: dict[str, t.Any], kept: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        full = {"check_timeout": 30, **super().completed(options, kept)}
+        if options.get("method") in BODILESS:
+            full.pop("request_body", None)
+        method = fitting_method(full)
+        if method:
+            full["method"] = method
         if full.get("keyword"):
-            return {"method": "GET", "keyword_match": "contains", "keyword_case_sensitive": False, **full}
+            return {"keyword_match": "contains", "keyword_case_sensitive": False, **full}
         return {name: value for name, value in full.items() if not name.startswith("keyword")}
+
+    def implied(self, options: dict[str, t.Any], found: Found) -> dict[str, t.Any]:
+        present = found.options["method"]
+        method = fitting_method({"method": present, **options})
+        return {"method": method} if "method" not in options and method != present else {}
+
+    def check_change(self, changes: dict[str, t.Any], found: Found) -> None:
+        method = changes.get("method")
+        if method in BLIND and changes.get("keyword", found.options["keyword"]):
+            raise CheckError(f"An answer to {method} has no body that could hold the monitor's keyword: set method to GET")
 
     def fixed_among(self, changes: dict[str, t.Any], found: Found) -> set[str]:
         # With and without a keyword are two types of monitor.

@@ -106,7 +106,6 @@ FIELDS: dict[str, list[tuple[str, t.Any, t.Any, str, t.Any]]] = {
 CASES = [(provider, *case) for provider, cases in FIELDS.items() for case in cases]
 # What an option can't do without.
 NEEDED: dict[tuple[str, str], dict[str, t.Any]] = {
-    ("uptimerobot", "request_body"): {"method": "POST"},
     ("uptimerobot", "keyword_match"): {"keyword": "ok"},
     ("uptimerobot", "keyword_case_sensitive"): {"keyword": "ok"},
     ("pingdom", "keyword_match"): {"keyword": "ok"},
@@ -417,6 +416,81 @@ def test_uptimerobot_keywords() -> None:
             same_without_writing(made, **wanted)
 
 
+BODY = '{"a": 1}'
+
+
+def methods(made: Bench) -> list[str | None]:
+    """The method of each write with a body since the last look."""
+    found = [request.body.get("httpMethodType") for request in made.fake.writes if request.body]
+    made.fake.clear()
+    return found
+
+
+def test_uptimerobot_asks_by_a_method_that_can_do_what_is_wanted() -> None:
+    shop = {"name": "shop", "url": BASE["url"], "uptimerobot": {}}
+    with bench("uptimerobot") as made:
+
+        def listed(**more: t.Any) -> dict[str, t.Any]:
+            common: dict[str, t.Any] = {"provider": "uptimerobot", "environment": "test", "allow_private_urls": True}
+            return made.run("external_checks", checks=[{**shop, **more}], recreate=True, **common)
+
+        # A new monitor, by the list that has no method: a body, a body and a keyword, a keyword, nothing.
+        for options, method in (
+            ({"request_body": BODY}, "POST"),
+            ({"request_body": BODY, "keyword": "ok"}, "POST"),
+            ({"request_body": BODY, "uptimerobot": {"method": "PUT"}}, "PUT"),
+            ({"keyword": "ok"}, "GET"),
+            ({}, None),
+        ):
+            assert listed(**options)["changed"] and methods(made) == [method]
+            assert listed(**options)["changed"] is False
+            made.check(state="absent")
+            made.fake.clear()
+        # On one that asks by HEAD, which is what a monitor without a method does.
+        made.check()
+        made.fake.clear()
+        assert made.check(request_body=BODY, method="HEAD")["failed"] and made.fake.writes == []
+        assert made.check(True, request_body=BODY)["check"]["method"] == "POST" and made.fake.writes == []
+        assert made.check(request_body=BODY)["check"]["method"] == "POST"
+        assert methods(made) == ["POST"]
+        same_without_writing(made, request_body=BODY)
+        # What somebody set at the provider meanwhile, and what nobody asks about.
+        made.fake.edit(made.fake.find("shop"), httpMethodType="GET")
+        same_without_writing(made, interval=300)
+        assert predicted_then_done(made, request_body=BODY)["changed"] and methods(made) == ["POST"]
+
+
+def test_uptimerobot_looks_for_a_keyword_by_a_method_that_brings_an_answer() -> None:
+    with bench("uptimerobot") as made:
+        made.check(method="HEAD")
+        made.fake.clear()
+        assert predicted_then_done(made, keyword="ok", recreate=True)["actions"] == ["recreate"]
+        assert methods(made) == ["GET"]
+        same_without_writing(made, keyword="ok")
+        result = made.check(method="HEAD")
+        assert result["failed"] and "set method to GET" in result["msg"] and made.fake.writes == []
+        assert predicted_then_done(made, keyword="", method="HEAD", recreate=True)["actions"] == ["recreate"]
+        assert methods(made) == ["HEAD"]
+    with bench("uptimerobot") as made:
+        made.check(request_body=BODY)
+        made.fake.clear()
+        # What is kept of the old monitor still fits what is wanted of the new one.
+        assert made.check(keyword="ok", method="GET", recreate=True)["actions"] == ["recreate"]
+        (create,) = (request for request in made.fake.writes if request.body)
+        assert create.body["httpMethodType"] == "GET" and "postValueData" not in create.body
+
+
+@pytest.mark.parametrize("option", ["keyword", "request_body"])
+def test_statuscake_asks_by_head_without_a_body(option: str) -> None:
+    with bench("statuscake") as made:
+        made.check(method="HEAD")
+        made.fake.clear()
+        for params in ({option: "x"}, {option: "x", "method": "HEAD"}):
+            result = made.check(**params)
+            assert result["failed"] and "set method to GET" in result["msg"] and made.fake.writes == []
+        assert made.check(**{option: "x"}, method="GET", recreate=True)["actions"] == ["recreate"]
+
+
 def test_statuscake_method_is_fixed() -> None:
     with bench("statuscake") as made:
         made.check(method="HEAD", tags=["web"], interval=900)
@@ -435,6 +509,8 @@ REFUSED: list[tuple[str, dict[str, t.Any], str]] = [
     ("uptimerobot", {"interval": 10}, "interval from 30"),
     ("uptimerobot", {"check_timeout": 61}, "check_timeout from 0 to 60"),
     ("uptimerobot", {"keyword": "x", "method": "HEAD"}, "set method to GET"),
+    ("uptimerobot", {"request_body": '{"a": 1}', "method": "HEAD"}, "set method to POST"),
+    ("uptimerobot", {"request_body": '{"a": 1}', "method": "GET"}, "set method to POST"),
     ("uptimerobot", {"keyword": "x" * 501}, "at most 500"),
     ("uptimerobot", {"regions": []}, "without a region"),
     ("uptimerobot", {"tls_expiry_days": [366]}, "from 0 to 365"),

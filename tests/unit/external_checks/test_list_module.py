@@ -84,7 +84,7 @@ NEUTRAL: list[tuple[str, t.Any, t.Any, dict[str, t.Any], tuple[str, ...]]] = [
     ("keyword_match", "contains", "not_contains", {"keyword": "ok"}, ALL),
     ("request_headers", {"X-One": "1"}, {"X-One": "2", "x-two": "3"}, {}, ALL),
     ("secret_request_headers", {"X-Key": "hidden-1"}, {"X-Key": "hidden-2"}, {}, ALL),
-    ("request_body", '{"a": "hidden-1"}', '{"a": "hidden-2"}', {"uptimerobot": {"method": "POST"}}, ALL),
+    ("request_body", '{"a": "hidden-1"}', '{"a": "hidden-2"}', {}, ALL),
     ("http_username", "ann", "bob", {"http_password": "hidden-0"}, ("uptimerobot", "pingdom")),
     ("http_password", "hidden-1", "hidden-2", {"http_username": "ann"}, ("pingdom",)),
     ("tls_expiry_days", 7, 30, {}, ("uptimerobot", "pingdom")),
