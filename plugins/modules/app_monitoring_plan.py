@@ -647,7 +647,6 @@ RECEIVER = {
 }
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -720,4 +719,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

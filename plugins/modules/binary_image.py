@@ -127,7 +127,6 @@ class Node:
         self.ctr("label", image["ref"], f"{LABEL}={label}")
 
 
-@careful
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -167,4 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -98,7 +98,6 @@ def options(kubeconfig: str, context: str) -> dict[str, dict[str, t.Any]]:
     return {name: {key: value for key, value in found.items() if value} for name, found in (("k8s", k8s), ("helm", helm))}
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -113,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -547,7 +547,6 @@ def argument_spec() -> dict[str, Any]:
     }
 
 
-@careful
 def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
@@ -573,4 +572,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -142,7 +142,6 @@ def established(live: dict[str, t.Any] | None) -> bool:
     return any(item["type"] == "Established" and item["status"] == "True" for item in conditions)
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -185,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

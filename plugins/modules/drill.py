@@ -410,7 +410,6 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
         raise DrillError(f"The drill was ended ({interruption.reason}); what it had broken is restored.")
 
 
-@careful
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=False)
     params = dict(module.params)
@@ -440,4 +439,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -355,7 +355,6 @@ def keep_saved_objects(server: Server, wanted: list[dict[str, t.Any]], check: bo
     return [f"{item['type']} {item['id']}" for item in differing]
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -390,4 +389,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -291,7 +291,6 @@ from ansible_collections.flaskops.observability.plugins.module_utils.credentials
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules, neutral, reconciliation
 
 
-@careful
 def main() -> None:
     """Entry point."""
     check = {
@@ -344,4 +343,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

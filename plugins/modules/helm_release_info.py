@@ -175,7 +175,6 @@ def wait_reconciled(objects: Objects, operated: list[dict[str, t.Any]], seconds:
             pause.wait(POLL)
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -231,4 +230,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -67,7 +67,6 @@ from ansible_collections.flaskops.observability.plugins.module_utils._release im
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -112,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

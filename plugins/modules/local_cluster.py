@@ -512,7 +512,6 @@ class Cluster:
             folder.rmdir()
 
 
-@careful
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -557,4 +556,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

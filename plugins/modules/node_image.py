@@ -185,7 +185,6 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     return {"changed": False, "available": False, "reason": reason, "source": ""}
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -207,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -143,7 +143,6 @@ from ansible_collections.flaskops.observability.plugins.module_utils.credentials
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules, pingdom
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -160,4 +159,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -61,7 +61,6 @@ from ansible_collections.flaskops.observability.plugins.module_utils.credentials
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -72,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -147,7 +147,6 @@ from ansible_collections.flaskops.observability.plugins.module_utils.credentials
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules, statuscake
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -164,4 +163,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -311,7 +311,6 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-@careful
 def main() -> None:
     module = AnsibleModule(**ARGUMENTS, supports_check_mode=True)
     if platform.machine() not in ARCH:
@@ -334,4 +333,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -161,7 +161,6 @@ from ansible_collections.flaskops.observability.plugins.module_utils.credentials
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules, uptimerobot
 
 
-@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -179,4 +178,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -245,7 +245,6 @@ def problem(params: dict[str, Any]) -> str:
     return ""
 
 
-@careful
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=False)
     params = dict(module.params)
@@ -277,4 +276,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

@@ -479,7 +479,6 @@ def run(module: AnsibleModule) -> None:
     module.exit_json(changed=False, replicas=replica_counts(params["kind"], waiter.workload))
 
 
-@careful
 def main() -> None:
     """Entry point."""
     run(
@@ -499,4 +498,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    careful(main)()

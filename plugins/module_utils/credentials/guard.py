@@ -117,6 +117,8 @@ def careful(main: Callable[[], None]) -> Callable[[], None]:
         try:
             main()
         except Exception as error:
+            if type(error).__name__ == "AnsibleModuleCallError":
+                raise  # so validate-modules of ansible-test reads a module's options
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{PurePath(place.filename).name}:{place.lineno}"
             text = (
