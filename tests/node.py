@@ -123,7 +123,7 @@ def kill_kubeadm(engine: Engine, node: str, address: str) -> None:
                 return pid if reply.read() == b"ok" else 0
         return 0
 
-    os.kill(until(answered, 400, "an API server beside kubeadm", pause=0.05, passing=(OSError, EngineError)), signal.SIGKILL)
+    os.kill(until(answered, 900, "an API server beside kubeadm", pause=0.05, passing=(OSError, EngineError)), signal.SIGKILL)
 
 
 def assert_whole(cluster: Cluster, address: str) -> None:

@@ -120,7 +120,9 @@ class Engine:
         """
         done = self._call(args, input, timeout)
         if done.returncode:
-            tail = " | ".join(done.stderr.decode(errors="replace").strip().splitlines()[-5:])
+            # 'docker exec' says on stdout why a command could not be started.
+            printed = done.stderr.strip() or done.stdout.strip()
+            tail = " | ".join(printed.decode(errors="replace").splitlines()[-5:])
             raise EngineError(f"'{self.name} {' '.join(args[:2])}' failed with status {done.returncode}: {tail}")
         return done
 

@@ -30,15 +30,15 @@ NODE = f"{NAME}-node"
 KUBECONFIG = Path.home() / f".local/share/flaskops/clusters/{NAME}/kubeconfig"
 PORT = free_port()
 CAP_SYS_RESOURCE = 24
-# `--privileged` asks for all capabilities, and runc refuses those that root lacks here.
+# `--privileged` asks for all capabilities, of the container and of each exec, and runc refuses those that root lacks here.
 RUNC = """\
 #!/usr/bin/env python3
-import json, os, pathlib, shutil, sys
-for flag, value in zip(sys.argv, sys.argv[2:] + [""], strict=False):
-    if flag in ("--bundle", "-b"):
-        path = pathlib.Path(value, "config.json")
+import json, os, pathlib, sys
+for flag, value in zip(sys.argv, sys.argv[1:], strict=False):
+    if flag in ("--bundle", "--process"):
+        path = pathlib.Path(value, "config.json") if flag == "--bundle" else pathlib.Path(value)
         spec = json.loads(path.read_text())
-        for names in spec["process"]["capabilities"].values():
+        for names in spec.get("process", spec).get("capabilities", {}).values():
             if "CAP_SYS_RESOURCE" in names:
                 names.remove("CAP_SYS_RESOURCE")
         path.write_text(json.dumps(spec))
