@@ -78,6 +78,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import autoscalers
 
 MANAGER = "flaskops"  # the field manager by which the roles apply
@@ -135,6 +136,7 @@ def explanation(live: dict[str, t.Any], wanted: int | None, scaler: str) -> str:
     return f"{name} stays at {current} pods, not {wanted}: {scaler} sets them"
 
 
+@careful
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
