@@ -9,8 +9,8 @@ import os
 import tempfile
 
 
-def write_whole(path: str | os.PathLike[str], content: str) -> None:
-    """Replace a file in one step, so that nobody reads half of it; everybody may read it.
+def write_whole(path: str | os.PathLike[str], content: str, mode: int = 0o644) -> None:
+    """Replace a file in one step, so that nobody reads half of it.
 
     :raises OSError: when it can't be written; the file from before is still there.
     """
@@ -18,7 +18,7 @@ def write_whole(path: str | os.PathLike[str], content: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(content)
-        os.chmod(draft, 0o644)
+        os.chmod(draft, mode)
         os.replace(draft, path)
     except BaseException:
         os.unlink(draft)

@@ -64,16 +64,17 @@ def unconnected(kubeconfig: str, context: str) -> tuple[Access, t.Any]:
     if not kubeconfig and not context:
         raise KubeError("No cluster was named: set kubeconfig, context, or both.")
     try:
-        import urllib3
+        # Reading comes before Kubernetes' package, whose import takes a second.
         from ansible_collections.flaskops.observability.plugins.module_utils._kubeconfig import Malformed, read
+
+        access = read(kubeconfig, context)
+        import urllib3
         from kubernetes import client, config
     except ImportError as exc:
         raise KubeError(
             f"The Python package kubernetes can't be imported ({first_line(exc)}):"
             " install it for the interpreter that runs Ansible."
         ) from exc
-    try:
-        access = read(kubeconfig, context)
     except Malformed as exc:
         raise KubeError(str(exc)) from exc
     where = describe(kubeconfig, context)

@@ -179,12 +179,14 @@ url:
 
 import json
 import os
+import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import backends
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.junit import render as render_junit
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
@@ -235,6 +237,10 @@ def problem(params: dict[str, Any]) -> str:
             return f"Option {option} is {params[option]}; give a port between 1 and 65535."
     if params["timeout"] < 1:
         return f"Option timeout is {params['timeout']}; give at least 1 second."
+    for number, given in enumerate(params["log_backends"]):
+        wrong = backends.problem(given)
+        if wrong:
+            return f"Entry {number + 1} of log_backends ({given['type']}) can't be used: {wrong}."
     for option in ("report", "junit"):
         path = params[option]
         folder = os.path.dirname(os.path.abspath(path or ""))
@@ -248,6 +254,10 @@ def problem(params: dict[str, Any]) -> str:
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=False)
     params = dict(module.params)
+    # Ansible shows a module's options, and knows of a secret only where it has an option of its own.
+    for given in params["log_backends"]:
+        login = re.search(r"//([^/?#]*)@", given["url"] or "")
+        module.no_log_values |= {part for part in (login[1], login[1].partition(":")[2]) if part} if login else set()
     wrong = problem(params)
     if wrong:
         module.fail_json(msg=wrong)
@@ -268,7 +278,7 @@ def main() -> None:
     for option, path in files.items():
         try:
             if path:
-                write_whole(path, contents[option])
+                write_whole(path, contents[option], 0o600)
         except OSError as error:
             msg = f"The report {path} cannot be written ({error.strerror}): choose another path in option {option}."
             module.fail_json(msg=msg, table=table, **found)

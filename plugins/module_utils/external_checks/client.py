@@ -15,18 +15,12 @@ import ssl
 import time
 import typing as t
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode, urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-)
+from urllib.parse import urlencode
+from urllib.request import Request
 
 from ansible.module_utils.urls import make_context
+
+from ..credentials.guard import hide, is_address, is_token, opener
 
 # These pass by themselves; 520 to 530 are those of Cloudflare, which stands before the providers.
 TRANSIENT = {408, 425, 500, 502, 503, 504, *range(520, 531)}
@@ -169,23 +163,6 @@ DIALECTS: dict[str, tuple[t.Callable[[dict[str, str], float], float], t.Callable
 }
 
 
-def opener(scheme: str, validate_certs: bool, ca_path: str | None) -> OpenerDirector:
-    """Return what sends requests: by a proxy where the environment names one, and never on to another host.
-
-    ansible.module_utils.urls.open_url would read all certificates of this machine again for each request.
-    """
-    made = OpenerDirector()
-    handlers = [ProxyHandler(), HTTPHandler(), HTTPErrorProcessor(), HTTPDefaultErrorHandler()]
-    if scheme == "https":
-        try:
-            handlers.append(HTTPSHandler(context=make_context(cafile=ca_path, validate_certs=validate_certs)))
-        except (OSError, ValueError) as exc:
-            raise CheckError(f"The certificates of ca_path {ca_path} can't be read ({exc}): give a file in PEM form") from exc
-    for handler in handlers:
-        made.add_handler(handler)
-    return made
-
-
 class Client:
     """Requests to one provider's API.
 
@@ -209,21 +186,23 @@ class Client:
         self.answered: collections.deque[float] = collections.deque(maxlen=1000)
         self.calls = 0
         self.hidden = {self.token}  # what no error may quote
-        # A header's value that isn't allowed would be quoted, with the token, in the error of Python's HTTP client.
-        if not re.fullmatch(r"[\x21-\x7e]+", self.token):
+        if not is_token(self.token):
             raise CheckError(
                 f"The api_token for {title} is empty or holds spaces or line breaks: give the token that {title} shows"
             )
-        try:
-            address = urlsplit(self.base)
-            valid = address.scheme in ("http", "https") and address.hostname and address.port != 0 and "@" not in address.netloc
-        except ValueError:
-            valid = False
-        if not valid:
+        if not is_address(self.base):
             raise CheckError(
                 f"The api_url for {title} is not a web address without a user name: give one such as https://api.example.com/v1"
             )
-        self.opener = opener(address.scheme, params["validate_certs"], params["ca_path"])
+        context = None
+        if self.base.startswith("https:"):
+            # ansible.module_utils.urls.open_url would read all certificates of this machine again for each request.
+            ca_path = params["ca_path"]
+            try:
+                context = make_context(cafile=ca_path, validate_certs=params["validate_certs"])
+            except (OSError, ValueError) as exc:
+                raise CheckError(f"The certificates of ca_path {ca_path} can't be read ({exc}): give a file in PEM form") from exc
+        self.opener = opener(context)
 
     def request(
         self,
@@ -250,7 +229,7 @@ class Client:
                 status, headers, body = self._send(method, path, query, json_body, form)
             except Unanswered as exc:
                 hint = "check ca_path" if exc.final else "check the network and api_url, and run again"
-                failure = ApiError(self.title, call, 0, self._redact(str(exc)), hint)
+                failure = ApiError(self.title, call, 0, str(exc), hint)
                 if exc.final:
                     raise failure from exc
                 sent = exc.sent
@@ -330,7 +309,7 @@ class Client:
 
     def _unanswered(self, exc: Exception) -> Unanswered:
         reason = getattr(exc, "reason", exc)
-        text = " ".join(str(reason).split()) or type(reason).__name__
+        text = " ".join(self._redact(str(reason)).split()) or type(reason).__name__
         if isinstance(reason, ssl.SSLCertVerificationError) or "certificate" in text.lower():
             return Unanswered(f"its certificate is not trusted, {text[:200]}", sent=False, final=True)
         if isinstance(reason, TimeoutError):
@@ -355,12 +334,10 @@ class Client:
             text = self.explain(value) if isinstance(value, dict) else ""
         except (ValueError, TypeError, AttributeError):
             text = ""
-        return self._redact(" ".join(text.split())[:500].rstrip(". "))
+        return " ".join(self._redact(text).split())[:500].rstrip(". ")
 
     def _redact(self, text: str) -> str:
-        for secret in sorted(self.hidden, key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
+        return hide(text, self.hidden)
 
     def _backoff(self, attempt: int) -> float:
         return float(min(2**attempt, MAX_BACKOFF))

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..credentials.guard import is_token
+
 REQUEST_SECONDS = 10.0
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # where Kubernetes puts a pod's credentials
 
@@ -135,13 +137,19 @@ class PodCluster:
         self, path: str, headers: dict[str, str] | None, seconds: float, method: str = "GET", body: str | None = None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         where = self.host.split("://", 1)[1]
+        try:
+            token = self._token.read_text(errors="replace").strip()
+        except OSError as error:
+            raise ApiError(0, f"the token of the pod's ServiceAccount can't be read: {reason(error)}") from error
+        if not is_token(token):
+            raise ApiError(0, f"the file {self._token} holds no token")
         connection = (
             http.client.HTTPSConnection(where, timeout=seconds, context=self._context)
             if self._context
             else http.client.HTTPConnection(where, timeout=seconds)
         )
         try:
-            sent = {"Authorization": f"Bearer {self._token.read_text().strip()}", **(headers or {})}
+            sent = {"Authorization": f"Bearer {token}", **(headers or {})}
             connection.request(method, path, body, sent)
             return connection, connection.getresponse()
         except (http.client.HTTPException, OSError) as error:

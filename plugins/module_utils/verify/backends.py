@@ -23,6 +23,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from ..credentials.guard import is_address, is_header, is_token, opener
 from . import checks
 from .api import REQUEST_SECONDS, ApiError, message_of, read_object, reason
 from .checks import Result
@@ -331,6 +332,25 @@ def given_backend(run: Run, given: dict[str, Any]) -> list[Result]:
     )
 
 
+def problem(given: dict[str, Any]) -> str:
+    """What is wrong with a backend's address or credentials, without a value; empty when nothing is."""
+    if given.get("url") and not is_address(given["url"]):
+        return "its url is no web address, or holds a user name: write it like https://logs.example.com, and set username apart"
+    if given.get("api_key") and not is_token(given["api_key"]):
+        return "its api_key holds spaces or line breaks: give the key as one line"
+    wrong = [key for key in ("username", "password") if any(ord(letter) < 32 for letter in given.get(key) or "")]
+    wrong += [] if is_header(given.get("tenant") or "-") else ["tenant"]
+    if wrong:
+        return f"its {' and '.join(wrong)} can't be sent, with a line break or another control character: write it again"
+    return ""
+
+
+def secrets_of(given: dict[str, Any]) -> list[str]:
+    """What no result may show of a backend's credentials."""
+    login = f"{given.get('username') or ''}:{given.get('password') or ''}"
+    return [given.get("password") or "", given.get("api_key") or "", login if given.get("password") else ""]
+
+
 def _from_here(given: dict[str, Any], url: str, run: Run) -> Any:
     """What a backend answers to a request from this machine, with the user's credentials."""
     headers = {"Accept": "application/json"}
@@ -345,9 +365,11 @@ def _from_here(given: dict[str, Any], url: str, run: Run) -> Any:
     where = urlsplit(url).netloc
     try:
         request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=run.request_seconds(), context=context) as response:
+        with opener(context).open(request, timeout=run.request_seconds()) as response:
             return read_object(response.status, response.read().decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
+        if 300 <= error.code < 400:
+            raise ApiError(error.code, f"{where} answered {error.code}, a redirect, which is not followed") from error
         raise ApiError(error.code, f"{where} answered {error.code} {error.reason}") from error
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise ApiError(0, f"no answer from {where}: {reason(error)}") from error

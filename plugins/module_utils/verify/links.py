@@ -21,6 +21,7 @@ from functools import cache, partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from ..credentials.guard import hide
 from . import autoscalers, backends, checks
 from .api import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
 from .checks import Result
@@ -468,4 +469,10 @@ def verify(
     with ThreadPoolExecutor(max_workers=len(links)) as pool:
         found = [result for results in pool.map(timed, links) for result in results]
     checks.explain(found)
+    # Whatever a backend or a provider says, and wherever it goes from here: a report, a table, an alert.
+    secrets = [secret for given in target.log_backends for secret in backends.secrets_of(given)]
+    secrets += [given.get("api_token") or "" for given in target.external_checks]
+    for result in found:
+        for name in ("evidence", "cause", "query", "next_command"):
+            setattr(result, name, hide(getattr(result, name), secrets))
     return [result.as_dict() for result in found], run.url

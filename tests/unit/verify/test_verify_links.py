@@ -14,7 +14,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import urllib3
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import api, autoscalers, checks, links, table
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import (
+    api,
+    autoscalers,
+    backends,
+    checks,
+    links,
+    table,
+)
 
 from .test_verify_checks import PAGE, deployment, node, pod, slices
 
@@ -349,6 +356,14 @@ def test_pod_cluster_refused_log_and_no_server(server, tmp_path):
         api.PodCluster(str(tmp_path), "http://127.0.0.1:1").fetch("/x")
 
 
+def test_pod_cluster_never_quotes_a_token(server, tmp_path):
+    cluster = pod_cluster_at(server, tmp_path)
+    (tmp_path / "token").write_text("CANARY\nCANARY")
+    with pytest.raises(api.ApiError, match="token") as failure:
+        cluster.fetch("/x")
+    assert "CANARY" not in str(failure.value)
+
+
 def test_plain_get(server):
     assert links.http_get(f"http://127.0.0.1:{server.server_port}/x", {}, 2)[0] == 200
     assert links.http_get(f"http://127.0.0.1:{server.server_port}/log", {}, 2)[0] == 404
@@ -503,6 +518,53 @@ def test_a_line_is_searched_with_credentials(given, status, text):
     assert found["elasticsearch"]["status"] == status
     assert text in found["elasticsearch"]["evidence"] + found["elasticsearch"]["cause"]
     assert given["password"] not in json.dumps(found)
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Sends everybody to another host, and says what it was sent."""
+
+    def do_GET(self):
+        sent = self.headers.get("Authorization", "")
+        self.server.seen.append((self.headers["Host"], sent))
+        plain = base64.b64decode(sent.removeprefix("Basic ")).decode() if sent.startswith("Basic ") else sent
+        self.send_response(*self.server.answer)
+        self.send_header("Location", f"http://localhost:{self.server.server_port}{self.path}")
+        self.end_headers()
+        self.wfile.write(json.dumps({"message": f"{sent} is {plain}", "hits": f"{sent} {plain}"}).encode())
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize("answer", [(302, "Found"), (200, "OK"), (500, "No CANARY")])
+@pytest.mark.parametrize("given", [{"username": "reader", "password": "CANARY"}, {"api_key": "CANARY"}])
+def test_a_backend_that_hands_credentials_on(given, answer):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    server.seen, server.answer = [], answer
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    backend = {"type": "elasticsearch", "url": f"http://127.0.0.1:{server.server_port}", **given}
+    found, _url = run(FakeCluster(), log_backends=[backend])
+    server.shutdown()
+    server.server_close()
+    assert {"elasticsearch", "given backend"} & {name for name, result in found.items() if result["status"] == "failed"}
+    assert {host.partition(":")[0] for host, _sent in server.seen} == {"127.0.0.1"}
+    said = json.dumps(found)
+    assert "CANARY" not in said and base64.b64encode(b"reader:CANARY").decode() not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"url": "https://reader:CANARY@logs.test"}, "url"),
+        ({"url": "https://reader:CANARY@[logs"}, "url"),
+        ({"url": "https://logs.test", "api_key": "CANARY\n"}, "api_key"),
+        ({"url": "https://logs.test", "username": "reader", "password": "CANARY\r\nX: y"}, "password"),
+        ({"url": "https://logs.test", "tenant": "CANARY\n"}, "tenant"),
+    ],
+)
+def test_credentials_that_can_not_be_sent_are_refused(given, word):
+    assert word in backends.problem(given) and "CANARY" not in backends.problem(given)
+    assert backends.problem({"url": "https://logs.test", "username": "ö", "password": "p ä", "tenant": "a b"}) == ""
 
 
 @pytest.mark.parametrize(
