@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -17,7 +18,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError, NoEngineError
 from ansible_collections.flaskops.observability.plugins.modules.local_cluster import SYSCTLS
 
 from tests.harness import Cluster, until
@@ -51,6 +52,15 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
 
 def output(engine: Engine, *args: str) -> str:
     return engine.run([*args]).stdout.decode()
+
+
+def engines() -> list[Engine]:
+    """All that answer."""
+    found = []
+    for name in ("podman", "docker"):
+        with contextlib.suppress(NoEngineError):
+            found.append(Engine.find(name))
+    return found
 
 
 def pids(engine: Engine, node: str) -> set[int]:
@@ -90,7 +100,7 @@ def host(engine: Engine, kubeconfig: Path, port: int, alone: bool) -> dict[str, 
                 continue  # what kubectl and Helm remember of the clusters that somebody asks now
             content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
             paths.add(f"{path} {path.stat().st_mode:o} {content}")
-    running = output(engine, "ps", "--quiet", "--no-trunc").split()
+    running = [identity for each in engines() for identity in output(each, "ps", "--quiet", "--no-trunc").split()]
     mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
     return {
         "kernel settings": settings,

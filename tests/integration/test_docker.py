@@ -22,7 +22,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils._engine imp
 from ansible_collections.flaskops.observability.plugins.modules.local_cluster import LABEL
 
 from tests.harness import LONG, Cluster, Run, playbook, run_role, until
-from tests.node import assert_whole, free_network, free_port, host, kill_kubeadm, output, wait_until
+from tests.node import assert_whole, engines, free_network, free_port, host, kill_kubeadm, output, wait_until
 
 pytestmark = LONG
 NAME = "flaskops-docker-test"
@@ -133,16 +133,15 @@ def own(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ow
     own.down()
 
 
-def alone(docker: Engine) -> bool:
+def alone() -> bool:
     """Whether no other cluster of any engine runs."""
-    engines = [docker, Engine.find("podman")] if shutil.which("podman") else [docker]
-    found = {name for each in engines for name in output(each, "volume", "ls", "-q", "--filter", f"label={LABEL}").split()}
+    found = {name for each in engines() for name in output(each, "volume", "ls", "-q", "--filter", f"label={LABEL}").split()}
     return not found - {f"{NAME}-data"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def before(own: Own, docker: Engine) -> dict[str, set[str]]:
-    return host(docker, KUBECONFIG, PORT, alone(docker))
+    return host(docker, KUBECONFIG, PORT, alone())
 
 
 def test_run_whose_kubeadm_is_killed_is_one_sentence(own: Own, docker: Engine) -> None:
@@ -207,7 +206,7 @@ def test_down_leaves_the_host_as_it_was(own: Own, docker: Engine, before: dict[s
     difference: dict[str, set[str]] = {}
 
     def same() -> bool:
-        now = host(docker, KUBECONFIG, PORT, alone(docker))
+        now = host(docker, KUBECONFIG, PORT, alone())
         difference.clear()
         difference.update({name: found for name in before if (found := before[name] ^ now[name])})
         return not difference
