@@ -304,12 +304,11 @@ import typing as t
 from pathlib import Path
 from urllib.parse import quote
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._engine import cache_dir
 from ..module_utils._kube import KubeError, api_client
+from ..module_utils._module import MaskingModule
 from ..module_utils._objects import Objects
-from ..module_utils.credentials.guard import careful
+from ..module_utils.credentials.guard import careful, is_secret_address
 from ..module_utils.monitoring import objects as build
 from ..module_utils.monitoring import rules
 from ..module_utils.monitoring.objects import GROUP, OURS, PART_OF, Json, PlanError
@@ -647,9 +646,19 @@ RECEIVER = {
 }
 
 
+def secrets_in(params: dict[str, t.Any]) -> t.Iterator[str]:
+    """The addresses of webhooks that are credentials, which are refused."""
+    given = params.get("receivers")
+    for item in given if isinstance(given, list) else []:
+        url = item.get("url") if isinstance(item, dict) else None
+        if isinstance(url, str) and is_secret_address(url):
+            yield url
+
+
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = MaskingModule(
+        secrets_in,
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "kubeconfig": {"type": "path"},
@@ -704,6 +713,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    for item in params["receivers"]:
+        if is_secret_address(item["url"] or ""):
+            module.fail_json(
+                msg=f"The url of receiver {item['name']} holds a credential, and all who may read an AlertmanagerConfig see it:"
+                " put the address into a Secret, and name that by secret."
+            )
     try:
         api = api_client(params["kubeconfig"] or "", params["context"] or "")
         cluster = KubeCluster(api)

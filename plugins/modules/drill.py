@@ -208,9 +208,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
+from ansible_collections.flaskops.observability.plugins.module_utils._module import MaskingModule
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds, report, scenarios
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, requester
@@ -411,7 +411,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=False)
+    module = MaskingModule(argument_spec=ARGUMENTS, supports_check_mode=False)
     params = dict(module.params)
     wrong = problem(params)
     if wrong:

@@ -285,10 +285,24 @@ diff:
   sample: {"before": {}, "after": {"shop": {"interval": 60}}}
 """
 
+from collections.abc import Iterator
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils._module import MaskingModule, texts
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules, neutral, reconciliation
+
+SECRET = ("http_password", "request_body", "secret_request_headers")
+
+
+def secrets_in(params: dict[str, Any]) -> Iterator[str]:
+    """What is secret among the options of one provider, which are refused or taken later."""
+    checks = params.get("checks")
+    for check in checks if isinstance(checks, list) else []:
+        for provider in modules.PROVIDERS if isinstance(check, dict) else ():
+            own = check.get(provider)
+            if isinstance(own, dict):
+                yield from texts([own.get(option) for option in SECRET])
 
 
 def main() -> None:
@@ -315,7 +329,8 @@ def main() -> None:
         "maintenance": {"type": "bool", "default": True},
         **{provider: {"type": "dict"} for provider in modules.PROVIDERS},
     }
-    module = AnsibleModule(
+    module = MaskingModule(
+        secrets_in,
         argument_spec={
             "provider": {"type": "str", "choices": list(modules.PROVIDERS), "required": True},
             "api_token": {"type": "str", "no_log": True},

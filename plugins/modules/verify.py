@@ -180,11 +180,12 @@ url:
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
+from ansible_collections.flaskops.observability.plugins.module_utils._module import MaskingModule
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import backends
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
@@ -251,13 +252,19 @@ def problem(params: dict[str, Any]) -> str:
     return ""
 
 
+def secrets_in(params: dict[str, Any]) -> Iterator[str]:
+    """The logins in addresses of log backends, which are refused."""
+    given = params.get("log_backends")
+    for item in given if isinstance(given, list) else []:
+        url = item.get("url") if isinstance(item, dict) else None
+        login = re.search(r"//(.*)@", url, re.DOTALL) if isinstance(url, str) else None
+        if login:
+            yield from filter(None, (login[1], login[1].partition(":")[2]))
+
+
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=False)
+    module = MaskingModule(secrets_in, argument_spec=ARGUMENTS, supports_check_mode=False)
     params = dict(module.params)
-    # Ansible shows a module's options, and knows of a secret only where it has an option of its own.
-    for given in params["log_backends"]:
-        login = re.search(r"//([^/?#]*)@", given["url"] or "")
-        module.no_log_values |= {part for part in (login[1], login[1].partition(":")[2]) if part} if login else set()
     wrong = problem(params)
     if wrong:
         module.fail_json(msg=wrong)

@@ -32,6 +32,16 @@ TOKEN = re.compile(r"[\x21-\x7e]+")
 HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
+# Keys whose value is a credential; one that ends in _file names a file with it.
+SECRET_KEY = re.compile(
+    r"passw|token(?!_url)|api_?key|credential|bearer|(^|_)secrets?(_key)?$|(routing|service|user|access|private)_key$|^key$"
+    r"|^(api|webhook)_url$|^authorization$",
+    re.IGNORECASE,
+)
+# As in the addresses that Slack, Teams, PagerDuty and others give out: whoever knows one can post to it.
+RANDOM = re.compile(r"[0-9a-fA-F-]{24,}|(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*[0-9])[\w-]{16,}")
+
+
 def is_token(value: object) -> bool:
     """Whether it can be sent as a token: printable characters of ASCII without a space."""
     return isinstance(value, str) and TOKEN.fullmatch(value) is not None
@@ -51,6 +61,31 @@ def is_address(url: object) -> bool:
         return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0 and "@" not in address.netloc
     except ValueError:
         return False
+
+
+def is_secret_address(url: str) -> bool:
+    """Whether an address holds a credential: a login, or a part that somebody drew at random."""
+    # A password may hold the characters that end a host.
+    return "@" in url or any(RANDOM.fullmatch(part) for part in re.split("[/?#&=]", url))
+
+
+def inline_secrets(value: Any, path: str = "", secret: bool = False) -> list[str]:
+    """Where settings hold a credential themselves, instead of naming a file with it.
+
+    :param secret: whether `value` is that of a key at `path` that is told to be secret.
+    """
+    if isinstance(value, dict):
+        return [
+            name
+            for key, item in value.items()
+            if key != "type" and not str(key).endswith("_file")
+            for name in inline_secrets(item, f"{path}.{key}".lstrip("."), secret or SECRET_KEY.search(str(key)) is not None)
+        ]
+    if isinstance(value, list):
+        return [name for number, item in enumerate(value) for name in inline_secrets(item, f"{path}[{number}]", secret)]
+    if isinstance(value, bool) or value in (None, ""):
+        return []
+    return [path] if secret or (isinstance(value, str) and re.search(r"//.*@", value)) else []
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -89,11 +124,6 @@ def hidden_in(value: Any, secrets: Iterable[str]) -> Any:
     if isinstance(value, list | tuple):
         return [hidden_in(item, secrets) for item in value]
     return value
-
-
-def without_login(url: str) -> str:
-    """An address without the user name and password that somebody wrote into it."""
-    return re.sub(r"//[^/?#]*@", f"//{HIDDEN}@", url)
 
 
 def opener(context: SSLContext | None) -> OpenerDirector:

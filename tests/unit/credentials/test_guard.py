@@ -96,3 +96,45 @@ def test_what_is_not_foreseen_is_one_sentence(capsys: pytest.CaptureFixture[str]
     said = json.loads(capsys.readouterr().out)
     assert ended.value.code == 1 and said["failed"]
     assert "ValueError" in said["msg"] and "test_guard.py:" in said["msg"] and "rd&" not in said["msg"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "places"),
+    [
+        ({"http_config": {"authorization": {"type": "Bearer", "credentials": "x"}}}, ["http_config.authorization.credentials"]),
+        ({"http_config": {"authorization": {"credentials_file": "/x"}}}, []),
+        ({"http_config": {"basic_auth": {"username": "u", "password": "x"}}}, ["http_config.basic_auth.password"]),
+        (
+            {"http_config": {"oauth2": {"client_id": "u", "client_secret": "x", "token_url": "https://t"}}},
+            ["http_config.oauth2.client_secret"],
+        ),
+        ({"http_config": {"http_headers": {"X-A": {"secrets": ["x"]}}}}, ["http_config.http_headers.X-A.secrets[0]"]),
+        (
+            {"http_config": {"proxy_url": "http://u:x@proxy", "tls_config": {"key": "x"}}},
+            ["http_config.proxy_url", "http_config.tls_config.key"],
+        ),
+        ({"api_url": "x", "routing_key": "x", "service_key": 5}, ["api_url", "routing_key", "service_key"]),
+        ({"auth_password": "x", "auth_secret": "x", "bearer_token": "x"}, ["auth_password", "auth_secret", "bearer_token"]),
+        ({"auth_password_file": "/x", "api_url_file": "/x", "password": "", "max_alerts": 5, "client_url": "https://a"}, []),
+        (["https://ann:x@logs.test/"], ["[0]"]),
+    ],
+)
+def test_settings_with_credentials_are_found(settings: object, places: list[str]) -> None:
+    assert guard.inline_secrets(settings) == places
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("https://hooks.slack.com/services/T01234567/B01234567/aBcDeFgHiJ0123456789kLmN", True),
+        ("https://x.webhook.office.com/webhookb2/0f9c3b5e-1f3c-4d55-9a6e-2f1d3c4b5a69/IncomingWebhook/x", True),
+        ("https://events.pagerduty.com/integration/0123456789abcdef0123456789abcdef/enqueue", True),
+        ("https://hc-ping.com/0f9c3b5e-1f3c-4d55-9a6e-2f1d3c4b5a69", True),
+        ("https://chat.test/hook?sig=aBcDeFgHiJ0123456789", True),
+        ("https://ann:x@chat.test", True),
+        ("http://alert-inbox.monitoring.svc:80/alerts", False),
+        ("https://chat.test/hooks/alerts-for-team-2024-production?severity=critical", False),
+    ],
+)
+def test_addresses_that_are_secrets(url: str, secret: bool) -> None:
+    assert guard.is_secret_address(url) is secret

@@ -1,0 +1,120 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules with credentials in malformed options: what they print and what they write to the journal shows none."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from ansible.module_utils import basic
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+
+from tests.canary import CANARY, MALFORMED, leaks
+
+APP: dict[str, Any] = {"name": "shop", "namespace": "shop"}
+# The modules that read a kubeconfig, with what they need beside it.
+READERS: dict[str, dict[str, Any]] = {
+    "app_monitoring_plan": APP,
+    "cluster_access": {},
+    "crds": {},
+    "drill": {**APP, "environment": "test", "safe_environments": ["test"]},
+    "elastic_content": APP,
+    "helm_release_info": {"namespace": "a", "releases": ["a"]},
+    "helm_release_repair": {"namespace": "a", "releases": ["a"]},
+    "replicas_info": APP,
+    "verify": APP,
+    "workload_wait": APP,
+}
+SLACK = f"https://hooks.slack.com/services/T01234567/B01234567/{CANARY}/aBcDeFgHiJ0123456789kLmN"
+BACKEND = {"type": "elasticsearch", "url": "https://logs.test"}
+CHECKS = {"provider": "uptimerobot", "api_token": "x", "environment": "e"}
+# Options that are refused, and what the sentence must name.
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a login in an address": ("verify", {**APP, "log_backends": [{**BACKEND, "url": f"https://ann:{CANARY}@logs.test"}]}, "url"),
+    "a login in no address": ("verify", {**APP, "log_backends": [{**BACKEND, "url": f"https://ann:{CANARY}@[logs"}]}, "url"),
+    "a login beside a bad type": (
+        "verify",
+        {**APP, "log_backends": [{**BACKEND, "type": "x", "url": f"https://ann:{CANARY}@l.test"}]},
+        "type",
+    ),
+    "a key with a line break": ("verify", {**APP, "log_backends": [{**BACKEND, "api_key": f"{CANARY}\n"}]}, "api_key"),
+    "a password with a line break": (
+        "verify",
+        {**APP, "log_backends": [{**BACKEND, "username": "ann", "password": f"{CANARY}\r\nX: y"}]},
+        "password",
+    ),
+    "a provider's token with a line break": (
+        "drill",
+        {**APP, "external_checks": [{"provider": "uptimerobot", "api_token": f"{CANARY}\n"}], "environment": "test"},
+        "",
+    ),
+    "a token with a line break": ("external_checks", {**CHECKS, "checks": [], "api_token": f"{CANARY}\n"}, "api_token"),
+    "a token in the address": (
+        "external_checks",
+        {**CHECKS, "checks": [], "api_url": "https://[x", "api_token": CANARY},
+        "api_url",
+    ),
+    "a password in a provider's options": (
+        "external_checks",
+        {**CHECKS, "checks": [{"name": "a", "url": "https://a.test", "uptimerobot": {"http_password": CANARY}}]},
+        "http_password",
+    ),
+    "a password beside a bad state": (
+        "external_checks",
+        {**CHECKS, "checks": [{"name": "a", "state": "x", "uptimerobot": {"http_password": CANARY}}]},
+        "state",
+    ),
+    "a webhook that is a credential": (
+        "app_monitoring_plan",
+        {**APP, "receivers": [{"name": "chat", "type": "webhook", "url": SLACK}]},
+        "chat",
+    ),
+    "a webhook with a login": (
+        "app_monitoring_plan",
+        {**APP, "receivers": [{"name": "chat", "type": "webhook", "url": f"https://ann:{CANARY}@chat.test"}]},
+        "chat",
+    ),
+}
+
+
+def run(name: str, options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    """What a module answers, and all that it has printed or written to the journal."""
+    module = importlib.import_module(f"ansible_collections.flaskops.observability.plugins.modules.{name}")
+    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {**options, "_ansible_verbosity": 3}}).encode()
+    journal: list[str] = []
+    with (
+        mock.patch.object(basic, "_ANSIBLE_ARGS", arguments),
+        mock.patch.object(basic, "_ANSIBLE_PROFILE", "legacy"),
+        mock.patch.object(basic.AnsibleModule, "_log_to_syslog", lambda _module, text: journal.append(text)),
+        mock.patch.object(basic, "has_journal", False),
+        pytest.raises(SystemExit),
+    ):
+        careful(module.main)()
+    said = capsys.readouterr()
+    return json.loads(said.out.splitlines()[-1]), said.out + said.err + "\n".join(journal)
+
+
+@pytest.mark.parametrize("case", ["users that are no list", "a user's keys beside the user", "a token that is a mapping"])
+@pytest.mark.parametrize("name", READERS)
+def test_no_module_shows_a_malformed_kubeconfig(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, case: str) -> None:
+    path, key = MALFORMED[case](tmp_path)
+    options = {**READERS[name], "kubeconfig": path}
+    if name == "crds":
+        (tmp_path / "crd.yaml").write_text("kind: CustomResourceDefinition\nmetadata: {name: a}\n")
+        options["path"] = str(tmp_path)
+    answer, said = run(name, options, capsys)
+    assert answer["failed"] and key in answer["msg"] and path in answer["msg"]
+    assert not leaks(said)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_no_module_shows_a_credential_that_it_refuses(capsys: pytest.CaptureFixture[str], case: str) -> None:
+    name, options, key = REFUSED[case]
+    answer, said = run(name, {"kubeconfig": "/nowhere", **options} if name != "external_checks" else options, capsys)
+    assert answer["failed"] and key in answer["msg"]
+    assert not leaks(said), said
