@@ -7,12 +7,14 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tests.api.test_access import ROLES
-from tests.canary import MALFORMED, leaks
-from tests.harness import playbook
+from tests.canary import CANARY, MALFORMED, leaks
+from tests.harness import ROOT, playbook
+from tests.toolchain import programs
 
 # The unit tests have more.
 CASES = (
@@ -55,3 +57,47 @@ def test_every_role_refuses_it_and_shows_nothing(tmp_path: Path) -> None:
         failed = re.findall(rf'^ok: \[{host}\] => \{{\n    "msg": "(\w+) has failed: (.*)"$', done.stdout, re.MULTILINE)
         assert [role for role, _text in failed] == list(ROLES), (host, failed)
         assert all(key in text and f"{host}/config" in text for _role, text in failed), (host, key, failed)
+
+
+SECRET_URL = f"https://hooks.slack.com/services/T01234567/B01234567/{CANARY}"
+# Receivers, and what the sentence names that refuses them; none for one that amtool takes.
+RECEIVERS: dict[str, tuple[dict[str, Any], str]] = {
+    "good": ({"url": SECRET_URL}, ""),
+    "unknown-setting": ({"url": SECRET_URL, "settings": {"colour": "red"}}, "colour"),
+    "without-a-scheme": ({"url": SECRET_URL.removeprefix("https://")}, "chat has a url"),
+    "control-character": ({"url": f"{SECRET_URL}\x7f"}, "chat has a url"),
+    "line-break": ({"url": f"{SECRET_URL}\nx"}, "chat has a url"),
+    "bad-port": ({"url": f"https://hooks.slack.com:{CANARY}/"}, "chat has a url"),
+    "bad-setting": ({"url": "http://a", "settings": {"url": f"%{SECRET_URL}"}}, "chat has a url"),
+    "login": ({"url": f"https://ann:{CANARY}@chat.test"}, "url"),
+    "password": ({"url": "http://a", "settings": {"http_config": {"basic_auth": {"password": CANARY}}}}, "basic_auth.password"),
+}
+
+
+def test_receivers_are_checked_and_no_address_is_shown(tmp_path: Path) -> None:
+    """amtool sees those that the role's own checks let through; what it says of them names no address."""
+    programs("alertmanager")
+    hosts = {}
+    for name, (receiver, _key) in RECEIVERS.items():
+        entry = "configuration" if name in ("good", "unknown-setting") else "main"
+        hosts[name] = {"kube_prometheus_stack_receivers": [{"name": "chat", "type": "webhook", **receiver}], "entry": entry}
+    shared = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "kube_prometheus_stack_kubeconfig": "/nowhere",
+        "__kube_prometheus_stack_images": f"{{{{ lookup('ansible.builtin.file', '{ROOT}/images.yml') | from_yaml }}}}",
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
+    role = {"name": "flaskops.observability.kube_prometheus_stack"}
+    tasks = [
+        {"ansible.builtin.include_role": {**role, "tasks_from": entry}, "when": f"entry == '{entry}'"}
+        for entry in ("main", "configuration")
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    args = (str(tmp_path / "play.yml"), "-vvv", "--diff")
+    done = playbook(*args, inventory=("-i", str(tmp_path / "hosts.yml")), env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
+    said = done.stdout + done.stderr
+    assert not leaks(said), leaks(said)[:3]
+    failed = dict(re.findall(r'^fatal: \[([\w-]+)\]: FAILED! => \{\n(?:    .*\n)*?    "msg": "(.*)"$', done.stdout, re.MULTILINE))
+    assert set(failed) == set(RECEIVERS) - {"good"}, done.stdout[-3000:]
+    assert all(RECEIVERS[name][1] in text for name, text in failed.items()), failed

@@ -54,7 +54,7 @@ def is_header(value: object) -> bool:
 
 def is_address(url: object) -> bool:
     """Whether it is a web address without a user name or password."""
-    if not isinstance(url, str) or re.search(r"[^\x21-\x7e]", url):
+    if not isinstance(url, str) or re.search(r"[^\x21-\x7e]|%(?![0-9A-Fa-f]{2})", url):
         return False
     try:
         address = urlsplit(url)

@@ -56,6 +56,8 @@ def test_the_longest_is_hidden_first() -> None:
         ("https://[bad", False),
         ("https://logs.test\n", False),
         ("https://logs.test:99999", False),
+        ("https://logs.test/%zz", False),
+        ("https://logs.test/%2F", True),
         ("logs.test", False),
         ("file:///etc/passwd", False),
         (None, False),
