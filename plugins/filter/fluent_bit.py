@@ -40,6 +40,7 @@ _value:
     agents:
       description:
         - The containers, one for each output, each with its C(name), the C(port) of its metrics and that port's C(port_name).
+        - C(counters_port) is where the first one shows its counters of lines; V(0) for the others, which do not count.
         - C(config) is the configuration, as it goes into C(file); C(environment) are the environment variables.
         - C(has_authority) is whether the container reads a certificate authority.
         - C(secret_files) are the keys of the Secret that it reads as files.

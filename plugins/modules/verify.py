@@ -13,8 +13,8 @@ author: flaskops (@flaskops)
 description:
   - Follows the links of the monitoring chain of one app on a Kubernetes cluster, all of them side by side.
   - The links are the nodes, the image, the probes, the rollout, the Service's endpoints, what the readiness probe asks, the
-    metrics of every ready pod, and a request that must be found again in the app's log, in Loki and in O(log_backends), with
-    the shipper and the alerts about log lines.
+    metrics of every ready pod, and a request that must be found again in the app's log, in the cluster's own log back end and
+    in O(log_backends), with the log agent and the alerts about log lines.
   - Where a Prometheus operator runs, also Prometheus itself, the exporters, the scrape targets, the health probe, the rules,
     the queries of the installed dashboards, Grafana and its data sources, the clocks, Alertmanager, the way of a test alert to
     its receiver and back, and the receivers.
@@ -42,7 +42,8 @@ options:
     default: false
   log_backends:
     description:
-      - Where the request's line must be found besides, or instead of, the Loki on the cluster; asked from this machine.
+      - Where the request's line must be found besides, or instead of, the Loki or VictoriaLogs on the cluster.
+      - Asked from this machine.
       - What the shipper sends to and is not named here is left out, with the reason.
     type: list
     elements: dict
@@ -53,7 +54,7 @@ options:
           The kind of backend. V(cloudwatch) needs the Python package boto3, which looks for its credentials itself.
         type: str
         required: true
-        choices: [loki, elasticsearch, opensearch, cloudwatch]
+        choices: [loki, victoria_logs, elasticsearch, opensearch, cloudwatch]
       url:
         description: Address of the backend; not needed for V(cloudwatch).
         type: str
@@ -70,7 +71,7 @@ options:
         description: API key of Elasticsearch instead of an account.
         type: str
       tenant:
-        description: Tenant of Loki.
+        description: Tenant of Loki or VictoriaLogs; for the latter a number, or two with a colon between them.
         type: str
       ca_path:
         description: File with certificates of authorities to trust.
@@ -204,7 +205,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "elements": "dict",
         "default": [],
         "options": {
-            "type": {"type": "str", "required": True, "choices": ["loki", "elasticsearch", "opensearch", "cloudwatch"]},
+            "type": {
+                "type": "str",
+                "required": True,
+                "choices": ["loki", "victoria_logs", "elasticsearch", "opensearch", "cloudwatch"],
+            },
             "url": {"type": "str"},
             "index": {"type": "str"},
             "username": {"type": "str"},
@@ -217,6 +222,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         },
         "required_if": [
             ("type", "loki", ["url"]),
+            ("type", "victoria_logs", ["url"]),
             ("type", "elasticsearch", ["url"]),
             ("type", "opensearch", ["url"]),
             ("type", "cloudwatch", ["region", "log_group"]),

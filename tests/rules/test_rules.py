@@ -33,7 +33,7 @@ from promql import metric_names
 FILES = sorted(path for path in HERE.glob("*.yml") if path.name != "known_metrics.yml")
 OPTIONS: dict[str, Any] = {"name": "flask-app", "namespace": "shop"}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "rules.yml": rules.rule_groups({**OPTIONS, "slo": 0.999}),
+    "rules.yml": rules.rule_groups({**OPTIONS, "slo": 0.999, "alerts": {"LogSilence": {"enabled": True}}}),
     "literal.yml": rules.rule_groups({**OPTIONS, "literal_error_rate": True}),
     # What the role verify installs for a verification every five minutes.
     "verify.yml": rules.verify_rule_groups("flask-app", "shop", 300, {}),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -12,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from ..verify import backends, checks, health, stack
+from ..verify import checks, health, log_stores, stack
 from ..verify.api import ApiError, Cluster, read_object
 from ..verify.links import http_get, slices_path
 from .dead_man import ENDED, Request, Step
 from .guard import DrillError
 
-LOKI_PODS = "app.kubernetes.io/name=loki,app.kubernetes.io/component=single-binary"
 # Lists that Kubernetes merges by something else than a name.
 MERGED_BY = {"volumeMounts": "mountPath", "volumeDevices": "devicePath", "hostAliases": "ip"}
 # What controllers write into an object by themselves.
@@ -81,7 +81,7 @@ class App:
         self.url = self._find_url()
         self.switches = self._has_switches()
         self.prometheus, self.alertmanager, self.inbox = self._find_stack()
-        self.loki = self._find_loki()
+        self.store, self.logs = self._find_store()
 
     def get(self, path: str, seconds: float = 10.0) -> Any:
         """An object, a list, or what a program behind a proxy answers.
@@ -156,12 +156,27 @@ class App:
             stack.service_path(self.stack_namespace, "alert-inbox", 80) if "alert-inbox" in names else "",
         )
 
-    def _find_loki(self) -> str:
+    def _find_store(self) -> tuple[log_stores.Store, str]:
+        """The first log back end of the cluster, and its proxy path; empty where there is none."""
+        for store in log_stores.STORES.values():
+            with contextlib.suppress(ApiError):
+                if found := log_stores.service(self.get, store):
+                    return store, log_stores.proxy(found)
+        return log_stores.Store(), ""
+
+    def lines(self, seconds: float, text: str = "", levels: str = "") -> list[float]:
+        """The times, seconds since 1970, of the newest of the application's lines of so many seconds.
+
+        :raises ApiError: where the back end does not answer.
+        """
+        path = self.store.path(self.store.expression(self.namespace, self.name, text, levels), seconds, 5)
+        status, body = self.cluster.fetch(self.logs + path, None, 5)
+        if status != 200:
+            raise ApiError(status, f"{self.store.title} answers {status}")
         try:
-            found = backends.loki_service(self.get)
-        except ApiError:
-            return ""
-        return backends.proxy(found) if found else ""
+            return sorted(line.time for line in self.store.lines(body))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ApiError(status, f"{self.store.title} answers something else than lines") from error
 
     def workload(self, kind: str, selector: str) -> dict[str, Any] | None:
         """The first workload of a kind (``statefulsets``, ``daemonsets``) with these labels, in any namespace."""

@@ -27,16 +27,18 @@ TOLERANCE = 2.0  # seconds that a measured time may be over the longest
 EARLY = 0.2  # and below the shortest: as exact as an observer looks
 # Alerts on the share of requests that are bad; the second number is what the share is compared with, 0 for the rule's own.
 SHARES = {"HighErrorRate": 0.0, "FlaskHighLatencyP95": 0.05}
+# Others on how much a counter rises.
+COUNTED = ("FlaskUncaughtExceptions", "LogErrorLines", "LogTraceback")
 # Alerts that need a whole window without something.
 WHOLE = ("LogSilence",)
 # Alerts on a series that is absent: when a target goes, Prometheus ends its series two scrapes and a tenth of one later.
-ABSENT = ("LokiDown", "FlaskMetricsAbsent")
+ABSENT = ("LokiDown", "VictoriaLogsDown", "FlaskMetricsAbsent")
 DISCOVERY = 5.0  # seconds after which Prometheus takes a changed list of targets
 
 
 @dataclass
 class Rule:
-    """An alert's rule as Prometheus, or Loki's ruler, has it loaded."""
+    """An alert's rule as Prometheus has it loaded."""
 
     name: str
     query: str
@@ -162,7 +164,7 @@ def grouping(route: dict[str, Any], labels: dict[str, str]) -> Grouping:
 
 
 def read_settings(app: Any) -> Settings:
-    """What is live: the Deployment's probe, Prometheus' targets and rules, Loki's rules, Alertmanager's routes.
+    """What is live: the Deployment's probe, Prometheus' targets and rules, Alertmanager's routes.
 
     :param app: the application (app.App). What can't be read is left out, and times that need it are unbounded.
     """
@@ -174,9 +176,6 @@ def read_settings(app: Any) -> Settings:
     found.probe_threshold = int(probe.get("failureThreshold", 3))
     if app.prometheus:
         _read_prometheus(app, found)
-    if app.loki:
-        with suppress(ApiError, KeyError):
-            _add_rules(found, app.get(f"{app.loki}/prometheus/api/v1/rules")["data"]["groups"], app)
     if app.alertmanager:
         import yaml
 
@@ -195,7 +194,9 @@ def source_of(labels: dict[str, str], app: Any) -> str:
         return "probe"
     if "kube-state-metrics" in job:
         return "kube-state-metrics"
-    return "loki" if job in ("loki", "loki-canary") or labels.get("service", "").startswith("loki") else ""
+    if job.endswith("collector") or labels.get("app") == "fluent-bit" or job == "fluent-bit":
+        return "log agent"
+    return "log back end" if job.startswith(("loki", "victoria-logs")) else ""
 
 
 def _read_prometheus(app: Any, found: Settings) -> None:
@@ -239,7 +240,7 @@ def stages_of_alert(
         if source not in settings.scrape:
             return None
         # A rate needs two samples, of which the second may be the first that shows anything.
-        scrapes = 2 if rule.name in (*SHARES, "FlaskUncaughtExceptions") else 1
+        scrapes = 2 if rule.name in (*SHARES, *COUNTED) else 1
         late = settings.scrape_timeout.get(source, 0.0) if source == "probe" else 0.0
         name = "scrape" if scrapes == 1 else f"{scrapes} scrapes"
         if rule.name in ABSENT:

@@ -27,7 +27,7 @@ from .app import App, Plan
 from .bounds import Settings, Stage
 from .dead_man import StepError
 from .guard import DrillError, Guard
-from .observers import SLOW, Answer, Observers, Timeline, requests
+from .observers import NO_STORE, SLOW, Answer, Observers, Timeline, requests
 from .scenarios import Expect, LeftOut, Scenario
 from .scenarios import plan as plan_of
 
@@ -349,8 +349,8 @@ class Judgement:
                 seen = self.timeline.has(expect.observer, "pending")
                 if longest + bounds.TOLERANCE > self.limits.wait and not seen:
                     reason = f"by its configuration it may take {longest:.0f} s, and the drill waits {self.limits.wait:.0f} s"
-        elif expect.observer in ("log line", "loki") and not self.app.loki:
-            reason = "no Loki is installed on this cluster"
+        elif expect.observer in ("log line", "log back end") and not self.app.logs:
+            reason = NO_STORE
         elif expect.observer == "prometheus" and not self.app.prometheus:
             reason = "no Prometheus of an operator runs on this cluster"
         if not reason and not self.timeline.has(expect.observer, self._events(expect)[0]):

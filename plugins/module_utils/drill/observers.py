@@ -4,7 +4,7 @@
 """What notices: every observer is a thread of its own that says what it saw at the moment it saw it.
 
 They run for the whole drill, so that none has to begin when something breaks; a Timeline is what one scenario hears of them.
-Pods and EndpointSlices are watched. Prometheus, Alertmanager's receiver and Loki can only be asked again and again.
+Pods and EndpointSlices are watched. Prometheus, Alertmanager's receiver and the log back end can only be asked again and again.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ RATE = 10  # requests a second of the steady probe
 SLOW = 0.5  # seconds from which a request counts as slow
 LOOK = 0.1  # seconds between two looks at alerts
 LOG_LOOK = 0.5  # and at logs
-STALE = 5.0  # seconds that the newest line in Loki is behind before lines count as lost
+STALE = 5.0  # seconds that the newest line in the back end is behind before lines count as lost
 OUTSIDE_LOOK = 5.0
-LOG_ALERTS = ("Log", "Loki")  # begin the names of alerts about the way of the logs, which is every application's
+NO_STORE = "no Loki and no VictoriaLogs is installed on this cluster"
+# What the names of alerts about the way of the logs begin with, which is every application's.
+LOG_ALERTS = ("Log", "Loki", "VictoriaLogs", "FluentBit")
 WATCH = 300  # seconds of one watch
 Answer = tuple[float, float, bool]  # when a request began, how many seconds it took, and whether it was answered well
 
@@ -89,7 +91,7 @@ class Observers:
         self._told: set[tuple[str, str, str]] = set()
         self.tellings: list[tuple[float, dict[str, str]]] = []  # when something of an alert was received, and its labels
         self._prometheus_up = True
-        self._loki_up = True
+        self._store_up = True
         self._line_lost = False
 
     def start(self) -> None:
@@ -104,11 +106,10 @@ class Observers:
             threads.append(("receiver", self._look_at_inbox))
         else:
             self._leave_out("receiver", "no alert inbox runs beside Prometheus, so that nobody knows when an alert was received")
-        if app.loki:
-            threads += [("log line", self._look_at_lines), ("log alerts", self._look_at_log_alerts)]
+        if app.logs:
+            threads.append(("log line", self._look_at_lines))
         else:
-            self._leave_out("log line", "no Loki is installed on this cluster")
-            self._leave_out("log alerts", "no Loki is installed on this cluster")
+            self._leave_out("log line", NO_STORE)
         if app.options.external_checks:
             threads.append(("external check", self._look_outside))
         else:
@@ -246,14 +247,6 @@ class Observers:
             self._prometheus_up = True
             self._take_alerts("prometheus", found)
 
-    def _look_at_log_alerts(self) -> None:
-        while not self._stop.wait(LOG_LOOK):
-            try:
-                found = self.app.get(f"{self.app.loki}/prometheus/api/v1/alerts", 5)["data"]["alerts"]
-            except (ApiError, KeyError):
-                continue
-            self._take_alerts("loki", found)
-
     def _take_alerts(self, origin: str, found: list[dict[str, Any]]) -> None:
         seen: dict[str, dict[str, str]] = {}
         labels_of: dict[str, dict[str, str]] = {}
@@ -302,40 +295,30 @@ class Observers:
 
     # Logs.
 
-    def _lines(self, expr: str, since: float, direction: str) -> list[float]:
-        """The times of the lines that a query finds, seconds since 1970."""
-        query = {
-            "query": expr,
-            "start": int(since * 1e9),
-            "end": int((time.time() + 60) * 1e9),
-            "limit": 5,
-            "direction": direction,
-        }
-        found = self.app.get(f"{self.app.loki}/loki/api/v1/query_range?{urlencode(query)}", 5)["data"]["result"]
-        return sorted(int(value[0]) / 1e9 for stream in found for value in stream["values"])
-
     def _look_at_lines(self) -> None:
         """The first error line of a fault, and whether the lines of the steady probe go on arriving."""
-        own = f'{{namespace="{self.app.namespace}", app="{self.app.name}"}}'
-        errors = f'{{namespace="{self.app.namespace}", app="{self.app.name}", level=~"error|critical"}}'
         newest = 0.0
         while not self._stop.wait(LOG_LOOK):
             timeline = self._timeline
             try:
-                arrived = self._lines(f'{own} |= "{self.run_id}"', time.time() - 60, "backward")
-                if not self._loki_up:
-                    self._see("loki", "up", last=True)
-                self._loki_up = True
+                arrived = self.app.lines(60, self.run_id)
+                if not self._store_up:
+                    self._see("log back end", "up", last=True)
+                self._store_up = True
                 newest = max([newest, *arrived])
                 if timeline is not None:
                     self._judge_lines(timeline, newest)
                     began = wall(timeline.began)
-                    if not timeline.has("log line", "seen") and self._lines(errors, began, "forward"):
+                    if not timeline.has("log line", "seen") and self._errors_since(began):
                         self._see("log line", "seen")
             except (ApiError, KeyError):
-                if self._loki_up:
-                    self._see("loki", "down")
-                self._loki_up = False
+                if self._store_up:
+                    self._see("log back end", "down")
+                self._store_up = False
+
+    def _errors_since(self, began: float) -> list[float]:
+        """The times of the newest error lines of after a moment."""
+        return [at for at in self.app.lines(time.time() - began + 1, levels="error|critical") if at >= began]
 
     def _judge_lines(self, timeline: Timeline, newest: float) -> None:
         answered = self.users.last_answer

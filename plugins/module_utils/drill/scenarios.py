@@ -17,7 +17,7 @@ from typing import Any
 
 from ..verify.backends import SHIPPERS
 from ..verify.health import DEFAULT_PATH, question
-from . import app as target
+from ..verify.log_stores import STORES
 from .app import App, Plan, patched
 from .bounds import READINESS, Stage
 from .dead_man import Step
@@ -39,11 +39,11 @@ Way = Callable[[App], Plan]
 class Expect:
     """One thing that should be seen, and from what its time is computed.
 
-    :param observer: ``alert NAME``, ``pods``, ``endpoints``, ``log line``, ``prometheus``, ``loki``.
+    :param observer: ``alert NAME``, ``pods``, ``endpoints``, ``log line``, ``prometheus``, ``log back end``.
     :param event: of that observer; for an alert its last one, ``received``, with ``pending`` and ``firing`` before.
     :param symptom: the stages before the fault is in what the alert's rule reads; READINESS for the live readiness probe's;
         or the event of another observer (``pods OOMKilled``) whose measured time takes their place.
-    :param source: whose scrape interval counts: ``app``, ``probe``, ``loki`` or ``kube-state-metrics``; none for Loki's rules.
+    :param source: whose scrape interval counts: ``app``, ``probe``, ``log agent``, ``log back end`` or ``kube-state-metrics``.
     :param share: the part of the requests that the fault hits, by which a window fills.
     :param rate: lines a second that the fault writes, by which a window fills.
     """
@@ -229,8 +229,8 @@ def logs_by_switch(app: App) -> Plan:
 
 def silence_by_shipper(app: App) -> Plan:
     found = app.workload("daemonsets", SHIPPERS[0])
-    if not app.loki or found is None:
-        raise LeftOut("no Loki with a shipper that is a DaemonSet is installed on this cluster")
+    if found is None:
+        raise LeftOut("no log agent that is a DaemonSet is installed on this cluster")
     namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]
     path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}"
     steps, undo = patched(found, path, {"spec": {"template": {"spec": {"nodeSelector": {"flaskops/drill": "nowhere"}}}}})
@@ -264,16 +264,19 @@ def kill_prometheus(app: App) -> Plan:
     return Plan(f"pods {', '.join(names)} deleted at once", [step])
 
 
-def stop_loki(app: App) -> Plan:
-    found = app.workload("statefulsets", target.LOKI_PODS)
+def stop_store(app: App) -> Plan:
+    found = app.workload("statefulsets", app.store.pods) if app.logs else None
     if found is None:
-        raise LeftOut("no Loki that is a single StatefulSet is installed on this cluster")
+        raise LeftOut("no Loki and no VictoriaLogs that is a single StatefulSet is installed on this cluster")
     namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]
     path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
     steps, undo = patched(found, path, {"spec": {"replicas": 0}})
-    return Plan(f"StatefulSet {namespace}/{name} scaled to 0", steps, undo, [path])
+    others = [store for store in STORES.values() if store is not app.store]
+    excuses = {f"alert {store.down}": f"{store.title} is not the back end that is stopped" for store in others}
+    return Plan(f"StatefulSet {namespace}/{name} scaled to 0", steps, undo, [path], excuses=excuses)
 
 
+COLLECTED: tuple[Stage, ...] = (("log agent", 0.0, 3.0),)
 DELAYED: tuple[Stage, ...] = (("duration of a slow request", 1.0, 1.0),)
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -285,7 +288,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             Expect("alert HighErrorRate", source="app", share=0.5),
             Expect("alert FlaskUncaughtExceptions", source="app"),
             Expect("log line", "seen"),
-            Expect("alert LogTraceback", symptom="log line seen"),
+            Expect("alert LogTraceback", symptom=COLLECTED, source="log agent"),
         ),
         page=True,
     ),
@@ -348,18 +351,17 @@ SCENARIOS: tuple[Scenario, ...] = (
         (silence_by_shipper,),
         (
             Expect("log line", "lost"),
-            Expect("alert LogSilence", symptom=(("end of the shipper's pods", 0.0, 35.0),)),
-            Expect("alert LogLinesMissing", symptom=(("the canary's max-wait", 300.0, 360.0),), source="loki"),
+            Expect("alert LogSilence", symptom=(("end of the log agent's pods", 0.0, 35.0),), source="log agent"),
         ),
         least=30,
     ),
     Scenario(
-        "loki_outage",
-        "Loki is gone",
-        (stop_loki,),
+        "log_backend_down",
+        "The log back end is gone",
+        (stop_store,),
         (
-            Expect("loki", "down", symptom=(("StatefulSet controller and end of the pod", 0.0, 40.0),)),
-            Expect("alert LokiDown", symptom="loki down", source="loki"),
+            Expect("log back end", "down", symptom=(("StatefulSet controller and end of the pod", 0.0, 40.0),)),
+            *(Expect(f"alert {store.down}", symptom="log back end down", source="log back end") for store in STORES.values()),
         ),
     ),
     Scenario(
@@ -393,7 +395,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "log_burst",
         "The application writes many error lines",
         (logs_by_switch,),
-        (Expect("log line", "seen"), Expect("alert LogErrorLines", symptom="log line seen", rate=100)),
+        (Expect("log line", "seen"), Expect("alert LogErrorLines", symptom=COLLECTED, source="log agent", rate=100)),
     ),
 )
 

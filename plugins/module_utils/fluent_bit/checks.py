@@ -62,9 +62,9 @@ def _role(options: dict[str, t.Any]) -> t.Iterator[str]:
     path = options["buffer_path"]
     if not path.startswith("/") or path.rstrip("/") in ("", "/var", "/var/log", "/var/lib", "/etc", "/usr", "/root", "/tmp"):
         yield f"fluent_bit_buffer_path is '{path}': name a folder of its own on the nodes, like /var/lib/fluent-bit."
-    last = int(options["metrics_port"]) + max(0, len(options["outputs"]) - 1)
+    last = int(options["metrics_port"]) + max(1, len(options["outputs"]))
     if not 0 < int(options["metrics_port"]) <= last < 65536:
-        yield f"fluent_bit_metrics_port is {options['metrics_port']}: use 1 to 65535, with one above it for each further output."
+        yield f"fluent_bit_metrics_port is {options['metrics_port']}: use 1 to 65535, with one above it for each output."
     for name in options["excluded_namespaces"]:
         if not NAME.match(name):
             yield f"fluent_bit_excluded_namespaces has '{name}', which is no namespace: use lower-case letters, digits, dashes."

@@ -18,6 +18,7 @@ STATE = "/fluent-bit/state"  # the host's folder, as the container sees it
 TAG = "kube"
 TAG_PARSER = "kubernetes_tag"
 PATH_PARSER = "pod_path"
+COUNTERS = "line_counters"
 PYTHON_PARSER = "python_traceback"
 LEVEL_PARSERS = ["level_json", "level_klog", "level_logfmt", "level_text"]
 REQUEST_ID_PARSER = "request_id_json"
@@ -198,6 +199,34 @@ def filters(options: Plugin) -> list[Plugin]:
     return found
 
 
+def counters() -> list[Plugin]:
+    """Return the filters that count lines and tracebacks, which the log alerts of role app_monitoring read.
+
+    No label may grow: a series is never forgotten.
+    """
+    common = {
+        "name": "log_to_metrics",
+        "match": "*",
+        "tag": COUNTERS,
+        "metric_mode": "counter",
+        "metric_namespace": "flaskops",
+        "metric_subsystem": "log",
+        # Without it each line costs as much as fifty with it.
+        "flush_interval_sec": 1,
+    }
+    lines = {**common, "metric_name": "lines_total", "metric_description": "Lines by application and level"}
+    traced = {**common, "metric_name": "tracebacks_total", "metric_description": "Python tracebacks by application"}
+    return [
+        lines | {"emitter_name": f"{COUNTERS}_lines", "label_field": ["namespace", "app", "level"]},
+        traced
+        | {
+            "emitter_name": f"{COUNTERS}_tracebacks",
+            "label_field": ["namespace", "app"],
+            "regex": r"message Traceback \(most recent call last\)",
+        },
+    ]
+
+
 def parsers(options: Plugin) -> list[Plugin]:
     """Return the parsers: ours first."""
     word = "TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL"
@@ -248,8 +277,11 @@ def _read(options: Plugin) -> list[Plugin]:
     return [outputs.read(given, position) for position, given in enumerate(options["outputs"])]
 
 
-def build(options: Plugin, output: Plugin, port: int) -> Plugin:
-    """Return the whole configuration of the agent that ships to one output, as `outputs.read` returned it."""
+def build(options: Plugin, output: Plugin, port: int, counters_port: int = 0) -> Plugin:
+    """Return the whole configuration of the agent that sends to one output, as `outputs.read` returned it.
+
+    :param counters_port: where it shows its counters of lines; 0 for an agent that does not count.
+    """
     config: Plugin = {"service": service(options, port), "parsers": parsers(options)}
     if "python" in options["multiline_parsers"]:
         config["multiline_parsers"] = multiline_parsers()
@@ -258,6 +290,10 @@ def build(options: Plugin, output: Plugin, port: int) -> Plugin:
         "filters": filters(options),
         "outputs": [outputs.render(output, options["cluster"], options["buffer_limit"])],
     }
+    if counters_port:
+        config["pipeline"]["filters"] += counters()
+        shown = {"name": "prometheus_exporter", "match": COUNTERS, "host": "0.0.0.0", "port": counters_port}
+        config["pipeline"]["outputs"].append(shown)
     return config
 
 
@@ -279,15 +315,19 @@ def agents(options: Plugin, secret: str) -> list[Plugin]:
     all, and the others get nothing (fluent/fluent-bit issues 4373 and 11370). So each output has a process of its own.
     """
     found = []
-    for position, output in enumerate(_read(options)):
+    given = _read(options)
+    for position, output in enumerate(given):
         port = int(options["metrics_port"]) + position
+        # Each agent reads every line, so that only one may count.
+        counters_port = 0 if position else int(options["metrics_port"]) + len(given)
         found.append(
             {
                 "name": outputs.container(output),
                 "file": f"{output['name']}.yaml",
                 "port": port,
                 "port_name": f"metrics-{position}" if position else "metrics",
-                "config": build(options, output, port),
+                "counters_port": counters_port,
+                "config": build(options, output, port, counters_port),
                 "environment": _environment(options, output, secret),
                 "has_authority": bool(output.get("tls_ca")),
                 "secret_files": sorted(set(outputs.secret_files(output))),

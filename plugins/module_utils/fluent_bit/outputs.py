@@ -51,6 +51,15 @@ SPECS: dict[str, Spec] = {
         "bearer_token_secret": {"type": "str"},
         "retry_limit": {"type": "int", "default": 0},
     },
+    "victoria_logs": {
+        **COMMON,
+        **SERVER,
+        "port": {"type": "int", "default": 9428},
+        "path": {"type": "str", "default": ""},
+        "tenant": {"type": "str"},
+        "bearer_token_secret": {"type": "str"},
+        "retry_limit": {"type": "int", "default": 0},
+    },
     "cloudwatch_logs": {
         **COMMON,
         **TLS,
@@ -204,6 +213,13 @@ def _loki(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
     return keys
 
 
+def _victoria_logs(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
+    # By Loki's protocol lines keep their nanoseconds, and may have 2 MiB by VictoriaLogs' own defaults.
+    # Else a JSON line would be taken apart, and one without `_msg` would lose its text.
+    uri = f"{output['path'].rstrip('/')}/insert/loki/api/v1/push?disable_message_parsing=1"
+    return {**_loki(output, cluster), "uri": uri}
+
+
 def log_group(output: dict[str, t.Any], cluster: str) -> str:
     """Return the log group of an output to CloudWatch, from options that `read` returned."""
     return str(output.get("log_group") or f"/kubernetes/{cluster}")
@@ -278,12 +294,21 @@ def _http(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
     return keys
 
 
-PLUGINS = {"loki": _loki, "cloudwatch_logs": _cloudwatch, "es": _search, "opensearch": _search, "http": _http}
+PLUGINS = {
+    "loki": _loki,
+    "victoria_logs": _victoria_logs,
+    "cloudwatch_logs": _cloudwatch,
+    "es": _search,
+    "opensearch": _search,
+    "http": _http,
+}
 
 
 def render(output: dict[str, t.Any], cluster: str, buffer_limit: str) -> dict[str, t.Any]:
     """Return one entry of the configuration's outputs, from options that `read` returned."""
-    keys: dict[str, t.Any] = {"name": output["type"], "alias": output["name"]}
+    # The plugin is called as the type, but for the one that speaks Loki's protocol.
+    plugin = "loki" if output["type"] == "victoria_logs" else output["type"]
+    keys: dict[str, t.Any] = {"name": plugin, "alias": output["name"]}
     if output["namespaces"]:
         names = "|".join(re.escape(name) for name in sorted(output["namespaces"]))
         keys["match_regex"] = rf"^kube\.({names})_"

@@ -27,6 +27,10 @@ ALERTS: dict[str, dict[str, t.Any]] = {
     "FlaskReplicasUnavailable": {"window": "5m", "for": "10m", "severity": "warning"},
     "FlaskTargetDown": {"for": "5m", "severity": "warning"},
     "FlaskMetricsAbsent": {"for": "10m", "severity": "critical"},
+    "LogErrorLines": {"threshold": 0.2, "window": "5m", "for": "0s", "severity": "warning"},  # lines a second
+    "LogTraceback": {"window": "5m", "for": "0s", "severity": "warning"},
+    # Only for an application that is known to log something all the time.
+    "LogSilence": {"window": "15m", "for": "1m", "severity": "warning", "enabled": False},
     "FlaskErrorBudgetBurnFast": {"for": "2m", "severity": "critical"},
     "FlaskErrorBudgetBurnSlow": {"for": "15m", "severity": "warning"},
     # As with the Watchdog, nobody is told. The charts' InfoInhibitor would mute one of severity info, its end included.
@@ -95,7 +99,7 @@ def settings(given: dict[str, t.Any]) -> dict[str, t.Any]:
     alerts = {}
     for name, defaults in ALERTS.items():
         own = options["alerts"].get(name) or {}
-        allowed = {**defaults, "enabled": True}
+        allowed = {"enabled": True, **defaults}
         for key, value in own.items():
             if key not in allowed:
                 raise ValueError(f"The alert {name} has no option {key}: use one of {', '.join(allowed)}.")
@@ -234,6 +238,43 @@ def _absent(options: dict[str, t.Any]) -> list[tuple[str, str]]:
         probe = f'namespace="{options["namespace"]}", job="{job_of_probe(options["name"])}"'
         found.append(("probe", f"absent(probe_success{{{probe}}})"))
     return found
+
+
+# The log agents' counters. What an agent counted before it was first scraped is an increase too; but not where Prometheus
+# knows nothing of before the window, because its data was lost.
+LINES, TRACEBACKS = "flaskops_log_lines_total", "flaskops_log_tracebacks_total"
+
+
+def _log_errors(options: dict[str, t.Any], alert: dict[str, t.Any]) -> str:
+    own = f'namespace="{options["namespace"]}", app="{options["name"]}", level=~"error|critical"'
+    return f"sum by (namespace, app) (rate({LINES}{{{own}}}[{alert['window']}])) > {number(alert['threshold'])}"
+
+
+def _log_tracebacks(options: dict[str, t.Any], alert: dict[str, t.Any]) -> str:
+    series = f'{TRACEBACKS}{{namespace="{options["namespace"]}", app="{options["name"]}"}}'
+    window = alert["window"]
+    return f"""\
+sum by (namespace, app) (
+  ({series} unless last_over_time({series}[1h] offset {window}) and on () count(up offset {window}))
+  or
+  increase({series}[{window}])
+) > 0"""
+
+
+def _log_silence(options: dict[str, t.Any], alert: dict[str, t.Any]) -> str:
+    series = f'{LINES}{{namespace="{options["namespace"]}", app="{options["name"]}"}}'
+    window = alert["window"]
+    # What is younger than the window may have logged before it was first scraped, and has not been silent for all of it.
+    return f"""\
+(
+  sum by (namespace, app) (increase({series}[{window}])) == 0
+  and
+  sum by (namespace, app) ({series} offset {window})
+  unless
+  sum by (namespace, app) ({series} unless last_over_time({series}[1h] offset {window})) > 0
+)
+or
+absent_over_time({series}[{window}])"""
 
 
 def _ratio(window: str, namespace: str, name: str) -> str:
@@ -391,6 +432,28 @@ def alert_rules(options: dict[str, t.Any]) -> list[Rule]:
         "A test of the way that alerts take",
         f"A verification of {who} sends this alert to see it arrive; it ends with the Service {{{{ $labels.service }}}}.",
         severity=f'{{{{ if match "^{TEST_SERVICE}{NOTIFY}" $labels.service }}}}critical{{{{ else }}}}{severity}{{{{ end }}}}',
+        **app,
+    )
+    add(
+        "LogErrorLines",
+        _log_errors(options, alerts["LogErrorLines"]),
+        "The application logs many errors",
+        f'{who} logs {{{{ $value | printf "%.2f" }}}} error lines a second; the limit is'
+        f" {number(alerts['LogErrorLines']['threshold'])}.",
+        **app,
+    )
+    add(
+        "LogTraceback",
+        _log_tracebacks(options, alerts["LogTraceback"]),
+        "The application logged a traceback",
+        f"{who} logged tracebacks within the last {alerts['LogTraceback']['window']}; each is a bug.",
+        **app,
+    )
+    add(
+        "LogSilence",
+        _log_silence(options, alerts["LogSilence"]),
+        "The application logs nothing",
+        f"{who} has not logged a line for {alerts['LogSilence']['window']}: it does not run, or no log agent reads its lines.",
         **app,
     )
     if float(options["slo"]):

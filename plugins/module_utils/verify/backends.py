@@ -18,13 +18,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from ..credentials.guard import is_address, is_header, is_token, opener
-from . import checks
+from . import checks, log_stores
 from .api import REQUEST_SECONDS, ApiError, message_of, read_object, reason
 from .checks import Result
 
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from .links import Run
 
 ARRIVAL = 30.0  # seconds that a line may take
-PAUSE = 0.25  # seconds between two looks; Loki's tail is a web socket, which the service proxy does not carry
-WAITING = 10.0  # seconds that lines may wait in the shipper while the backend is ready
+PAUSE = 0.25  # seconds between two looks
+SINCE = 300.0  # seconds before now in which a line is looked for
+WAITING = 10.0  # seconds that lines may wait in the log agent while the back end is ready
+COUNTER = "flaskops_log_lines_total"  # what every log agent counts, by namespace, app and level
 CONTRACT = ("namespace", "app", "container", "cluster", "level")
-LOKI = "app.kubernetes.io/name=loki,app.kubernetes.io/component in (single-binary,gateway),variant!=headless"
 SHIPPERS = ("app.kubernetes.io/name in (log-collector,fluent-bit)", "app.kubernetes.io/component=log-shipper")
 # The role fluent_bit names its outputs here: type, host, port, index and the like, and no credentials.
 OUTPUTS = "flaskops/outputs"
@@ -48,21 +50,6 @@ TITLES = {"es": "elasticsearch", "elasticsearch": "elasticsearch", "opensearch":
 # What is installed.
 
 
-def loki_service(get: Callable[[str], Any]) -> dict[str, Any]:
-    """The Service through which Loki is asked; empty where none is installed.
-
-    :param get: reads an object or list of the API server.
-    """
-    found = get(f"/api/v1/services?{urlencode({'labelSelector': LOKI})}").get("items", [])
-    return found[0] if found else {}
-
-
-def proxy(service: dict[str, Any]) -> str:
-    """The path that leads through the API server to a Service's first port."""
-    metadata, port = service["metadata"], service["spec"]["ports"][0]["port"]
-    return f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}:{port}/proxy"
-
-
 def shippers(run: Run) -> list[dict[str, Any]]:
     """The DaemonSets that ship logs."""
     found = {}
@@ -73,7 +60,7 @@ def shippers(run: Run) -> list[dict[str, Any]]:
 
 
 def outputs(run: Run) -> list[dict[str, Any]]:
-    """Where the shippers say that they send lines, but for Loki, which is found by its Service."""
+    """Where the shippers say that they send lines, but for what is found by its Service."""
     found = []
     for item in shippers(run):
         for output in json.loads((item["metadata"].get("annotations") or {}).get(OUTPUTS, "[]")):
@@ -86,11 +73,11 @@ def links(run: Run, stack: Any) -> list[Callable[[], list[Result]]]:
     """The links of the logs behind the pods; *stack* is the Prometheus (stack.Stack), or None."""
     given = run.target.log_backends
     found: list[Callable[[], list[Result]]] = [partial(log_shipper, run, stack)]
-    if all(item["type"] != "loki" for item in given):
-        found.append(partial(loki, run))
+    found.append(partial(stores, run, stack))
     found += [partial(given_backend, run, item) for item in given]
     found.append(partial(other_outputs, run))
     found.append(partial(log_alerts, run, stack))
+    found.append(partial(ruler, run, stack))
     return found
 
 
@@ -167,8 +154,8 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
         seen = checks.samples(text, names)
         if seen.get(names[1]):
             oldest = max(oldest, seen.get(names[0], 0.0))
-    if oldest > WAITING and _loki_ready(run):
-        return evidence, f"lines wait for {oldest:.0f} s in {name}, though Loki is ready: it does not reach Loki", asked
+    if oldest > WAITING and (ready := _ready(run)):
+        return evidence, f"lines wait for {oldest:.0f} s in {name}, though {ready} is ready: it does not reach it", asked
     if stack:
         up = f'up{{namespace="{namespace}", pod=~"{name}-.*"}}'
         lost = f'sum(increase({{__name__=~"{GIVEN_UP}", namespace="{namespace}"}}[10m])) > 0'
@@ -191,13 +178,20 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
     return evidence, "", asked
 
 
-def _loki_ready(run: Run) -> bool:
-    try:
-        service = loki_service(run.get)
-        status, _ = run.cluster.fetch(f"{proxy(service)}/ready", None, run.request_seconds()) if service else (404, "")
-    except ApiError:
-        return False
-    return bool(status == 200)
+def _ready(run: Run) -> str:
+    """The back ends of the cluster, where all of them work."""
+    titles = []
+    for store in log_stores.STORES.values():
+        try:
+            service = log_stores.service(run.get, store)
+            if service:
+                status, _ = run.cluster.fetch(f"{log_stores.proxy(service)}{store.ready}", None, run.request_seconds())
+                if status != 200:
+                    return ""
+                titles.append(store.title)
+        except ApiError:
+            return ""
+    return " and ".join(titles)
 
 
 # The line in a backend.
@@ -242,28 +236,62 @@ def pods_of(run: Run, names: str) -> str:
     return str(run.target.kubectl("get", "pods", "-A", "-l", f"app.kubernetes.io/name in ({names})", namespaced=False))
 
 
-def loki(run: Run) -> list[Result]:
-    """The line of the marked request is found in Loki, with the labels of the contract."""
-    target = run.target
-    service = loki_service(run.get)
-    if not service:
-        return [checks.left_out("loki", "no Loki is installed on this cluster; the stage logging installs it")]
+def stores(run: Run, stack: Any) -> list[Result]:
+    """The line of the marked request is found in each back end that runs on the cluster, with the labels of the contract."""
+    given = {item["type"] for item in run.target.log_backends}
+    found = {name: log_stores.service(run.get, store) for name, store in log_stores.STORES.items() if name not in given}
+    there = {name: service for name, service in found.items() if service}
+    if not there:
+        elsewhere = given or outputs(run)
+        why = "no Loki and no VictoriaLogs is installed on this cluster; the stage logging installs one"
+        return [] if elsewhere else [checks.left_out("log back end", why)]
+    with ThreadPoolExecutor(max_workers=len(there)) as pool:
+        results = pool.map(lambda name: _store(run, stack, log_stores.STORES[name], there[name]), there)
+        return [result for found_results in results for result in found_results]
+
+
+def _store(run: Run, stack: Any, store: log_stores.Store, service: dict[str, Any]) -> list[Result]:
+    target, base, namespace = run.target, log_stores.proxy(service), service["metadata"]["namespace"]
     if not target.log_check:
-        return [checks.left_out("loki", "switched off: the app is said to log no request id")]
-    base = f"{proxy(service)}/loki/api/v1/query_range"
+        return [checks.left_out(store.name, "switched off: the app is said to log no request id")]
+    query = f"{store.title}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
+    pods = run.target.kubectl("-n", namespace, "get", "pods", "-o", "wide", namespaced=False)
+    trouble = _trouble(run, stack, store, base, namespace)
+    if trouble:
+        return [checks.failed(store.name, "not asked", f"{store.title}: {trouble}", query, pods)]
 
     def ask(request_id: str) -> dict[str, Any] | None:
-        expr = _logql(target, request_id)
-        found = run.get(f"{base}?{urlencode({'query': expr, 'since': '5m', 'limit': 10})}")["data"]["result"]
-        return found[0]["stream"] if found else None
+        expression = store.expression(target.namespace, target.name, request_id)
+        return _stored(store, *run.cluster.fetch(base + store.path(expression, SINCE), None, run.request_seconds()))
 
-    settings = target.kubectl("-n", service["metadata"]["namespace"], "get", "configmaps,secrets", namespaced=False)
-    commands = (pods_of(run, "loki,log-collector,fluent-bit"), settings)
-    return _line(run, "loki", ask, f"LogQL {_logql(target, 'REQUEST_ID')}", commands)
+    settings = target.kubectl("-n", namespace, "get", "configmaps,secrets", namespaced=False)
+    commands = (pods_of(run, f"{store.name.replace('_', '-')},victoria-logs-single,log-collector,fluent-bit"), settings)
+    return _line(run, store.name, ask, query, commands)
 
 
-def _logql(target: Any, request_id: str) -> str:
-    return f'{{namespace="{target.namespace}", app="{target.name}"}} |= "{request_id}"'
+def _stored(store: log_stores.Store, status: int, text: str) -> dict[str, Any] | None:
+    """The labels of the first line that a back end answers, None for no line."""
+    if status != 200:
+        raise ApiError(status, f"{store.title} answers {status} {message_of(text)}")
+    try:
+        found = store.lines(text)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ApiError(status, f"the answer of {store.title} can't be read: {' '.join(text.split())[:100]}") from error
+    return found[0].labels if found else None
+
+
+def _trouble(run: Run, stack: Any, store: log_stores.Store, base: str, namespace: str) -> str:
+    """What a back end's own metrics say against it, and what it dropped after it had taken it."""
+    status, page = run.cluster.fetch(f"{base}/metrics", {"Accept": "text/plain"}, run.request_seconds())
+    trouble = store.trouble(page) if status == 200 else ""
+    if trouble or not store.lost or not stack:
+        return trouble
+    try:
+        dropped = stack.query(f'sum by (reason) (increase({store.lost}{{namespace="{namespace}"}}[10m])) > 0')
+    except ApiError:  # the link of Prometheus says so
+        return ""
+    said = [f"{float(item['value'][1]):.0f} because of {item['metric'].get('reason', '?')}" for item in dropped]
+    return f"it took lines in the last 10 minutes and dropped them: {', '.join(said)}" if said else ""
 
 
 def other_outputs(run: Run) -> list[Result]:
@@ -317,19 +345,22 @@ def given_backend(run: Run, given: dict[str, Any]) -> list[Result]:
         return _cloudwatch(run, given)
     base, target = str(given["url"]).rstrip("/"), run.target
     command = pods_of(run, "log-collector,fluent-bit")
-    if link == "loki":
+    if link in log_stores.STORES:
+        store = log_stores.STORES[link]
 
         def ask(request_id: str) -> dict[str, Any] | None:
-            query = urlencode({"query": _logql(target, request_id), "since": "5m", "limit": 10})
-            found = _from_here(given, f"{base}/loki/api/v1/query_range?{query}", run)["data"]["result"]
-            return found[0]["stream"] if found else None
+            expression = store.expression(target.namespace, target.name, request_id)
+            return _stored(store, 200, _from_here(given, base + store.path(expression, SINCE), run))
 
-        return _line(run, link, ask, f"LogQL {_logql(target, 'REQUEST_ID')} at {base}", (command, command))
+        query = f"{store.title} at {base}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
+        return _line(run, link, ask, query, (command, command))
     index = given.get("index") or "logs-*"
     query = f"GET {base}{_search_path(index, 'REQUEST_ID')}"
-    return _line(
-        run, link, lambda wanted: _hit(_from_here(given, base + _search_path(index, wanted), run)), query, (command, command)
-    )
+
+    def search(request_id: str) -> dict[str, Any] | None:
+        return _hit(read_object(200, _from_here(given, base + _search_path(index, request_id), run)))
+
+    return _line(run, link, search, query, (command, command))
 
 
 def problem(given: dict[str, Any]) -> str:
@@ -351,7 +382,7 @@ def secrets_of(given: dict[str, Any]) -> list[str]:
     return [given.get("password") or "", given.get("api_key") or "", login if given.get("password") else ""]
 
 
-def _from_here(given: dict[str, Any], url: str, run: Run) -> Any:
+def _from_here(given: dict[str, Any], url: str, run: Run) -> str:
     """What a backend answers to a request from this machine, with the user's credentials."""
     headers = {"Accept": "application/json"}
     if given.get("api_key"):
@@ -361,12 +392,15 @@ def _from_here(given: dict[str, Any], url: str, run: Run) -> Any:
         headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
     if given.get("tenant"):
         headers["X-Scope-OrgID"] = given["tenant"]
+        if given["type"] == "victoria_logs":
+            headers["AccountID"], _, project = given["tenant"].partition(":")
+            headers["ProjectID"] = project or "0"
     context = ssl.create_default_context(cafile=given.get("ca_path")) if url.startswith("https:") else None
     where = urlsplit(url).netloc
     try:
         request = urllib.request.Request(url, headers=headers)
         with opener(context).open(request, timeout=run.request_seconds()) as response:
-            return read_object(response.status, response.read().decode("utf-8", "replace"))
+            return str(response.read().decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         if 300 <= error.code < 400:
             raise ApiError(error.code, f"{where} answered {error.code}, a redirect, which is not followed") from error
@@ -417,29 +451,59 @@ def _cloudwatch(run: Run, given: dict[str, Any]) -> list[Result]:
 
 
 def log_alerts(run: Run, stack: Any) -> list[Result]:
-    """Loki's ruler has the rules that are installed, evaluates them without an error, and reaches an Alertmanager."""
+    """The alerts about lines are installed, and Prometheus has the counters that they read."""
     return run.settled(partial(_log_alerts, run, stack))
 
 
 def _log_alerts(run: Run, stack: Any) -> list[Result]:
-    link, service = "log alerts", loki_service(run.get)
+    link, target = "log alerts", run.target
+    if not stack:
+        return [checks.left_out(link, "no Prometheus of an operator runs on this cluster")]
+    agents = shippers(run)
+    if not agents:
+        return [checks.left_out(link, "no log agent is installed on this cluster, so that nothing counts lines")]
+    wanted = sorted(name for name in stack.alerts() if name.startswith("Log"))
+    if not wanted:
+        return [checks.left_out(link, "no alert about log lines is installed; the role app_monitoring installs them")]
+    expr = f'sum by (level) ({COUNTER}{{namespace="{target.namespace}", app="{target.name}"}})'
+    series, query = stack.query(expr), f"PromQL {expr}"
+    if not series:
+        name, namespace = agents[0]["metadata"]["name"], agents[0]["metadata"]["namespace"]
+        cause = (
+            f"Prometheus has no {COUNTER} of the app: {name} is not scraped, or counts none, and {', '.join(wanted)} can't fire"
+        )
+        command = target.kubectl("-n", namespace, "get", "servicemonitors,services,pods", "-o", "wide", namespaced=False)
+        return [checks.failed(link, "no counter", cause, query, command)]
+    counted = sum(float(item["value"][1]) for item in series)
+    return [checks.ok(link, f"{', '.join(wanted)} read {counted:.0f} counted lines of {len(series)} levels", query)]
+
+
+# Rules of Loki's own ruler, which the user wrote.
+
+
+def ruler(run: Run, stack: Any) -> list[Result]:
+    """Loki's ruler has the rules that are installed, evaluates them without an error, and reaches an Alertmanager."""
+    return run.settled(partial(_ruler, run, stack))
+
+
+def _ruler(run: Run, stack: Any) -> list[Result]:
+    link, service = "ruler", log_stores.service(run.get, log_stores.STORES["loki"])
     if not service:
-        return [checks.left_out(link, "no Loki is installed on this cluster")]
-    namespace, base = service["metadata"]["namespace"], proxy(service)
+        return []
+    namespace, base = service["metadata"]["namespace"], log_stores.proxy(service)
+    wanted = _wanted_alerts(run, namespace)
+    if not wanted:
+        return []
     command = run.target.kubectl("-n", namespace, "logs", "-l", "app.kubernetes.io/name=loki", "--tail=50", namespaced=False)
     query = f"GET {base}/prometheus/api/v1/rules and {base}/config"
     try:
         groups = run.get(f"{base}/prometheus/api/v1/rules")["data"]["groups"]
     except ApiError as error:
-        if error.status == 404:
-            return [checks.left_out(link, "this Loki runs no ruler")]
-        return [checks.failed(link, "not read", str(error), query, command)]
+        cause = "this Loki runs no ruler" if error.status == 404 else str(error)
+        return [checks.failed(link, "not read", cause, query, command)]
     rules = [rule for group in groups for rule in group["rules"] or []]
-    wanted = _wanted_alerts(run, namespace)
     loaded = {rule["name"] for rule in rules}
     evidence = f"{len(rules)} rules loaded"
-    if not rules and not wanted:
-        return [checks.left_out(link, "no rule about log lines is installed")]
     problems = [f"the alert {name} is not loaded" for name in sorted(wanted - loaded)]
     problems += [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule.get("lastError")]
     problems += [late for group in groups if (late := checks.late(group))]

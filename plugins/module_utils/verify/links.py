@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ..credentials.guard import hide
-from . import autoscalers, backends, checks
+from . import autoscalers, backends, checks, log_stores
 from .api import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
 from .checks import Result
 from .health import App, check_health
@@ -453,8 +453,8 @@ def verify(
 
     def where(link: str) -> str:
         """The pods behind a link that is not the app's own."""
-        if absent or link.startswith("log ") or link in ("loki", *backends.TITLES.values()):
-            return backends.pods_of(run, "loki,log-collector,fluent-bit")
+        if absent or link.startswith("log ") or link in (*log_stores.STORES, *backends.TITLES.values()):
+            return backends.pods_of(run, "loki,victoria-logs-single,log-collector,fluent-bit")
         return stack.command("get", "pods", "-o", "wide")
 
     links: list[Callable[[], list[Result]]] = [run.node, run.image, run.probes, run.rollout, run.endpoint, run.health]

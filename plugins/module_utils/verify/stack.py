@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ..monitoring import dashboards as boards_of
 from ..monitoring.objects import ALERTS, OURS, PARTS, matches
-from . import alert, checks
+from . import alert, checks, log_stores
 from .api import ApiError, message_of
 from .checks import FAILED, Result
 from .health import question
@@ -33,7 +33,12 @@ OPERATOR = "/apis/monitoring.coreos.com"
 FRESH, SETTLE_FRESH = 180.0, 150.0
 SKEW = 10.0  # seconds that two clocks may differ
 # What says that a data source is there, by Grafana's name of its type.
-ALIVE = {"prometheus": "/api/v1/status/buildinfo", "loki": "/loki/api/v1/status/buildinfo", "alertmanager": "/api/v2/status"}
+ALIVE = {
+    "prometheus": "/api/v1/status/buildinfo",
+    "alertmanager": "/api/v2/status",
+    "loki": log_stores.STORES["loki"].alive,
+    "victoriametrics-logs-datasource": log_stores.STORES["victoria_logs"].alive,
+}
 PLURALS = {"ServiceMonitor": "servicemonitors", "Probe": "probes", "PrometheusRule": "prometheusrules"}
 
 
@@ -131,6 +136,10 @@ class Stack:
     def _ours(self) -> list[dict[str, Any]]:
         """The objects of the role app_monitoring for this app."""
         return owned(self.app.name, [item for found in self._objects.values() for item in found])
+
+    def alerts(self) -> set[str]:
+        """The names of all alerts of the app's namespace that are installed."""
+        return {rule["alert"] for item in self._objects["prometheusrules"] for rule in rules_of(item) if rule.get("alert")}
 
     def _gone(self, kind: str, there: list[dict[str, Any]]) -> list[str]:
         """The names of objects of a kind that the role wrote down as installed, and that are not *there*."""

@@ -40,10 +40,10 @@ def test_each_option_of_an_alert_acts() -> None:
 
 @pytest.mark.parametrize("name", sorted(rules.ALERTS))
 def test_no_option_of_an_alert_is_idle(name: str) -> None:
-    plain = alerts(slo=0.99)[name]
+    plain = alerts(slo=0.99, alerts={name: {"enabled": True}})[name]
     other = {"threshold": 7, "window": "42m", "for": "43m", "severity": "info"}
-    for key in rules.ALERTS[name]:
-        assert alerts(slo=0.99, alerts={name: {key: other[key]}})[name] != plain, key
+    for key in set(rules.ALERTS[name]) - {"enabled"}:
+        assert alerts(slo=0.99, alerts={name: {"enabled": True, key: other[key]}})[name] != plain, key
 
 
 def test_two_applications_share_no_matcher() -> None:
@@ -70,7 +70,10 @@ def test_extra_rules_stay_as_they_are() -> None:
     ("options", "message"),
     [
         ({"alerts": {"Nope": {}}}, "There is no alert Nope: use one of HighErrorRate"),
-        ({"alerts": {"HighErrorRate": {"treshold": 1}}}, "The alert HighErrorRate has no option treshold: use one of threshold"),
+        (
+            {"alerts": {"HighErrorRate": {"treshold": 1}}},
+            "The alert HighErrorRate has no option treshold: use one of enabled, threshold",
+        ),
         ({"alerts": {"HighErrorRate": {"for": "2 minutes"}}}, "'2 minutes' is no duration"),
         ({"alerts": {"HighErrorRate": {"severity": "page"}}}, "'page' is none of critical, warning, info"),
         ({"alerts": {"HighErrorRate": {"threshold": "much"}}}, "The option threshold of the alert HighErrorRate can't be used"),

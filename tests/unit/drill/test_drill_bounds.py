@@ -77,8 +77,8 @@ def test_probe_time_out_counts() -> None:
 
 
 def test_series_of_a_target_that_went_ends_two_scrapes_later() -> None:
-    rule = Rule("LokiDown", "absent(loki_build_info)", 300, 5, {})
-    stages = bounds.stages_of_alert(settings(loki=30), rule, [], "loki", 1.0, 0)
+    rule = Rule("VictoriaLogsDown", "absent(vl_storage_is_read_only)", 300, 5, {})
+    stages = bounds.stages_of_alert(settings(**{"log back end": 30}), rule, [], "log back end", 1.0, 0)
     assert stages == [("end of the series", 0.0, 68.0), ("evaluation", 0.0, 5)]
 
 

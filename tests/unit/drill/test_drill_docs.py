@@ -26,7 +26,11 @@ def seconds(option: str) -> float:
 # The operator's intervals, the chart's route and the roles' rules, as nobody has changed them; then those of the local inventory.
 DEFAULT = (
     {"scrape_interval": "30s", "evaluation_interval": "30s"},
-    Settings(probe_period=5, scrape={"app": 30, "probe": 15, "kube-state-metrics": 30}, scrape_timeout={"probe": 10}),
+    Settings(
+        probe_period=5,
+        scrape={"app": 30, "probe": 15, "kube-state-metrics": 30, "log agent": 30},
+        scrape_timeout={"probe": 10},
+    ),
     30.0,
 )
 SHORT = (
@@ -37,6 +41,7 @@ SHORT = (
             "app": seconds("app_monitoring_scrape_interval"),
             "probe": seconds("app_monitoring_probe_interval"),
             "kube-state-metrics": seconds("kube_prometheus_stack_scrape_interval"),
+            "log agent": seconds("victoria_logs_scrape_interval"),
         },
         scrape_timeout={"probe": 5},
     ),

@@ -51,7 +51,7 @@ def timeline(**at: float) -> Timeline:
 
 
 def judged(line: Timeline, scenario: Scenario = SCENARIO, **more: Any) -> Judgement:
-    app = SimpleNamespace(inbox=more.get("inbox", "/inbox"), prometheus="/p", loki=more.get("loki", "/l"))
+    app = SimpleNamespace(inbox=more.get("inbox", "/inbox"), prometheus="/p", logs=more.get("logs", "/l"))
     tellings = [(line.began + after, LABELS) for after in more.get("told", [])]
     observers: Any = SimpleNamespace(app=app, left_out=[], tellings=tellings)
     limits = Limits(more.get("wait", 240), 0, more.get("objectives", {"page": 30}))
@@ -118,7 +118,7 @@ def test_what_is_not_there_is_left_out_with_its_reason() -> None:
     assert judged(timeline(), unseen, wait=20).left_out, "what is not seen yet has the rule's own stages ahead"
     assert not judged(timeline(), unseen).left_out
     lines = Scenario("x", "X", (), (Expect("log line", "seen"),))
-    assert judged(timeline(), lines, loki="").left_out[0]["observer"] == "log line"
+    assert judged(timeline(), lines, logs="").left_out[0]["observer"] == "log line"
 
 
 def test_without_an_inbox_firing_is_the_last_that_is_known() -> None:
@@ -170,7 +170,7 @@ class FakeApp:
 
     replicas = 2
     container: dict[str, Any] = {}
-    prometheus = loki = alertmanager = inbox = ""
+    prometheus = logs = alertmanager = inbox = ""
     name = namespace = "shop"
     health = "/healthz answered 204"
 

@@ -14,6 +14,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill impor
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, Plan, inverse
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, rights
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS, Expect, LeftOut, Scenario
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.log_stores import STORES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,7 +76,7 @@ class FakeApp:
     replicas = 2
     prometheus = "/prometheus"
     prometheus_name, stack_namespace = "main", "monitoring"
-    loki = "/loki"
+    store, logs = STORES["victoria_logs"], "/victoria-logs"
 
     def __init__(self, switches: bool = True, **options: Any) -> None:
         self.deployment, self.service = copy.deepcopy(DEPLOYMENT), copy.deepcopy(SERVICE)
@@ -100,7 +101,7 @@ class FakeApp:
         return (200, "") if path == self.service_path else (404, "")
 
     def workload(self, kind: str, _selector: str) -> Any:
-        metadata = {"name": kind, "namespace": "loki", "uid": "w1"}
+        metadata = {"name": kind, "namespace": "logs", "uid": "w1"}
         return {"metadata": metadata, "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": {"spec": {}}}}
 
 
@@ -285,12 +286,12 @@ def test_rights_are_no_more_than_the_steps_need() -> None:
     app: Any = FakeApp()
     plans = [scenarios.plan(scenario, app) for scenario in SCENARIOS]
     found = rights(step for plan in plans for step in plan.undo)
-    assert set(found) == {"shop", "loki"}
+    assert set(found) == {"shop", "logs"}
     flat = {(namespace, tuple(rule["resources"])): rule for namespace, rules in found.items() for rule in rules}
     assert flat["shop", ("deployments",)]["resourceNames"] == ["shop"]
     assert flat["shop", ("deployments",)]["verbs"] == ["patch"]
     assert flat["shop", ("pods/proxy",)]["verbs"] == ["delete"]
-    assert flat["loki", ("statefulsets",)]["resourceNames"] == ["statefulsets"]
+    assert flat["logs", ("statefulsets",)]["resourceNames"] == ["statefulsets"]
     assert all("*" not in value for rule in flat.values() for values in rule.values() for value in values)
 
 

@@ -33,6 +33,7 @@ DEFAULTS: Options = {
     "metrics_port": 2020,
 }
 LOKI: Options = {"type": "loki", "host": "loki.loki.svc"}
+VICTORIA_LOGS: Options = {"type": "victoria_logs", "host": "victoria-logs.victoria-logs.svc"}
 CLOUDWATCH: Options = {"type": "cloudwatch_logs", "region": "eu-central-1"}
 KMS_KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b"
 ES: Options = {"type": "es", "host": "logs-es-http.elastic.svc", "tls": True}
@@ -53,6 +54,11 @@ GOOD: dict[str, Options] = {
     "loki with a client certificate": {
         "outputs": [{**LOKI, "tls": True, "tls_certificate_secret": "tls.crt", "tls_key_secret": "tls.key"}],
         "existing_secret": "loki-client",
+    },
+    "victorialogs": {"outputs": [VICTORIA_LOGS]},
+    "victorialogs behind a proxy with a password": {
+        "outputs": [{**VICTORIA_LOGS, "path": "/logs/", "tenant": "3:7", "tls": True, "username": "u", "password_secret": "p"}],
+        "secret_keys": ["p"],
     },
     "cloudwatch": {"outputs": [CLOUDWATCH]},
     "cloudwatch, a group for each namespace, static keys": {
@@ -100,6 +106,7 @@ GOOD: dict[str, Options] = {
     "all at once": {
         "outputs": [
             LOKI,
+            VICTORIA_LOGS,
             CLOUDWATCH,
             ES,
             OPENSEARCH,
@@ -134,7 +141,7 @@ WRONG: dict[str, tuple[Options, str]] = {
     "no output": ({}, "fluent_bit_outputs is empty: name at least one backend"),
     "unknown type": (
         {"outputs": [{"type": "splunk"}]},
-        "has the type 'splunk': use one of cloudwatch_logs, es, http, loki, opensearch.",
+        "has the type 'splunk': use one of cloudwatch_logs, es, http, loki, opensearch, victoria_logs.",
     ),
     "no mapping": ({"outputs": ["loki"]}, "Output number 1 of fluent_bit_outputs is not a mapping"),
     "no host": ({"outputs": [{"type": "loki"}]}, "can't be used: missing required arguments: host."),
@@ -264,6 +271,6 @@ WRONG: dict[str, tuple[Options, str]] = {
         {"outputs": [{**LOKI, "name": "a_b"}, {**HTTP, "name": "a-b"}]},
         "has two outputs named a-b",
     ),
-    "no port for the second": ({"outputs": [LOKI, HTTP], "metrics_port": 65535}, "with one above it for each further output"),
+    "no port for the second": ({"outputs": [LOKI, HTTP], "metrics_port": 65535}, "with one above it for each output"),
     "metrics port": ({"outputs": [LOKI], "metrics_port": 0}, "fluent_bit_metrics_port is 0"),
 }

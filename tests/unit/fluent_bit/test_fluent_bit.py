@@ -44,6 +44,11 @@ def made(options: Options) -> dict[str, Any]:
     return plan
 
 
+def sent(configuration: dict[str, Any]) -> list[dict[str, Any]]:
+    """The outputs of the lines; the counters of the first agent go to an output of their own."""
+    return [entry for entry in configuration["pipeline"]["outputs"] if entry["name"] != "prometheus_exporter"]
+
+
 def one(options: Options) -> dict[str, Any]:
     """The configuration of the only output."""
     (agent,) = made(options)["agents"]
@@ -147,7 +152,7 @@ def test_no_input_or_output_loses_lines(name: str) -> None:
         assert len(set(databases)) == len(databases)
         for entry in configuration["pipeline"]["inputs"]:
             assert entry["storage.type"] == "filesystem" and entry["read_from_head"] is True
-        (entry,) = configuration["pipeline"]["outputs"]
+        (entry,) = sent(configuration)
         assert entry["retry_limit"] == "no_limits" or entry["retry_limit"] > 1
         assert entry["storage.total_limit_size"]
 
@@ -156,7 +161,7 @@ def test_every_output_has_a_process_of_its_own() -> None:
     """Outputs of one process share its chunks, and one backend that is away soon holds all of them."""
     options = {**GOOD["all at once"], "metrics_port": 3000}
     agents = made(options)["agents"]
-    assert [[entry["alias"] for entry in agent["config"]["pipeline"]["outputs"]] for agent in agents] == [
+    assert [[entry["alias"] for entry in sent(agent["config"])] for agent in agents] == [
         [output.get("name", output["type"])] for output in options["outputs"]
     ]
     for part in ("name", "file", "port", "port_name"):
@@ -180,15 +185,40 @@ def test_a_container_has_the_secrets_of_its_own_output_alone() -> None:
 
 def test_every_backend_gets_the_label_contract() -> None:
     agents = made(GOOD["all at once"])["agents"]
-    rendered = {entry["alias"]: entry for agent in agents for entry in agent["config"]["pipeline"]["outputs"]}
+    rendered = {entry["alias"]: entry for agent in agents for entry in sent(agent["config"])}
     labels = dict(pair.split("=") for pair in rendered["loki"]["labels"].split(","))
     assert labels == {name: f"${name}" for name in ("namespace", "app", "container", "cluster", "level")}
     metadata = dict(pair.split("=") for pair in rendered["loki"]["structured_metadata"].split(","))
     assert {"pod", "request_id"} <= set(metadata)
     # Only the message stays in the line; whatever the filters add must be taken out of it.
     assert set(rendered["loki"]["remove_keys"].split(",")) == {*labels, *metadata, "data"}
+    differ = {"alias", "host", "port"}
+    assert {k: v for k, v in rendered["victoria_logs"].items() if k not in differ} == {
+        **{k: v for k, v in rendered["loki"].items() if k not in differ},
+        "uri": "/insert/loki/api/v1/push?disable_message_parsing=1",
+    }
     for alias in ("cloudwatch_logs", "es", "opensearch", "http"):
         assert not {"log_key", "allowlist_key"} & set(rendered[alias]), f"{alias} sends less than the whole record"
+
+
+def test_lines_are_counted_once_and_by_labels_that_do_not_grow() -> None:
+    """Each agent reads all lines, and Fluent Bit never forgets a series."""
+    first, *others = made(GOOD["all at once"])["agents"]
+    counting = [entry for entry in first["config"]["pipeline"]["filters"] if entry["name"] == "log_to_metrics"]
+    assert [(entry["metric_name"], entry["label_field"]) for entry in counting] == [
+        ("lines_total", ["namespace", "app", "level"]),
+        ("tracebacks_total", ["namespace", "app"]),
+    ]
+    assert all(entry["flush_interval_sec"] == 1 for entry in counting)
+    pattern = python_regex(counting[1]["regex"].removeprefix("message "))
+    assert pattern.search('{"traceback": "Traceback (most recent call last):\\n"}') and not pattern.search(
+        "Traceback of a parcel"
+    )
+    (exporter,) = [entry for entry in first["config"]["pipeline"]["outputs"] if entry["name"] == "prometheus_exporter"]
+    assert exporter["match"] == counting[0]["tag"] and exporter["port"] == first["counters_port"]
+    assert first["counters_port"] not in [agent["port"] for agent in (first, *others)]
+    for agent in others:
+        assert agent["counters_port"] == 0 and "log_to_metrics" not in str(agent["config"])
 
 
 def test_credentials_are_references() -> None:
@@ -253,7 +283,7 @@ def test_pod_of_a_file_is_told(path: str, names: tuple[str, str, str]) -> None:
 
 def test_cloudwatch_is_not_told_to_use_tls() -> None:
     """It always does; Fluent Bit ends with "does not support TLS" where the key is set."""
-    (entry,) = one(GOOD["cloudwatch"])["pipeline"]["outputs"]
+    (entry,) = sent(one(GOOD["cloudwatch"]))
     assert "tls" not in entry and entry["tls.verify"] is True
 
 
@@ -261,7 +291,7 @@ def test_a_group_with_a_key_is_made_before_the_shipper_runs() -> None:
     plan = made(GOOD["cloudwatch, a group with a KMS key, another account"])
     (group,) = plan["log_groups"]
     assert group == {"name": "/kubernetes/staging-1", "region": "eu-central-1", "kms_key": KMS_KEY, "retention_days": 30}
-    (entry,) = plan["agents"][0]["config"]["pipeline"]["outputs"]
+    (entry,) = sent(plan["agents"][0]["config"])
     assert entry["auto_create_group"] is False and "log_retention_days" not in entry
     assert made(GOOD["cloudwatch"])["log_groups"] == []
 
@@ -348,7 +378,7 @@ def test_level_of_a_line(line: str, expected: str) -> None:
 
 def test_the_embedded_collector_gives_the_same_labels() -> None:
     """Both shippers write one label contract, so a line has one level, whichever of them carries it."""
-    path = ROOT / "roles/loki/files/collector/collector.py"
+    path = ROOT / "roles/victoria_logs/files/collector/collector.py"
     spec = importlib.util.spec_from_file_location("embedded_collector", path)
     assert spec and spec.loader
     collector = importlib.util.module_from_spec(spec)

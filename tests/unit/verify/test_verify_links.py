@@ -35,7 +35,8 @@ class FakeCluster:
 
     host = "https://api"
 
-    def __init__(self, **changes):
+    def __init__(self, stores=None, **changes):
+        self.stores = stores or {}
         self.log = ["noise"]
         self.logs_ids = True
         self.answers = {
@@ -43,7 +44,6 @@ class FakeCluster:
             "/apis/apps/v1/namespaces/flask-app/deployments/flask-app": (200, deployment()),
             f"{NS}/services/flask-app": (200, SERVICE),
             "/api/v1/nodes": (200, {"items": [node()]}),
-            "/api/v1/services": (200, {"items": []}),
             "/apis/apps/v1/daemonsets": (200, {"items": []}),
             SLICES.format("flask-app"): (200, {"items": slices("pod-1", "pod-2")}),
             f"{NS}/services/flask-app:80/proxy/health": (200, "ok"),
@@ -54,7 +54,10 @@ class FakeCluster:
         self.answers.update(changes)
 
     def fetch(self, path, headers=None, seconds=10):
+        selector = parse_qs(urlsplit(path).query).get("labelSelector", [""])[0]
         path = path.split("?")[0]
+        if path == "/api/v1/services":
+            return 200, json.dumps({"items": [item for name, item in self.stores.items() if f"name={name}" in selector]})
         if self.logs_ids and "X-Request-ID" in (headers or {}):
             self.log.append(json.dumps({"request_id": headers["X-Request-ID"]}))
         answer = self.answers.get(path, (404, {"message": f"{path} not found"}))
@@ -68,7 +71,7 @@ class FakeCluster:
         yield from self.log if "pod-2" in path else []
 
 
-NOT_INSTALLED = ["log shipper", "loki", "log alerts", "metrics stack"]
+NOT_INSTALLED = ["log shipper", "log back end", "log alerts", "metrics stack"]
 
 
 @pytest.fixture(autouse=True)
@@ -374,24 +377,59 @@ def test_plain_get_refused():
         links.http_get("http://127.0.0.1:1/", {}, 2)
 
 
-LOKI = {"metadata": {"name": "loki", "namespace": "logs"}, "spec": {"ports": [{"port": 3100}]}}
+LOKI = {"loki": {"metadata": {"name": "loki", "namespace": "logs"}, "spec": {"ports": [{"port": 3100}]}}}
 LOKI_QUERY = "/api/v1/namespaces/logs/services/loki:3100/proxy/loki/api/v1/query_range"
+VICTORIA = {"victoria-logs-single": {"metadata": {"name": "vl", "namespace": "logs"}, "spec": {"ports": [{"port": 9428}]}}}
+VICTORIA_BASE = "/api/v1/namespaces/logs/services/vl:9428/proxy"
+VICTORIA_QUERY = f"{VICTORIA_BASE}/select/logsql/query"
 STREAM = {"namespace": "flask-app", "app": "flask-app", "container": "flask-app", "cluster": "test", "level": "info"}
 
 
 @pytest.mark.parametrize(
     ("streams", "status", "text"),
     [
-        ([{"stream": STREAM}], "ok", "found after"),
+        ([{"stream": STREAM, "values": [["1769860800000000001", "x"]]}], "ok", "found after"),
         ([], "failed", "it is not sent, or not taken"),
-        ([{"stream": {**STREAM, "cluster": ""}}], "failed", "the line has no label cluster"),
+        ([{"stream": {**STREAM, "cluster": ""}, "values": [["1", "x"]]}], "failed", "the line has no label cluster"),
     ],
 )
 def test_a_line_is_searched_in_loki(streams, status, text):
     answer = (200, {"data": {"result": streams}})
-    found, _url = run(FakeCluster(**{"/api/v1/services": (200, {"items": [LOKI]}), LOKI_QUERY: answer}))
+    found, _url = run(FakeCluster(LOKI, **{LOKI_QUERY: answer}))
     assert found["loki"]["status"] == status
     assert text in found["loki"]["evidence"] + found["loki"]["cause"]
+
+
+def row(**labels):
+    """A line as VictoriaLogs answers it."""
+    stream = ",".join(f'{key}="{value}"' for key, value in labels.items())
+    return json.dumps({"_time": "2026-01-31T12:00:00.123456789Z", "_stream": f"{{{stream}}}", "_msg": "x", **labels})
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "text"),
+    [
+        ({VICTORIA_QUERY: (200, row(**STREAM))}, "ok", "found after"),
+        ({VICTORIA_QUERY: (200, f"{row(**STREAM)}\n{row(**STREAM)}\n")}, "ok", "found after"),
+        ({VICTORIA_QUERY: (200, "")}, "failed", "it is not sent, or not taken"),
+        ({VICTORIA_QUERY: (200, row(**{**STREAM, "cluster": ""}))}, "failed", "the line has no label cluster"),
+        ({VICTORIA_QUERY: (503, "no endpoints available")}, "failed", "VictoriaLogs answers 503"),
+        ({VICTORIA_QUERY: (200, "<html>")}, "failed", "can't be read"),
+        ({f"{VICTORIA_BASE}/metrics": (200, 'vl_storage_is_read_only{path="/storage"} 1\n')}, "failed", "it is read-only"),
+    ],
+)
+def test_a_line_is_searched_in_victoria_logs(changes, status, text):
+    page = {f"{VICTORIA_BASE}/metrics": (200, 'vl_storage_is_read_only{path="/storage"} 0\n')}
+    found, _url = run(FakeCluster(VICTORIA, **{**page, **changes}))
+    assert found["victoria_logs"]["status"] == status
+    assert text in found["victoria_logs"]["evidence"] + found["victoria_logs"]["cause"]
+    assert "loki" not in found
+
+
+def test_both_back_ends_are_asked():
+    answers = {LOKI_QUERY: (200, {"data": {"result": []}}), VICTORIA_QUERY: (200, row(**STREAM))}
+    found, _url = run(FakeCluster({**LOKI, **VICTORIA}, **answers))
+    assert (found["loki"]["status"], found["victoria_logs"]["status"]) == ("failed", "ok")
 
 
 def shipper(name="fluent-bit", **status):
@@ -458,28 +496,26 @@ def ruler(*rules):
     ("changes", "status", "text"),
     [
         ({}, "ok", "1 rules loaded, evaluated, sent to http://am.monitoring.svc:9093"),
-        ({RULER: ruler()}, "failed", "the alert LogTraceback is not loaded"),
-        ({RULER: ruler(rule("LogTraceback", lastError="parse error"))}, "failed", "LogTraceback: parse error"),
-        ({RULER: ruler(rule("LogTraceback", lastEvaluation="2020-01-01T00:00:00Z"))}, "failed", "was last evaluated"),
+        ({RULER: ruler()}, "failed", "the alert Mine is not loaded"),
+        ({RULER: ruler(rule("Mine", lastError="parse error"))}, "failed", "Mine: parse error"),
+        ({RULER: ruler(rule("Mine", lastEvaluation="2020-01-01T00:00:00Z"))}, "failed", "was last evaluated"),
         ({LOKI_CONFIG: (200, "ruler:\n  alertmanager_url: ''\n")}, "failed", "is told of no Alertmanager"),
         ({SLICES.format("monitoring"): (200, {"items": []})}, "failed", "where nobody is"),
-        ({RULER: (404, "404 page not found")}, "left_out", "runs no ruler"),
+        ({RULER: (404, "404 page not found")}, "failed", "runs no ruler"),
         ({RULER: (503, "no endpoints")}, "failed", "no endpoints"),
     ],
 )
-def test_log_alerts(changes, status, text):
-    maps = [{"metadata": {"name": "rules", "annotations": {"flaskops/alerts": "LogTraceback"}}}]
+def test_rules_of_loki_s_ruler(changes, status, text):
+    maps = [{"metadata": {"name": "rules", "annotations": {"flaskops/alerts": "Mine"}}}]
     answers = {
-        "/api/v1/services": (200, {"items": [LOKI]}),
-        LOKI_QUERY: (200, {"data": {"result": [{"stream": STREAM}]}}),
-        RULER: ruler(rule("LogTraceback")),
+        RULER: ruler(rule("Mine")),
         LOKI_CONFIG: (200, "ruler:\n  alertmanager_url: http://am.monitoring.svc:9093\n"),
         "/api/v1/namespaces/logs/configmaps": (200, {"items": maps}),
         SLICES.format("monitoring"): (200, {"items": slices("am-0")}),
     }
-    found, _url = run(FakeCluster(**{**answers, **changes}))
-    assert found["log alerts"]["status"] == status
-    assert text in found["log alerts"]["evidence"] + found["log alerts"]["cause"]
+    found, _url = run(FakeCluster(LOKI, **{**answers, **changes}))
+    assert found["ruler"]["status"] == status
+    assert text in found["ruler"]["evidence"] + found["ruler"]["cause"]
 
 
 class Search(BaseHTTPRequestHandler):

@@ -1,0 +1,128 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The log back ends that run inside a cluster and ask for no password: how each is found, is asked for lines, and answers.
+
+All have one shape, so that another one is another class here and its name in STORES.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+STREAM_LABEL = re.compile(r'([A-Za-z_][\w.]*)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line's time in seconds since 1970, and the labels of its stream."""
+
+    time: float
+    labels: dict[str, str]
+
+
+class Store:
+    """One kind of back end.
+
+    :cvar name: of its link, and as the option logging_backend has it.
+    :cvar services: labels of the Service through which it is asked.
+    :cvar pods: labels of the workload that drill may stop.
+    :cvar ready: the path that is answered with 200 when it works.
+    :cvar alive: the path that a data source of Grafana is asked for.
+    :cvar lost: PromQL selector of what it dropped; empty where it refuses instead.
+    :cvar down: the alert that fires when it is gone.
+    """
+
+    name = title = services = pods = ready = alive = lost = down = ""
+
+    def expression(self, namespace: str, app: str, text: str = "", levels: str = "") -> str:
+        """What asks for an app's lines with a text in them and of these levels, such as ``error|critical``."""
+        raise NotImplementedError
+
+    def path(self, expression: str, seconds: float, limit: int = 10) -> str:
+        """The path below the back end's address that asks for the newest lines of the last so many seconds."""
+        raise NotImplementedError
+
+    def lines(self, body: str) -> list[Line]:
+        """What it answered; :raises ValueError: (or KeyError) for anything else."""
+        raise NotImplementedError
+
+    def trouble(self, page: str) -> str:
+        """What its metrics say is wrong with it; empty for nothing."""
+        return ""
+
+
+class Loki(Store):
+    name, title = "loki", "Loki"
+    services = "app.kubernetes.io/name=loki,app.kubernetes.io/component in (single-binary,gateway),variant!=headless"
+    pods = "app.kubernetes.io/name=loki,app.kubernetes.io/component=single-binary"
+    ready, alive = "/ready", "/loki/api/v1/status/buildinfo"
+    down = "LokiDown"
+
+    def expression(self, namespace: str, app: str, text: str = "", levels: str = "") -> str:
+        level = f', level=~"{levels}"' if levels else ""
+        return f'{{namespace="{namespace}", app="{app}"{level}}}' + (f' |= "{text}"' if text else "")
+
+    def path(self, expression: str, seconds: float, limit: int = 10) -> str:
+        now = time.time()
+        query = {"query": expression, "start": int((now - seconds) * 1e9), "end": int((now + 60) * 1e9), "limit": limit}
+        return f"/loki/api/v1/query_range?{urlencode(query)}"
+
+    def lines(self, body: str) -> list[Line]:
+        streams: list[dict[str, Any]] = json.loads(body)["data"]["result"]
+        return [Line(int(value[0]) / 1e9, stream["stream"]) for stream in streams for value in stream["values"]]
+
+
+class VictoriaLogs(Store):
+    name, title = "victoria_logs", "VictoriaLogs"
+    services = "app.kubernetes.io/name=victoria-logs-single"
+    pods = "app.kubernetes.io/name=victoria-logs-single,app.kubernetes.io/component=server"
+    ready = alive = "/health"
+    lost = "vl_rows_dropped_total"
+    down = "VictoriaLogsDown"
+
+    def expression(self, namespace: str, app: str, text: str = "", levels: str = "") -> str:
+        level = f',level=~"{levels}"' if levels else ""
+        return f'{{namespace="{namespace}",app="{app}"{level}}}' + (f' "{text}"' if text else "")
+
+    def path(self, expression: str, seconds: float, limit: int = 10) -> str:
+        return f"/select/logsql/query?{urlencode({'query': f'_time:{seconds:.0f}s {expression}', 'limit': limit})}"
+
+    def lines(self, body: str) -> list[Line]:
+        found = []
+        for row in map(json.loads, body.splitlines()):
+            # Python knows microseconds.
+            moment = datetime.datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", row["_time"]))
+            labels = {key: value.replace('\\"', '"') for key, value in STREAM_LABEL.findall(row["_stream"])}
+            found.append(Line(moment.timestamp(), labels))
+        return found
+
+    def trouble(self, page: str) -> str:
+        if re.search(r"^vl_storage_is_read_only(?:\{.*\})? 1$", page, re.MULTILINE):
+            return "it is read-only, because less than the space that it keeps free is left on its disk"
+        return ""
+
+
+STORES: dict[str, Store] = {store.name: store for store in (Loki(), VictoriaLogs())}
+
+
+def service(get: Callable[[str], Any], store: Store) -> dict[str, Any]:
+    """The Service through which a back end is asked; empty where none is installed.
+
+    :param get: reads an object or list of the API server.
+    """
+    found = get(f"/api/v1/services?{urlencode({'labelSelector': store.services})}").get("items", [])
+    return found[0] if found else {}
+
+
+def proxy(service: dict[str, Any]) -> str:
+    """The path that leads through the API server to a Service's first port."""
+    metadata, port = service["metadata"], service["spec"]["ports"][0]["port"]
+    return f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}:{port}/proxy"

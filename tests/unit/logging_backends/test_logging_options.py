@@ -1,0 +1,234 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the roles make of their options, as Helm and the program read it, and what playbooks/logging.yml gives to them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.evaluation import evaluate
+from tests.toolchain import programs
+
+ROOT = Path(__file__).resolve().parents[3]
+LOKI, VICTORIA_LOGS = ROOT / "roles/loki", ROOT / "roles/victoria_logs"
+CHART = ROOT / "charts/victoria-logs-embedded"
+(PLAYBOOK,) = yaml.safe_load((ROOT / "playbooks/logging.yml").read_text())
+# What the tasks would find out about the cluster.
+FOUND: dict[str, Any] = {"__victoria_logs_monitored": True, "__victoria_logs_collector_built": {"image": "collector:1"}}
+BASE: dict[str, Any] = {"flask_apps": [], "cluster_provider": "", "logging_backend": ["loki"]}
+ELASTIC = {"logging_backend": ["loki", "elastic"], "elastic_stack_shipper_password": "secret"}
+Rendered = dict[str, list[dict[str, Any]]]
+
+
+def values(folder: Path, embedded: bool = True, **given: Any) -> dict[str, Any]:
+    """The values that the role gives to the chart."""
+    options = {**FOUND, "__victoria_logs_embedded": embedded, **{f"victoria_logs_{key}": value for key, value in given.items()}}
+    found: dict[str, Any] = evaluate(folder, {"values": "__victoria_logs_values"}, options, VICTORIA_LOGS)["values"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """The objects of the embedded chart, by kind."""
+    given = values(tmp_path_factory.mktemp("values"), collector=True, monitoring_labels={"release": "mine"}, scrape_interval="7s")
+    helm = shutil.which("helm") or str(programs("helm") / "helm")
+    command = [helm, "template", "victoria-logs", str(CHART), "--namespace", "victoria-logs", "--values", "-"]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found: Rendered = {}
+    for item in yaml.safe_load_all(done.stdout):
+        if item:
+            found.setdefault(item["kind"], []).append(item)
+    return found
+
+
+def test_every_service_monitor_has_the_labels_that_a_prometheus_selects_by(rendered: Rendered) -> None:
+    monitors = {item["metadata"]["name"]: item for item in rendered["ServiceMonitor"]}
+    assert set(monitors) == {"victoria-logs", "victoria-logs-collector"}
+    assert {item["metadata"]["labels"].get("release") for item in monitors.values()} == {"mine"}
+    assert {endpoint["interval"] for item in monitors.values() for endpoint in item["spec"]["endpoints"]} == {"7s"}
+    # Else the counters of lines would lose the application's namespace.
+    assert monitors["victoria-logs-collector"]["spec"]["endpoints"][0]["honorLabels"] is True
+
+
+def test_the_program_takes_the_flags_and_keeps_within_its_limits(rendered: Rendered, tmp_path: Path) -> None:
+    (server,) = rendered["StatefulSet"]
+    (container,) = server["spec"]["template"]["spec"]["containers"]
+    flags = dict(flag.lstrip("-").split("=", 1) for flag in container["args"])
+    volume = 10 * 2**30
+    assert int(flags["storage.minFreeDiskSpaceBytes"]) == volume // 5
+    assert int(flags["retention.maxDiskSpaceUsageBytes"]) + volume // 5 < volume
+    memory = {item["name"]: item["value"] for item in container["env"]}["GOMEMLIMIT"]
+    assert container["resources"]["limits"]["memory"] == "512Mi" and 0 < int(memory) < 512 * 2**20
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags |= {"storageDataPath": str(tmp_path), "httpListenAddr": f"127.0.0.1:{port}", "storage.minFreeDiskSpaceBytes": "1"}
+    binary = programs("victoria-logs") / "victoria-logs-prod"
+    command = [str(binary), *(f"-{name}={value}" for name, value in flags.items())]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline, page = time.monotonic() + 20, ""
+        while not page and process.poll() is None and time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/flags", timeout=5) as reply:
+                    page = reply.read().decode()
+            except OSError:
+                time.sleep(0.05)
+    finally:
+        process.terminate()
+        _out, said = process.communicate()
+    assert page, said
+    shown = dict(re.findall(r'^-([\w.]+)="(.*)"$', page, re.MULTILINE))
+    assert shown["retentionPeriod"] == "7d" and shown["inmemoryDataFlushInterval"] == "1s" and shown["defaultMsgValue"] == ""
+
+
+def test_pods_keep_to_the_restricted_level(rendered: Rendered) -> None:
+    pods = [item["spec"]["template"]["spec"] for kind in ("StatefulSet", "Job") for item in rendered[kind]]
+    for spec in pods:
+        assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+        assert spec["automountServiceAccountToken"] is False
+        for container in spec["containers"]:
+            security = container["securityContext"]
+            assert not security["allowPrivilegeEscalation"] and security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_upstream_chart_gets_what_is_its_own(tmp_path: Path) -> None:
+    found = values(tmp_path, embedded=False, storage_class="fast", image_pull_secrets=[{"name": "mirror"}], storage_size="100Gi")
+    server = found["server"]
+    assert set(found) == {"server"} and "image" not in server
+    assert server["persistentVolume"] == {"size": "100Gi", "storageClassName": "fast"}
+    assert server["imagePullSecrets"] == [{"name": "mirror"}] and server["fullnameOverride"] == "victoria-logs"
+    assert server["podSecurityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+@pytest.fixture
+def logging(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """What playbooks/logging.yml gives to the roles."""
+    expressions = {
+        "apps": "elastic_stack_apps",
+        "outputs": "fluent_bit_outputs",
+        "unverified": "__logging_elastic_unverified",
+    }
+    variables: dict[str, Any] = dict(PLAYBOOK["vars"])
+    for task in PLAYBOOK["tasks"]:
+        variables |= task.get("vars", {})
+
+    def write(**given: Any) -> dict[str, Any]:
+        return evaluate(tmp_path, expressions, {**BASE, **given}, variables=variables)
+
+    return write
+
+
+def test_elastic_stack_gets_the_keys_that_it_knows(logging: Callable[..., dict[str, Any]]) -> None:
+    found = logging(flask_apps=[{"name": "shop", "namespace": "web", "log_silence": "15m"}])
+    assert found["apps"] == [{"namespace": "web", "app": "shop"}]
+
+
+CHOICES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
+    "both": ({"logging_backend": ["loki", "victoria_logs"]}, ["loki", "victoria_logs"], ["loki", "victoria_logs"]),
+    "skipped": ({"logging_backend": ["loki", "victoria_logs"], "loki_skipped": True}, ["victoria_logs"], ["victoria_logs"]),
+    "aws": ({"logging_backend": ["cloudwatch"], "logging_cloudwatch": {"region": "r"}}, ["cloudwatch"], ["cloudwatch_logs"]),
+    "nothing": ({"logging_backend": []}, [], []),
+    "own": ({"logging_backend": [], "logging_outputs": [{"type": "http"}]}, [], ["http"]),
+    "auto": ({"logging_backend": "auto", "__logging_found": "absent"}, ["loki"], ["loki"]),
+    "auto-without": ({"__logging_found": "absent", "loki_skipped": True}, ["victoria_logs"], ["victoria_logs"]),
+    "auto-again": ({"__logging_found": "deployed"}, ["victoria_logs"], ["victoria_logs"]),
+    "none": ({"logging_provider": "none"}, [], []),
+}
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown": ({"logging_backend": ["splunk"]}, "splunk"),
+    "no-list": ({"logging_backend": "loki"}, "a list"),
+    "no-region": ({"logging_backend": ["cloudwatch"]}, "logging_cloudwatch"),
+    "no-password": ({"logging_backend": ["elastic"]}, "elastic_stack_shipper_password"),
+    "former": ({"logging_elastic": True}, "logging_backend"),
+}
+
+
+def test_choice_of_back_ends(tmp_path: Path) -> None:
+    """In one run, as hosts: each has the choice of one case."""
+    hosts: dict[str, Any] = {}
+    for name, given in {**{n: c[0] for n, c in CHOICES.items()}, **{n: c[0] for n, c in WRONG.items()}}.items():
+        hosts[name] = {"flask_apps": [], "cluster_provider": "", **given}
+        if "__logging_found" in given:
+            hosts[name]["__logging_found"] = {"releases": {"victoria-logs": {"status": given["__logging_found"]}}}
+    variables = dict(PLAYBOOK["vars"])
+    variables |= next(task for task in PLAYBOOK["tasks"] if "__logging_checks" in task.get("vars", {}))["vars"]
+    found = {"complaints": "{{ __logging_complaints }}"}
+    outputs = {"backends": "{{ __logging_backends }}", "outputs": "{{ __logging_outputs | map(attribute='type') | list }}"}
+    for group, expressions in (("good", {**found, **outputs}), ("bad", found)):
+        task = {"ansible.builtin.copy": {"content": "{{ wanted | to_json }}", "dest": f"{tmp_path}/{{{{ inventory_hostname }}}}"}}
+        play = {"hosts": group, "gather_facts": False, "vars": {**variables, "wanted": expressions}, "tasks": [task]}
+        (tmp_path / f"{group}.yml").write_text(yaml.safe_dump([play]))
+    groups = {"good": {"hosts": {n: hosts[n] for n in CHOICES}}, "bad": {"hosts": {n: hosts[n] for n in WRONG}}}
+    inventory = {"all": {"children": groups, "vars": {"ansible_python_interpreter": sys.executable}}}
+    (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-i",
+        "inventory.yml",
+        "-c",
+        "local",
+        "good.yml",
+        "bad.yml",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, (_given, backends, kinds) in CHOICES.items():
+        assert json.loads((tmp_path / name).read_text()) == {"backends": backends, "outputs": kinds, "complaints": []}, name
+    for name, (_given, words) in WRONG.items():
+        assert words in json.loads((tmp_path / name).read_text())["complaints"][0], name
+
+
+@pytest.mark.parametrize("mode", ["single", "scalable"])
+def test_the_shipper_writes_where_loki_is(logging: Callable[..., dict[str, Any]], tmp_path: Path, mode: str) -> None:
+    (output,) = logging()["outputs"]
+    assert output == {"type": "loki", "host": "loki.loki.svc", "port": 3100}
+    given = {"loki_mode": mode, "loki_namespace": "lines", "loki_release_name": "mine"}
+    (output,) = logging(**given)["outputs"]
+    url = evaluate(tmp_path, {"url": "__loki_url"}, given, LOKI)["url"]
+    assert url == f"http://{output['host']}:{output['port']}"
+
+
+def test_an_output_does_not_go_silently(logging: Callable[..., dict[str, Any]]) -> None:
+    """Without the authority of an Elasticsearch that is wanted, the play ends before the shipper is touched."""
+    found = logging(**ELASTIC, elastic_stack_ca="pem")
+    assert found["unverified"] is False and [item["type"] for item in found["outputs"]] == ["loki", "es"]
+    assert logging(**ELASTIC)["unverified"] is True
+    assert logging(**ELASTIC, elastic_stack_left_out=True)["unverified"] is False
+    assert logging(**ELASTIC, elastic_stack_state="absent")["unverified"] is False
+    assert logging()["unverified"] is False
+    names = [task["name"] for task in PLAYBOOK["tasks"]]
+    assert names.index("Refuse a log agent that could not verify Elasticsearch") < names.index("Send the logs with Fluent Bit")
+
+
+def test_grafana_gets_the_keys_that_were_given(tmp_path: Path) -> None:
+    """Grafana splits a value at $$, expands each part as a variable, and joins them with $."""
+    given = {
+        "__fluent_bit_plan": {"datasources": [{"name": "CloudWatch", "jsonData": {}}]},
+        "__fluent_bit_datasource_reference": {"metadata": {"name": "fluent-bit"}},
+        "__fluent_bit_labels": {},
+        "fluent_bit_grafana_role_arn": "",
+        "fluent_bit_grafana_secrets": {"aws-access-key-id": "a$B", "aws-secret-access-key": "c$$d"},
+    }
+    template = ROOT / "roles/fluent_bit/templates/datasource.yml.j2"
+    lookup = f"lookup('ansible.builtin.template', '{template}') | from_yaml"
+    secret = evaluate(tmp_path, {"secret": lookup}, given)["secret"]
+    (source,) = json.loads(base64.b64decode(secret["data"]["cloudwatch.yaml"]))["datasources"]
+    keys = [source["secureJsonData"][name] for name in ("accessKey", "secretKey")]
+    assert ["$".join(map(os.path.expandvars, key.split("$$"))) for key in keys] == ["a$B", "c$$d"]
