@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What shipping log lines costs: `python -m tests.bench.logs`.
+"""What sending log lines costs: `python -m tests.bench.logs`.
 
-Throughput, CPU for 10,000 lines a second, and memory while Loki is away for ten minutes, of the shipper that is there.
+Throughput, CPU for 10,000 lines a second, and memory while VictoriaLogs is away for ten minutes, of the log agent that is there.
 It makes a cluster and removes it, or uses one: `--kubeconfig FILE --context NAME`.
 Figures are shown beside their goals and judged by nobody, but a line that is missing makes the exit status 1.
 """
@@ -21,7 +21,7 @@ from . import common, loss
 RATE = 10_000  # lines a second of the steady load
 STEADY, BURST = 60 * RATE, 1_000_000  # lines
 AS_FAST_AS_IT_CAN = 10**9
-OUTAGE, OUTAGE_RATE = 600, 1_000  # seconds without Loki, lines a second meanwhile
+OUTAGE, OUTAGE_RATE = 600, 1_000  # seconds without VictoriaLogs, lines a second meanwhile
 PADDING = 100
 CPU_GOAL, MEMORY_GOAL, BURST_GOAL = 1.0, 256, 10_000  # cores for 10,000 lines/s, MiB, lines/s
 
@@ -80,7 +80,7 @@ def rows(cluster: loss.Cluster, outage: int) -> tuple[list[list[str]], int]:
     with Usage(cluster) as usage:
         result = loss.measure(cluster, "outage", outage * OUTAGE_RATE * 3 // 2, OUTAGE_RATE, PADDING, image)
     missing += len(result.missing)
-    name = f"memory, {outage} s without Loki"
+    name = f"memory, {outage} s without VictoriaLogs"
     found.append([name, f"{usage.memory:.0f} MiB", f"at most {MEMORY_GOAL} MiB", str(result)])
     return found, missing
 
@@ -90,16 +90,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kubeconfig", help="of a cluster that is there; without it one is made")
     parser.add_argument("--context")
-    parser.add_argument("--outage", type=int, default=OUTAGE, help="seconds without Loki")
+    parser.add_argument("--outage", type=int, default=OUTAGE, help="seconds without VictoriaLogs")
     options = parser.parse_args()
-    print(f"What shipping log lines costs ({common.machine()})")
+    print(f"What sending log lines costs ({common.machine()})")
     kubeconfig, context = options.kubeconfig or str(common.KUBECONFIG), options.context or common.HOST
     try:
         if not options.kubeconfig:
             common.playbook("logs up", "site.yml", "--tags", "cluster,image,app,logging")
-        cluster = loss.Cluster(config.new_client_from_config(kubeconfig, context=context), "loki/loki", "", f"{context}-node")
+        cluster = loss.Cluster(
+            config.new_client_from_config(kubeconfig, context=context), "victoria-logs/victoria-logs", "", f"{context}-node"
+        )
         found, missing = rows(cluster, options.outage)
-        print(f"\nThe shipper is {cluster.shipper}\n\n" + common.table(["what", "measured", "goal", "remarks"], found))
+        print(f"\nThe log agent is {cluster.shipper}\n\n" + common.table(["what", "measured", "goal", "remarks"], found))
         if options.kubeconfig:
             loss.remove_namespace(cluster)
         else:

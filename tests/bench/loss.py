@@ -1,16 +1,17 @@
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Does every line arrive? A pod logs numbered lines, something breaks on the way, and the numbers are looked for in Loki.
+"""Does every line arrive? A pod logs numbered lines, something breaks on the way, and the numbers are looked for in VictoriaLogs.
 
     python tests/bench/loss.py --kubeconfig FILE --context NAME --fault kill
 
-The shipper is the one that is there, Fluent Bit or the collector of the embedded chart, unless --shipper names another.
+The log agent is the one that is there, Fluent Bit or the collector of the embedded chart, unless --shipper names another.
 A fault begins when a third of the lines is written. Whatever happens, a number that reached a log file has to arrive.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import urllib3
 from kubernetes import client, config
@@ -30,10 +32,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "collections"))
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
 
 NAMESPACE = "log-loss"
-PAGE = 5000  # lines of one answer; Loki's limit
-OUTAGE = 120  # seconds that Loki is away
+OUTAGE = 120  # seconds that VictoriaLogs is away
 ROTATIONS = 3  # as many at least, for the fault of that name
 SHIPPERS = "app.kubernetes.io/name in (fluent-bit,log-collector)"
 LOGS = "/var/log/pods"
@@ -85,15 +87,15 @@ class Result:
 
 
 class Cluster:
-    """A cluster with Loki and a shipper; `revive` brings the embedded cluster's node back, for the fault that kills it."""
+    """A cluster with VictoriaLogs and a log agent; `revive` brings the local cluster's node back when it was killed."""
 
     def __init__(
-        self, api: client.ApiClient, loki: str, shipper: str, node: str, revive: Callable[[], object] | None = None
+        self, api: client.ApiClient, store: str, shipper: str, node: str, revive: Callable[[], object] | None = None
     ) -> None:
-        self.objects = Objects(api)
+        self.objects, self.raw = Objects(api), KubeCluster(api)
         self.core: Any = client.CoreV1Api(api)
         self.apps: Any = client.AppsV1Api(api)
-        self.loki_namespace, self.loki_name = loki.split("/")
+        self.store_namespace, self.store = store.split("/")
         self.shipper_namespace, self.shipper = (shipper or self._find_shipper()).split("/")
         self.node, self.revive = node, revive
         self.outage_seconds = OUTAGE
@@ -119,17 +121,17 @@ class Cluster:
         engine = Engine.find("auto", only=("podman", "docker"))
         return engine.run(["exec", self.node, *command], timeout=120).stdout.decode()
 
-    def query(self, kind: str, **query: Any) -> list[dict[str, Any]]:
-        """The result of a query of Loki, through the API server."""
-        path = f"/api/v1/namespaces/{self.loki_namespace}/services/{self.loki_name}:3100/proxy/loki/api/v1/{kind}"
-        found: list[dict[str, Any]] = self.objects.request("GET", path, {k: str(v) for k, v in query.items()})["data"]["result"]
-        return found
+    def query(self, logsql: str) -> list[dict[str, str]]:
+        """What VictoriaLogs answers, through the API server."""
+        path = f"/api/v1/namespaces/{self.store_namespace}/services/{self.store}:9428/proxy/select/logsql/query"
+        status, body = self.raw.fetch(f"{path}?{urlencode({'query': logsql})}", None, 120)
+        if status != 200:
+            raise LossError(f"VictoriaLogs answered {status} to {logsql}: {body[:200]}")
+        return [json.loads(line) for line in body.splitlines()]
 
-    def lines(self, query: str) -> list[tuple[dict[str, str], str]]:
-        """Labels and text of the lines of the last hour, a thousand at most."""
-        start, end = time.time_ns() - 3600 * 10**9, time.time_ns() + 10**9
-        found = self.query("query_range", query=query, start=start, end=end, limit=1000)
-        return [(stream["stream"], value[1]) for stream in found for value in stream["values"]]
+    def lines(self, logsql: str) -> list[tuple[dict[str, str], str]]:
+        """Fields and text of the lines of the last hour, a thousand at most."""
+        return [(row, row.get("_msg", "")) for row in self.query(f"_time:1h {logsql} | limit 1000")]
 
     def pod(self) -> Any:
         """The shipper's pod."""
@@ -153,12 +155,23 @@ class Cluster:
         self.core.create_namespaced_pod_eviction(name, self.shipper_namespace, body)
 
     def outage(self) -> None:
-        """Take Loki away for `outage_seconds`."""
+        """Take VictoriaLogs away for `outage_seconds`."""
         for replicas in (0, 1):
             patch = {"spec": {"replicas": replicas}}
-            self.apps.patch_namespaced_stateful_set_scale(self.loki_name, self.loki_namespace, patch)
+            self.apps.patch_namespaced_stateful_set_scale(self.store, self.store_namespace, patch)
             if not replicas:
                 self.pause.wait(self.outage_seconds)
+
+    def store_kill(self) -> None:
+        """End VictoriaLogs' process with signal 9: what it has acknowledged and not saved is gone."""
+        status = self.core.read_namespaced_pod(f"{self.store}-0", self.store_namespace).status
+        container = status.container_statuses[0].container_id.removeprefix("containerd://")
+        self.on_node("ctr", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", container)
+
+    def both_killed(self) -> None:
+        """End both processes with signal 9."""
+        self.store_kill()
+        self.kill()
 
     def rotation(self) -> None:
         """Nothing: the lines are so long that kubelet rotates their file by itself."""
@@ -171,7 +184,7 @@ class Cluster:
         self.revive()
 
     def outage_and_kill(self) -> None:
-        """Take Loki away, and end the shipper meanwhile: what it holds back must not be in its memory."""
+        """Take VictoriaLogs away, and end the log agent meanwhile: what it holds back must not be in its memory."""
         timer = threading.Timer(self.outage_seconds / 2, self.kill)
         timer.start()
         self.outage()
@@ -203,43 +216,29 @@ def reached(cluster: Cluster, run: str, padding: int) -> set[int]:
     return {int(word) for word in cluster.on_node("sh", "-c", REACHED % (files(cluster, run), padding)).split()}
 
 
-def found(cluster: Cluster, run: str, since: int, padding: int) -> tuple[Counter[int], int]:
-    """How often each number is in Loki, and how many lines are there as two records.
+def found(cluster: Cluster, run: str, padding: int) -> tuple[Counter[int], int]:
+    """How often each number is there, and how many lines are there as two records.
 
     When a log is rotated, containerd ends the old file with the part of a line that it has, and begins the new one with the rest.
     """
-    whole = re.compile(rf"number=(\d+) x{{{padding}}}")
-    counts: Counter[int] = Counter()
-    pieces: set[tuple[int, str]] = set()
-    seen: set[tuple[int, str]] = set()  # of the last nanosecond, with which the next page begins
-    start = since
-    while True:
-        query = {"query": f'{{namespace="{NAMESPACE}", app="{run}"}}', "direction": "forward", "limit": PAGE}
-        streams = cluster.query("query_range", start=start, end=time.time_ns(), **query)
-        values = sorted((int(value[0]), value[1]) for stream in streams for value in stream["values"])
-        fresh = [value for value in values if value not in seen]
-        for at, line in fresh:
-            if match := whole.fullmatch(line):
-                counts[int(match[1])] += 1
-            else:
-                pieces.add((at, line))
-        if len(values) < PAGE or not fresh:
-            break
-        start = values[-1][0]
-        seen = {(at, line) for at, line in values if at == start}
+    whole = f"number=([0-9]+) x{{{padding}}}"
+    stream = f'_time:1h {{namespace="{NAMESPACE}",app="{run}"}}'
+    rows = cluster.query(f'{stream} _msg:~"^{whole}$" | extract "number=<number> " from _msg | fields number')
+    counts = Counter(int(row["number"]) for row in rows)
+    pieces = {(row["_time"], row.get("_msg", "")) for row in cluster.query(f'{stream} !_msg:~"^{whole}$" | fields _time, _msg')}
     # Which piece is the earlier one their times do not say for certain.
-    torn = {int(match[1]) for (_, a), (_, b) in permutations(pieces, 2) if (match := whole.fullmatch(a + b))} - set(counts)
+    torn = {int(match[1]) for (_, a), (_, b) in permutations(pieces, 2) if (match := re.fullmatch(whole, a + b))} - set(counts)
     counts.update(torn)
     return counts, len(torn)
 
 
 def count(cluster: Cluster, run: str) -> int:
-    """How many lines of the run Loki has, 0 while it does not answer."""
+    """How many lines of the run are there, 0 while nobody answers."""
     try:
-        result = cluster.query("query", query=f'sum(count_over_time({{namespace="{NAMESPACE}", app="{run}"}}[1h]))')
+        (row,) = cluster.query(f'_time:1h {{namespace="{NAMESPACE}",app="{run}"}} | stats count() lines')
     except Exception:  # away, as some of the faults want it
         return 0
-    return int(float(result[0]["value"][1])) if result else 0
+    return int(row["lines"])
 
 
 def ended(cluster: Cluster, run: str, seconds: float) -> Any:
@@ -272,7 +271,7 @@ def measure(cluster: Cluster, fault: str, lines: int, rate: int, padding: int, i
 
     :raises LossError: when the writer fails, or the fault could not be made.
     """
-    run, since = f"loss-{fault.replace('_', '-')}-{time.time_ns() // 10**6}", time.time_ns()
+    run = f"loss-{fault.replace('_', '-')}-{time.time_ns() // 10**6}"
     write(cluster, run, lines, rate, padding, image)
     failures: list[BaseException] = []
     names: set[str] = set()
@@ -316,7 +315,7 @@ def measure(cluster: Cluster, fault: str, lines: int, rate: int, padding: int, i
             if count(cluster, run) >= len(wanted):
                 break
             cluster.pause.wait(1)
-        counts, torn = found(cluster, run, since, padding)
+        counts, torn = found(cluster, run, padding)
     finally:
         stop.set()
         for thread in (timer, watcher):
@@ -333,7 +332,7 @@ def remove_namespace(cluster: Cluster) -> None:
         cluster.core.delete_namespace(NAMESPACE)
 
 
-FAULTS = ("none", "kill", "evict", "outage", "outage_and_kill", "rotation", "node_kill")
+FAULTS = ("none", "kill", "store_kill", "both_killed", "evict", "outage", "outage_and_kill", "rotation", "node_kill")
 # Lines and padding where the usual ones are too few: they go on for as long as the fault, and fill a file every few seconds.
 SIZES = {"outage": (OUTAGE * 3 // 2, 100), "outage_and_kill": (OUTAGE * 3 // 2, 100), "rotation": (60, 900)}
 
@@ -349,7 +348,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kubeconfig", required=True)
     parser.add_argument("--context", required=True)
-    parser.add_argument("--loki", default="loki/loki", help="namespace/name of Loki's Service")
+    parser.add_argument("--store", default="victoria-logs/victoria-logs", help="namespace/name of VictoriaLogs' Service")
     parser.add_argument(
         "--shipper", default="", help="namespace/name of the shipper's DaemonSet; the one that is there by default"
     )
@@ -365,7 +364,7 @@ def main() -> None:
     revive = (lambda: subprocess.run(options.revive, shell=True, check=True)) if options.revive else None
     results = []
     try:
-        cluster = Cluster(api, options.loki, options.shipper, options.node or f"{options.context}-node", revive)
+        cluster = Cluster(api, options.store, options.shipper, options.node or f"{options.context}-node", revive)
     except LossError as error:
         sys.exit(str(error))
     try:

@@ -146,9 +146,9 @@ class Running:
 
 
 def at_rest(cluster: Cluster) -> bool:
-    """No drill's namespace is left, and Loki has its pod, for which a drill does not wait when it is done."""
-    loki = cluster.apps.read_namespaced_stateful_set("loki", "loki")
-    return NAMESPACE not in cluster.namespaces() and (loki.status.ready_replicas or 0) == loki.spec.replicas
+    """No drill's namespace is left, and VictoriaLogs has its pod, for which a drill does not wait when it is done."""
+    store = cluster.apps.read_namespaced_stateful_set("victoria-logs", "victoria-logs")
+    return NAMESPACE not in cluster.namespaces() and (store.status.ready_replicas or 0) == store.spec.replicas
 
 
 @pytest.fixture

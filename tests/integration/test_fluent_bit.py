@@ -50,7 +50,7 @@ OUTPUTS: list[dict[str, Any]] = [
 
 # What the role's specification says before the filter is asked.
 SPECIFICATION = {
-    "unknown type": "value of type must be one of: loki, cloudwatch_logs, es, opensearch, http, got: splunk",
+    "unknown type": "value of type must be one of: loki, victoria_logs, cloudwatch_logs, es, opensearch, http, got: splunk",
     "no mapping": "Elements value for option 'fluent_bit_outputs' is of type str and we were unable to convert to dict",
 }
 

@@ -44,13 +44,11 @@ DEPLOYMENT = APP.format("flask-app", "flask-app")
 INBOX = APP.format("monitoring", "alert-inbox")
 CONFIG = CORE.format("monitoring", "secrets", "kube-prometheus-stack-alertmanager-config")
 BOARD = CORE.format("monitoring", "configmaps", "flaskops-service-dashboard")
-SOURCE = CORE.format("monitoring", "configmaps", "loki-datasource")
-LOKI = "/apis/apps/v1/namespaces/loki/statefulsets/loki"
-LOKI_CONFIG = CORE.format("loki", "configmaps", "loki")
-LOG_RULES = CORE.format("loki", "configmaps", "loki-log-rules")
-COLLECTOR = "/apis/apps/v1/namespaces/loki-node/daemonsets/loki-collector"
+SOURCE = CORE.format("monitoring", "configmaps", "wrong-datasource")
+VICTORIA_LOGS = "/apis/apps/v1/namespaces/victoria-logs/statefulsets/victoria-logs"
+COLLECTOR = "/apis/apps/v1/namespaces/victoria-logs-node/daemonsets/victoria-logs-collector"
+COLLECTOR_MONITOR = OPERATOR.format("victoria-logs-node", "servicemonitors", "victoria-logs-collector")
 PROMETHEUS = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1"
-RULER = "/api/v1/namespaces/loki/services/loki:3100/proxy/prometheus/api/v1/rules"
 LIMIT = 20.0  # seconds for the whole chain, without the test alert's own way
 Json = dict[str, Any]
 
@@ -453,8 +451,8 @@ def shipper_stopped(bench: Bench) -> Iterator[None]:
 def shipper_sends_nowhere(bench: Bench) -> Iterator[None]:
     def change(item: Json) -> None:
         for entry in container(item)["env"]:
-            if entry["name"] == "LOKI_URL":
-                entry["value"] = "http://lokki.loki.svc:3100"
+            if entry["name"] == "URL":
+                entry["value"] = "http://victoria-log.victoria-logs.svc:9428"
 
     generation = bench.get(COLLECTOR)["metadata"]["generation"]
     with bench.changed(COLLECTOR, change):
@@ -471,55 +469,50 @@ def shipper_sends_nowhere(bench: Bench) -> Iterator[None]:
 
 
 @contextmanager
-def loki_down(bench: Bench) -> Iterator[None]:
-    with bench.stopped(LOKI):
+def victoria_logs_down(bench: Bench) -> Iterator[None]:
+    with bench.stopped(VICTORIA_LOGS):
         yield
 
 
 @contextmanager
-def loki_knows_no_alertmanager(bench: Bench) -> Iterator[None]:
+def victoria_logs_read_only(bench: Bench) -> Iterator[None]:
     def change(item: Json) -> None:
-        text = item["data"]["config.yaml"]
-        assert "alertmanager-operated.monitoring.svc" in text
-        item["data"]["config.yaml"] = text.replace("alertmanager-operated.monitoring.svc", "alertmanager.monitor.svc")
+        args = container(item)["args"]
+        args[:] = [arg for arg in args if "minFreeDiskSpace" not in arg] + ["-storage.minFreeDiskSpaceBytes=1PiB"]
 
-    def restarted() -> None:
-        uid = bench.cluster.core.read_namespaced_pod("loki-0", "loki").metadata.uid
-        bench.cluster.core.delete_namespaced_pod("loki-0", "loki")
+    def settled(generation: int) -> Callable[[], bool]:
+        def look() -> bool:
+            status = bench.get(VICTORIA_LOGS)["status"]
+            updated = status.get("currentRevision") == status.get("updateRevision") and status.get("readyReplicas") == 1
+            return bool(status["observedGeneration"] > generation and updated)
 
-        def back() -> bool:
-            try:
-                pod = bench.cluster.core.read_namespaced_pod("loki-0", "loki")
-            except client.ApiException:
-                return False
-            ready = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
-            return bool(pod.metadata.uid != uid and ready)
+        return look
 
-        until("Loki is back", back)
-
-    try:
-        with bench.changed(LOKI_CONFIG, change):
-            restarted()
-            yield
-    finally:
-        restarted()
+    generation = bench.get(VICTORIA_LOGS)["metadata"]["generation"]
+    with bench.changed(VICTORIA_LOGS, change):
+        until("its new pod runs", settled(generation))
+        yield
+    until("its pod of before runs", settled(generation + 1))
 
 
 @contextmanager
-def log_rules_emptied(bench: Bench) -> Iterator[None]:
-    with bench.changed(LOG_RULES, lambda c: c.update(data={"rules.yaml": "groups: []\n"})):
-        look = bench.poking("app.kubernetes.io/name=loki", lambda: not bench.get(RULER)["data"]["groups"], "loki")
-        until("the ruler has it", look)
+def line_counters_dropped(bench: Bench) -> Iterator[None]:
+    drop = {"action": "drop", "sourceLabels": ["__name__"], "regex": "flaskops_log_.*"}
+    with bench.changed(COLLECTOR_MONITOR, lambda m: m["spec"]["endpoints"][0].update(metricRelabelings=[drop])):
+        series = {"query": "flaskops_log_lines_total"}
+        until("Prometheus has no counter", lambda: not bench.get(f"{PROMETHEUS}/query", series)["data"]["result"], 400)
         yield
 
 
 @contextmanager
 def data_source_wrong(bench: Bench) -> Iterator[None]:
-    def change(item: Json) -> None:
-        item["data"] = {name: text.replace("loki.loki.svc", "loki.log.svc") for name, text in item["data"].items()}
-
-    with bench.changed(SOURCE, change):
+    text = "apiVersion: 1\ndatasources:\n  - name: Loki\n    type: loki\n    url: http://loki.log.svc:3100\n"
+    metadata = {"name": SOURCE.rsplit("/", 1)[1], "labels": {"grafana_datasource": "1"}}
+    bench.cluster.core.create_namespaced_config_map("monitoring", {"metadata": metadata, "data": {"loki.yaml": text}})
+    try:
         yield
+    finally:
+        bench.cluster.core.delete_namespaced_config_map(metadata["name"], "monitoring")
 
 
 @contextmanager
@@ -615,10 +608,10 @@ MUTATIONS = [
     Mutation(blackbox_exporter_down, "exporters", "nobody answers at prometheus-blackbox-exporter"),
     Mutation(kube_state_metrics_down, "exporters", "kube-state-metrics tells nothing of the app"),
     Mutation(shipper_stopped, "log shipper", "runs on no node", sample=True),
-    Mutation(shipper_sends_nowhere, "log shipper", "it does not reach Loki"),
-    Mutation(loki_down, "loki", "(no endpoints|503)"),
-    Mutation(loki_knows_no_alertmanager, "log alerts", "where nobody is"),
-    Mutation(log_rules_emptied, "log alerts", "the alert Log[A-Za-z]+ is not loaded"),
+    Mutation(shipper_sends_nowhere, "log shipper", "it does not reach it"),
+    Mutation(victoria_logs_down, "victoria_logs", "(no endpoints|503)"),
+    Mutation(victoria_logs_read_only, "victoria_logs", "read-only"),
+    Mutation(line_counters_dropped, "log alerts", "Prometheus has no flaskops_log_lines_total"),
     Mutation(data_source_wrong, "data sources", "points at http://loki.log.svc:3100", sample=True),
     Mutation(dashboard_query_wrong, "dashboards", "no series for Flask service / Duration of the health check", sample=True),
     Mutation(dashboard_deleted, "dashboards", "the ConfigMap flaskops-service-dashboard with a dashboard is gone"),

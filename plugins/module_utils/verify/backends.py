@@ -185,8 +185,9 @@ def _ready(run: Run) -> str:
         try:
             service = log_stores.service(run.get, store)
             if service:
-                status, _ = run.cluster.fetch(f"{log_stores.proxy(service)}{store.ready}", None, run.request_seconds())
-                if status != 200:
+                base, seconds = log_stores.proxy(service), run.request_seconds()
+                status, _ = run.cluster.fetch(base + store.ready, None, seconds)
+                if status != 200 or store.trouble(run.cluster.fetch(f"{base}/metrics", {"Accept": "text/plain"}, seconds)[1]):
                     return ""
                 titles.append(store.title)
         except ApiError:
