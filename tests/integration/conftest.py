@@ -17,4 +17,4 @@ def cluster() -> Cluster:
     """The cluster that `molecule converge` has made."""
     path = os.environ.get("CLUSTER_KUBECONFIG")
     assert path, "CLUSTER_KUBECONFIG is not set; run these tests by `molecule test`."
-    return Cluster(Path(path))
+    return Cluster(Path(path), os.environ.get("CLUSTER_CONTEXT", "flaskops-test"))
