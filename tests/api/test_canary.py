@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -29,16 +30,23 @@ CASES = (
 )
 
 
+# Credentials beside the kubeconfig, which the roles see before it is refused.
+BESIDE = {
+    "verify_log_backends": [{"type": "elasticsearch", "url": "https://logs.test", "username": "ann", "password": f"{CANARY}\n"}],
+    "external_checks_providers": [{"provider": "uptimerobot", "api_token": CANARY}],
+    "kube_prometheus_stack_receivers": [{"name": "chat", "type": "webhook", "url": f"https://chat.test/{CANARY}"}],
+    "elastic_stack_shipper_password": CANARY,
+}
+
+
 def test_every_role_refuses_it_and_shows_nothing(tmp_path: Path) -> None:
     hosts, wanted = {}, {}
     for number, case in enumerate(CASES):
         folder = tmp_path / f"case-{number}"
         folder.mkdir()
         path, wanted[folder.name] = MALFORMED[case](folder)
-        hosts[folder.name] = {
-            "cluster_kubeconfig": path,
-            **{key: value for role in ROLES.values() for key, value in role.items()},
-        }
+        options = {key: value for role in ROLES.values() for key, value in role.items()}
+        hosts[folder.name] = {"cluster_kubeconfig": path, **options, **BESIDE}
     shared = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
     tasks = [
@@ -56,7 +64,9 @@ def test_every_role_refuses_it_and_shows_nothing(tmp_path: Path) -> None:
     for host, key in wanted.items():
         failed = re.findall(rf'^ok: \[{host}\] => \{{\n    "msg": "(\w+) has failed: (.*)"$', done.stdout, re.MULTILINE)
         assert [role for role, _text in failed] == list(ROLES), (host, failed)
-        assert all(key in text and f"{host}/config" in text for _role, text in failed), (host, key, failed)
+        said_of = dict(failed)
+        assert "password" in said_of.pop("verify")  # the only role that asks a backend itself, so it looks at that first
+        assert all(key in text and f"{host}/config" in text for text in said_of.values()), (host, key, failed)
 
 
 SECRET_URL = f"https://hooks.slack.com/services/T01234567/B01234567/{CANARY}"
@@ -101,3 +111,23 @@ def test_receivers_are_checked_and_no_address_is_shown(tmp_path: Path) -> None:
     failed = dict(re.findall(r'^fatal: \[([\w-]+)\]: FAILED! => \{\n(?:    .*\n)*?    "msg": "(.*)"$', done.stdout, re.MULTILINE))
     assert set(failed) == set(RECEIVERS) - {"good"}, done.stdout[-3000:]
     assert all(RECEIVERS[name][1] in text for name, text in failed.items()), failed
+
+
+def test_a_login_among_requirements_is_refused_and_never_shown(tmp_path: Path) -> None:
+    """By site.yml, whose loops over the applications show no application either."""
+    requirements = [
+        f"private @ https://ann:{quote(CANARY, safe='')}@pypi.test/x.whl",
+        f"slash @ git+https://ann:{CANARY}@git.test/x.git@main",
+        f"token @ https://{CANARY.replace('/', '')}@pypi.test/x.whl",
+        f"--index-url https://ann:{CANARY}@pypi.test",
+        "public @ git+https://git.test:8443/x.git@main",
+        "ssh @ git+ssh://git@git.test/x.git",
+        "flask>=3",
+    ]
+    shop = {"name": "shop", "wsgi": "app:app", "requirements": requirements, "environment": {"PASSWORD": CANARY}}
+    shared = {"ansible_connection": "local", "cluster_provider": "existing", "environment_name": "test", "flask_apps": [shop]}
+    shared["flask_apps"] += [{"name": "made", "image": "made:1", "environment": {"PASSWORD": CANARY}}]
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"one": None}, "vars": shared}}))
+    done = playbook("site.yml", "--tags", "image", "-vvv", "--diff", inventory=("-i", str(tmp_path / "hosts.yml")))
+    assert re.search(r"login for private and slash and token and --index-url,", done.error), done.error
+    assert not leaks(done.stdout + done.stderr)
