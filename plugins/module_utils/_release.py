@@ -13,10 +13,15 @@ import json
 import typing as t
 from pathlib import Path
 
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused, label, load_all
+from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused, holds, label, load_all
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import autoscalers
 
 MANAGER = "helm"
+# On every record of a release that this collection made or took over. Helm (3.13 and newer) gives a new revision the labels of
+# the one before it, and a rollback those of the one that it goes back to; what somebody installs by hand has none.
+MARK = {"flaskops/managed": "true"}
+# Where Helm's drivers keep records, the default first.
+STORES = ("secrets", "configmaps")
 PENDING = {"pending-install", "pending-upgrade", "pending-rollback"}
 
 
@@ -42,25 +47,31 @@ def folder_digest(folder: str) -> str:
         return ""
     files = {str(f.relative_to(root)): f.read_bytes() for f in (root / "templates").rglob("*") if f.is_file()}
     metadata = yaml.safe_load((root / "Chart.yaml").read_text())
-    values = yaml.safe_load((root / "values.yaml").read_text()) if not metadata.get("dependencies") else {}
+    defaults = root / "values.yaml"  # which a chart need not have
+    values = yaml.safe_load(defaults.read_text()) if defaults.is_file() else {}
     return template_digest({**files, **default_values(metadata, values)})
 
 
 class Release:
     """The newest revision of one release, and its objects.
 
-    The format is that of Helm's Secret `sh.helm.release.v1.<name>.v<revision>`: base64 of gzip of JSON.
+    The format is that of Helm's Secret or ConfigMap `sh.helm.release.v1.<name>.v<revision>`: base64 of gzip of JSON.
     """
 
     def __init__(self, objects: Objects, namespace: str, name: str) -> None:
         self.objects, self.namespace, self.name = objects, namespace, name
         query = {"labelSelector": f"owner=helm,name={name}"}
-        found = objects.request("GET", f"/api/v1/namespaces/{namespace}/secrets", query)["items"]
-        self.records = sorted(found, key=lambda secret: int(secret["metadata"]["labels"]["version"]))
+        for store in STORES:
+            self.folder = f"/api/v1/namespaces/{namespace}/{store}"
+            found = objects.request("GET", self.folder, query)["items"]
+            if found:
+                break
+        self.records = sorted(found, key=lambda record: int(record["metadata"]["labels"]["version"]))
 
-    @staticmethod
-    def _content(record: dict[str, t.Any]) -> dict[str, t.Any]:
-        packed = base64.b64decode(base64.b64decode(record["data"]["release"]))
+    def _content(self, record: dict[str, t.Any]) -> dict[str, t.Any]:
+        packed = base64.b64decode(record["data"]["release"])
+        if self.folder.endswith("/secrets"):  # which have base64 of their own around everything
+            packed = base64.b64decode(packed)
         content: dict[str, t.Any] = json.loads(gzip.decompress(packed))
         return content
 
@@ -87,11 +98,31 @@ class Release:
             "status": content["info"]["status"],
             "revision": content["version"],
             "age": round((datetime.datetime.now(datetime.UTC) - deployed).total_seconds()),
+            "deployed": f"{deployed.astimezone(datetime.UTC):%Y-%m-%d %H:%M} UTC",
             "chart": chart["metadata"]["name"],
             "chart_version": chart["metadata"]["version"],
             "values": content.get("config") or {},
             "digest": template_digest({**files, **default_values(chart["metadata"], chart.get("values"))}),
+            "marked": self.marked(),
         }
+
+    def marked(self) -> bool:
+        """Whether the newest revision carries the mark of this collection."""
+        return bool(self.records) and holds(self.records[-1]["metadata"]["labels"], MARK)
+
+    def mark(self, dry_run: bool = False) -> bool:
+        """Put the mark on every revision; whether one lacked it."""
+        lacking = [record for record in self.records if not holds(record["metadata"]["labels"], MARK)]
+        for record in lacking if not dry_run else []:
+            path, body = f"{self.folder}/{record['metadata']['name']}", {"metadata": {"labels": MARK}}
+            self.objects.request("PATCH", path, {"fieldManager": "flaskops"}, body, "application/merge-patch+json")
+            record["metadata"]["labels"] |= MARK
+        return bool(lacking)
+
+    def describe(self) -> str:
+        """Chart, revision and date of the newest revision, for those who wonder whose it is."""
+        info = self.info()
+        return f"chart {info['chart']} {info['chart_version']}, revision {info['revision']} of {info['deployed']}"
 
     def manifest(self) -> list[dict[str, t.Any]]:
         """The objects of the deployed revision."""
@@ -129,8 +160,17 @@ class Release:
             return ""
         name = self.records.pop()["metadata"]["name"]
         try:
-            self.objects.request("DELETE", f"/api/v1/namespaces/{self.namespace}/secrets/{name}")
+            self.objects.request("DELETE", f"{self.folder}/{name}")
         except Refused as refused:
             if refused.status != 404:
                 raise
         return str(name)
+
+
+def neighbour(objects: Objects, namespace: str, names: list[str]) -> str:
+    """The name of one release in a namespace that is none of `names`, or ''."""
+    query = {"labelSelector": "owner=helm" + (f",name notin ({','.join(names)})" if names else ""), "limit": "1"}
+    for store in STORES:
+        for record in objects.request("GET", f"/api/v1/namespaces/{namespace}/{store}", query)["items"]:
+            return str(record["metadata"]["labels"]["name"])
+    return ""

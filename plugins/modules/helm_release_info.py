@@ -7,11 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: helm_release_info
-short_description: What Helm releases are, and what was changed behind Helm's back
+short_description: What Helm releases are, whose they are, and what was changed behind Helm's back
 version_added: 0.2.0
 description:
   - Reads releases as Helm 3 stores them, without calling Helm and without fetching a chart.
+  - Tells releases that this collection made or took over, which carry the mark of M(flaskops.observability.helm_release_repair),
+    from those of somebody else.
   - Compares each object of a deployed release with the live one, by a server-side dry run, so that a hand-edited object is found.
+    A release of somebody else's is not compared.
 author:
   - flaskops (@flaskops)
 extends_documentation_fragment:
@@ -47,6 +50,38 @@ options:
     type: list
     elements: str
     default: []
+  signs:
+    description:
+      - What tells a release that this collection made before it marked releases.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      release:
+        description: Name of the release.
+        type: str
+        required: true
+      values:
+        description: What its values say, and nobody else's do.
+        type: dict
+        required: true
+      object:
+        description: One of O(objects) that this collection keeps beside the release.
+        type: dict
+        required: true
+  adopt:
+    description:
+      - Names of O(releases) that count as this collection's, whoever made them.
+    type: list
+    elements: str
+    default: []
+  objects:
+    description:
+      - Objects beside the releases, by C(apiVersion), C(kind) and C(metadata) with name and namespace.
+        RV(objects) tells whose they are.
+    type: list
+    elements: dict
+    default: []
   wait_timeout:
     description:
       - Seconds to wait at most until the Prometheus operator has taken note of every Prometheus and Alertmanager object
@@ -70,8 +105,23 @@ namespace:
   type: dict
 releases:
   description:
-    - For each release V(status), as Helm names it, or V(absent); and V(revision), V(age) in seconds, V(chart), V(chart_version),
-      V(values), V(digest) of its templates.
+    - For each release V(status), as Helm names it, or V(absent); and V(revision), V(age) in seconds, V(deployed) as a date,
+      V(chart), V(chart_version), V(values), V(digest) of its templates, and whether it is V(marked) as this collection's.
+  returned: success
+  type: dict
+foreign:
+  description: For each release that is there and is somebody else's, its chart, revision and date in words.
+  returned: success
+  type: dict
+  sample: {"kube-prometheus-stack": "chart kube-prometheus-stack 88.5.3, revision 4 of 2026-11-28 09:14 UTC"}
+neighbour:
+  description: The name of one more release in O(namespace), whoever made it; empty where O(releases) are all.
+  returned: success
+  type: str
+objects:
+  description:
+    - Those of O(objects) that exist, as they were given.
+      V(ours) carry the label C(app.kubernetes.io/managed-by=flaskops), V(others) do not.
   returned: success
   type: dict
 drift:
@@ -103,11 +153,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused, label
-from ansible_collections.flaskops.observability.plugins.module_utils._release import Release, folder_digest
+from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused, holds, label
+from ansible_collections.flaskops.observability.plugins.module_utils._release import Release, folder_digest, neighbour
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 POLL = 0.5  # seconds
+OURS = {"app.kubernetes.io/managed-by": "flaskops"}
 OPERATED = {"Prometheus": "prometheus", "Alertmanager": "alertmanager"}
 
 
@@ -155,6 +206,20 @@ def secret_digests(objects: Objects, namespace: str, names: list[str]) -> dict[s
     return found
 
 
+def owners(objects: Objects, namespace: str, references: list[dict[str, t.Any]]) -> dict[str, list[dict[str, t.Any]]]:
+    """Those of `references` that exist: `ours` by their label, and `others`."""
+    found: dict[str, list[dict[str, t.Any]]] = {"ours": [], "others": []}
+    for reference, live in zip(references, objects.each(lambda item: objects.get(item, namespace), references), strict=True):
+        if live is not None:
+            found["ours" if holds(live["metadata"].get("labels") or {}, OURS) else "others"].append(reference)
+    return found
+
+
+def known(name: str, release: dict[str, t.Any], signs: list[dict[str, t.Any]], ours: list[dict[str, t.Any]]) -> bool:
+    """Whether a release is one that this collection made before it marked them."""
+    return any(sign["release"] == name and sign["object"] in ours and holds(release["values"], sign["values"]) for sign in signs)
+
+
 def wait_reconciled(objects: Objects, operated: list[dict[str, t.Any]], seconds: int) -> None:
     """Wait until the operator has taken note of each object.
 
@@ -185,6 +250,18 @@ def main() -> None:
             "releases": {"type": "list", "elements": "str", "required": True},
             "charts": {"type": "list", "elements": "path", "default": []},
             "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},  # their names
+            "signs": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "release": {"type": "str", "required": True},
+                    "values": {"type": "dict", "required": True},
+                    "object": {"type": "dict", "required": True},
+                },
+            },
+            "adopt": {"type": "list", "elements": "str", "default": []},
+            "objects": {"type": "list", "elements": "dict", "default": []},
             "wait_timeout": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
@@ -199,14 +276,20 @@ def main() -> None:
             if refused.status != 404:
                 raise
             namespace = {}
+        beside = owners(objects, params["namespace"], params["objects"])
         releases: dict[str, t.Any] = {}
+        foreign: dict[str, str] = {}
         drift, workloads = [], []
         for name in params["releases"]:
             if not namespace:
                 releases[name] = {"status": "absent"}
                 continue
             release = Release(objects, params["namespace"], name)
-            releases[name] = release.info()
+            info = releases[name] = release.info()
+            ours = info["status"] == "absent" or info["marked"] or name in params["adopt"]
+            if not ours and not known(name, info, params["signs"], beside["ours"]):
+                foreign[name] = release.describe()
+                continue
             compared = release.compare()
             if params["wait_timeout"]:
                 operated = [found["live"] for found in compared if found["live"] and found["item"]["kind"] in OPERATED]
@@ -215,6 +298,7 @@ def main() -> None:
             drift += [f"{label(found['item'])}: {', '.join(found['paths'])}" for found in compared if found["paths"]]
             workloads += [made for found in compared if found["live"] and (made := workload(found["live"]))]
         hashes = secret_digests(objects, params["namespace"], params["secrets"])
+        other = neighbour(objects, params["namespace"], params["releases"]) if namespace else ""
     except KubeError as error:
         module.fail_json(msg=str(error))
     digests = {folder: folder_digest(folder) for folder in params["charts"]}
@@ -222,6 +306,9 @@ def main() -> None:
         changed=False,
         namespace=namespace,
         releases=releases,
+        foreign=foreign,
+        neighbour=other,
+        objects=beside,
         drift=drift,
         workloads=workloads,
         secret_digests=hashes,

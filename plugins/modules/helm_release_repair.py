@@ -7,12 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: helm_release_repair
-short_description: Bring Helm releases back to what they say they are
+short_description: Bring Helm releases back to what they say they are, and mark those of this collection
 version_added: 0.2.0
 description:
   - Forgets a revision that Helm began and never finished, so that the next upgrade goes on from the revision before it.
   - Applies each object of a deployed release that differs from the live one.
     C(helm upgrade) does not do that for custom resources, because it compares them with the manifest before, not the live object.
+  - Refuses releases of somebody else, which lack the label C(flaskops/managed=true) on what Helm stores of them.
+    O(mark) gives a release that label, which Helm 3.13 and newer hand on from revision to revision.
 author:
   - flaskops (@flaskops)
 extends_documentation_fragment:
@@ -32,10 +34,17 @@ options:
     required: true
   releases:
     description:
-      - Names of the releases.
+      - Names of the releases to repair. One that is not there is passed over.
     type: list
     elements: str
     required: true
+  mark:
+    description:
+      - Names of the releases that this collection made or takes over. They are marked, and nothing else is done to those that
+        O(releases) does not name.
+    type: list
+    elements: str
+    default: []
   pending_timeout:
     description:
       - Seconds after which an unfinished revision counts as given up.
@@ -50,6 +59,13 @@ EXAMPLES = r"""
     context: staging
     namespace: monitoring
     releases: [kube-prometheus-stack]
+
+- name: Take over a release that was installed by hand
+  flaskops.observability.helm_release_repair:
+    context: staging
+    namespace: monitoring
+    releases: []
+    mark: [kube-prometheus-stack]
 """
 
 RETURN = r"""
@@ -75,6 +91,7 @@ def main() -> None:
             "context": {"type": "str"},
             "namespace": {"type": "str", "required": True},
             "releases": {"type": "list", "elements": "str", "required": True},
+            "mark": {"type": "list", "elements": "str", "default": []},
             "pending_timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -85,6 +102,11 @@ def main() -> None:
         found = [Release(objects, params["namespace"], name) for name in params["releases"]]
         for release in found:
             info = release.info()
+            if info["status"] != "absent" and not info["marked"] and release.name not in params["mark"]:
+                raise KubeError(
+                    f"Release {release.name} in namespace {params['namespace']} is somebody else's ({release.describe()}),"
+                    " and stays as it is: name it in mark to take it over."
+                )
             if info["status"] in PENDING and info["age"] < params["pending_timeout"]:
                 raise KubeError(
                     f"Release {release.name} in namespace {params['namespace']} has been {info['status']} for {info['age']} s,"
@@ -95,6 +117,11 @@ def main() -> None:
                     f"Release {release.name} in namespace {params['namespace']} is half removed:"
                     f" run 'helm uninstall {release.name} --namespace {params['namespace']}', then this again."
                 )
+        for name in params["mark"]:
+            # Those to be repaired need their marks here, too: a revision that is forgotten leaves the one before it.
+            release = next((item for item in found if item.name == name), None) or Release(objects, params["namespace"], name)
+            if release.mark(dry_run=module.check_mode):
+                actions.append(f"mark {name} as a release of flaskops.observability")
         for release in found:
             status = release.info()["status"]
             if status in PENDING:

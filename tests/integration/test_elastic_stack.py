@@ -187,7 +187,8 @@ def test_check_mode_on_an_empty_cluster(cluster: Cluster, folder: Path, variable
 
 def test_converge_twice(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
     done = run(folder, variables)
-    assert done.changed == 5  # the operator's namespace, its release, the namespace, the credentials and the objects
+    # The operator's namespace, its release and the mark on that, the namespace, the credentials and the objects.
+    assert done.changed == 6
     assert "because elastic_stack_wait is false" in done.stdout
     assert run(folder, variables).changed == 0
     assert run(folder, variables, "--check").changed == 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Refused, difference, load_all
-from ansible_collections.flaskops.observability.plugins.module_utils._release import Release, folder_digest
+from ansible_collections.flaskops.observability.plugins.module_utils._release import MARK, Release, folder_digest
 from ansible_collections.flaskops.observability.plugins.modules import helm_release_info as info
 
 DEPLOYED, UPGRADING = "2026-01-02T03:04:05.123456789Z", "2026-01-02T04:04:05Z"
@@ -33,10 +33,11 @@ metadata: {name: hook, annotations: {helm.sh/hook: pre-install}}
 
 
 class Server:
-    """The two requests that Release makes of an API server."""
+    """The requests that Release makes of an API server."""
 
-    def __init__(self, *revisions: tuple[str, str]) -> None:
-        self.secrets = []
+    def __init__(self, *revisions: tuple[str, str], store: str = "secrets") -> None:
+        self.store = store
+        self.secrets: list[dict[str, Any]] = []
         for number, (status, manifest) in enumerate(revisions, 1):
             content = {
                 "name": "stack",
@@ -50,20 +51,27 @@ class Server:
                 "config": {"replicas": number},
                 "manifest": manifest,
             }
-            packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(content).encode()))).decode()
+            packed = base64.b64encode(gzip.compress(json.dumps(content).encode()))
+            if store == "secrets":
+                packed = base64.b64encode(packed)
             labels = {"version": str(number), "status": status}
             name = f"sh.helm.release.v1.stack.v{number}"
-            self.secrets.append({"metadata": {"name": name, "labels": labels}, "data": {"release": packed}})
+            self.secrets.append({"metadata": {"name": name, "labels": labels}, "data": {"release": packed.decode()}})
 
-    def request(self, method: str, path: str, query: dict[str, str] | None = None) -> Any:
+    def request(self, method: str, path: str, query: dict[str, str] | None = None, body: Any = None, kind: str = "") -> Any:
+        folder = f"/api/v1/namespaces/monitoring/{self.store}"
         if method == "GET":
-            assert (path, query) == ("/api/v1/namespaces/monitoring/secrets", {"labelSelector": "owner=helm,name=stack"})
+            assert query == {"labelSelector": "owner=helm,name=stack"}
             # An API server sorts by name, so that revision 10 comes before 2.
-            return {"items": sorted(self.secrets, key=lambda secret: secret["metadata"]["name"])}
-        found = [secret for secret in self.secrets if path.endswith("/" + secret["metadata"]["name"])]
+            return {"items": sorted(self.secrets, key=lambda secret: secret["metadata"]["name"]) if path == folder else []}
+        found = [secret for secret in self.secrets if path == f"{folder}/{secret['metadata']['name']}"]
         if not found:
             raise Refused(404, "not found")
-        self.secrets.remove(found[0])
+        if method == "PATCH":
+            assert kind == "application/merge-patch+json" and list(body) == ["metadata"]
+            found[0]["metadata"]["labels"] |= body["metadata"]["labels"]
+        else:
+            self.secrets.remove(found[0])
         return {}
 
 
@@ -114,6 +122,47 @@ def test_digest_of_a_folder_is_that_of_the_release_made_of_it(tmp_path: Path) ->
     (tmp_path / "values.yaml").write_text("a: 1\n")
     (tmp_path / "templates" / "a.yaml").write_text("other")
     assert folder_digest(str(tmp_path)) != stored
+
+
+def test_digest_of_a_chart_without_values(tmp_path: Path) -> None:
+    (tmp_path / "Chart.yaml").write_text("name: chart\n")
+    without = folder_digest(str(tmp_path))
+    (tmp_path / "values.yaml").write_text("# nothing\n")
+    assert folder_digest(str(tmp_path)) == without != ""
+
+
+@pytest.mark.parametrize("store", ["secrets", "configmaps"])
+def test_mark_of_a_release(store: str) -> None:
+    """On every revision, for a rollback takes the labels of the one that it goes back to; in both of Helm's stores."""
+    server = Server(("superseded", ""), ("deployed", ""), store=store)
+    found = Release(server, "monitoring", "stack")  # type: ignore[arg-type]
+    assert found.info()["marked"] is False and found.describe() == "chart chart 1.0.2, revision 2 of 2026-01-02 03:04 UTC"
+    assert found.mark(dry_run=True) and not found.marked()
+    assert found.mark() and found.marked() and not found.mark()
+    assert [secret["metadata"]["labels"]["flaskops/managed"] for secret in server.secrets] == ["true", "true"]
+
+
+def test_newest_revision_decides_whose_a_release_is() -> None:
+    server = Server(("superseded", ""), ("deployed", ""))
+    server.secrets[0]["metadata"]["labels"] |= MARK
+    assert Release(server, "monitoring", "stack").info()["marked"] is False  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "ours", "known"),
+    [
+        ("stack", {"a": {"b": 1, "c": 2}}, True, True),
+        ("stack", {"a": {"b": 1}}, False, False),
+        ("stack", {"a": {"b": 2}}, True, False),
+        ("other", {"a": {"b": 1}}, True, False),
+    ],
+)
+def test_release_from_before_the_mark_is_known_by_its_values_and_an_object(
+    name: str, values: dict[str, Any], ours: bool, known: bool
+) -> None:
+    beside = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}
+    signs = [{"release": "stack", "values": {"a": {"b": 1}}, "object": beside}]
+    assert info.known(name, {"values": values}, signs, [beside] if ours else []) is known
 
 
 def test_digest_of_no_chart(tmp_path: Path) -> None:
