@@ -79,7 +79,7 @@ def shown(provider: Provider, options: dict[str, t.Any], wanted: Wanted) -> dict
             }
         elif option in SECRET:
             value = HIDDEN if value else value
-        elif option in ("url", "final_url"):
+        elif option in ("url", "final_url") and isinstance(value, str):
             # Somebody may have written a login into it by hand.
             value = re.sub(r"//[^/]*@", f"//{HIDDEN}@", value)
         elif isinstance(value, list):

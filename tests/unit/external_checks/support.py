@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
+from ansible.module_utils import _internal
 from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
@@ -86,6 +87,8 @@ class Bench:
         warnings._global_warnings.clear()  # they outlive a module that runs in this process
         with (
             mock.patch.object(client, "time", self.time),
+            # Where another test has imported a part of Ansible's controller, warnings would go to its screen.
+            mock.patch.object(_internal, "is_controller", False),
             patch_module_args(given),
             contextlib.redirect_stdout(out),
             pytest.raises(SystemExit),
