@@ -80,19 +80,23 @@ class Engine:
 
         :param having: kinds and names, such as ``("container", "flaskops-node")``.
         :raises NoEngineError: when none is installed, or docker's daemon does not answer.
+        :raises SlowEngineError: when docker's daemon gives no answer in time and there is no other engine.
         """
-        first, refused = None, []
+        first, slow, refused = None, None, []
         for name in only if preferred == "auto" else (preferred,):
             try:
                 engine = cls._named(name, Path(cache) if cache else cache_dir())
             except NoEngineError as error:
                 refused += error.refused
                 continue
+            except SlowEngineError as error:
+                slow = error
+                continue
             first = first or engine
             if preferred != "auto" or not having or (name != "buildah" and any(engine.inspect(*each) for each in having)):
                 return engine
         if first is None:
-            raise NoEngineError(refused)
+            raise slow or NoEngineError(refused)
         return first
 
     @classmethod
@@ -104,8 +108,8 @@ class Engine:
         if name == "docker":
             try:
                 engine.run(["version", "--format", "{{.Server.Version}}"], timeout=ASK_TIMEOUT)
-            except SlowEngineError as error:
-                raise NoEngineError([str(error).rstrip(".")]) from error
+            except SlowEngineError:
+                raise
             except EngineError as error:
                 raise NoEngineError(["docker is installed but its daemon does not answer"]) from error
         return engine
