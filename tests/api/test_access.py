@@ -27,6 +27,7 @@ ROLES: dict[str, dict[str, Any]] = {
     "elastic_stack": {"elastic_stack_shipper_password": "shipper-1"},
     "fluent_bit": {"fluent_bit_outputs": [{"type": "loki", "host": "loki.loki.svc", "port": 3100}]},
     "loki": {},
+    "victoria_logs": {},
     "external_checks": {
         "external_checks_environment": "test",
         "external_checks_providers": [{"provider": "uptimerobot", "api_token": "x"}],
@@ -57,6 +58,10 @@ def run_roles(folder: Path, hosts: dict[str, tuple[str, Path]], *args: str) -> t
     (folder / "play.yml").write_text(yaml.safe_dump([{"name": "Roles", "hosts": "all", "gather_facts": False, "tasks": tasks}]))
     done = playbook(str(folder / "play.yml"), *args, inventory=("-i", str(folder / "hosts.yml")))
     return done, dict(re.findall(r"^fatal: \[([\w-]+)\]: FAILED! => (.*(?:\n .*)*)", done.stdout, re.MULTILINE))
+
+
+def test_no_role_is_forgotten() -> None:
+    assert set(ROLES) == {path.name for path in (ROOT / "roles").iterdir()} - {"flask_image", "local_cluster"}
 
 
 def test_every_role_is_refused_as_whom_the_kubeconfig_names(rig: Rig, tmp_path: Path) -> None:
