@@ -478,7 +478,7 @@ def victoria_logs_down(bench: Bench) -> Iterator[None]:
 def victoria_logs_read_only(bench: Bench) -> Iterator[None]:
     def change(item: Json) -> None:
         args = container(item)["args"]
-        args[:] = [arg for arg in args if "minFreeDiskSpace" not in arg] + ["-storage.minFreeDiskSpaceBytes=1PiB"]
+        args[:] = [arg for arg in args if "minFreeDiskSpace" not in arg] + ["-storage.minFreeDiskSpaceBytes=900TiB"]
 
     def settled(generation: int) -> Callable[[], bool]:
         def look() -> bool:
