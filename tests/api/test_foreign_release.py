@@ -28,8 +28,9 @@ from tests.harness import Run, playbook
 from tests.toolchain import programs
 
 MARK = "flaskops/managed"
-STACK, BLACKBOX, LOKI, OPERATOR = "kube-prometheus-stack", "prometheus-blackbox-exporter", "loki", "elastic-operator"
-CHARTS = {STACK: STACK, BLACKBOX: BLACKBOX, LOKI: LOKI, OPERATOR: "eck-operator"}
+STACK, BLACKBOX, LOKI = "kube-prometheus-stack", "prometheus-blackbox-exporter", "loki"
+VICTORIA, OPERATOR = "victoria-logs", "elastic-operator"
+CHARTS = {STACK: STACK, BLACKBOX: BLACKBOX, LOKI: LOKI, VICTORIA: "victoria-logs-single", OPERATOR: "eck-operator"}
 # Whatever a role might touch.
 WATCHED = (
     *(f"/api/v1/{kind}" for kind in ("namespaces", "secrets", "configmaps", "services", "persistentvolumeclaims")),
@@ -90,6 +91,9 @@ class Site:
             "loki_source": "upstream",
             "loki_chart_ref": str(self.folder / LOKI),
             "loki_wait_timeout": 30,
+            "victoria_logs_source": "upstream",
+            "victoria_logs_chart_ref": str(self.folder / CHARTS[VICTORIA]),
+            "victoria_logs_wait_timeout": 30,
             "elastic_stack_chart_ref": str(self.folder / CHARTS[OPERATOR]),
             "elastic_stack_remove_crds": True,
             "elastic_stack_wait": False,
@@ -197,7 +201,17 @@ def site(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A cluster with somebody's releases, and with objects around them that have names of ours."""
     found = Site(rig, tmp_path_factory.mktemp("foreign"), programs("helm"))
     write_charts(found.folder)
-    names = ("monitoring", "monitoring-node", "unfinished", "probes", "loki", "configmaps", "elastic", "elastic-system")
+    names = (
+        "monitoring",
+        "monitoring-node",
+        "unfinished",
+        "probes",
+        "loki",
+        "configmaps",
+        "victoria-logs",
+        "elastic",
+        "elastic-system",
+    )
     found.make(*(thing("", "Namespace", name) for name in names))
     found.by_hand("install", STACK, "monitoring", prometheus={"prometheusSpec": {"retention": "90d"}})
     found.by_hand("install", STACK, "unfinished")
@@ -205,6 +219,7 @@ def site(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Site:
     found.by_hand("install", BLACKBOX, "probes")
     found.by_hand("install", LOKI, "loki")
     found.by_hand("install", LOKI, "configmaps", driver="configmap")
+    found.by_hand("install", VICTORIA, "victoria-logs")
     found.by_hand("install", OPERATOR, "elastic-system")
     headless = {"clusterIP": "None", "ports": [{"port": 10250}]}
     found.make(
@@ -218,6 +233,7 @@ def site(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Site:
         thing("monitoring", "ConfigMap", "loki-datasource"),
         thing("loki", "ConfigMap", "loki-log-rules"),
         claim("loki", "storage-loki-0"),
+        claim("victoria-logs", "server-volume-victoria-logs-0"),
         thing("elastic", "Secret", "logs-roles"),
         thing("elastic", "Elasticsearch", "logs"),
         claim("elastic", "elasticsearch-data-logs-es-default-0"),
@@ -232,9 +248,10 @@ FOREIGN = {
     "blackbox": ("kube_prometheus_stack", BLACKBOX, "probes"),
     "loki": ("loki", LOKI, "loki"),
     "configmaps": ("loki", LOKI, "configmaps"),
+    "victoria": ("victoria_logs", VICTORIA, "victoria-logs"),
     "operator": ("elastic_stack", OPERATOR, "elastic-system"),
 }
-ADOPTED = ("stack", "loki", "operator")
+ADOPTED = ("stack", "loki", "victoria", "operator")
 # Where nothing of anybody is.
 FRESH = {"fresh": {"role": "kube_prometheus_stack", "kube_prometheus_stack_namespace": "fresh"}}
 
@@ -256,7 +273,7 @@ def test_refused_before_anything_changes(site: Site) -> None:
             assert re.search(rf"\(chart {CHARTS[release]} 1\.2\.3, revision 1 of {date} UTC\)", said), said
             assert f"{role}_adopt to true" in said
             assert re.search(
-                r"monitoring_provider to existing|_blackbox to false|logging_provider to none|_operator to existing", said
+                r"monitoring_provider to existing|_blackbox to false|logging_backend to a list|_operator to existing", said
             )
     assert site.rig.versions(*WATCHED) == before
 
@@ -266,7 +283,7 @@ def test_teardown_leaves_it_and_what_is_around_it(site: Site) -> None:
     before = site.rig.versions(*WATCHED)
     # The option to adopt is no permission to remove.
     options = {f"{role}_{name}": True for role in {case[0] for case in FOREIGN.values()} for name in ("adopt", "remove_data")}
-    hosts = {"site": {"cluster_provider": "existing", "logging_elastic": True, "flask_apps": [], **options}}
+    hosts = {"site": {"cluster_provider": "existing", "logging_backend": ["elastic"], "flask_apps": [], **options}}
     runs = [site.play(hosts, path="playbooks/teardown.yml") for _ in range(2)]
     runs.append(site.play({"blackbox": host("blackbox", state="absent")}))
     for done, cases in zip(runs, (ADOPTED, ADOPTED, ("blackbox",)), strict=True):
