@@ -323,7 +323,7 @@ def test_addresses_are_read_from_the_cluster(playbooks: Playbooks, rig: Rig) -> 
         f"Service late in namespace {space} has no load balancer address yet": {"checks": [{"name": "late"}]},
         f"Service none in namespace {space} does not exist": {"checks": [{"name": "none"}]},
         f"Service hidden in namespace {space} is of type ClusterIP and no Ingress": {"checks": [{"name": "hidden"}]},
-        "can't be read with kubeconfig": {"checks": [{"name": "plain"}], "kubeconfig": f"{rig.folder}/gone"},
+        "gone does not exist": {"checks": [{"name": "plain"}], "kubeconfig": f"{rig.folder}/gone"},
     }
     hosts = {f"case-{number}": options for number, options in enumerate([{"checks": checks}, *cases.values()])}
     hosts = {host: {f"external_checks_{name}": value for name, value in options.items()} for host, options in hosts.items()}
