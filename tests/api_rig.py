@@ -103,6 +103,14 @@ class Rig:
         assert reply.status < 400, (method, path, reply.status, reply.data[:500])
         return json.loads(reply.data)
 
+    def remove(self, path: str) -> None:
+        """Delete an object with all that it owns, and return when it is gone."""
+        self.request("DELETE", path, {"propagationPolicy": "Foreground"})
+        headers, pause, deadline = {"Authorization": f"Bearer {self.tokens['admin']}"}, Event(), time.monotonic() + 60
+        while self.pool.request("GET", self.url + path, headers=headers).status != 404:
+            assert time.monotonic() < deadline, f"{path} is not gone after 60 s"
+            pause.wait(0.2)
+
     @cached_property
     def pool(self) -> urllib3.PoolManager:
         return urllib3.PoolManager(ca_certs=str(self.folder / "tls.crt"))

@@ -97,8 +97,7 @@ class Probed:
             until(self._runs, 30, "the pod runs")
             yield
         finally:
-            self.rig.request("DELETE", f"{APPS}/{NAME}", {"propagationPolicy": "Foreground"})
-            until(lambda: not self.rig.request("GET", f"{NS}/pods")["items"], 30, "the pod is gone")
+            self.rig.remove(f"{APPS}/{NAME}")
 
     def _runs(self) -> bool:
         """Whether all know that the pod is ready, which the scheduler and kubelet would say."""
@@ -136,7 +135,7 @@ def probed(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probe
         found = Probed(rig, address, {name: server.server_port for name, server in servers.items()})
         # Other tests of this control plane count on a cluster without a node.
         for path in (NS, f"/api/v1/nodes/{NAME}"):
-            stack.callback(rig.request, "DELETE", path)
+            stack.callback(rig.remove, path)
         yield found
 
 
