@@ -100,17 +100,32 @@ def host(engine: Engine, kubeconfig: Path, port: int, alone: bool) -> dict[str, 
                 continue  # what kubectl and Helm remember of the clusters that somebody asks now
             content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
             paths.add(f"{path} {path.stat().st_mode:o} {content}")
+
+    def deserted(folder: str) -> bool:
+        """Whether a control group has no process: what we left would have none, and what others run has some."""
+        try:
+            return not (Path(folder) / "cgroup.procs").read_text().strip()
+        except OSError:
+            return False  # it has gone
+
     running = [identity for each in engines() for identity in output(each, "ps", "--quiet", "--no-trunc").split()]
     mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
     return {
         "kernel settings": settings,
         "files": paths,
         "links": {path.name for path in Path("/sys/class/net").iterdir()},
-        "routes": lines("ip", "route", "show", "table", "all"),
+        # Each link that comes up has link-local ones, and links are judged above.
+        "routes": {
+            line for line in lines("ip", "route", "show", "table", "all") if "fe80::" not in line and "ff00::/8" not in line
+        },
         "nftables": lines("nft", "list", "ruleset"),
         "iptables": lines("iptables-save"),
         "mounts": {f"{fields[4]} {fields[-2]}" for fields in mounts},
-        "control groups": {folder for folder, _, _ in os.walk("/sys/fs/cgroup") if not any(other in folder for other in running)},
+        "control groups": {
+            folder
+            for folder, _, _ in os.walk("/sys/fs/cgroup")
+            if not any(other in folder for other in running) and deserted(folder)
+        },
         "containers": lines(engine.path, "ps", "--all", "--format", "{{.Names}}"),
         "networks": lines(engine.path, "network", "ls", "--format", "{{.Name}}"),
         "volumes": lines(engine.path, "volume", "ls", "--format", "{{.Name}}"),
