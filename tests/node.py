@@ -129,7 +129,21 @@ def host(engine: Engine, kubeconfig: Path, port: int, alone: bool) -> dict[str, 
         "containers": lines(engine.path, "ps", "--all", "--format", "{{.Names}}"),
         "networks": lines(engine.path, "network", "ls", "--format", "{{.Name}}"),
         "volumes": lines(engine.path, "volume", "ls", "--format", "{{.Name}}"),
+        "others": {*running, *(name for each in engines() for name in output(each, "volume", "ls", "--quiet").split())},
         "listeners": {line for line in lines("ss", "-Hltn") if f":{port} " in line},
+    }
+
+
+def left(before: dict[str, set[str]], now: dict[str, set[str]], ours: str) -> dict[str, set[str]]:
+    """What differs of a host without our cluster.
+
+    Where somebody made or removed another container meanwhile, only what matches `ours`, our name or addresses, is judged.
+    """
+    foreign = before["others"] != now["others"]
+    return {
+        aspect: found
+        for aspect in before.keys() - {"others"}
+        if (found := {line for line in before[aspect] ^ now[aspect] if not foreign or re.search(ours, line)})
     }
 
 

@@ -27,7 +27,7 @@ from ansible_collections.flaskops.observability.plugins.modules.local_cluster im
 from kubernetes import client, config
 
 from tests.harness import LONG, Cluster, Run, playbook
-from tests.node import assert_whole, free_network, free_port, host, kill_kubeadm, output, pids, wait_until
+from tests.node import assert_whole, free_network, free_port, host, kill_kubeadm, left, output, pids, wait_until
 
 NAME = "flaskops-lc-test"
 NODE = f"{NAME}-node"
@@ -243,14 +243,9 @@ def test_absent_leaves_the_host_as_it_was(own: Own, before: dict[str, set[str]])
     difference: dict[str, set[str]] = {}
 
     def same() -> bool:
-        now = host(PODMAN, KUBECONFIG, PORT, alone=not others())
         difference.clear()
-        # Where somebody made or removed another cluster meanwhile, only what bears our name or addresses is judged.
-        foreign = now["volumes"] ^ before["volumes"] != set()
-        for name in before:
-            lines = before[name] ^ now[name]
-            if found := {line for line in lines if not foreign or re.search(rf"{NAME}|{re.escape(NETWORK)}\.|:{PORT}\b", line)}:
-                difference[name] = found
+        now = host(PODMAN, KUBECONFIG, PORT, alone=not others())
+        difference.update(left(before, now, rf"{NAME}|{re.escape(NETWORK)}\.|:{PORT}\b"))
         return not difference
 
     # What others do on this machine meanwhile passes; what we had left would stay.
