@@ -8,7 +8,8 @@ STAGES ?= all
 ARGS ?=
 PART ?=
 
-# A Python environment for each set of pinned requirements, shared by all checkouts.
+# A Python environment for each set of pinned requirements, shared by all checkouts. The name says what is in it, so that a fresh
+# clone, whose files are newer, does not make it again while another one uses it.
 hash = $(shell { cat $(1); $(PYTHON) --version; } | sha256sum | cut -c1-12)
 RUN_VENV := $(CACHE)/venv/run-$(call hash,requirements.txt)
 DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
@@ -68,14 +69,14 @@ docs: $(DEV_VENV)/ready
 packages:
 	@./install-packages.sh
 
-$(RUN_VENV)/ready: requirements.txt
+$(RUN_VENV)/ready: | requirements.txt
 	@echo "Making the Python environment $(@D) (about a minute)"
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	$(@D)/bin/pip install --quiet --require-hashes -r $|
 	touch $@
 
-$(DEV_VENV)/ready: requirements-dev.txt
+$(DEV_VENV)/ready: | requirements-dev.txt
 	@echo "Making the Python environment $(@D) (about a minute)"
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	$(@D)/bin/pip install --quiet --require-hashes -r $|
 	touch $@

@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -120,20 +121,19 @@ def test_label_of_a_pod_without_the_label_app(logs: loss.Cluster, writer: Callab
 
 
 def test_counters_are_exact(cluster: Cluster, logs: loss.Cluster, writer: Callable[..., str]) -> None:
-    """20,000 lines of five levels and 20 tracebacks, as the log agent counts them; its page is what Prometheus reads."""
+    """100,000 lines of 5 applications in 5 levels and 100 tracebacks, as the log agent's page counts them for Prometheus."""
     if "collector" not in logs.shipper:
         pytest.skip("Fluent Bit's counters are read by hand")
 
-    def counted() -> dict[str, float]:
-        pod = logs.pod().metadata
-        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}:9102/proxy/metrics"
-        _status, page = logs.raw.fetch(path)
-        own = re.findall(
-            rf'^flaskops_log_(\w+)_total{{namespace="{NAMESPACE}",app="counted"(?:,level="(\w+)")?}} (\d+)$', page, re.M
-        )
-        return {level or name: float(value) for name, level, value in own}
+    def counted() -> dict[str, dict[str, float]]:
+        pod, found = logs.pod().metadata, defaultdict[str, dict[str, float]](dict)
+        _status, page = logs.raw.fetch(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}:9102/proxy/metrics")
+        series = rf'^flaskops_log_(\w+)_total{{namespace="{NAMESPACE}",app="(counted-\d)"(?:,level="(\w+)")?}} (\d+)$'
+        for name, app, level, value in re.findall(series, page, re.M):
+            found[app][level or name] = float(value)
+        return found
 
-    writer(
+    program = (
         "import time, traceback\n"
         "for n in range(4000):\n"
         "    for level in ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'):\n"
@@ -142,11 +142,13 @@ def test_counters_are_exact(cluster: Cluster, logs: loss.Cluster, writer: Callab
         "    try:\n        1 / 0\n"
         "    except ZeroDivisionError:\n        traceback.print_exc()\n"
         "    print('INFO next', flush=True)\n"
-        "    time.sleep(0.05)\n",
-        {"app": "counted"},
+        "    time.sleep(0.05)\n"
     )
+    apps = [f"counted-{number}" for number in range(5)]
+    for app in apps:
+        writer(program, {"app": app})
     wanted = {"debug": 4000, "info": 4020, "warning": 4000, "error": 4020, "critical": 4000, "unknown": 0, "tracebacks": 20}
-    until(lambda: counted() == wanted, 90, f"the counters {wanted}")
+    until(lambda: counted() == dict.fromkeys(apps, wanted), 120, f"the counters {wanted} of each application")
 
 
 def lost(logs: loss.Cluster, fault: str) -> None:

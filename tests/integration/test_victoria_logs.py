@@ -8,12 +8,15 @@ their own: a VictoriaLogs that is there already is left as it is.
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from kubernetes import client
@@ -197,3 +200,64 @@ def test_absent_leaves_the_lines_and_then_nothing(cluster: Cluster, folder: Path
     assert "test-store" not in listed and "test-agent" not in listed
     if not cluster.apps.list_stateful_set_for_all_namespaces(label_selector="app.kubernetes.io/name=victoria-logs-single").items:
         assert "victoriametrics" not in listed and "log-collector" not in listed
+
+
+FULL = "full-disk"
+# Lines of 1 KB that can't be compressed much, more of them than a volume of 48 MiB has room for.
+RANDOM = """
+import base64, os, time
+for number in range(60_000):
+    print(f"INFO {number} {base64.b64encode(os.urandom(750)).decode()}")
+    if not number % 50:
+        time.sleep(0.03)
+"""
+
+
+def test_full_disk(cluster: Cluster, folder: Path) -> None:
+    """It refuses lines with a fifth of its volume free and goes on; an alert tells; with room again every line is there once."""
+    path = f"/var/lib/flaskops/logging/{FULL}"
+    values = {"nodeStorage": {"path": path}, "collector": {"statePath": f"{path}-agent"}}
+    found = {
+        "victoria_logs_kubeconfig": str(cluster.kubeconfig),
+        "victoria_logs_context": cluster.context,
+        "victoria_logs_namespace": FULL,
+        "victoria_logs_release_name": FULL,
+        "victoria_logs_source": "embedded",
+        "victoria_logs_local_cluster": cluster.context,
+        "victoria_logs_collector": True,
+        "victoria_logs_storage_size": "48Mi",
+        "victoria_logs_scrape_interval": "5s",
+        "victoria_logs_values": values,
+    }
+    logs = loss.Cluster(cluster.api, f"{FULL}/{FULL}", f"{FULL}-node/{FULL}-collector", f"{cluster.context}-node")
+    logs.on_node("sh", "-c", f"mkdir -p {path} && mount -t tmpfs -o size=48m tmpfs {path}")
+    try:
+        assert run(folder, found).changed > 0
+        pod = start_program(cluster, FULL, RANDOM, {"app": APP}, logs.image())
+        metrics = f"/api/v1/namespaces/{FULL}/services/{FULL}:9428/proxy/metrics"
+        until(lambda: re.search(r"^vl_storage_is_read_only\S* 1$", logs.raw.fetch(metrics)[1], re.M), 240, "the full disk", 2)
+        alerts = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1/query?"
+        alerts += urlencode({"query": f'ALERTS{{alertname="VictoriaLogsReadOnly",namespace="{FULL}",alertstate="firing"}}'})
+        until(lambda: json.loads(logs.raw.fetch(alerts)[1])["data"]["result"], 60, "the alert", 1)
+        until(
+            lambda: cluster.core.read_namespaced_pod(pod.metadata.name, FULL).status.phase == "Succeeded", 120, "the last line", 1
+        )
+        server = cluster.core.read_namespaced_pod(f"{FULL}-0", FULL)
+        assert server.status.container_statuses[0].restart_count == 0
+        before = arrived(logs)
+        assert 0 < before < 60_000
+        logs.on_node("mount", "-o", "remount,size=400m", path)
+        until(lambda: arrived(logs) >= 60_000, 180, "the lines that waited", 1)
+        stream = f'_time:1h {{namespace="{FULL}",app="{APP}"}}'
+        (row,) = logs.query(f"{stream} | stats count() lines, count_uniq(_msg) different")
+        assert (row["lines"], row["different"]) == ("60000", "60000")
+        until(lambda: not json.loads(logs.raw.fetch(alerts)[1])["data"]["result"], 60, "the end of the alert", 1)
+    finally:
+        run(folder, found, "-e", "victoria_logs_state=absent", "-e", '{"victoria_logs_remove_data": true}')
+        logs.on_node("sh", "-c", f"umount {path}; rmdir {path}")
+
+
+def arrived(logs: loss.Cluster) -> int:
+    """How many lines of the full disk's writer are there."""
+    (row,) = logs.query(f'_time:1h {{namespace="{FULL}",app="{APP}"}} | stats count() lines')
+    return int(row["lines"])
