@@ -48,7 +48,7 @@ unit: $(DEV_VENV)/ready
 
 # What an API server without a node shows: admission, permissions, other people's releases and autoscalers.
 api: $(DEV_VENV)/ready
-	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n 2 --dist loadfile tests/api
+	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n 3 --dist loadfile tests/api
 
 lint: $(DEV_VENV)/ready
 	export PATH=$(DEV_VENV)/bin:$$PATH; \

@@ -45,7 +45,8 @@ def test_an_app_that_crashes(cluster: Cluster) -> None:
 def test_an_app_that_never_becomes_ready(cluster: Cluster) -> None:
     command = ["python3", "-c", "import time; print('waiting for the database', flush=True); time.sleep(300)"]
     overrides = {"containers": [{"name": "flask-app", "command": command}]}
-    error = playbook("site.yml", "--tags", "app", extra=app(image=image(cluster), pod_overrides=overrides)).error
+    extra = app(image=image(cluster), pod_overrides=overrides) | {"flask_app_wait_timeout": 25}
+    error = playbook("site.yml", "--tags", "app", extra=extra).error
     assert "container flask-app" in error
     assert "waiting for the database" in error
     assert serves(cluster)

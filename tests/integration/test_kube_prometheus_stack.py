@@ -400,6 +400,7 @@ def test_working_set_of_the_whole_node(objects: Objects) -> None:
     assert total < 3 * 2**30
 
 
+@LONG
 def test_absent_leaves_nothing_and_check_mode_makes_nothing(run: Callable[..., Run], cluster: Cluster) -> None:
     absent = {"kube_prometheus_stack_state": "absent"}
     assert run("--check", **absent).changed > 0
@@ -417,6 +418,7 @@ def test_absent_leaves_nothing_and_check_mode_makes_nothing(run: Callable[..., R
     assert NAMESPACE not in cluster.namespaces()
 
 
+@LONG
 def test_comes_back(run: Callable[..., Run]) -> None:
     first = run()
     assert first.changed > 0
