@@ -163,7 +163,8 @@ def stack(target: Cluster, folder: Path) -> Iterator[Stack]:
     assert role(target, folder, "app_monitoring", [SHOP, BLOG], state="absent").changed == 2
     assert role(target, folder, "app_monitoring", [SHOP, BLOG], state="absent").changed == 0
     assert monitors(target, SHOP) == monitors(target, BLOG) == []
-    role(target, folder, "flask_app", [SHOP, BLOG], state="absent")
+    for app in (SHOP, BLOG):
+        target.core.delete_namespace(app["namespace"])
 
 
 def monitors(target: Cluster, app: dict[str, str]) -> list[str]:
