@@ -21,7 +21,7 @@ options:
   state:
     description:
       - V(present) builds and delivers; V(absent) removes every image of the repository that has a content tag,
-        here and, with O(node), in the node. Nothing is ever removed from a registry.
+        here and, with O(node) or O(cluster), in the cluster. Nothing is ever removed from a registry.
     type: str
     choices: [present, absent]
     default: present
@@ -73,7 +73,8 @@ options:
     type: bool
     default: false
   engine:
-    description: Container engine. V(auto) takes the one that has O(node), else podman, docker or buildah.
+    description: >-
+      Container engine. V(auto) takes the one that has O(node), or the first node of O(cluster), else podman, docker or buildah.
     type: str
     choices: [auto, podman, buildah, docker]
     default: auto
@@ -83,12 +84,18 @@ options:
     elements: str
     default: [.git, __pycache__, '*.pyc', .venv]
   delivery:
-    description: V(import) puts the image into O(node), V(push) into its registry.
+    description:
+      - V(import) puts the image into O(node), V(push) into its registry.
+      - V(kind), V(minikube) and V(k3d) have that program load the image into its cluster O(cluster).
+      - V(none) is for a cluster that runs the images of O(engine), as Docker Desktop does.
     type: str
-    choices: [none, import, push]
+    choices: [none, import, push, kind, minikube, k3d]
     default: none
   node:
     description: Name of the container that is the local cluster's node.
+    type: str
+  cluster:
+    description: Name that kind or k3d has for its cluster, or the profile of minikube.
     type: str
   registry_username:
     description: User of the registry; E(FLASK_IMAGE_REGISTRY_USERNAME) when left out.
@@ -154,6 +161,7 @@ from urllib.parse import urlencode
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible.module_utils.urls import open_url
+from ansible_collections.flaskops.observability.plugins.module_utils._cluster_tools import TOOLS, ClusterTool
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import (
     BuildError,
     Engine,
@@ -463,12 +471,27 @@ def is_content_ref(ref: str, repository: str) -> bool:
     return name == repository and bool(CONTENT_TAG.match(tag))
 
 
+def tool_of(params: dict[str, Any], engine: Engine) -> ClusterTool | None:
+    """The program that loads images into the cluster; None where another way is taken."""
+    tool = TOOLS.get(params["delivery"])
+    return tool(engine, params["cluster"]) if tool else None
+
+
+def first_node(params: dict[str, Any]) -> str | None:
+    """The container that tells which engine has the cluster."""
+    tool = TOOLS.get(params["delivery"])
+    return tool.node.format(params["cluster"]) if tool else params["node"]
+
+
 def absent(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     params = module.params
-    repository, node = params["repository"], params["node"]
+    repository, node, tool = params["repository"], params["node"], tool_of(params, engine)
     local = content_refs(engine, repository)
     remote: list[str] = []
-    if node and engine.name != "buildah":
+    if tool:
+        found = sorted(set().union(*tool.images().values()))
+        remote = [ref for ref in found if is_content_ref(ref, repository)]
+    elif node and engine.name != "buildah":
         # a node that is gone has no images
         state = engine.run(["ps", "--format", "{{.Names}}"]).stdout
         names = (state.decode() if isinstance(state, bytes) else state).split()
@@ -477,7 +500,10 @@ def absent(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
             remote = [ref for ref in found if is_content_ref(ref, repository)]
     if not module.check_mode:
         for ref in remote:
-            engine.node_images(str(node), "rm", ref)
+            if tool:
+                tool.remove(ref)
+            else:
+                engine.node_images(str(node), "rm", ref)
         for ref in local:
             engine.run(["rmi", ref])
     return {"changed": bool(local or remote), "removed": local + remote}
@@ -485,7 +511,7 @@ def absent(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
 
 def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     params = module.params
-    delivery, node = params["delivery"], params["node"]
+    delivery, node, tool = params["delivery"], params["node"], tool_of(params, engine)
     tree, containerfile = inputs(params)
     args = {key: str(value) for key, value in params["build_args"].items()}
     tag = content_tag(tree, containerfile, args, f"{params['base']} {params['base_image']}")
@@ -496,6 +522,8 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
         if engine.name == "buildah":
             raise ImageError("delivery import needs podman or docker, because buildah can't reach into a node.")
         delivered = ref in node_images(engine, node, f"name=={ref}")
+    elif tool:
+        delivered = not tool.lacking(ref)
     else:
         delivered = delivery == "none" or in_registry(params["repository"], tag, *login)
     # what the registry has already need not be built here
@@ -508,6 +536,8 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
                 module.warn(warning)
         if not delivered and delivery == "import":
             node_import(engine, node, ref)
+        elif not delivered and tool:
+            tool.load(ref)
         elif not delivered:
             push(engine, ref, *login)
     return {
@@ -536,8 +566,9 @@ def argument_spec() -> dict[str, Any]:
         "trust_host_ca": {"type": "bool", "default": False},
         "engine": {"type": "str", "choices": ["auto", "podman", "buildah", "docker"], "default": "auto"},
         "exclude": {"type": "list", "elements": "str", "default": [".git", "__pycache__", "*.pyc", ".venv"]},
-        "delivery": {"type": "str", "choices": ["none", "import", "push"], "default": "none"},
+        "delivery": {"type": "str", "choices": ["none", "import", "push", *TOOLS], "default": "none"},
         "node": {"type": "str"},
+        "cluster": {"type": "str"},
         "registry_username": {"type": "str", "fallback": (env_fallback, ["FLASK_IMAGE_REGISTRY_USERNAME"])},
         "registry_password": {
             "type": "str",
@@ -552,7 +583,7 @@ def main() -> None:
         argument_spec=argument_spec(),
         supports_check_mode=True,
         mutually_exclusive=[("containerfile", "containerfile_content")],
-        required_if=[("delivery", "import", ["node"])],
+        required_if=[("delivery", "import", ["node"]), *(("delivery", tool, ["cluster"]) for tool in TOOLS)],
     )
     repository = module.params["repository"]
     if not REPOSITORY.match(repository):
@@ -560,7 +591,7 @@ def main() -> None:
             msg=f"repository {repository} is not a full image name without a tag; write it like localhost/flask-app."
         )
     try:
-        node = module.params["node"]
+        node = first_node(module.params)
         engine = Engine.find(module.params["engine"], having=(("container", node),) if node else ())
         result = (absent if module.params["state"] == "absent" else present)(module, engine)
     except (EngineError, ImageError) as error:
