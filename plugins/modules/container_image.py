@@ -85,7 +85,7 @@ options:
     default: [.git, __pycache__, '*.pyc', .venv]
   delivery:
     description:
-      - V(import) puts the image into O(node), V(push) into its registry.
+      - V(import) puts the image into O(node), V(push) into its registry; one on C(localhost) needs no TLS.
       - V(kind), V(minikube) and V(k3d) have that program load the image into its cluster O(cluster).
       - V(none) is for a cluster that runs the images of O(engine), as Docker Desktop does.
     type: str
@@ -396,11 +396,21 @@ def node_import(engine: Engine, node: str, ref: str) -> None:
         raise ImageError(f"The import of {ref} into the node {node} failed: {one_line(problem)}")
 
 
+def on_loopback(host: str) -> bool:
+    """Whether a registry, with its port or without, is this machine's own: such ones are spoken to without TLS, as docker does."""
+    return re.match(r"(localhost|127(\.[0-9]{1,3}){3})(:[0-9]+)?$", host) is not None
+
+
 def in_registry(repository: str, tag: str, username: str | None, password: str | None) -> bool:
     """Whether the registry has this tag; False when that can't be told (the push then says why)."""
     host, name = repository.split("/", 1)
     host = "registry-1.docker.io" if host == "docker.io" else host
-    url = f"https://{host}/v2/{name}/manifests/{tag}"
+    path = f"{host}/v2/{name}/manifests/{tag}"
+    schemes = ("https", "http") if on_loopback(host) else ("https",)
+    return any(_has_manifest(f"{scheme}://{path}", username, password) for scheme in schemes)
+
+
+def _has_manifest(url: str, username: str | None, password: str | None) -> bool:
     kinds = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
     basic = {}
     if username and password:
@@ -441,6 +451,8 @@ def push(engine: Engine, ref: str, username: str | None, password: str | None) -
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
                 json.dump({"auths": {key: {"auth": token}}}, handle)
             args = ["--config", work, *args] if engine.name == "docker" else ["push", "--authfile", path, ref]
+        if on_loopback(host) and engine.name != "docker":
+            args.insert(1, "--tls-verify=false")
         engine.run(args, timeout=DELIVERY_TIMEOUT)
     except EngineError as error:
         raise ImageError(

@@ -280,7 +280,7 @@ def main() -> None:
         results, url = verify(KubeCluster(api_client(target.kubeconfig, target.context)), target)
     except (KubeError, VerifyError) as error:
         module.fail_json(msg=str(error))
-    table = render(results, f"{target.name} in namespace {target.namespace}: {url or 'no address'}")
+    table = render(results, f"{target.name} in namespace {target.namespace}: {url or 'no address'}", target.opening(url))
     failed = [result for result in results if result["status"] == "failed"]
     names = {"broken": [r["link"] for r in failed], "blamed": [r["link"] for r in failed if not r["follows"]]}
     found = {"results": results, **names, "url": url}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import queue
+import re
 import shlex
 import threading
 import time
@@ -66,6 +67,11 @@ class Target:
         if namespaced:
             command += ["-n", self.namespace]
         return shlex.join([*command, *words])
+
+    def opening(self, url: str) -> str:
+        """The command that opens the app to a browser where *url* is the API server's, which wants a login; else empty."""
+        port = re.search(rf"/services/{re.escape(self.name)}:(\d+)/proxy$", url)
+        return self.kubectl("port-forward", f"service/{self.name}", f"8080:{port[1]}") if port else ""
 
     def next_command(self, link: str) -> str:
         """Where to look for a broken link of the app itself; empty for one of the stack."""

@@ -19,20 +19,22 @@ def _note(word: str, text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=indent + lead, subsequent_indent=indent + " " * 8, break_on_hyphens=False)
 
 
-def _command(command: str, indent: str) -> list[str]:
+def _command(word: str, command: str, indent: str) -> list[str]:
     """A command line broken with backslashes, so that it can still be copied."""
     lines = textwrap.wrap(command, WIDTH - len(indent) - 10, break_long_words=False, break_on_hyphens=False)
     out = []
     for number, line in enumerate(lines):
-        lead = "next:   " if number == 0 else " " * 8
+        lead = f"{word + ':':<8}" if number == 0 else " " * 8
         out.append(indent + lead + line + (" \\" if number < len(lines) - 1 else ""))
     return out
 
 
-def render(results: list[dict[str, Any]], title: str = "") -> str:
+def render(results: list[dict[str, Any]], title: str = "", opening: str = "") -> str:
     """One row for a link; beneath a failed one its cause, what was asked, and the command to look with.
 
     One that follows from another broken link has only its cause, and the name of that link.
+
+    :param opening: the command that gives the app an address, where it has none of its own.
     """
     width = max([len("link")] + [len(r["link"]) for r in results])
     head = f"{'link':<{width}}  {'status':<8}  {'seconds':>7}  evidence"
@@ -51,5 +53,5 @@ def render(results: list[dict[str, Any]], title: str = "") -> str:
                 lines += _note("from", f"the broken link {result['follows']}", indent)
                 continue
             lines += _note("asked", result["query"], indent) if result["query"] else []
-            lines += _command(result["next_command"], indent)
-    return "\n".join(lines)
+            lines += _command("next", result["next_command"], indent)
+    return "\n".join(lines + (_command("open", opening, "") if opening else []))

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -183,6 +185,46 @@ def test_credentials_stay_out_of_the_command_line() -> None:
     ci.push(engine, "registry.example.com/a:0123456789ab", "user", "s3cret")
     assert "s3cret" not in str(engine.calls) and "--authfile" in engine.calls[0]
     assert not os.path.exists(engine.calls[0][2])
+
+
+class Registry(BaseHTTPRequestHandler):
+    """A registry without TLS that has one tag."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200 if self.path == "/v2/a/manifests/0123456789ab" else 404)
+        self.end_headers()
+
+    def log_message(self, *_args: Any) -> None:
+        pass
+
+
+def test_a_registry_on_loopback_is_asked_without_tls() -> None:
+    """As kind's usual one at localhost:5001: what is there is not pushed again."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            repository = f"localhost:{server.server_port}/a"
+            assert ci.in_registry(repository, "0123456789ab", None, None)
+            assert not ci.in_registry(repository, "ba9876543210", None, None)
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("host", "engine", "args"),
+    [
+        ("localhost:5001", "podman", ["push", "--tls-verify=false"]),
+        ("127.0.0.1:5001", "podman", ["push", "--tls-verify=false"]),
+        ("localhost:5001", "docker", ["push"]),
+        ("localhost.example.com", "podman", ["push"]),
+        ("127.example.com", "podman", ["push"]),
+        ("registry.example.com:5001", "podman", ["push"]),
+    ],
+)
+def test_only_a_push_to_loopback_goes_without_tls(host: str, engine: str, args: list[str]) -> None:
+    pushed = FakeEngine(name=engine)
+    ci.push(pushed, f"{host}/a:0123456789ab", None, None)
+    assert pushed.calls == [[*args, f"{host}/a:0123456789ab"]]
 
 
 def test_absent_removes_only_content_tags() -> None:

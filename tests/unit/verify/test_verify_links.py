@@ -282,6 +282,22 @@ def test_table_fits_and_its_commands_can_be_copied():
     assert rows[1].index("evidence") == rows[3].index("1 of 1") == rows[4].index("e e")
 
 
+@pytest.mark.parametrize(("kind", "status"), [("ClusterIP", {}), ("LoadBalancer", {}), ("LoadBalancer", {"loadBalancer": {}})])
+def test_an_app_without_an_address_is_asked_and_opened_by_the_api_server(kind, status):
+    """As kind and minikube leave a LoadBalancer."""
+    service = {"spec": {**SERVICE["spec"], "type": kind}, "status": status}
+    results, url = run(FakeCluster(**{f"{NS}/services/flask-app": (200, service)}))
+    assert {r["status"] for name, r in results.items() if name not in NOT_INSTALLED} == {"ok"}
+    target = links.Target(context="kind-kind")
+    text = table.render(list(results.values()), url, target.opening(url))
+    assert text.splitlines()[-1] == "open:   kubectl --context kind-kind -n flask-app port-forward service/flask-app 8080:80"
+
+
+def test_an_app_with_an_address_needs_no_command():
+    assert links.Target().opening("http://192.0.2.7") == links.Target().opening("") == ""
+    assert "open:" not in table.render([], "title", "")
+
+
 class Api(BaseHTTPRequestHandler):
     """Just enough of a server to see what KubeCluster sends."""
 
