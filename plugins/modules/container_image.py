@@ -397,7 +397,7 @@ def node_import(engine: Engine, node: str, ref: str) -> None:
 
 
 def on_loopback(host: str) -> bool:
-    """Whether a registry, with its port or without, is this machine's own: such ones are spoken to without TLS, as docker does."""
+    """Whether a registry is this machine's own, which engines speak to without TLS too."""
     return re.match(r"(localhost|127(\.[0-9]{1,3}){3})(:[0-9]+)?$", host) is not None
 
 

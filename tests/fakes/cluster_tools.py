@@ -22,7 +22,7 @@ class Machine:
     def __init__(self, folder: Path, nodes: list[str], engine: str = "docker", commands: tuple[str, ...] = COMMANDS) -> None:
         """:param nodes: the containers of *engine* that are nodes; for minikube its profiles."""
         self.folder, self.state = folder, folder / "state.json"
-        folder.mkdir(exist_ok=True)
+        folder.mkdir()
         self.change(nodes={node: [] for node in nodes}, engine=engine, images={"docker": [], "podman": []}, deaf=[])
         (folder / "calls").touch()
         for command in commands:

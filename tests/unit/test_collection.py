@@ -99,6 +99,18 @@ def test_environments_have_the_same_keys() -> None:
     assert staging - local == set()
 
 
+@pytest.mark.parametrize("environment", ["kind", "minikube", "k3d", "docker-desktop"])
+def test_a_cluster_of_ones_own_has_nothing_of_the_embedded_one(environment: str) -> None:
+    """Its charts and images are upstream's, and nothing is made on this machine but the image."""
+    found = group_vars(environment)
+    assert set(found) - set(group_vars("local")) <= {"flask_image_base", "kube_prometheus_stack_grafana"}
+    assert (found["cluster_provider"], found["flask_image_base"]) == ("existing", "registry")
+    (host,) = load(ROOT / "inventories" / environment / "hosts.yml")["own"]["hosts"].values()
+    assert host["flask_image_delivery"] in (environment, "none")
+    named = [key for key in found if re.search(r"_(binaries|source|chart_ref|image_archive|schedule|alert_inbox)$", key)]
+    assert named == []
+
+
 @pytest.mark.parametrize("environment", INVENTORIES)
 def test_inventory_holds_no_secret(environment: str) -> None:
     files = sorted((ROOT / "inventories" / environment).rglob("*.yml"))

@@ -1,0 +1,91 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`inventories/kind` for a user without root, whose kind, engine, apt-get and sudo are stand-ins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.api_rig import Rig
+from tests.fakes.cluster_tools import Machine
+from tests.fakes.kubelet import kubelet
+from tests.harness import ROOT, Run, clean_environment
+
+NOBODY = 65534
+# As another user who may read all files, since a checkout and its Python may be in root's home.
+AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+AS_NOBODY += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search", "--bounding-set=-all,+dac_read_search"]
+NODES = ["kind-control-plane", "kind-worker", "kind-external-load-balancer"]
+
+
+@pytest.fixture
+def desk(rig: Rig, tmp_path: Path) -> Machine:
+    """Stand-ins in the folder `bin` of a home, which has the kubeconfig that kind writes."""
+    made = Machine(tmp_path / "bin", NODES)
+    config = yaml.safe_load(rig.kubeconfig().read_text())
+    config["contexts"][0]["name"] = config["current-context"] = "kind-kind"
+    (tmp_path / ".kube").mkdir()
+    (tmp_path / ".kube/config").write_text(yaml.safe_dump(config))
+    if os.geteuid() == 0:
+        for path in (tmp_path, *tmp_path.rglob("*")):
+            shutil.chown(path, NOBODY, NOBODY)
+    return made
+
+
+def up(desk: Machine, *args: str) -> Run:
+    """What `make up INVENTORY=inventories/kind` runs, as a user without root."""
+    command = [*(AS_NOBODY if os.geteuid() == 0 else []), str(Path(sys.executable).with_name("ansible-playbook"))]
+    command += ["-i", "inventories/kind", "site.yml", "--tags", "image,app", *args]
+    home = desk.folder.parent
+    env = clean_environment() | {
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_REMOTE_TMP": f"{home}/.ansible/tmp",  # Ansible takes the home of the password file, which nobody does not have
+        "HOME": str(home),
+        "PATH": f"{desk.folder}:/usr/bin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "XDG_CACHE_HOME": f"{home}/.cache",
+    }
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_user_without_root(rig: Rig, desk: Machine) -> None:
+    def loads() -> list[list[str]]:
+        return [words for words in desk.calls("kind") if words[0] == "load"]
+
+    def deployed() -> dict[str, Any]:
+        return rig.request("GET", "/apis/apps/v1/namespaces/flask-app/deployments/flask-app")["spec"]["template"]["spec"]
+
+    try:
+        with kubelet(rig, "flask-app"):
+            assert up(desk, "--check").changed > 0
+            assert loads() == [] and desk.read()["images"]["docker"] == []
+            assert up(desk).changed > 0
+            image = deployed()["containers"][0]["image"]
+            assert loads() == [["load", "docker-image", image, "--name", "kind"]]
+            assert [desk.read()["nodes"][node] for node in NODES] == [[image], [image], []]
+            assert up(desk).changed == 0
+            assert up(desk, "--check").changed == 0
+        assert len(loads()) == 1
+    finally:
+        rig.remove("/api/v1/namespaces/flask-app")
+    # No package, no root, and nothing of the other engine but whether it has kind's node.
+    assert desk.calls("apt-get") == desk.calls("sudo") == []
+    assert {tuple(words[:2]) for words in desk.calls("podman")} == {("container", "inspect")}
+    assert {path.stat().st_uid for path in (desk.folder.parent / ".ansible").rglob("*")} == {os.geteuid() or NOBODY}
+
+
+def test_a_cluster_that_kind_does_not_have(desk: Machine) -> None:
+    """Nothing is built for it, and what is wrong is one sentence."""
+    desk.change(nodes={})
+    assert "kind has no cluster kind: make it ('kind create cluster --name kind')" in up(desk).error
+    assert desk.read()["images"]["docker"] == []
