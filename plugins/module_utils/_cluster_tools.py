@@ -148,7 +148,11 @@ class Minikube(ClusterTool):
     name, make, node = "minikube", "minikube start --profile", "{}"
 
     def nodes(self) -> list[str]:
-        profiles = json.loads(self.run("profile", "list", "--light", "--output", "json"))
+        printed = self.run("profile", "list", "--light", "--output", "json")
+        try:
+            profiles = json.loads(printed)
+        except ValueError as error:
+            raise EngineError(f"'minikube profile list' printed no JSON: {printed[:200]!r}") from error
         known = {profile.get("Name") for kind in ("valid", "invalid") for profile in profiles.get(kind) or []}
         return [self.cluster] if self.cluster in known else []
 

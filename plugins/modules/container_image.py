@@ -116,6 +116,13 @@ EXAMPLES = r"""
     repository: localhost/flask-app
     delivery: import
     node: flaskops-node
+
+- name: Build the app and have kind load it into the cluster that kind names kind
+  flaskops.observability.container_image:
+    source: /srv/app
+    repository: localhost/flask-app
+    delivery: kind
+    cluster: kind
 """
 
 RETURN = r"""
@@ -137,7 +144,7 @@ built:
   returned: when state is present
   type: bool
 delivered:
-  description: Whether the image was imported or pushed (in check mode, would be).
+  description: Whether the image was imported, loaded or pushed (in check mode, would be).
   returned: when state is present
   type: bool
 removed:
