@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,20 @@ NODES = ["kind-control-plane", "kind-worker", "kind-external-load-balancer"]
 
 
 @pytest.fixture
-def desk(rig: Rig, tmp_path: Path) -> Machine:
+def desk(rig: Rig) -> Iterator[Machine]:
     """Stand-ins in the folder `bin` of a home, which has the kubeconfig that kind writes."""
-    made = Machine(tmp_path / "bin", NODES)
-    config = yaml.safe_load(rig.kubeconfig().read_text())
-    config["contexts"][0]["name"] = config["current-context"] = "kind-kind"
-    (tmp_path / ".kube").mkdir()
-    (tmp_path / ".kube/config").write_text(yaml.safe_dump(config))
-    if os.geteuid() == 0:
-        for path in (tmp_path, *tmp_path.rglob("*")):
-            shutil.chown(path, NOBODY, NOBODY)
-    return made
+    # Not in pytest's folder, which is its user's alone: whether a program is there is asked without the capability.
+    with tempfile.TemporaryDirectory(prefix="home.") as folder:
+        home = Path(folder)
+        made = Machine(home / "bin", NODES)
+        config = yaml.safe_load(rig.kubeconfig().read_text())
+        config["contexts"][0]["name"] = config["current-context"] = "kind-kind"
+        (home / ".kube").mkdir()
+        (home / ".kube/config").write_text(yaml.safe_dump(config))
+        if os.geteuid() == 0:
+            for path in (home, *home.rglob("*")):
+                shutil.chown(path, NOBODY, NOBODY)
+        yield made
 
 
 def up(desk: Machine, *args: str) -> Run:
@@ -65,19 +70,17 @@ def test_a_user_without_root(rig: Rig, desk: Machine) -> None:
     def deployed() -> dict[str, Any]:
         return rig.request("GET", "/apis/apps/v1/namespaces/flask-app/deployments/flask-app")["spec"]["template"]["spec"]
 
-    try:
-        with kubelet(rig, "flask-app"):
-            assert up(desk, "--check").changed > 0
-            assert loads() == [] and desk.read()["images"]["docker"] == []
-            assert up(desk).changed > 0
-            image = deployed()["containers"][0]["image"]
-            assert loads() == [["load", "docker-image", image, "--name", "kind"]]
-            assert [desk.read()["nodes"][node] for node in NODES] == [[image], [image], []]
-            assert up(desk).changed == 0
-            assert up(desk, "--check").changed == 0
-        assert len(loads()) == 1
-    finally:
-        rig.remove("/api/v1/namespaces/flask-app")
+    with kubelet(rig, "flask-app"):
+        assert up(desk, "--check").changed > 0
+        assert loads() == [] and desk.read()["images"]["docker"] == []
+        assert up(desk).changed > 0
+        image = deployed()["containers"][0]["image"]
+        assert loads() == [["load", "docker-image", image, "--name", "kind"]]
+        assert [desk.read()["nodes"][node] for node in NODES] == [[image], [image], []]
+        assert up(desk).changed == 0
+        assert up(desk, "--check").changed == 0
+    assert len(loads()) == 1
+    rig.remove("/api/v1/namespaces/flask-app")
     # No package, no root, and nothing of the other engine but whether it has kind's node.
     assert desk.calls("apt-get") == desk.calls("sudo") == []
     assert {tuple(words[:2]) for words in desk.calls("podman")} == {("container", "inspect")}
