@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import ssl
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
@@ -308,9 +307,9 @@ def other_outputs(run: Run) -> list[Result]:
         if title in named:
             continue
         named.add(title)
-        inside = checks.IN_CLUSTER.match(output.get("host") or "")
-        if inside and not output.get("tls") and not output.get("login") and run.target.log_check:
-            results += _search_inside(run, title, output, inside)
+        inside = open_inside(output)
+        if inside and run.target.log_check:
+            results += _search_inside(run, title, *inside)
         else:
             where = output.get("host") or output.get("log_group") or "somewhere"
             why = f"{output['shipper']} sends lines to {where}: name it, with an account that may search, in verify_log_backends"
@@ -323,18 +322,25 @@ def _hit(answer: dict[str, Any]) -> dict[str, Any] | None:
     return hits[0]["_source"] if hits else None
 
 
-def _search_path(index: str, request_id: str) -> str:
-    return f"/{quote(index)}/_search?" + urlencode({"q": f'"{request_id}"', "size": 1, "ignore_unavailable": "true"})
+def search_path(index: str, text: str, size: int = 1) -> str:
+    """The path below an Elasticsearch's or OpenSearch's address that asks for lines with a text in them."""
+    return f"/{quote(index)}/_search?" + urlencode({"q": f'"{text}"', "size": size, "ignore_unavailable": "true"})
 
 
-def _search_inside(run: Run, title: str, output: dict[str, Any], inside: re.Match[str]) -> list[Result]:
+def open_inside(output: dict[str, Any]) -> tuple[str, str] | None:
+    """The path of the API server's proxy and the index of an output of the cluster that asks for no password; None for others."""
+    inside = checks.IN_CLUSTER.match(output.get("host") or "")
+    if not inside or output.get("tls") or output.get("login"):
+        return None
+    index = (output.get("index") or "_all") + ("-*" if output.get("daily_index") else "")
+    return f"/api/v1/namespaces/{inside['namespace']}/services/{inside['name']}:{output['port']}/proxy", index
+
+
+def _search_inside(run: Run, title: str, base: str, index: str) -> list[Result]:
     """The line in an Elasticsearch or OpenSearch of the cluster that asks for no password."""
-    base = f"/api/v1/namespaces/{inside['namespace']}/services/{inside['name']}:{output['port']}/proxy"
-    index = output.get("index") or "_all"
-    index += "-*" if output.get("daily_index") else ""
-    command = run.target.kubectl("-n", inside["namespace"], "get", "pods", "-o", "wide", namespaced=False)
-    query = f"GET {base}{_search_path(index, 'REQUEST_ID')}"
-    return _line(run, title, lambda wanted: _hit(run.get(base + _search_path(index, wanted))), query, (command, command))
+    command = run.target.kubectl("-n", base.split("/")[4], "get", "pods", "-o", "wide", namespaced=False)
+    query = f"GET {base}{search_path(index, 'REQUEST_ID')}"
+    return _line(run, title, lambda wanted: _hit(run.get(base + search_path(index, wanted))), query, (command, command))
 
 
 def given_backend(run: Run, given: dict[str, Any]) -> list[Result]:
@@ -351,15 +357,15 @@ def given_backend(run: Run, given: dict[str, Any]) -> list[Result]:
 
         def ask(request_id: str) -> dict[str, Any] | None:
             expression = store.expression(target.namespace, target.name, request_id)
-            return _stored(store, 200, _from_here(given, base + store.path(expression, SINCE), run))
+            return _stored(store, 200, from_here(given, base + store.path(expression, SINCE), run))
 
         query = f"{store.title} at {base}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
         return _line(run, link, ask, query, (command, command))
     index = given.get("index") or "logs-*"
-    query = f"GET {base}{_search_path(index, 'REQUEST_ID')}"
+    query = f"GET {base}{search_path(index, 'REQUEST_ID')}"
 
     def search(request_id: str) -> dict[str, Any] | None:
-        return _hit(read_object(200, _from_here(given, base + _search_path(index, request_id), run)))
+        return _hit(read_object(200, from_here(given, base + search_path(index, request_id), run)))
 
     return _line(run, link, search, query, (command, command))
 
@@ -383,7 +389,7 @@ def secrets_of(given: dict[str, Any]) -> list[str]:
     return [given.get("password") or "", given.get("api_key") or "", login if given.get("password") else ""]
 
 
-def _from_here(given: dict[str, Any], url: str, run: Run) -> str:
+def from_here(given: dict[str, Any], url: str, run: Run) -> str:
     """What a backend answers to a request from this machine, with the user's credentials."""
     headers = {"Accept": "application/json"}
     if given.get("api_key"):
@@ -410,32 +416,50 @@ def _from_here(given: dict[str, Any], url: str, run: Run) -> str:
         raise ApiError(0, f"no answer from {where}: {reason(error)}") from error
 
 
-def _cloudwatch(run: Run, given: dict[str, Any]) -> list[Result]:
-    """The line in CloudWatch Logs, with the credentials that boto3 finds (environment, profile, role)."""
-    link = "cloudwatch"
-    try:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
-    except ImportError:
-        why = "the Python package boto3 is not installed for the interpreter that runs Ansible: install it to search CloudWatch"
-        return [checks.left_out(link, why)]
+def cloudwatch(given: dict[str, Any]) -> Callable[[str, float], Iterator[str]]:
+    """What gives the events of a log group with a text in them, of the last so many seconds.
+
+    It has the credentials that boto3 finds (environment, profile, role).
+
+    :raises ApiError: where it can't be asked. :raises ImportError: where boto3 is not installed.
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
     group = given.get("log_group") or ""
     settings = Config(connect_timeout=REQUEST_SECONDS, read_timeout=REQUEST_SECONDS, retries={"total_max_attempts": 2})
     try:
         client = boto3.client("logs", region_name=given.get("region"), endpoint_url=given.get("url"), config=settings)
     except (BotoCoreError, ValueError) as error:
-        return [checks.failed(link, "not asked", f"CloudWatch can't be asked: {error}")]
-    since = int((time.time() - 300) * 1000)
+        raise ApiError(0, f"CloudWatch can't be asked: {error}") from error
 
-    def ask(request_id: str) -> dict[str, Any] | None:
+    def search(text: str, seconds: float) -> Iterator[str]:
+        since = int((time.time() - seconds) * 1000)
         pages = client.get_paginator("filter_log_events")
         try:
             # A page may be empty and not be the last.
-            search = pages.paginate(logGroupName=group, startTime=since, filterPattern=f'"{request_id}"')
-            found = next((event["message"] for page in search for event in page["events"]), None)
+            for page in pages.paginate(logGroupName=group, startTime=since, filterPattern=f'"{text}"'):
+                yield from (event["message"] for event in page["events"])
         except (BotoCoreError, ClientError) as error:
             raise ApiError(0, f"CloudWatch refuses the search of {group}: {error}") from error
+
+    return search
+
+
+def _cloudwatch(run: Run, given: dict[str, Any]) -> list[Result]:
+    """The line in CloudWatch Logs."""
+    link, group = "cloudwatch", given.get("log_group") or ""
+    try:
+        search = cloudwatch(given)
+    except ImportError:
+        why = "the Python package boto3 is not installed for the interpreter that runs Ansible: install it to search CloudWatch"
+        return [checks.left_out(link, why)]
+    except ApiError as error:
+        return [checks.failed(link, "not asked", str(error))]
+
+    def ask(request_id: str) -> dict[str, Any] | None:
+        found = next(search(request_id, SINCE), None)
         if found is None:
             return None
         try:

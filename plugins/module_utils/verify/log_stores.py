@@ -22,10 +22,11 @@ STREAM_LABEL = re.compile(r'([A-Za-z_][\w.]*)="((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True)
 class Line:
-    """A line's time in seconds since 1970, and the labels of its stream."""
+    """A line's time in seconds since 1970, the labels of its stream, and what the application wrote."""
 
     time: float
     labels: dict[str, str]
+    text: str = ""
 
 
 class Store:
@@ -77,7 +78,7 @@ class Loki(Store):
 
     def lines(self, body: str) -> list[Line]:
         streams: list[dict[str, Any]] = json.loads(body)["data"]["result"]
-        return [Line(int(value[0]) / 1e9, stream["stream"]) for stream in streams for value in stream["values"]]
+        return [Line(int(value[0]) / 1e9, stream["stream"], value[1]) for stream in streams for value in stream["values"]]
 
 
 class VictoriaLogs(Store):
@@ -101,7 +102,7 @@ class VictoriaLogs(Store):
             # Python knows microseconds.
             moment = datetime.datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", row["_time"]))
             labels = {key: value.replace('\\"', '"') for key, value in STREAM_LABEL.findall(row["_stream"])}
-            found.append(Line(moment.timestamp(), labels))
+            found.append(Line(moment.timestamp(), labels, row.get("_msg", "")))
         return found
 
     def trouble(self, page: str) -> str:
