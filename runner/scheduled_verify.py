@@ -8,6 +8,10 @@
     GET  /healthz        200
 
 VERIFY_TARGET is a JSON object with the fields of links.Target, VERIFY_EVERY the seconds from one start to the next.
+VERIFY_BACKENDS is a JSON file with a list of log back ends and their credentials, as the option log_backends has them, read anew
+for each run.
+
+Meanwhile it writes numbered lines to its output, and asks every log back end for them (numbered_lines).
 """
 
 from __future__ import annotations
@@ -16,12 +20,17 @@ import json
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import web
+from flaskops_observability.verify import backends, log_stores
 from flaskops_observability.verify.api import PodCluster
-from flaskops_observability.verify.links import Target, verify
+from flaskops_observability.verify.links import Run, Target, verify
+from flaskops_observability.verify.numbered_lines import GIVEN_UP, NumberedLines
 from flaskops_observability.verify.table import render
 
 PREFIX = "flaskops_verify"
@@ -34,14 +43,21 @@ HELP = {
     "interval_seconds": "Seconds from one verification to the next.",
     "runs_total": "Verifications that came to an end.",
     "errors_total": "Verifications that could not begin, because the API server served nothing.",
+    "lines_written_total": "Numbered lines that were written for a log back end to have.",
+    "lines_late_total": "Numbered lines that were not found in a log back end in time, whatever the reason.",
+    "lines_missing_total": "Numbered lines, late before, that a log back end that answers does not have.",
+    "lines_double_total": "Numbered lines that a log back end has once too often.",
+    "lines_unknown_total": "Numbered lines, late before, that were given up because a log back end gave no answer.",
 }
 
 
 class Findings:
     """What the runs so far have found."""
 
-    def __init__(self, target: Target, every: float) -> None:
-        self.target, self.every = target, every
+    def __init__(self, target: Target, every: float, credentials: str = "") -> None:
+        self.target, self.every, self.credentials = target, every, credentials
+        self.lines = NumberedLines(every)
+        self.stop = threading.Event()
         self.results: list[dict[str, Any]] = []
         self.error = ""
         self.runs = self.errors = 0
@@ -51,7 +67,13 @@ class Findings:
         """Follow the chain once; what goes wrong is remembered, and the next run tries again."""
         began = time.monotonic()
         try:
-            results, _url = verify(PodCluster(), self.target)
+            self.target.log_backends = given(self.credentials)
+            with ThreadPoolExecutor(max_workers=1) as pool:
+                # A line has longer than a verification.
+                lines = pool.submit(self.lines.round, Run(PodCluster(), replace(self.target, timeout=GIVEN_UP)))
+                results, _url = verify(PodCluster(), self.target)
+                took = time.monotonic() - began
+            lines.result()
         except Exception as error:
             # Whatever it is, the alert about a stale verification tells of it, and this process must live to say why.
             self.errors += 1
@@ -59,18 +81,18 @@ class Findings:
             print(json.dumps({"error": self.error}), flush=True)
             return
         self.results, self.error = results, ""
-        self.duration, self.ended = time.monotonic() - began, time.time()
+        self.duration, self.ended = took, time.time()
         self.runs += 1
         broken = {r["link"]: r["cause"] for r in results if r["status"] == "failed"}
-        print(json.dumps({"seconds": round(self.duration, 1), "links": len(results), "broken": broken}), flush=True)
+        said = {"seconds": round(took, 1), "links": len(results), "broken": broken, "lines": self.lines.shown()}
+        print(json.dumps(said), flush=True)
 
     def repeat(self) -> None:
-        """Run for ever, from start to start in equal steps."""
-        never = threading.Event()
-        while True:
+        """Run until it is told to stop, from start to start in equal steps."""
+        while not self.stop.is_set():
             began = time.monotonic()
             self.run()
-            never.wait(max(0.0, self.every - (time.monotonic() - began)))
+            self.stop.wait(max(0.0, self.every - (time.monotonic() - began)))
 
     def metrics(self) -> str:
         """What Prometheus scrapes."""
@@ -85,6 +107,9 @@ class Findings:
         if self.runs:
             samples += [("last_run_timestamp_seconds", own, self.ended), ("duration_seconds", own, self.duration)]
         samples += [("interval_seconds", own, self.every), ("runs_total", own, self.runs), ("errors_total", own, self.errors)]
+        for backend, numbers in self.lines.shown().items():
+            labels = {**own, "backend": backend}
+            samples += [(f"lines_{name}_total", labels, value) for name, value in numbers.items() if name != "error"]
         lines = []
         for name, text in HELP.items():
             kind = "counter" if name.endswith("_total") else "gauge"
@@ -98,13 +123,43 @@ class Findings:
         text = (
             render(self.results, f"{who}, {time.time() - self.ended:.0f} s ago") if self.runs else f"{who}: no run has ended yet"
         )
-        return f"{text}\n{self.error}\n" if self.error else f"{text}\n"
+        for backend, numbers in self.lines.shown().items():
+            counts = ", ".join(f"{value} {name}" for name, value in numbers.items() if name != "error")
+            error = f"; it gave no answer: {numbers['error']}" if "error" in numbers else ""
+            text += f"\nnumbered lines in {backend}: {counts}{error}"
+        problems = [problem for problem in (self.lines.error, self.error) if problem]
+        return "\n".join([text, *problems]) + "\n"
 
 
 def written(labels: dict[str, str]) -> str:
     """Labels as the text format has them."""
     quoted = {key: value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for key, value in labels.items()}
     return ",".join(f'{key}="{value}"' for key, value in quoted.items())
+
+
+KINDS = (*log_stores.STORES, "elasticsearch", "opensearch", "cloudwatch")
+
+
+def given(path: str) -> list[dict[str, Any]]:
+    """The log back ends of a file, none without one; :raises ValueError: without a value of it, as it holds passwords."""
+    if not path:
+        return []
+    name = Path(path).name
+    try:
+        found: list[dict[str, Any]] = json.loads(Path(path).read_text())
+        for item in found:
+            needed = ("region", "log_group") if item["type"] == "cloudwatch" else ("url",)
+            if item["type"] not in KINDS or not all(item.get(key) for key in needed):
+                raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{name} can't be read ({type(error).__name__}): write a JSON list of entries as verify_log_backends has them, "
+            f"each with a type ({', '.join(KINDS)}) and a url, for cloudwatch with region and log_group"
+        ) from None
+    for number, item in enumerate(found):
+        if wrong := backends.problem(item):
+            raise ValueError(f"Entry {number + 1} of {name} ({item['type']}) can't be used: {wrong}")
+    return found
 
 
 class Handler(web.Handler):
@@ -120,6 +175,7 @@ class Handler(web.Handler):
             self.answer(HTTPStatus.OK, self.findings.metrics())
         elif path == "/results.json":
             found = {"ended": self.findings.ended, "error": self.findings.error, "results": self.findings.results}
+            found |= {"lines": self.findings.lines.shown()}
             self.answer(HTTPStatus.OK, json.dumps(found), "application/json")
         elif path == "/":
             self.answer(HTTPStatus.OK, self.findings.table())
@@ -130,6 +186,14 @@ class Handler(web.Handler):
 
 
 if __name__ == "__main__":
-    findings = Findings(Target(**json.loads(os.environ["VERIFY_TARGET"])), float(os.environ["VERIFY_EVERY"]))
-    threading.Thread(target=findings.repeat, daemon=True).start()
-    web.serve(web.Server(("0.0.0.0", web.port()), type("BoundHandler", (Handler,), {"findings": findings})))
+    target = Target(**json.loads(os.environ["VERIFY_TARGET"]))
+    findings = Findings(target, float(os.environ["VERIFY_EVERY"]), os.environ.get("VERIFY_BACKENDS", ""))
+    runs = threading.Thread(target=findings.repeat)
+    listening = web.Server(("0.0.0.0", web.port()), type("BoundHandler", (Handler,), {"findings": findings}))
+    runs.start()
+    try:
+        web.serve(listening)
+    finally:
+        # The run that is under way comes to its end: a thread that Python kills while it writes takes the process with it.
+        findings.stop.set()
+        runs.join()

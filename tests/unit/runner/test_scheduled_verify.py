@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -29,10 +30,14 @@ ROOT = Path(__file__).resolve().parents[3]
 class Api(BaseHTTPRequestHandler):
     """An API server with one node, on which nothing runs; one that refuses everybody where `refusing` is set.
 
-    The Deployment has probes that its owner chose.
+    The Deployment has probes that its owner chose. There is a VictoriaLogs that has whatever the program wrote, unless `away` is
+    set, and an Elasticsearch elsewhere, of which the API server knows nothing, that never has anything.
     """
 
     def do_GET(self) -> None:
+        if "victoria-logs" in self.path or "/_search" in self.path:
+            self.store()
+            return
         node = {"metadata": {"name": "one"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
         items = [node] if self.path == "/api/v1/nodes" else []
         probe = {"httpGet": {"path": "/healthz", "port": 5000}, "initialDelaySeconds": 60}
@@ -46,6 +51,22 @@ class Api(BaseHTTPRequestHandler):
         found = deployment if "/deployments/" in self.path else {"items": items}
         self.wfile.write(json.dumps(found if status == 200 else {"message": "no"}).encode())
 
+    def store(self) -> None:
+        parts = urlsplit(self.path)
+        service = {"metadata": {"name": "victoria-logs", "namespace": "logs"}, "spec": {"ports": [{"port": 9428}]}}
+        found = json.dumps({"items": [service]})
+        if "/select/logsql" in self.path:
+            (run,) = re.findall(r"verify-[0-9a-f]+", parse_qs(parts.query)["query"][0])
+            rows = [line for line in self.server.written if run in line]  # type: ignore[attr-defined]
+            common = {"_time": "2026-01-31T12:00:00Z", "_stream": "{}"}
+            found = "".join(json.dumps({**common, "_msg": row}) + "\n" for row in rows)
+        elif parts.path.endswith("/_search"):
+            found = json.dumps({"hits": {"hits": []}})
+        away = "/proxy/" in self.path and self.server.away  # type: ignore[attr-defined]
+        self.send_response(503 if away else 200)
+        self.end_headers()
+        self.wfile.write((json.dumps({"message": "no endpoints available"}) if away else found).encode())
+
     def log_message(self, *args: object) -> None:
         pass
 
@@ -53,7 +74,8 @@ class Api(BaseHTTPRequestHandler):
 @pytest.fixture
 def api() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
-    server.refusing = False  # type: ignore[attr-defined]
+    server.refusing = server.away = False  # type: ignore[attr-defined]
+    server.written = []  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -75,12 +97,14 @@ def url(tmp_path: Path, api: ThreadingHTTPServer) -> Iterator[str]:
     code.write_text(code.read_text().replace("/var/run/secrets/kubernetes.io/serviceaccount", str(tmp_path)))
     code.write_text(code.read_text().replace('f"https://{inside}', 'f"http://{inside}'))
     (tmp_path / "token").write_text("secret-token\n")
+    (tmp_path / "log_backends.json").write_text("[]")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
         "VERIFY_TARGET": json.dumps({"name": "shop", "namespace": 'web"', "timeout": 2}),
         "VERIFY_EVERY": "1",
+        "VERIFY_BACKENDS": str(tmp_path / "log_backends.json"),
         "PORT": str(port),
         "KUBERNETES_SERVICE_HOST": "127.0.0.1",
         "KUBERNETES_SERVICE_PORT": str(api.server_address[1]),
@@ -88,6 +112,9 @@ def url(tmp_path: Path, api: ThreadingHTTPServer) -> Iterator[str]:
     }
     command = [sys.executable, "-S", "-m", "scheduled_verify"]
     with subprocess.Popen(command, cwd=tmp_path / "runner", env=environment, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout
+        written, output = api.written, program.stdout  # type: ignore[attr-defined]
+        threading.Thread(target=lambda: written.extend(output), daemon=True).start()
         try:
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -142,6 +169,53 @@ def test_a_run_that_cannot_begin_is_told_and_the_next_one_goes_on(url: str, api:
     api.refusing = False  # type: ignore[attr-defined]
     until(url, r"^flaskops_verify_runs_total\{.*\} [3-9]")
     assert json.loads(get(f"{url}/results.json"))["error"] == ""
+
+
+LINES = r'^flaskops_verify_lines_{}_total\{{namespace="web.*",app="shop",backend="{}"\}} '
+
+
+def test_numbered_lines_are_written_and_counted(url: str, api: ThreadingHTTPServer) -> None:
+    text = until(url, LINES.format("written", "victoria_logs") + "[4-9]0")
+    assert re.search(LINES.format("late", "victoria_logs") + r"0\.0$", text, re.MULTILINE)
+    api.away = True  # type: ignore[attr-defined]
+    text = until(url, LINES.format("late", "victoria_logs") + "20")
+    # What it has is not known, so that nothing is missing; and the reason is told.
+    assert re.search(LINES.format("missing", "victoria_logs") + r"0\.0$", text, re.MULTILINE)
+    assert "victoria_logs" in get(f"{url}/") and "503 no endpoints available" in get(f"{url}/")
+    assert json.loads(get(f"{url}/results.json"))["lines"]["victoria_logs"]["missing"] == 0
+    assert any("503 no endpoints" in line for line in api.written if line.startswith("{"))  # type: ignore[attr-defined]
+    numbered = [line for line in api.written if "numbered line verify-" in line]  # type: ignore[attr-defined]
+    assert len([line for line in numbered if line.startswith("{")]) == pytest.approx(len(numbered) / 20, abs=1)
+
+
+def test_back_ends_of_the_secret_are_asked_from_the_next_run_on(url: str, api: ThreadingHTTPServer, tmp_path: Path) -> None:
+    until(url, LINES.format("written", "victoria_logs"))
+    file = tmp_path / "log_backends.json"
+    for wrong, said in (
+        ('[{"type": "splunk", "url": "http://canary-4d"}]', "log_backends.json can't be read"),
+        ('{"password": "canary-4d"', "log_backends.json can't be read"),
+        ('[{"type": "cloudwatch", "password": "canary-4d"}]', "log_backends.json can't be read"),
+        (
+            '[{"type": "elasticsearch", "url": "http://x", "password": "canary-4d\\n"}]',
+            "Entry 1 of log_backends.json (elasticsearch) can't be used: its password",
+        ),
+    ):
+        before = re.findall(r"^flaskops_verify_errors_total\{.*\} (\d+)", get(f"{url}/metrics"), re.MULTILINE)[0]
+        file.write_text(wrong)
+        until(url, rf"^flaskops_verify_errors_total\{{.*\}} (?!{before}\.)")
+        until_page(url, said)
+        assert "canary" not in get(f"{url}/")
+    file.write_text(json.dumps([{"type": "elasticsearch", "url": f"http://127.0.0.1:{api.server_address[1]}", "index": "app"}]))
+    until(url, LINES.format("late", "elasticsearch") + "20")
+    assert "canary" not in "".join(api.written)  # type: ignore[attr-defined]
+
+
+def until_page(url: str, words: str) -> None:
+    """Wait until the page has these words."""
+    never, end = threading.Event(), time.monotonic() + 15
+    while words not in get(f"{url}/"):
+        assert time.monotonic() < end, get(f"{url}/")
+        never.wait(0.1)
 
 
 def test_metrics_parse_and_are_described(url: str) -> None:
