@@ -40,7 +40,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 ALERTS = sorted({**rules.ALERTS, **rules.VERIFY_ALERTS})
 
-RULES = [rule for group in VARIANTS["rules.yml"] for rule in group["rules"] if "alert" in rule]
+RULES = [rule for name in ("rules.yml", "verify.yml") for group in VARIANTS[name] for rule in group["rules"] if "alert" in rule]
 
 
 def write(folder: Path, change: Any = lambda rule: None) -> None:

@@ -37,10 +37,15 @@ ALERTS: dict[str, dict[str, t.Any]] = {
     "VerifyTestAlert": {"for": "0s", "severity": "none"},
 }
 
-# What a scheduled verification alerts on, which its role installs; an empty `for` is twice the time between two runs.
+# What a scheduled verification alerts on, which its role installs; an empty `for` is twice the time between two runs, an empty
+# `window` three times as much and at least a quarter of an hour, so that an alert lasts from one run to the next.
 VERIFY_ALERTS: dict[str, dict[str, t.Any]] = {
     "VerifyLinkBroken": {"for": "", "severity": "warning"},
     "VerifyStale": {"for": "1m", "severity": "warning"},
+    "LogLinesMissing": {"window": "", "for": "0s", "severity": "critical"},
+    "LogLinesLate": {"window": "", "for": "0s", "severity": "warning"},
+    # Nobody is woken: an agent that is killed sends again what it is not sure of, and a back end may keep both.
+    "LogLinesDouble": {"window": "", "for": "0s", "severity": "info"},
 }
 
 # A Service with this prefix in its name, made by verify, fires VerifyTestAlert: every kube-state-metrics counts Services.
@@ -240,8 +245,19 @@ def _absent(options: dict[str, t.Any]) -> list[tuple[str, str]]:
     return found
 
 
-# The log agents' counters. What an agent counted before it was first scraped is an increase too; but not where Prometheus
-# knows nothing of before the window, because its data was lost.
+def _risen(by: str, series: str, window: str) -> str:
+    """How much a counter rose. What it counted before it was first scraped is an increase too; but not where Prometheus knows
+    nothing of before the window, because its data was lost.
+    """
+    return f"""\
+sum by ({by}) (
+  ({series} unless last_over_time({series}[1h] offset {window}) and on () count(up offset {window}))
+  or
+  increase({series}[{window}])
+)"""
+
+
+# The log agents' counters.
 LINES, TRACEBACKS = "flaskops_log_lines_total", "flaskops_log_tracebacks_total"
 
 
@@ -252,13 +268,7 @@ def _log_errors(options: dict[str, t.Any], alert: dict[str, t.Any]) -> str:
 
 def _log_tracebacks(options: dict[str, t.Any], alert: dict[str, t.Any]) -> str:
     series = f'{TRACEBACKS}{{namespace="{options["namespace"]}", app="{options["name"]}"}}'
-    window = alert["window"]
-    return f"""\
-sum by (namespace, app) (
-  ({series} unless last_over_time({series}[1h] offset {window}) and on () count(up offset {window}))
-  or
-  increase({series}[{window}])
-) > 0"""
+    return f"{_risen('namespace, app', series, alert['window'])} > 0"
 
 
 def _log_silence(options: dict[str, t.Any], alert: dict[str, t.Any]) -> str:
@@ -503,10 +513,19 @@ def verify_rule_groups(name: str, namespace: str, every: int, alerts: dict[str, 
         settled[alert] = {**defaults, **alerts.get(alert, {})}
         settled[alert]["for"] = settled[alert]["for"] or f"{2 * every}s"
         seconds(settled[alert]["for"])
+        if "window" in defaults:
+            settled[alert]["window"] = settled[alert]["window"] or f"{max(900, 3 * every)}s"
+            seconds(settled[alert]["window"])
         if settled[alert]["severity"] not in SEVERITIES:
             raise ValueError(f"The severity of the alert {alert} is none of {', '.join(SEVERITIES)}.")
     own = f'namespace="{namespace}", app="{name}"'
     last = f"max by (namespace, app) (last_over_time(flaskops_verify_last_run_timestamp_seconds{{{own}}}[1d]))"
+
+    def lines(alert: str, kind: str) -> str:
+        series = f"flaskops_verify_lines_{kind}_total{{{own}}}"
+        return f"{_risen('namespace, app, backend', series, settled[alert]['window'])} > 0"
+
+    some = '{{ $value | printf "%.0f" }} of the numbered lines of {{ $labels.namespace }}/{{ $labels.app }}'
     texts = {
         # What follows from another broken link is no news.
         "VerifyLinkBroken": (
@@ -520,6 +539,21 @@ def verify_rule_groups(name: str, namespace: str, every: int, alerts: dict[str, 
             f"time() - {last} > {3 * every}",
             "Nobody verifies the monitoring",
             "The last verification of {{ $labels.namespace }}/{{ $labels.app }} ended {{ $value | humanizeDuration }} ago.",
+        ),
+        "LogLinesMissing": (
+            lines("LogLinesMissing", "missing"),
+            "Log lines are missing in a log back end",
+            f"{some} are not in {{{{ $labels.backend }}}}, which answers: other lines are missing too.",
+        ),
+        "LogLinesLate": (
+            lines("LogLinesLate", "late"),
+            "Log lines can't be found in time in a log back end",
+            f"{some} were not found in {{{{ $labels.backend }}}} in time: it is behind, does not answer, or gets none.",
+        ),
+        "LogLinesDouble": (
+            lines("LogLinesDouble", "double"),
+            "A log back end has log lines twice",
+            f"{some} are in {{{{ $labels.backend }}}} once too often: they were sent again, and it keeps both.",
         ),
     }
     base = (runbook_url or OPTIONS["runbook_url"]).rstrip("/")

@@ -104,9 +104,13 @@ def test_documented_defaults() -> None:
     lines = (ROOT / "docs/alerts.md").read_text().splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| [")]
     found = {row[0].split("]")[0].strip("["): row[1:5] for row in rows}
-    assert found == {
+    assert {name: found.pop(name, None) for name in rules.ALERTS} == {
         name: [alert["severity"], str(alert.get("threshold", "")) or "-", alert.get("window", "-"), alert["for"]]
         for name, alert in rules.ALERTS.items()
+    }
+    assert {name: row[:3] for name, row in found.items()} == {
+        name: [alert["severity"], alert.get("window", "-") or "15m", alert["for"] or "twice the schedule"]
+        for name, alert in rules.VERIFY_ALERTS.items()
     }
 
 
@@ -129,8 +133,9 @@ def test_documented_detection_times() -> None:
 @pytest.mark.parametrize(
     ("alerts", "message"),
     [
-        ({"Nope": {}}, "There is no alert Nope: use one of VerifyLinkBroken, VerifyStale"),
+        ({"Nope": {}}, "There is no alert Nope: use one of VerifyLinkBroken, VerifyStale, LogLinesMissing"),
         ({"VerifyStale": {"for": "soon"}}, "'soon' is no duration"),
+        ({"LogLinesLate": {"window": "long"}}, "'long' is no duration"),
         ({"VerifyStale": {"severity": "loud"}}, "The severity of the alert VerifyStale is none of critical"),
     ],
 )
@@ -140,6 +145,15 @@ def test_options_of_the_alerts_about_a_verification(alerts: dict[str, Any], mess
 
 
 def test_alerts_about_a_verification_follow_its_interval() -> None:
-    ((broken, stale),) = (group["rules"] for group in rules.verify_rule_groups("shop", "web", 60, {}))
+    ((broken, stale, *lines),) = (group["rules"] for group in rules.verify_rule_groups("shop", "web", 60, {}))
     assert broken["for"] == "120s" and stale["expr"].endswith("> 180")
     assert 'namespace="web", app="shop"' in broken["expr"]
+    severities = {rule["alert"]: rule["labels"]["severity"] for rule in lines}
+    # A back end that keeps doubles on purpose wakes nobody.
+    assert severities == {"LogLinesMissing": "critical", "LogLinesLate": "warning", "LogLinesDouble": "info"}
+    assert all("[900s]" in rule["expr"] for rule in lines)
+    ((*_two, hourly, given, _double),) = (
+        group["rules"] for group in rules.verify_rule_groups("shop", "web", 3600, {"LogLinesLate": {"window": "1m"}})
+    )
+    # Longer than the time between two runs, or the alert would come and go.
+    assert "[10800s]" in hourly["expr"] and "[1m]" in given["expr"]
