@@ -14,25 +14,30 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from ..monitoring.rules import DURATION, job_of_probe, seconds
+from ..verify import numbered_lines
 from ..verify.alert import INBOX
-from ..verify.api import ApiError
+from ..verify.api import REQUEST_SECONDS, ApiError
 
 Stage = tuple[str, float, float]
 
 READINESS = "readiness probe"
+LATE, MISSING = "late numbered lines", "missing numbered lines"
 MEASURED = " (measured)"  # ends the name of a stage whose time is not computed but was seen
 TOLERANCE = 2.0  # seconds that a measured time may be over the longest
 EARLY = 0.2  # and below the shortest: as exact as an observer looks
 # Alerts on the share of requests that are bad; the second number is what the share is compared with, 0 for the rule's own.
 SHARES = {"HighErrorRate": 0.0, "FlaskHighLatencyP95": 0.05}
 # Others on how much a counter rises.
-COUNTED = ("FlaskUncaughtExceptions", "LogErrorLines", "LogTraceback")
+COUNTED = ("FlaskUncaughtExceptions", "LogErrorLines", "LogTraceback", "LogLinesLate", "LogLinesMissing")
 # Alerts that need a whole window without something.
 WHOLE = ("LogSilence",)
 # Alerts on a series that is absent: when a target goes, Prometheus ends its series two scrapes and a tenth of one later.
 ABSENT = ("LokiDown", "VictoriaLogsDown", "FlaskMetricsAbsent")
+ARRIVES = 5.0  # seconds that a line may be on its way, so that a fault may hit one that was written before it
+ENDS = 40.0  # seconds that the pods of a workload may need to end
 DISCOVERY = 5.0  # seconds after which Prometheus takes a changed list of targets
 
 
@@ -85,6 +90,15 @@ class Settings:
     scrape_timeout: dict[str, float] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
     routing: dict[str, Any] = field(default_factory=dict)
+    verified: float = 0.0  # seconds from one scheduled verification to the next; 0 for none
+
+    def numbered_lines(self, missing: bool) -> list[Stage]:
+        """No numbered line arrives any more: the next ones are late, and missing when a later run asks for them again."""
+        bound, every = min(numbered_lines.BOUND, self.verified), self.verified
+        found = [("end of the pods", 0.0, ENDS), ("next numbered lines", 0.0, every)]
+        if missing:
+            return [*found, (MISSING, numbered_lines.MISSING - ARRIVES, numbered_lines.MISSING + every + bound + REQUEST_SECONDS)]
+        return [*found, (LATE, bound - ARRIVES, bound + REQUEST_SECONDS)]
 
     def readiness(self) -> list[Stage]:
         """The kubelet asks every period, and so many failures in a row make a pod not ready."""
@@ -192,6 +206,8 @@ def source_of(labels: dict[str, str], app: Any) -> str:
         return "app"
     if job == job_of_probe(app.name):
         return "probe"
+    if labels.get("namespace") == app.namespace and job == f"{app.name}-verify":
+        return "scheduled verification"
     if "kube-state-metrics" in job:
         return "kube-state-metrics"
     if job.endswith("collector") or labels.get("app") == "fluent-bit" or job == "fluent-bit":
@@ -212,6 +228,10 @@ def _read_prometheus(app: Any, found: Settings) -> None:
             found.scrape[source] = max(interval, found.scrape.get(source, 0.0))
             found.scrape_timeout[source] = duration(target.get("scrapeTimeout"), interval)
     _add_rules(found, groups, app)
+    query = f'flaskops_verify_interval_seconds{{namespace="{app.namespace}", app="{app.name}"}}'
+    with suppress(ApiError, KeyError, IndexError):
+        answer = app.get(f"{app.prometheus}/api/v1/query?{urlencode({'query': query})}")["data"]["result"]
+        found.verified = float(answer[0]["value"][1])
 
 
 def _add_rules(found: Settings, groups: list[dict[str, Any]], app: Any) -> None:

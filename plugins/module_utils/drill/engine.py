@@ -198,7 +198,10 @@ class Drill:
         trouble = self.app.unhealthy()
         if trouble:
             raise LeftOut(f"the application is not well before it: {trouble}")
-        wanted = {expect.observer.removeprefix("alert ") for expect in scenario.expects}
+        # Only what will be waited for: an alert that takes too long to come may also take too long to go.
+        settings, nothing = bounds.read_settings(self.app), Timeline(lambda _entry: None)
+        judged = Judgement(scenario, settings, nothing, self.observers, self.limits)
+        wanted = {expect.observer.removeprefix("alert ") for expect in judged.expects}
 
         def noisy() -> set[str]:
             return wanted & {name.split(" ", 1)[1] for name in self.observers.active()}
@@ -342,6 +345,8 @@ class Judgement:
             rule = self.settings.rules.get(expect.observer[6:])
             if rule is None:
                 reason = "no rule of this name is loaded"
+            elif expect.source == "scheduled verification" and not self.settings.verified:
+                reason = "Prometheus scrapes no scheduled verification"
             else:
                 # Until its symptom was seen, an alert has at least the stages of its own rule before it.
                 chain = self._chain(expect) or self._chain(replace(expect, symptom=()))
@@ -362,6 +367,8 @@ class Judgement:
     def _symptom(self, expect: Expect) -> list[Stage] | None:
         if expect.symptom == bounds.READINESS:
             return self.settings.readiness()
+        if expect.symptom in (bounds.LATE, bounds.MISSING):
+            return self.settings.numbered_lines(expect.symptom == bounds.MISSING) if self.settings.verified else None
         if isinstance(expect.symptom, str):
             observer, event = expect.symptom.rsplit(" ", 1)
             at = self.timeline.at.get((observer, event))

@@ -19,7 +19,7 @@ from ..verify.backends import SHIPPERS
 from ..verify.health import DEFAULT_PATH, question
 from ..verify.log_stores import STORES
 from .app import App, Plan, patched
-from .bounds import READINESS, Stage
+from .bounds import LATE, MISSING, READINESS, Stage
 from .dead_man import Step
 from .guard import DrillError
 
@@ -41,9 +41,11 @@ class Expect:
 
     :param observer: ``alert NAME``, ``pods``, ``endpoints``, ``log line``, ``prometheus``, ``log back end``.
     :param event: of that observer; for an alert its last one, ``received``, with ``pending`` and ``firing`` before.
-    :param symptom: the stages before the fault is in what the alert's rule reads; READINESS for the live readiness probe's;
-        or the event of another observer (``pods OOMKilled``) whose measured time takes their place.
-    :param source: whose scrape interval counts: ``app``, ``probe``, ``log agent``, ``log back end`` or ``kube-state-metrics``.
+    :param symptom: the stages before the fault is in what the alert's rule reads; READINESS for the live readiness probe's,
+        LATE and MISSING for the live scheduled verification's; or the event of another observer (``pods OOMKilled``) whose
+        measured time takes their place.
+    :param source: whose scrape interval counts: ``app``, ``probe``, ``log agent``, ``log back end``,
+        ``scheduled verification`` or ``kube-state-metrics``.
     :param share: the part of the requests that the fault hits, by which a window fills.
     :param rate: lines a second that the fault writes, by which a window fills.
     """
@@ -352,6 +354,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         (
             Expect("log line", "lost"),
             Expect("alert LogSilence", symptom=(("end of the log agent's pods", 0.0, 35.0),), source="log agent"),
+            Expect("alert LogLinesLate", symptom=LATE, source="scheduled verification"),
+            Expect("alert LogLinesMissing", symptom=MISSING, source="scheduled verification"),
         ),
         least=30,
     ),
@@ -362,6 +366,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         (
             Expect("log back end", "down", symptom=(("StatefulSet controller and end of the pod", 0.0, 40.0),)),
             *(Expect(f"alert {store.down}", symptom="log back end down", source="log back end") for store in STORES.values()),
+            # Not LogLinesMissing: of a back end that does not answer nobody knows what it has.
+            Expect("alert LogLinesLate", symptom=LATE, source="scheduled verification"),
         ),
     ),
     Scenario(

@@ -180,3 +180,12 @@ def test_rule_of_the_application_goes_before_the_clusters_and_a_strangers_is_non
     # One of the same name in another namespace is a stranger too.
     bounds._add_rules(found, [group("A", 'up{namespace="staging"} == 0', "shop", 4)], App())
     assert found.rules["A"].wait == 2
+
+
+def test_numbered_lines_are_late_after_their_bound_and_missing_after_the_next_run() -> None:
+    found = Settings(verified=60)
+    assert bounds.total(found.numbered_lines(missing=False)) == (25, 40 + 60 + 30 + 10)
+    # Late first; the run in which five minutes are over tells that they are missing.
+    assert bounds.total(found.numbered_lines(missing=True)) == (295, 40 + 60 + 300 + 60 + 30 + 10)
+    # The shortest schedule is shorter than the bound.
+    assert bounds.total(Settings(verified=20).numbered_lines(missing=False)) == (15, 40 + 20 + 20 + 10)

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.flaskops.observability.plugins.action.drill import words
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import engine
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import Plan, wall
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.bounds import Rule, Settings
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.bounds import LATE, Rule, Settings
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.engine import (
     Drill,
     Interruption,
@@ -264,6 +264,8 @@ def test_a_refused_request_costs_one_scenario(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     drill, _guard, entries = drill_of(FakeApp(), monkeypatch)
+    drill.limits = Limits(240, 1)
+    monkeypatch.setattr(engine.bounds, "read_settings", lambda app: SETTINGS)
     found = iter([{"prometheus HighErrorRate", "loki Other"}, {"prometheus HighErrorRate"}, set[str]()])
     last: list[set[str]] = []
 
@@ -278,6 +280,25 @@ def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(drill.observers, "active", lambda: {"prometheus HighErrorRate"})
     with pytest.raises(LeftOut, match="the alert HighErrorRate fires already"):
         drill._wait_for_quiet(SCENARIO)
+    # What the drill would not wait for may fire as long as it likes.
+    drill.limits = Limits(1, 1)
+    drill._wait_for_quiet(SCENARIO)
+
+
+def test_numbered_lines_take_as_long_as_the_live_schedule() -> None:
+    late = Rule("LogLinesLate", "increase(x[15m]) > 0", 0, 5, LABELS)
+    scenario = Scenario("down", "Down", (), (Expect("alert LogLinesLate", symptom=LATE, source="scheduled verification"),))
+
+    def left_out(every: float) -> list[dict[str, str]]:
+        settings = Settings(scrape={"scheduled verification": 5}, rules={"LogLinesLate": late}, verified=every)
+        return judged(timeline(), scenario, settings=settings, inbox="").left_out
+
+    assert left_out(60) == []
+    (slow,) = left_out(300)
+    # 40 s for the pods, the next run, the bound and one answer, two scrapes and one evaluation.
+    assert slow["reason"] == "by its configuration it may take 395 s, and the drill waits 240 s"
+    (none,) = left_out(0)
+    assert "no scheduled verification" in none["reason"]
 
 
 @pytest.mark.parametrize("end", ["signal", "lease"])

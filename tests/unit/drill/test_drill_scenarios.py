@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.drill import dead_man, scenarios
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds, dead_man, scenarios
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, Plan, inverse
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, rights
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS, Expect, LeftOut, Scenario
@@ -117,7 +117,7 @@ def test_declaration_is_whole(scenario: Scenario) -> None:
     assert scenario.title and scenario.ways and scenario.expects
     seen = {(expect.observer, expect.event) for expect in scenario.expects}
     for expect in scenario.expects:
-        if isinstance(expect.symptom, str) and expect.symptom != "readiness probe":
+        if isinstance(expect.symptom, str) and expect.symptom not in (bounds.READINESS, bounds.LATE, bounds.MISSING):
             observer, event = expect.symptom.rsplit(" ", 1)
             # What an alert's time is counted from is itself expected, before it.
             assert (observer, event) in seen
