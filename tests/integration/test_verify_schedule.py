@@ -1,19 +1,21 @@
 # GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verification that the cluster repeats by itself: its metrics, its rights, and the alert when a link breaks."""
+"""The verification that the cluster repeats by itself: its metrics, its rights, and the alerts about links and numbered lines."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Refused
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
-from test_verify_mutations import Bench, bench, data_source_wrong, until
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.numbered_lines import BOUND
+from test_verify_mutations import Bench, bench, data_source_wrong, until, victoria_logs_down
 
 from tests.harness import INVENTORY, LONG, Run, playbook
 
@@ -34,6 +36,7 @@ PLAY = """\
 INVENTORY_OF_CLUSTER = tuple(os.environ.get("CLUSTER_INVENTORY", "").split()) or INVENTORY
 EVERY = 30  # seconds, the shortest that the role takes
 SCRAPE, EVALUATION, GROUP = 5, 5, 6  # seconds, of the shared cluster
+END, ANSWER = 40, 10  # seconds that a pod may need to end, and an answer to come
 
 
 def role(bench: Bench, tmp_path: Path, **options: Any) -> Run:
@@ -54,8 +57,16 @@ def test_its_findings_are_metrics(bench: Bench) -> None:
     assert {"node", "endpoint", "logs", "victoria_logs", "log shipper", "target", "rules", "dashboards", "alert path"} <= links
     (ended,) = bench.query(f"time() - flaskops_verify_last_run_timestamp_seconds{OWN}")
     assert float(ended["value"][1]) < 2 * 300
+    written = until("its numbered lines", lambda: counted(bench, "written"))
+    assert written % 20 == 0 and counted(bench, "missing") == 0
     table = until("its page", lambda: page(bench))
     assert "flask-app in namespace flask-app" in table and "alert path" in table
+
+
+def counted(bench: Bench, kind: str) -> float:
+    """How many numbered lines were counted of VictoriaLogs."""
+    found = bench.query(f'flaskops_verify_lines_{kind}_total{OWN[:-1]}, backend="victoria_logs"}}')
+    return float(found[0]["value"][1]) if found else 0.0
 
 
 def page(bench: Bench) -> str:
@@ -90,13 +101,13 @@ def test_its_account_has_few_rights(bench: Bench, namespace: str, verb: str, res
     assert bench.objects.request("POST", path, None, review, "application/json")["status"].get("allowed", False) == allowed
 
 
-def told(bench: Bench, since: int, status: str) -> dict[str, Any] | None:
-    for alert in bench.get(INBOX, {"since": str(since)})["alerts"]:
-        labels = alert["labels"]
-        if (alert["status"], labels["alertname"], labels.get("link")) == (status, "VerifyLinkBroken", "data sources"):
-            found: dict[str, Any] = alert
-            return found
-    return None
+BROKEN = {"alertname": "VerifyLinkBroken", "link": "data sources"}
+LATE = {"alertname": "LogLinesLate", "backend": "victoria_logs"}
+
+
+def told(bench: Bench, since: int, status: str, labels: dict[str, str]) -> dict[str, Any] | None:
+    found: list[dict[str, Any]] = bench.get(INBOX, {"since": str(since)})["alerts"]
+    return next((a for a in found if a["status"] == status and labels.items() <= a["labels"].items()), None)
 
 
 @LONG
@@ -105,14 +116,14 @@ def test_a_broken_link_is_told_and_its_end_too(
 ) -> None:
     assert role(bench, tmp_path, schedule=EVERY, schedule_alerts={"VerifyLinkBroken": {"for": "5s"}}).changed == 1
     try:
-        until("its rules are loaded", bench.poking("app.kubernetes.io/name=prometheus", lambda: loaded(bench)))
+        until("its rules are loaded", bench.poking("app.kubernetes.io/name=prometheus", lambda: loaded(bench, 5)))
         until("its first run", lambda: bench.query(f"flaskops_verify_interval_seconds{OWN} == {EVERY}"))
         until("all is well", lambda: bench.query(f"min(flaskops_verify_link_ok{OWN}) == 1"), 120)
         began = int(time.time() * 1000)
         with data_source_wrong(bench):
-            alert = until("the alert arrives", lambda: told(bench, began, "firing"), 150)
+            alert = until("the alert arrives", lambda: told(bench, began, "firing", BROKEN), 150)
         mended = int(time.time() * 1000)
-        over = until("its end arrives", lambda: told(bench, alert["received_ms"], "resolved"), 150)
+        over = until("its end arrives", lambda: told(bench, alert["received_ms"], "resolved", BROKEN), 150)
     finally:
         assert playbook("site.yml", "--tags", "verify", inventory=INVENTORY_OF_CLUSTER).returncode == 0
     assert alert["labels"]["app"] == "flask-app" and alert["labels"]["severity"] == "warning"
@@ -126,10 +137,43 @@ def test_a_broken_link_is_told_and_its_end_too(
     record_property("detection", text)
 
 
-def loaded(bench: Bench) -> bool:
+def loaded(bench: Bench, wait: float, alert: str = "VerifyLinkBroken", window: str = "") -> bool:
+    """Whether an alert with this `for` and this window is loaded."""
     groups = bench.get("/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1/rules")["data"]["groups"]
     rules = [rule for group in groups if group["name"] == "flask-app.verify" for rule in group["rules"]]
-    return any(rule["name"] == "VerifyLinkBroken" and rule["duration"] == 5 for rule in rules)
+    return any(rule["name"] == alert and rule["duration"] == wait and window in rule["query"] for rule in rules)
+
+
+@LONG
+def test_lines_that_a_stopped_back_end_does_not_take_are_late_and_none_is_missing(
+    bench: Bench, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    assert role(bench, tmp_path, schedule=EVERY, schedule_alerts={"LogLinesLate": {"window": "1m"}}).changed == 1
+    try:
+        rules = partial(loaded, bench, 0, "LogLinesLate", "[1m]")
+        until("its rules are loaded", bench.poking("app.kubernetes.io/name=prometheus", rules))
+        until("its first run", lambda: bench.query(f"flaskops_verify_interval_seconds{OWN} == {EVERY}"))
+        until("its first lines", lambda: counted(bench, "written") >= 20 and counted(bench, "late") == 0)
+        until("an earlier alert is over", lambda: not bench.query(f'ALERTS{OWN[:-1]}, alertname="LogLinesLate"}}'))
+        began = int(time.time() * 1000)
+        with victoria_logs_down(bench):
+            alert = until("the alert arrives", lambda: told(bench, began, "firing", LATE), 180)
+            assert "numbered lines in victoria_logs" in page(bench) and "it gave no answer: it answers 503" in page(bench)
+        mended = int(time.time() * 1000)
+        over = until("its end arrives", lambda: told(bench, alert["received_ms"], "resolved", LATE), 240)
+        # They waited in the log agent, and came.
+        before = counted(bench, "written")
+        waiting = until("two more runs", lambda: counted(bench, "written") > before + 20 and page(bench))
+        assert counted(bench, "missing") == counted(bench, "unknown") == counted(bench, "double") == 0, waiting
+    finally:
+        assert playbook("site.yml", "--tags", "verify", inventory=INVENTORY_OF_CLUSTER).returncode == 0
+    assert alert["labels"]["app"] == "flask-app" and alert["labels"]["severity"] == "warning"
+    latest = END + EVERY + BOUND + ANSWER + 2 * SCRAPE + EVALUATION + GROUP
+    after, end = (alert["received_ms"] - began) / 1000, (over["received_ms"] - mended) / 1000
+    text = f"LogLinesLate: told after {after:.0f} s, resolved {end:.0f} s after repair; at most {latest} s by its configuration"
+    print(f"\n{text}")
+    record_property("detection", text)
+    assert after <= latest
 
 
 @LONG
