@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import json
 import random
+import socket
+import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +29,9 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.numb
     MISSING,
     NumberedLines,
 )
+
+from tests.harness import until
+from tests.toolchain import programs
 
 EVERY = 300.0
 
@@ -390,3 +398,56 @@ def test_cloudwatch_is_asked_page_by_page(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(ApiError, match="boto3 is not in this image"):
         ask("verify-ab", 90)
+
+
+class RealStore:
+    """The real VictoriaLogs, to which each line is sent at once, as a log agent does."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        flags = [f"-storageDataPath={folder}", f"-httpListenAddr={self.url.removeprefix('http://')}"]
+        self.process = subprocess.Popen([programs("victoria-logs") / "victoria-logs-prod", *flags], stderr=subprocess.DEVNULL)
+        self.lost, self.twice = {0}, {0}
+
+    def write(self, text: str) -> None:
+        number = int(text.split("/")[0].rsplit(" ", 1)[1])
+        stream = {"namespace": "web", "app": "flaskops-verify", "level": "unknown"}
+        values = [[str(time.time_ns()), text, {"pod": "one"}]] * (0 if number in self.lost else 2 if number in self.twice else 1)
+        body = json.dumps({"streams": [{"stream": stream, "values": values}]}).encode()
+        path, headers = "/insert/loki/api/v1/push?disable_message_parsing=1", {"Content-Type": "application/json"}
+        urllib.request.urlopen(urllib.request.Request(self.url + path, body, headers), timeout=10).close()
+
+
+def test_the_real_victoria_logs_keeps_doubles_and_tells_what_is_not_there(tmp_path: Path) -> None:
+    store = RealStore(tmp_path)
+    run = Run(NoStores(), Target(namespace="web", log_backends=[{"type": "victoria_logs", "url": store.url}]))  # type: ignore[arg-type]
+    try:
+        until(lambda: urllib.request.urlopen(f"{store.url}/health", timeout=5).read(), 20, "VictoriaLogs", passing=(OSError,))
+        lines = NumberedLines(3, store.write)  # seconds until a line is late
+        lines.round(run)
+        store.lost, store.twice = {5, LINES}, {7}
+        lines.round(run)
+        found = {"written": 2 * LINES, "late": 2, "missing": 0, "double": 1, "unknown": 0}
+        assert lines.shown() == {"victoria_logs": found}
+        # Five minutes later.
+        lines.clock = lambda: time.monotonic() + MISSING
+        store.lost, store.twice = {0}, {0}
+        lines.round(run)
+        found |= {"written": 3 * LINES, "missing": 2}
+        assert lines.shown() == {"victoria_logs": found}
+    finally:
+        store.process.terminate()
+        store.process.wait()
+    lines.write = lambda text: None
+    lines.round(run)
+    shown = lines.shown()["victoria_logs"]
+    assert "refused" in shown.pop("error") and shown == found | {"written": 4 * LINES, "late": 2 + LINES}
+
+
+class NoStores(Api):
+    """A cluster on which no log back end runs."""
+
+    def fetch(self, path: str, headers: Any = None, seconds: float = 10) -> tuple[int, str]:
+        return 200, json.dumps({"items": []})
