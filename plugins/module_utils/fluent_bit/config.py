@@ -345,7 +345,7 @@ def backends(options: Plugin) -> list[Plugin]:
     """Return where each output sends to, for whoever looks for a line there; `login` is whether the backend asks for one."""
     found = []
     for output in _read(options):
-        keys = ("type", "name", "host", "port", "tls", "index", "daily_index", "region", "log_group")
+        keys = ("type", "name", "host", "port", "tls", "index", "daily_index", "region", "log_group", "tenant")
         login = ("username", "api_key_secret", "bearer_token_secret", "aws_region")
         entry = {key: output[key] for key in keys if output.get(key)} | {"login": any(output.get(key) for key in login)}
         if output["type"] == "cloudwatch_logs":

@@ -198,13 +198,19 @@ def _ready(run: Run) -> str:
 
 
 def _line(
-    run: Run, link: str, ask: Callable[[str], dict[str, Any] | None], query: str, commands: tuple[str, str]
+    run: Run,
+    link: str,
+    ask: Callable[[str], dict[str, Any] | None],
+    query: str,
+    commands: tuple[str, str],
+    why: Callable[[], str] = str,
 ) -> list[Result]:
     """Look for the line of the marked request until it is there, and at its labels.
 
     :param ask: gives the labels or fields of the line with an id, None while there is none.
     :param query: what is asked, with REQUEST_ID for it.
     :param commands: where to look when no line comes, and when labels are missing.
+    :param why: says why none came, or nothing.
     """
     try:
         request_id, began, _status = run.marked_request()
@@ -221,7 +227,8 @@ def _line(
         if labels is not None:
             break
         if time.monotonic() > until:
-            cause = f"no line with {request_id} came within {elapsed:.0f} s: it is not sent, or not taken"
+            reason = why() or "it is not sent, or not taken"
+            cause = f"no line with {request_id} came within {elapsed:.0f} s: {reason}"
             return [checks.failed(link, "nothing found", cause, query, commands[0])]
         never.wait(PAUSE)
     missing = [label for label in CONTRACT if not labels.get(label)]
@@ -256,17 +263,31 @@ def _store(run: Run, stack: Any, store: log_stores.Store, service: dict[str, Any
         return [checks.left_out(store.name, "switched off: the app is said to log no request id")]
     query = f"{store.title}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
     pods = run.target.kubectl("-n", namespace, "get", "pods", "-o", "wide", namespaced=False)
-    trouble = _trouble(run, stack, store, base, namespace)
+    page = _page(run, base)
+    trouble = _trouble(run, stack, store, base, namespace, page)
     if trouble:
         return [checks.failed(store.name, "not asked", f"{store.title}: {trouble}", query, pods)]
 
     def ask(request_id: str) -> dict[str, Any] | None:
         expression = store.expression(target.namespace, target.name, request_id)
-        return _stored(store, *run.cluster.fetch(base + store.path(expression, SINCE), None, run.request_seconds()))
+        status, text = run.cluster.fetch(base + store.path(expression, SINCE), None, run.request_seconds())
+        if status == 401:
+            known = "name it, with the login or the tenant that it asks for, in verify_log_backends"
+            raise ApiError(status, f"{store.title} answers 401 {message_of(text)}: {known}")
+        return _stored(store, status, text)
+
+    def why() -> str:
+        return log_stores.refused(store, page, _page(run, base))
 
     settings = target.kubectl("-n", namespace, "get", "configmaps,secrets", namespaced=False)
     commands = (pods_of(run, f"{store.name.replace('_', '-')},victoria-logs-single,log-collector,fluent-bit"), settings)
-    return _line(run, store.name, ask, query, commands)
+    return _line(run, store.name, ask, query, commands, why)
+
+
+def _page(run: Run, base: str) -> str:
+    """A back end's own metrics; empty where they can't be read."""
+    status, page = run.cluster.fetch(f"{base}/metrics", {"Accept": "text/plain"}, run.request_seconds())
+    return page if status == 200 else ""
 
 
 def _stored(store: log_stores.Store, status: int, text: str) -> dict[str, Any] | None:
@@ -280,10 +301,13 @@ def _stored(store: log_stores.Store, status: int, text: str) -> dict[str, Any] |
     return found[0].labels if found else None
 
 
-def _trouble(run: Run, stack: Any, store: log_stores.Store, base: str, namespace: str) -> str:
-    """What a back end's own metrics say against it, and what it dropped after it had taken it."""
-    status, page = run.cluster.fetch(f"{base}/metrics", {"Accept": "text/plain"}, run.request_seconds())
-    trouble = store.trouble(page) if status == 200 else ""
+def _trouble(run: Run, stack: Any, store: log_stores.Store, base: str, namespace: str, page: str) -> str:
+    """That it is not ready, what its own metrics say against it, and what it dropped after it had taken it."""
+    status, text = run.cluster.fetch(base + store.ready, {"Accept": "text/plain"}, run.request_seconds())
+    # A gateway in front of it may not know the path.
+    if status >= 500:
+        return f"it is not ready ({status} {message_of(text)})"
+    trouble = store.trouble(page)
     if trouble or not store.lost or not stack:
         return trouble
     try:
@@ -359,8 +383,19 @@ def given_backend(run: Run, given: dict[str, Any]) -> list[Result]:
             expression = store.expression(target.namespace, target.name, request_id)
             return _stored(store, 200, from_here(given, base + store.path(expression, SINCE), run))
 
+        def page() -> str:
+            try:
+                return _from_here(given, f"{base}/metrics", run)
+            except ApiError:
+                return ""
+
+        before = page()
+
+        def why() -> str:
+            return "; ".join(filter(None, (_tenants(run, given), log_stores.refused(store, before, page()))))
+
         query = f"{store.title} at {base}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
-        return _line(run, link, ask, query, (command, command))
+        return _line(run, link, ask, query, (command, command), why)
     index = given.get("index") or "logs-*"
     query = f"GET {base}{search_path(index, 'REQUEST_ID')}"
 
@@ -368,6 +403,24 @@ def given_backend(run: Run, given: dict[str, Any]) -> list[Result]:
         return _hit(read_object(200, from_here(given, base + search_path(index, request_id), run)))
 
     return _line(run, link, search, query, (command, command))
+
+
+def _tenants(run: Run, given: dict[str, Any]) -> str:
+    """That the log agents send to other tenants than the one that is asked; empty where one does not, or none says so."""
+    asked = given.get("tenant") or ""
+    try:
+        named = {
+            item["metadata"]["name"]: output.get("tenant", "")
+            for item in shippers(run)
+            for output in json.loads((item["metadata"].get("annotations") or {}).get(OUTPUTS, "[]"))
+            if output["type"] == given["type"]
+        }
+    except ApiError:  # the link of the shipper says so
+        return ""
+    if asked in named.values():
+        return ""
+    others = " and ".join(f"{name} sends to {tenant or 'none'}" for name, tenant in named.items())
+    return f"the tenant that is asked is {asked or 'none'}, and {others}" if others else ""
 
 
 def problem(given: dict[str, Any]) -> str:

@@ -12,11 +12,15 @@ import datetime
 import json
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+# A sample with labels on a page of metrics.
+SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
+STARTED = re.compile(r"^process_start_time_seconds (\S+)$", re.MULTILINE)
 STREAM_LABEL = re.compile(r'([A-Za-z_][\w.]*)="((?:[^"\\]|\\.)*)"')
 
 
@@ -59,6 +63,10 @@ class Store:
         """What its metrics say is wrong with it; empty for nothing."""
         return ""
 
+    def refusals(self, page: str) -> dict[str, float]:
+        """What it refused of all that was sent to it, as its metrics count it: how much, by the reason."""
+        return {}
+
 
 class Loki(Store):
     name, title = "loki", "Loki"
@@ -79,6 +87,18 @@ class Loki(Store):
     def lines(self, body: str) -> list[Line]:
         streams: list[dict[str, Any]] = json.loads(body)["data"]["result"]
         return [Line(int(value[0]) / 1e9, stream["stream"], value[1]) for stream in streams for value in stream["values"]]
+
+    def refusals(self, page: str) -> dict[str, float]:
+        found: dict[str, float] = defaultdict(float)
+        for name, labels, value in SAMPLE.findall(page):
+            seen = dict(STREAM_LABEL.findall(labels))
+            if name == "loki_discarded_samples_total":
+                found[f"lines because of {seen.get('reason', '?')}"] += float(value)
+            elif name == "loki_request_duration_seconds_count" and seen.get("route", "").endswith("_push"):
+                # Which tenant is missing, or how much is too much, it says to the log agent only.
+                status = seen.get("status_code", "")
+                found[f"requests with {status}"] += 0 if status.startswith("2") else float(value)
+        return found
 
 
 class VictoriaLogs(Store):
@@ -109,6 +129,16 @@ class VictoriaLogs(Store):
         if re.search(r"^vl_storage_is_read_only(?:\{.*\})? 1$", page, re.MULTILINE):
             return "it is read-only, because less than the space that it keeps free is left on its disk"
         return ""
+
+
+def refused(store: Store, before: str, after: str) -> str:
+    """What a back end refused between two looks at its metrics; empty for nothing, and where another process answers."""
+    if STARTED.findall(before) != STARTED.findall(after):
+        return ""
+    known = store.refusals(before)
+    fresh = {reason: number - known.get(reason, 0) for reason, number in store.refusals(after).items()}
+    said = [f"{number:.0f} {reason}" for reason, number in sorted(fresh.items(), reverse=True) if number > 0]
+    return f"{store.title} refuses what is sent to it: {', '.join(said)}" if said else ""
 
 
 STORES: dict[str, Store] = {store.name: store for store in (Loki(), VictoriaLogs())}
