@@ -72,20 +72,6 @@ def test_every_go_module_has_a_version() -> None:
     assert sorted(path.parent.name for path in (ROOT / "toolchain").glob("*/go.mod")) == sorted(TOOLCHAIN)
 
 
-# Programs under the AGPL: they come from their own charts and images, or not at all.
-AGPL = re.compile(r"github\.com/grafana/(loki|grafana|tempo|mimir|pyroscope|oncall)\b", re.IGNORECASE)
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "toolchain").glob("*/go.*")), ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_no_program_has_a_module_under_the_agpl(file: Path) -> None:
-    assert AGPL.findall(file.read_text()) == []
-
-
-def test_a_module_under_the_agpl_would_be_found() -> None:
-    assert AGPL.findall("\tgithub.com/grafana/loki/v3 v3.7.8 // indirect\n") == ["loki"]
-    assert AGPL.findall("github.com/grafana/regexp v0.0.0 h1:x=\n") == []
-
-
 def test_applications_have_the_keys_that_the_stages_read() -> None:
     (check,) = [play for play in load(ROOT / "playbooks/site.yml") if play["name"] == "Applications"]
     stages = [path.read_text() for path in (ROOT / "playbooks").rglob("*.yml")]
