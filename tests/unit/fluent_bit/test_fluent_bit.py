@@ -233,6 +233,14 @@ def test_credentials_are_references() -> None:
     assert {entry["name"] for entry in agent["environment"]} == {"NODE_NAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
+def test_the_plan_names_the_tenant_for_verify_and_no_credential() -> None:
+    given = GOOD["loki with a tenant, TLS and a password"]
+    plan = made(given)
+    (entry,) = plan["backends"]
+    assert entry["tenant"] == given["outputs"][0]["tenant"] and entry["login"] is True
+    assert not {"username", "password_secret"} & set(entry)
+
+
 def test_role_describes_the_options_of_every_output() -> None:
     specs = yaml.safe_load((ROOT / "roles/fluent_bit/meta/argument_specs.yml").read_text())
     described = specs["argument_specs"]["main"]["options"]["fluent_bit_outputs"]["options"]
