@@ -208,7 +208,9 @@ def pods(cluster: Cluster) -> list[Any]:
 def test_auto_takes_loki_where_its_chart_and_its_image_can_be_had(cluster: Cluster, loki: StandIn) -> None:
     done = loki.play()
     assert done.returncode == 0, done.error
-    assert "logging: loki keeps the logs" in " ".join(done.stdout.split())
+    text = " ".join(done.stdout.split())
+    assert "logging: loki keeps the logs" in text
+    assert ("fluent_bit: left out" in text) == ("logging: nothing sends lines to loki" in text)
     assert cluster.apps.read_namespaced_stateful_set("loki", NAMESPACE).status.ready_replicas == 1
     assert loki.play().changed == 0
     assert f"{NAMESPACE}-none" not in cluster.namespaces()
