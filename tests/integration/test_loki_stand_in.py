@@ -51,7 +51,7 @@ spec:
 ---
 apiVersion: apps/v1
 kind: StatefulSet
-metadata: {name: loki, labels: *labels}
+metadata: {name: loki, labels: &labels {app.kubernetes.io/name: loki, app.kubernetes.io/component: single-binary}}
 spec:
   serviceName: loki
   selector: {matchLabels: *labels}
