@@ -190,7 +190,9 @@ class Query:
 def read_rules(folder: Path | None) -> list[dict[str, Any]]:
     """The groups of the files as role loki writes them: a name, an interval, and the rules as JSON in one line."""
     groups: list[dict[str, Any]] = []
-    for file in sorted(folder.glob("**/*.y*ml")) if folder else ():
+    # Of a ConfigMap's folder only the names, and not the hidden folder that they lead to.
+    files = [file for file in sorted(folder.glob("**/*.y*ml")) if "/." not in str(file.relative_to("/"))] if folder else []
+    for file in files:
         for line in file.read_text().splitlines():
             key, _, value = line.strip().removeprefix("- ").partition(": ")
             if key == "name":

@@ -176,7 +176,13 @@ def test_unready(loki: Loki) -> None:
 
 def test_the_ruler_reads_the_role_s_files(tmp_path: Path) -> None:
     rule = {"alert": "Mine", "expr": 'count_over_time({app="web"}[5m]) > 0', "labels": {"severity": "warning"}}
-    (tmp_path / "rules.yaml").write_text(f"groups:\n  - name: log-lines\n    interval: 30s\n    rules: {json.dumps([rule])}\n")
+    # As kubelet mounts a ConfigMap.
+    (tmp_path / "fake/..2026").mkdir(parents=True)
+    (tmp_path / "fake/..data").symlink_to("..2026")
+    (tmp_path / "fake/rules.yaml").symlink_to("..data/rules.yaml")
+    (tmp_path / "fake/rules.yaml").write_text(
+        f"groups:\n  - name: log-lines\n    interval: 30s\n    rules: {json.dumps([rule])}\n"
+    )
     with Loki(rules=tmp_path, rule_error="") as loki:
         (group,) = json.loads(ask(loki, "/prometheus/api/v1/rules")[1])["data"]["groups"]
         (found,) = group["rules"]
