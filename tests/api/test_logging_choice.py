@@ -106,30 +106,6 @@ def site(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(rig, folder, registry)
 
 
-def test_auto_takes_loki_where_its_chart_can_be_had(site: Site) -> None:
-    hosts = {"with": site.host("with"), "without": site.host("without", "nothing")}
-    done = site.play(hosts)
-    text = " ".join(done.stdout.split())
-    assert "logging: loki keeps the logs" in text and "logging: victoria_logs keeps the logs" in text
-    assert re.search(r"loki: skipped, because the chart oci://\S+/nothing can't be pulled \(.*not found\)", text)
-    assert site.releases("with-loki") == [("loki", "1")]
-    assert site.releases("without-victoria") == [("victoria-logs", "1")]
-    assert {"with-victoria", "without-loki"}.isdisjoint(site.there("/api/v1/namespaces"))
-    assert site.outputs("with") == [("loki", "loki.with-loki.svc")]
-    assert site.outputs("without") == [("victoria_logs", "victoria-logs.without-victoria.svc")]
-
-
-def test_auto_stays_with_what_it_took(site: Site) -> None:
-    """Also where Loki's chart can be had later."""
-    hosts = {"with": site.host("with"), "without": site.host("without")}
-    done = site.play(hosts)
-    text = " ".join(done.stdout.split())
-    assert done.changed == 0
-    assert "logging: loki keeps the logs" in text and "logging: victoria_logs keeps the logs" in text
-    assert site.releases("with-loki") == [("loki", "1")] and site.releases("without-victoria") == [("victoria-logs", "1")]
-    assert "without-loki" not in site.there("/api/v1/namespaces")
-
-
 # What role loki and its chart loki-embedded made, as far as it outlives the release.
 FORMER_OBJECTS = (
     """\
@@ -197,30 +173,53 @@ def former(site: Site) -> dict[str, dict[str, Any]]:
     return hosts
 
 
-def test_a_loki_of_before_stays_until_it_is_asked_for(site: Site, former: dict[str, dict[str, Any]]) -> None:
-    done = site.play(former)
+# Each test goes on where the one before ended, and runs the playbook once on all hosts.
+def test_auto_takes_what_can_be_had(site: Site, former: dict[str, dict[str, Any]]) -> None:
+    """Loki where its chart can be had, else VictoriaLogs; a Loki of before stays, and VictoriaLogs comes beside it."""
+    done = site.play({"with": site.host("with"), "without": site.host("without", "nothing"), **former})
     text = " ".join(done.stdout.split())
+    assert "logging: loki keeps the logs" in text and "logging: victoria_logs keeps the logs" in text
+    assert re.search(r"loki: skipped, because the chart oci://\S+/nothing can't be pulled \(.*not found\)", text)
+    assert site.releases("with-loki") == [("loki", "1")]
+    assert {"with-victoria", "without-loki"}.isdisjoint(site.there("/api/v1/namespaces"))
+    assert site.outputs("with") == [("loki", "loki.with-loki.svc")]
     for name in former:
-        kept = f"the release loki in namespace {name}-loki is of the chart loki-embedded"
-        assert kept in text and site.releases(f"{name}-loki") == [("loki", "1")]
+        assert f"the release loki in namespace {name}-loki is of the chart loki-embedded" in text
+        assert site.releases(f"{name}-loki") == [("loki", "1")]
+    for name in ("without", *former):
         assert site.releases(f"{name}-victoria") == [("victoria-logs", "1")]
         assert site.outputs(name) == [("victoria_logs", f"victoria-logs.{name}-victoria.svc")]
-    assert site.play(former).changed == 0
+
+
+def test_auto_stays_with_what_it_took(site: Site, former: dict[str, dict[str, Any]]) -> None:
+    """Also where Loki's chart can be had later."""
+    done = site.play({"with": site.host("with"), "without": site.host("without"), "older": former["older"]})
+    assert done.changed == 0
+    text = " ".join(done.stdout.split())
+    assert "logging: loki keeps the logs" in text and "logging: victoria_logs keeps the logs" in text
+    assert "without-loki" not in site.there("/api/v1/namespaces")
+
+
+# The command of docs/logging.md; the data goes only where that is asked for too.
+ASKED: dict[str, Any] = {"logging_backend": ["loki", "victoria_logs"], "loki_state": "absent"}
+
+
+def asked(former: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: {**options, "loki_remove_data": name == "older"} for name, options in former.items()}
 
 
 def test_a_loki_of_before_goes_when_asked(site: Site, former: dict[str, dict[str, Any]]) -> None:
-    """With the command of docs/logging.md; its claim and its volume go only when that is asked for too."""
-    asked: dict[str, Any] = {"logging_backend": ["loki", "victoria_logs"], "loki_state": "absent"}
-    assert site.play(former, **asked).changed > 0
+    assert site.play(asked(former), **ASKED).changed > 0
+    assert site.releases("marked-loki") == []
+    assert site.there("/api/v1/namespaces/marked-loki/persistentvolumeclaims") == {"storage-loki-0"}
+    assert "loki-log-rules" not in site.there("/api/v1/namespaces/marked-loki/configmaps")
+    gone = {"older-loki", "older-loki-node", "marked-loki-node"}
+    assert gone.isdisjoint(site.there("/api/v1/namespaces"))
+    volumes = site.there("/api/v1/persistentvolumes")
+    assert "marked-loki-loki" in volumes and "older-loki-loki" not in volumes
     for name in former:
-        assert site.releases(f"{name}-loki") == []
-        assert site.there(f"/api/v1/namespaces/{name}-loki/persistentvolumeclaims") == {"storage-loki-0"}
-        assert "loki-log-rules" not in site.there(f"/api/v1/namespaces/{name}-loki/configmaps")
-        assert f"{name}-loki-loki" in site.there("/api/v1/persistentvolumes")
         assert site.outputs(name) == [("victoria_logs", f"victoria-logs.{name}-victoria.svc")]
-    assert {"marked-loki-node", "older-loki-node"}.isdisjoint(site.there("/api/v1/namespaces"))
-    assert site.play(former, **asked).changed == 0
-    assert site.play(former, **asked, loki_remove_data=True).changed > 0
-    assert {"marked-loki", "older-loki"}.isdisjoint(site.there("/api/v1/namespaces"))
-    assert {"marked-loki-loki", "older-loki-loki"}.isdisjoint(site.there("/api/v1/persistentvolumes"))
-    assert site.play(former, **asked, loki_remove_data=True).changed == 0
+
+
+def test_nothing_is_left_to_do_then(site: Site, former: dict[str, dict[str, Any]]) -> None:
+    assert site.play(asked(former), **ASKED).changed == 0
