@@ -22,6 +22,11 @@ app.kubernetes.io/component: server
 {{ .registry }}/{{ .repository }}:{{ required (printf "The chart has no default for the tag of %s: give one." .repository) .tag }}
 {{- end -}}
 
+{{/* Not empty where the server speaks TLS. */}}
+{{- define "tls" -}}
+{{- if (first .Values.server.http | default dict).tls }}yes{{- end -}}
+{{- end -}}
+
 {{- define "nodeNamespace" -}}
 {{- required "Give nodeStorage.namespace, whose Pod Security level allows host paths." .Values.nodeStorage.namespace -}}
 {{- end -}}

@@ -156,21 +156,23 @@ class App:
             stack.service_path(self.stack_namespace, "alert-inbox", 80) if "alert-inbox" in names else "",
         )
 
-    def _find_store(self) -> tuple[log_stores.Store, str]:
-        """The first log back end of the cluster, and its proxy path; empty where there is none."""
+    def _find_store(self) -> tuple[log_stores.Store, log_stores.Way | None]:
+        """The first log back end of the cluster, and the way to it, where there is one."""
         for store in log_stores.STORES.values():
             with contextlib.suppress(ApiError):
                 if found := log_stores.service(self.get, store):
-                    return store, log_stores.proxy(found)
-        return log_stores.Store(), ""
+                    return store, log_stores.Way(self.cluster, found)
+        return log_stores.Store(), None
 
     def lines(self, seconds: float, text: str = "", levels: str = "") -> list[float]:
         """The times, seconds since 1970, of the newest of the application's lines of so many seconds.
 
         :raises ApiError: where the back end does not answer.
         """
+        if not self.logs:
+            raise ApiError(404, "no log back end runs on this cluster")
         path = self.store.path(self.store.expression(self.namespace, self.name, text, levels), seconds, 5)
-        status, body = self.cluster.fetch(self.logs + path, None, 5)
+        status, body = self.logs.fetch(path, 5)
         if status != 200:
             raise ApiError(status, f"{self.store.title} answers {status}")
         try:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from ..credentials.guard import is_token
 
@@ -38,6 +40,8 @@ class Cluster(Protocol):
 
     def lines(self, path: str, seconds: float) -> Iterator[str]: ...
 
+    def dial(self, service: dict[str, Any], seconds: float) -> socket.socket: ...
+
 
 def reason(error: BaseException) -> str:
     """The innermost words of a connection error."""
@@ -49,6 +53,7 @@ class KubeCluster:
     """Requests on an API server with the credentials of a kubernetes client."""
 
     def __init__(self, api_client: Any) -> None:
+        self._client = api_client
         self._config = api_client.configuration
         self._pool = api_client.rest_client.pool_manager
         self.host = str(self._config.host).rstrip("/")
@@ -117,6 +122,38 @@ class KubeCluster:
         finally:
             response.close()
 
+    def dial(self, service: dict[str, Any], seconds: float) -> socket.socket:
+        """A connection to the first port of a Service, by a port-forward to one of its pods.
+
+        :raises ApiError: where there is no ready pod, or the account may not forward ports.
+        """
+        from kubernetes import client
+
+        # Not at the top: in a pod there is neither.
+        from .._kube import first_line, port_forward
+
+        metadata, entry = service["metadata"], service["spec"]["ports"][0]
+        selector = urlencode({"labelSelector": ",".join(f"{k}={v}" for k, v in service["spec"]["selector"].items())})
+        pods = read_object(*self.fetch(f"/api/v1/namespaces/{metadata['namespace']}/pods?{selector}", None, seconds))["items"]
+        for pod in pods:
+            conditions = pod.get("status", {}).get("conditions") or []
+            if any(item["type"] == "Ready" and item["status"] == "True" for item in conditions):
+                break
+        else:
+            raise ApiError(503, f"no pod of the Service {metadata['name']} in namespace {metadata['namespace']} is ready")
+        ports = [port for container in pod["spec"]["containers"] for port in container.get("ports") or []]
+        named = {port.get("name"): port["containerPort"] for port in ports}
+        target = entry.get("targetPort") or entry["port"]
+        port = int(named.get(target, target if isinstance(target, int) else entry["port"]))
+        try:
+            forward = port_forward(client.CoreV1Api(self._client), pod["metadata"]["name"], metadata["namespace"], port)
+            connection: socket.socket = forward.socket(port)
+        except client.ApiException as error:
+            why = first_line(error.reason)
+            raise ApiError(error.status or 0, f"no way to pod {pod['metadata']['name']} by a port-forward: {why}") from error
+        connection.settimeout(seconds)
+        return connection
+
 
 class PodCluster:
     """Requests on the API server from inside a pod, with its ServiceAccount; needs nothing but Python.
@@ -184,6 +221,17 @@ class PodCluster:
             return
         finally:
             connection.close()
+
+    def dial(self, service: dict[str, Any], seconds: float) -> socket.socket:
+        """A connection to the first port of a Service.
+
+        :raises ApiError: where nobody is there.
+        """
+        host, port = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc", service["spec"]["ports"][0]["port"]
+        try:
+            return socket.create_connection((host, port), timeout=seconds)
+        except OSError as error:
+            raise ApiError(0, f"no answer from {host}: {reason(error)}") from error
 
 
 def message_of(body: str) -> str:

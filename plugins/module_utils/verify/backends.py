@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The links from a log line of the app to the backends in which people search, and to the alerts about lines.
 
-A backend inside the cluster that asks for no password is found and asked through the API server. One that asks for
-credentials is asked from here, with those of ``log_backends``: the service proxy never hands on an Authorization header.
+A backend inside the cluster is found and asked through the API server (log_stores.Way). Any other is asked from here, with
+the credentials of ``log_backends``.
 """
 
 from __future__ import annotations
@@ -42,6 +42,16 @@ SHIPPERS = ("app.kubernetes.io/name in (log-collector,fluent-bit)", "app.kuberne
 OUTPUTS = "flaskops/outputs"
 # What shippers count when they give lines up.
 GIVEN_UP = "log_collector_rejected_records_total|fluentbit_output_dropped_records_total|fluentbit_output_retries_failed_total"
+# Pods that had work for two minutes, and did none of it: lines that were tried again and never delivered, or never read.
+IDLE = (
+    "(sum by (pod, name) (increase(fluentbit_output_retries_total{own}[2m])) > 0"
+    " unless sum by (pod, name) (increase(fluentbit_output_proc_records_total{own}[2m])) > 0)"
+    " or (min by (pod) (min_over_time(log_collector_unread_bytes{own}[2m])) > 0"
+    " unless sum by (pod) (increase(log_collector_records_total{own}[2m])) > 0)"
+)
+# What an agent writes into its log when it can't send, and what that is where its login is wrong.
+COMPLAINT = re.compile(r"\[(error|warn)|HTTP status|did not take|refused")
+REFUSED = re.compile(r"(?<![\d.:])40[13](?![\d.])")
 METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus"}
 TITLES = {"es": "elasticsearch", "elasticsearch": "elasticsearch", "opensearch": "opensearch", "cloudwatch_logs": "cloudwatch"}
 
@@ -144,26 +154,28 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
         return f"{evidence}, which has no port for metrics", "", ""
     asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{'|'.join(map(str, ports))}/proxy{path}"
     names = ("log_collector_spool_oldest_seconds", "log_collector_spool_bytes")
-    oldest = 0.0
+    oldest, behind = 0.0, well[0]
     for pod, port in product(well, ports):
         page = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:{port}/proxy{path}"
         status_code, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
         if status_code != 200:
-            return evidence, f"the metrics page of {pod['metadata']['name']} answers {status_code} {message_of(text)}", asked
+            return evidence, f"the metrics page of {_place(pod)} answers {status_code} {message_of(text)}", asked
         seen = checks.samples(text, names)
-        if seen.get(names[1]):
-            oldest = max(oldest, seen.get(names[0], 0.0))
+        if seen.get(names[1]) and seen.get(names[0], 0.0) > oldest:
+            oldest, behind = seen[names[0]], pod
     if oldest > WAITING and (ready := _ready(run)):
-        return evidence, f"lines wait for {oldest:.0f} s in {name}, though {ready} is ready: it does not reach it", asked
+        return evidence, f"lines wait for {oldest:.0f} s in {_place(behind)}, though {ready} is ready: {_why(run, behind)}", asked
     if stack:
         up = f'up{{namespace="{namespace}", pod=~"{name}-.*"}}'
         lost = f'sum(increase({{__name__=~"{GIVEN_UP}", namespace="{namespace}"}}[10m])) > 0'
-        asked = f"{asked}; PromQL {up}; PromQL {lost}"
+        idle = IDLE.replace("{own}", f'{{namespace="{namespace}"}}')
+        asked = f"{asked}; PromQL {up}; PromQL {lost}; PromQL {idle}"
         monitors = f"/apis/monitoring.coreos.com/v1/namespaces/{namespace}/servicemonitors"
         watched = bool(run.get(monitors).get("items"))
         try:
             scraped = [s for s in stack.query(up) if s["value"][1] == "1"] if watched else []
             given_up = stack.query(lost)
+            idlers = {series["metric"].get("pod") for series in stack.query(idle)}
         except ApiError as error:
             # A Prometheus that is down is no fault of the shipper: its own link says so.
             return f"{evidence}, Prometheus not asked ({error})", "", asked
@@ -173,8 +185,33 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
             return evidence, f"Prometheus reads the metrics of {len(scraped)} of {what} of {name}", asked
         if given_up:
             return evidence, f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked
+        stuck = [pod for pod in well if pod["metadata"]["name"] in idlers]
+        if stuck and (ready := _ready(run)):
+            where = f"{_place(stuck[0])} has delivered none of its lines for 2 minutes"
+            return evidence, f"{where}, though {ready} is ready: {_why(run, stuck[0])}", asked
         evidence += f", {len(scraped)} scraped, nothing given up in 10 minutes" if watched else ""
     return evidence, "", asked
+
+
+def _place(pod: dict[str, Any]) -> str:
+    return f"{pod['metadata']['name']} on node {pod['spec'].get('nodeName', '?')}"
+
+
+def _why(run: Run, pod: dict[str, Any]) -> str:
+    """Why an agent does not deliver, with the last complaint of its log; it may have one container for each output."""
+    complaints = []
+    for container in pod["spec"].get("containers") or []:
+        query = urlencode({"container": container["name"], "tailLines": 200})
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/log?{query}"
+        try:
+            status, text = run.cluster.fetch(path, {"Accept": "*/*"}, run.request_seconds())
+        except ApiError:
+            continue
+        complaints += [line for line in text.splitlines() if COMPLAINT.search(line)][-1:] if status == 200 else []
+    if not complaints:
+        return "it does not reach it"
+    last = " ".join(complaints[0].split())[:300]
+    return f"{'it has a wrong login' if REFUSED.search(last) else 'it does not reach it'}, and its log says: {last}"
 
 
 def _ready(run: Run) -> str:
@@ -184,9 +221,9 @@ def _ready(run: Run) -> str:
         try:
             service = log_stores.service(run.get, store)
             if service:
-                base, seconds = log_stores.proxy(service), run.request_seconds()
-                status, _ = run.cluster.fetch(base + store.ready, None, seconds)
-                if status != 200 or store.trouble(run.cluster.fetch(f"{base}/metrics", {"Accept": "text/plain"}, seconds)[1]):
+                way, seconds = run.way(service), run.request_seconds()
+                status, _ = way.fetch(store.ready, seconds)
+                if status != 200 or store.trouble(way.fetch("/metrics", seconds)[1]):
                     return ""
                 titles.append(store.title)
         except ApiError:
@@ -258,35 +295,38 @@ def stores(run: Run, stack: Any) -> list[Result]:
 
 
 def _store(run: Run, stack: Any, store: log_stores.Store, service: dict[str, Any]) -> list[Result]:
-    target, base, namespace = run.target, log_stores.proxy(service), service["metadata"]["namespace"]
+    target, way, namespace = run.target, run.way(service), service["metadata"]["namespace"]
     if not target.log_check:
         return [checks.left_out(store.name, "switched off: the app is said to log no request id")]
     query = f"{store.title}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
     pods = run.target.kubectl("-n", namespace, "get", "pods", "-o", "wide", namespaced=False)
-    page = _page(run, base)
-    trouble = _trouble(run, stack, store, base, namespace, page)
+    page = ""
+    try:
+        page = _page(run, way)
+        trouble = _trouble(run, stack, store, way, page)
+    except ApiError as error:
+        trouble = str(error)
     if trouble:
         return [checks.failed(store.name, "not asked", f"{store.title}: {trouble}", query, pods)]
 
     def ask(request_id: str) -> dict[str, Any] | None:
         expression = store.expression(target.namespace, target.name, request_id)
-        status, text = run.cluster.fetch(base + store.path(expression, SINCE), None, run.request_seconds())
-        if status == 401:
-            known = "name it, with the login or the tenant that it asks for, in verify_log_backends"
-            raise ApiError(status, f"{store.title} answers 401 {message_of(text)}: {known}")
-        return _stored(store, status, text)
+        return _stored(store, *way.fetch(store.path(expression, SINCE), run.request_seconds()))
 
     def why() -> str:
-        return log_stores.refused(store, page, _page(run, base))
+        try:
+            return log_stores.refused(store, page, _page(run, way))
+        except ApiError:
+            return ""
 
     settings = target.kubectl("-n", namespace, "get", "configmaps,secrets", namespaced=False)
     commands = (pods_of(run, f"{store.name.replace('_', '-')},victoria-logs-single,log-collector,fluent-bit"), settings)
     return _line(run, store.name, ask, query, commands, why)
 
 
-def _page(run: Run, base: str) -> str:
+def _page(run: Run, way: log_stores.Way) -> str:
     """A back end's own metrics; empty where they can't be read."""
-    status, page = run.cluster.fetch(f"{base}/metrics", {"Accept": "text/plain"}, run.request_seconds())
+    status, page = way.fetch("/metrics", run.request_seconds())
     return page if status == 200 else ""
 
 
@@ -301,9 +341,9 @@ def _stored(store: log_stores.Store, status: int, text: str) -> dict[str, Any] |
     return found[0].labels if found else None
 
 
-def _trouble(run: Run, stack: Any, store: log_stores.Store, base: str, namespace: str, page: str) -> str:
+def _trouble(run: Run, stack: Any, store: log_stores.Store, way: log_stores.Way, page: str) -> str:
     """That it is not ready, what its own metrics say against it, and what it dropped after it had taken it."""
-    status, text = run.cluster.fetch(base + store.ready, {"Accept": "text/plain"}, run.request_seconds())
+    status, text = way.fetch(store.ready, run.request_seconds())
     # A gateway in front of it may not know the path.
     if status >= 500:
         return f"it is not ready ({status} {message_of(text)})"
@@ -311,10 +351,13 @@ def _trouble(run: Run, stack: Any, store: log_stores.Store, base: str, namespace
     if trouble or not store.lost or not stack:
         return trouble
     try:
-        dropped = stack.query(f'sum by (reason) (increase({store.lost}{{namespace="{namespace}"}}[10m])) > 0')
+        dropped = stack.query(f'sum by (reason) (increase({store.lost}{{namespace="{way.namespace}"}}[10m])) > 0')
     except ApiError:  # the link of Prometheus says so
         return ""
-    said = [f"{float(item['value'][1]):.0f} because of {item['metric'].get('reason', '?')}" for item in dropped]
+    said = []
+    for item in dropped:
+        reason = item["metric"].get("reason", "?")
+        said.append(f"{float(item['value'][1]):.0f} {store.reasons.get(reason, f'because of {reason}')}")
     return f"it took lines in the last 10 minutes and dropped them: {', '.join(said)}" if said else ""
 
 

@@ -112,6 +112,7 @@ class Run:
         self.settle = SETTLE
         self._never = threading.Event()
         self._marking = threading.Lock()
+        self.ways: list[log_stores.Way] = []
         self._marked: tuple[str, float, int] | ApiError | None = None
 
     def seconds_left(self) -> float:
@@ -202,6 +203,11 @@ class Run:
         """The EndpointSlices of a Service."""
         found: list[dict[str, Any]] = self.get(slices_path(namespace, service)).get("items", [])
         return found
+
+    def way(self, service: dict[str, Any]) -> log_stores.Way:
+        """The way to a log back end of the cluster; its password is hidden, and it is closed, in the end."""
+        self.ways.append(log_stores.Way(self.cluster, service))
+        return self.ways[-1]
 
     def marked_request(self) -> tuple[str, float, int]:
         """The id of the one request whose line is looked for in every log, when it was sent, and its status.
@@ -477,6 +483,9 @@ def verify(
     checks.explain(found)
     # Whatever a backend or a provider says, and wherever it goes from here: a report, a table, an alert.
     secrets = [secret for given in target.log_backends for secret in backends.secrets_of(given)]
+    secrets += [way.password for way in run.ways]
+    for way in run.ways:
+        way.close()
     secrets += [given.get("api_token") or "" for given in target.external_checks]
     for result in found:
         for name in ("evidence", "cause", "query", "next_command"):

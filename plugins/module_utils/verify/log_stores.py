@@ -1,16 +1,20 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The log back ends that run inside a cluster and ask for no password: how each is found, is asked for lines, and answers.
+"""The log back ends that run inside a cluster: how each is found, is asked for lines, and answers.
 
 All have one shape, so that another one is another class here and its name in STORES.
 """
 
 from __future__ import annotations
 
+import base64
 import datetime
+import http.client
 import json
 import re
+import ssl
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,6 +22,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from ..credentials.served import SecretError, login, texts
+from .api import ApiError, Cluster, message_of, read_object, reason
+
+# Annotations of a Service, with the names of the Secrets that tell how it is asked.
+LOGIN, TLS = "flaskops/login-secret", "flaskops/tls-secret"
 # A sample with labels on a page of metrics.
 SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 STARTED = re.compile(r"^process_start_time_seconds (\S+)$", re.MULTILINE)
@@ -42,9 +51,11 @@ class Store:
     :cvar ready: the path that is answered with 200 when it works.
     :cvar alive: the path that a data source of Grafana is asked for.
     :cvar lost: PromQL selector of what it dropped; empty where it refuses instead.
+    :cvar reasons: what the label `reason` of these means.
     :cvar down: the alert that fires when it is gone.
     """
 
+    reasons: dict[str, str] = {}
     name = title = services = pods = ready = alive = lost = down = ""
 
     def expression(self, namespace: str, app: str, text: str = "", levels: str = "") -> str:
@@ -107,6 +118,11 @@ class VictoriaLogs(Store):
     pods = "app.kubernetes.io/name=victoria-logs-single,app.kubernetes.io/component=server"
     ready = alive = "/health"
     lost = "vl_rows_dropped_total"
+    reasons = {
+        "too_small_timestamp": "older than its retention: see the clock of the node that sends them",
+        "too_big_timestamp": "too far ahead of its time: see the clock of the node that sends them",
+        "too_many_fields": "with too many fields",
+    }
     down = "VictoriaLogsDown"
 
     def expression(self, namespace: str, app: str, text: str = "", levels: str = "") -> str:
@@ -156,4 +172,82 @@ def service(get: Callable[[str], Any], store: Store) -> dict[str, Any]:
 def proxy(service: dict[str, Any]) -> str:
     """The path that leads through the API server to a Service's first port."""
     metadata, port = service["metadata"], service["spec"]["ports"][0]["port"]
-    return f"/api/v1/namespaces/{metadata['namespace']}/services/{metadata['name']}:{port}/proxy"
+    scheme = "https:" if TLS in (metadata.get("annotations") or {}) else ""
+    return f"/api/v1/namespaces/{metadata['namespace']}/services/{scheme}{metadata['name']}:{port}/proxy"
+
+
+class Way:
+    """The way to a back end of the cluster.
+
+    It leads through the API server's proxy, which needs one permission only. That proxy takes the header Authorization away.
+    So a back end that asks for a login is asked over a connection of its own, with the login and the authority in its Secrets.
+    """
+
+    def __init__(self, cluster: Cluster, service: dict[str, Any]) -> None:
+        self.cluster, self.service, self.base = cluster, service, proxy(service)
+        annotations = service["metadata"].get("annotations") or {}
+        self.namespace, self.secret, self.tls = service["metadata"]["namespace"], annotations.get(LOGIN), annotations.get(TLS)
+        self.password = ""
+        self._login = ""
+        self._connection: http.client.HTTPConnection | None = None
+        self._one = threading.Lock()
+
+    def fetch(self, path: str, seconds: float) -> tuple[int, str]:
+        """What the back end answers to a GET.
+
+        :raises ApiError: where it gives no answer, or takes no login of ours.
+        """
+        if not self.secret:
+            status, text = self.cluster.fetch(self.base + path, {"Accept": "*/*"}, seconds)
+            why = f"its annotation {LOGIN} names no Secret: name it, with the login or the tenant, in verify_log_backends"
+        else:
+            with self._one:
+                status, text = self._ask(path, seconds)
+            why = f"it does not take the one in Secret {self.secret} of namespace {self.namespace}"
+        if status == 401:
+            answer = f"Service {self.service['metadata']['name']} answers 401 {message_of(text)}".strip()
+            raise ApiError(status, f"{answer}, and {why}")
+        return status, text
+
+    def _ask(self, path: str, seconds: float) -> tuple[int, str]:
+        kept = self._connection is not None
+        try:
+            connection = self._connection = self._connection or self._connect(seconds)
+            if connection.sock:
+                connection.sock.settimeout(seconds)
+            connection.request("GET", path, headers={"Authorization": self._login})
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode("utf-8", "replace")
+        except (http.client.HTTPException, OSError) as error:
+            self.close()
+            if kept:  # it may have been closed meanwhile, or lead to a pod that is gone
+                return self._ask(path, seconds)
+            raise ApiError(0, f"no answer from {self.service['metadata']['name']}: {reason(error)}") from error
+
+    def _connect(self, seconds: float) -> http.client.HTTPConnection:
+        username, self.password = self._read(self.secret, login, seconds)
+        self._login = "Basic " + base64.b64encode(f"{username}:{self.password}".encode()).decode()
+        host = f"{self.service['metadata']['name']}.{self.namespace}.svc"
+        connection = http.client.HTTPConnection(host)
+        # Else it would go to whoever has that name here once this connection has ended.
+        connection.auto_open = 0
+        context = None
+        if self.tls:
+            (authority,) = self._read(self.tls, lambda secret: texts(secret, ("ca.crt",)).values(), seconds)
+            context = ssl.create_default_context(cadata=authority)
+        dialled = self.cluster.dial(self.service, seconds)
+        connection.sock = context.wrap_socket(dialled, server_hostname=host) if context else dialled
+        return connection
+
+    def _read(self, name: str | None, take: Callable[[Any], Any], seconds: float) -> Any:
+        path = f"/api/v1/namespaces/{self.namespace}/secrets/{name}"
+        try:
+            return take(read_object(*self.cluster.fetch(path, None, seconds)))
+        except (ApiError, SecretError) as error:
+            raise ApiError(403, f"its login in Secret {name} of namespace {self.namespace} can't be read: {error}") from error
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        if self._connection:
+            self._connection.close()
+        self._connection = None

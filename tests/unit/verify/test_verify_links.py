@@ -468,7 +468,7 @@ SHIPPER_PAGE = "/api/v1/namespaces/logging/pods/fluent-bit-x:2020/proxy/api/v2/m
         ({"/apis/apps/v1/daemonsets": (200, {"items": [shipper(desiredNumberScheduled=0)]})}, "runs on no node"),
         ({"/apis/apps/v1/daemonsets": (200, {"items": [shipper(numberReady=0)]})}, "is not ready everywhere"),
         ({"/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x", node="node-2")]})}, "on node-1, where the app"),
-        ({SHIPPER_PAGE: (503, "refused")}, "the metrics page of fluent-bit-x answers 503"),
+        ({SHIPPER_PAGE: (503, "refused")}, "the metrics page of fluent-bit-x on node node-1 answers 503"),
     ],
 )
 def test_the_log_shipper(changes, cause):

@@ -16,6 +16,7 @@ and the lines of a Python traceback become one record.
 
 from __future__ import annotations
 
+import base64
 import calendar
 import gzip
 import http.client
@@ -55,6 +56,7 @@ AHEAD = 2 * 86400  # seconds; lines from later than that are dropped without a w
 REFUSED = {400, 413, 422}
 # A line is kept as it was written; else a JSON line would be taken apart, and one without `_msg` would lose its text.
 PUSH = "/insert/loki/api/v1/push?disable_message_parsing=1"
+ACCESS = Path("/access")  # the Secret with the login and the authority that VictoriaLogs asks for, where it does
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 LINE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) (stdout|stderr) (\S+) ?(.*)", re.DOTALL)
@@ -435,7 +437,10 @@ class Spool:
 class Collector:
     """The reader and the sender."""
 
-    def __init__(self, logs: Path, state: Path, url: str, cluster: str, node: str, limit: int, retention: float) -> None:
+    def __init__(
+        self, logs: Path, state: Path, url: str, cluster: str, node: str, limit: int, retention: float, access: Path = ACCESS
+    ) -> None:
+        self.access = access
         self.logs, self.positions, self.url = logs, state / "positions.json", urlsplit(url)
         self.following = state / "positions.next.json"
         self.spool = Spool(state, limit)
@@ -615,23 +620,37 @@ class Collector:
                 self.stopping.wait(POLL)
 
     def _connect(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self.url.scheme == "https" else http.client.HTTPConnection
-        return kind(self.url.netloc, timeout=TIMEOUT)
+        if self.url.scheme != "https":
+            return http.client.HTTPConnection(self.url.netloc, timeout=TIMEOUT)
+        context = ssl.create_default_context(cadata=self._access("ca.crt") or None)
+        return http.client.HTTPSConnection(self.url.netloc, timeout=TIMEOUT, context=context)
+
+    def _access(self, key: str) -> str:
+        """A key of the Secret with what VictoriaLogs asks for, as it is now: kubelet renews the file; empty where there is none."""
+        try:
+            return (self.access / key).read_text()
+        except FileNotFoundError:
+            return ""
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
         """What VictoriaLogs answers; the status 0 for nothing, and -1 where it was not even reached."""
-        connection, reached = self._connect(), False
+        connection, reached = None, False
         try:
+            connection = self._connect()
             connection.connect()
             reached = True
             headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"} if body else {}
+            if username := self._access("username"):
+                login = base64.b64encode(f"{username}:{self._access('password')}".encode()).decode()
+                headers["Authorization"] = f"Basic {login}"
             connection.request(method, self.url.path.rstrip("/") + path, body, headers)
             reply = connection.getresponse()
             return reply.status, reply.read().decode(errors="replace").strip()
         except (OSError, http.client.HTTPException) as error:
             return 0 if reached else -1, str(error) or type(error).__name__
         finally:
-            connection.close()
+            if connection:
+                connection.close()
 
     def _found(self, entries: list[Entry]) -> dict[str, int] | None:
         """How many records of each of these batches VictoriaLogs has; None where it does not say."""
@@ -785,6 +804,7 @@ def main() -> None:
         cluster=os.environ["CLUSTER"],
         node=os.environ["NODE_NAME"],
         limit=int(os.environ.get("SPOOL_LIMIT", str(1 << 30))),
+        access=Path(os.environ.get("ACCESS", ACCESS)),
         retention=int(retention[:-1]) * {"d": 86400, "w": 7 * 86400, "y": 365 * 86400}[retention[-1]],
     )
     for number in (signal.SIGTERM, signal.SIGINT):
