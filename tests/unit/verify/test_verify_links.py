@@ -493,7 +493,7 @@ def test_every_container_of_the_shipper_is_asked():
         SHIPPER_PAGE.replace("2020", "2021"): (503, "refused"),
     }
     found, _url = run(FakeCluster(**answers))
-    assert "the metrics page of fluent-bit-x answers 503" in found["log shipper"]["cause"]
+    assert "the metrics page of fluent-bit-x on node node-1 answers 503" in found["log shipper"]["cause"]
 
 
 def rule(name, **more):

@@ -232,6 +232,10 @@ def test_rows_dropped(victoria, at, cause):
 
     assert look().status == "ok"
     program.push("dropped", at)
+    # Its page is made anew once in a while only.
+    pages, never, until = Pages(program), threading.Event(), time.monotonic() + 10
+    while not pages.query("increase(vl_rows_dropped_total") and time.monotonic() < until:
+        never.wait(0.1)
     assert cause in look().cause
 
 
@@ -296,7 +300,7 @@ def test_an_agent_that_delivers_nothing_by_its_counters():
         "/apis/monitoring.coreos.com/v1/namespaces/logging/servicemonitors": (200, {"items": []}),
         "/api/v1/namespaces/logging/pods/fluent-bit-2/log": (
             200,
-            "[error] [output:loki:vl] vl.logs.svc:9428, HTTP status=401 Not",
+            "[error] [output:loki:vl] vl:9428, HTTP status=401 Not",
         ),
         f"{base}/health": (200, "OK"),
         f"{base}/metrics": (200, "vl_storage_is_read_only 0"),

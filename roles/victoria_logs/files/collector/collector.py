@@ -626,7 +626,7 @@ class Collector:
         return http.client.HTTPSConnection(self.url.netloc, timeout=TIMEOUT, context=context)
 
     def _access(self, key: str) -> str:
-        """A key of the Secret with what VictoriaLogs asks for, as it is now: kubelet renews the file; empty where there is none."""
+        """A key of the Secret with what VictoriaLogs asks for, which kubelet renews; empty where there is none."""
         try:
             return (self.access / key).read_text()
         except FileNotFoundError:
