@@ -475,10 +475,8 @@ def victoria_logs_down(bench: Bench) -> Iterator[None]:
 
 
 @contextmanager
-def victoria_logs_read_only(bench: Bench) -> Iterator[None]:
-    def change(item: Json) -> None:
-        args = container(item)["args"]
-        args[:] = [arg for arg in args if "minFreeDiskSpace" not in arg] + ["-storage.minFreeDiskSpaceBytes=900TiB"]
+def victoria_logs_with(bench: Bench, *flags: str) -> Iterator[None]:
+    """Its pod has these flags too, of which the last of a name counts."""
 
     def settled(generation: int) -> Callable[[], bool]:
         def look() -> bool:
@@ -488,11 +486,29 @@ def victoria_logs_read_only(bench: Bench) -> Iterator[None]:
 
         return look
 
+    names = [flag.partition("=")[0] for flag in flags]
+
+    def change(item: Json) -> None:
+        args = container(item)["args"]
+        args[:] = [arg for arg in args if arg.partition("=")[0] not in names] + list(flags)
+
     generation = bench.get(VICTORIA_LOGS)["metadata"]["generation"]
     with bench.changed(VICTORIA_LOGS, change):
         until("its new pod runs", settled(generation))
         yield
     until("its pod of before runs", settled(generation + 1))
+
+
+@contextmanager
+def victoria_logs_read_only(bench: Bench) -> Iterator[None]:
+    with victoria_logs_with(bench, "-storage.minFreeDiskSpaceBytes=900TiB"):
+        yield
+
+
+@contextmanager
+def victoria_logs_asks_for_a_login(bench: Bench) -> Iterator[None]:
+    with victoria_logs_with(bench, "-httpAuth.username=somebody", "-httpAuth.password=else"):
+        yield
 
 
 @contextmanager
@@ -608,9 +624,10 @@ MUTATIONS = [
     Mutation(blackbox_exporter_down, "exporters", "nobody answers at prometheus-blackbox-exporter"),
     Mutation(kube_state_metrics_down, "exporters", "kube-state-metrics tells nothing of the app"),
     Mutation(shipper_stopped, "log shipper", "runs on no node", sample=True),
-    Mutation(shipper_sends_nowhere, "log shipper", "it does not reach it"),
+    Mutation(shipper_sends_nowhere, "log shipper", "on node .* it does not reach it, and its log says: "),
     Mutation(victoria_logs_down, "victoria_logs", "(no endpoints|503)"),
     Mutation(victoria_logs_read_only, "victoria_logs", "read-only"),
+    Mutation(victoria_logs_asks_for_a_login, "victoria_logs", "asks for a login"),
     Mutation(line_counters_dropped, "log alerts", "Prometheus has no flaskops_log_lines_total"),
     Mutation(data_source_wrong, "data sources", "points at http://loki.log.svc:3100", sample=True),
     Mutation(dashboard_query_wrong, "dashboards", "no series for Flask service / Duration of the health check", sample=True),

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.log_stores import LOGIN, TLS
 
 from tests.evaluation import evaluate
 from tests.toolchain import programs
@@ -46,6 +47,11 @@ def values(folder: Path, embedded: bool = True, **given: Any) -> dict[str, Any]:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """The objects of the embedded chart, by kind."""
     given = values(tmp_path_factory.mktemp("values"), collector=True, monitoring_labels={"release": "mine"}, scrape_interval="7s")
+    return render(given)
+
+
+def render(given: dict[str, Any]) -> Rendered:
+    """The objects of the embedded chart with these values, by kind."""
     helm = shutil.which("helm") or str(programs("helm") / "helm")
     command = [helm, "template", "victoria-logs", str(CHART), "--namespace", "victoria-logs", "--values", "-"]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=120)
@@ -117,12 +123,86 @@ def test_the_upstream_chart_gets_what_is_its_own(tmp_path: Path) -> None:
     assert server["podSecurityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
+ACCESS = {"username": "ann", "password": "CANARY", "ca": "CA", "problem": ""}
+ASKS = {"username": "ann", "password": "CANARY", "tls_secret": "logs-tls", "access": ACCESS}
+
+
+def test_a_login_and_tls_reach_every_client(tmp_path: Path) -> None:
+    upstream = values(tmp_path, embedded=False, **ASKS)["server"]
+    given = values(tmp_path, collector=True, **ASKS)
+    assert {key: value for key, value in given["server"].items() if key != "image"} == {
+        key: value for key, value in upstream.items() if key not in ("imagePullSecrets", "podSecurityContext")
+    }
+    assert "CANARY" not in json.dumps(given)
+    objects = render(given)
+    (server,) = objects["StatefulSet"]
+    (container,) = server["spec"]["template"]["spec"]["containers"]
+    flags = dict(flag.lstrip("-").partition("=")[::2] for flag in container["args"])
+    mounted = {item["mountPath"]: item["name"] for item in container["volumeMounts"]}
+    volumes = {item["name"]: item["secret"]["secretName"] for item in server["spec"]["template"]["spec"]["volumes"]}
+    assert flags["httpAuth.username"] == "ann"
+    assert volumes[mounted[str(Path(flags["httpAuth.password"].removeprefix("file://")).parent)]] == "victoria-logs-login"
+    assert "tls" in flags and volumes[mounted[str(Path(flags["tlsCertFile"]).parent)]] == "logs-tls"
+    assert container["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    (service,) = (item for item in objects["Service"] if item["metadata"]["name"] == "victoria-logs")
+    assert service["metadata"]["annotations"] == {LOGIN: "victoria-logs-login", TLS: "logs-tls"}
+    monitors = {item["metadata"]["name"]: item["spec"]["endpoints"][0] for item in objects["ServiceMonitor"]}
+    endpoint = monitors["victoria-logs"]
+    assert endpoint["scheme"] == "https" and endpoint["tlsConfig"]["serverName"] == "victoria-logs.victoria-logs.svc"
+    assert endpoint["basicAuth"]["password"] == {"name": "victoria-logs-login", "key": "password"}
+    (agent,) = objects["DaemonSet"]
+    pod = agent["spec"]["template"]["spec"]
+    assert {"name": "URL", "value": "https://victoria-logs.victoria-logs.svc:9428"} in pod["containers"][0]["env"]
+    assert [item["secret"]["secretName"] for item in pod["volumes"] if "secret" in item] == ["victoria-logs-collector"]
+
+
+def test_only_secrets_hold_the_login(tmp_path: Path) -> None:
+    given = {**FOUND, **{f"victoria_logs_{key}": value for key, value in ASKS.items()}, "victoria_logs_collector": True}
+    given |= {"__victoria_logs_embedded": True, "__victoria_logs_grafana": True, "__victoria_logs_manage_namespace": True}
+    given |= {"__victoria_logs_reachable": True}
+    templates = {name: f"lookup('ansible.builtin.template', '{name}.yml.j2')" for name in ("objects", "secrets")}
+    found = evaluate(tmp_path, templates, given, VICTORIA_LOGS)
+    assert "CANARY" not in found["objects"]
+    secrets = {item["metadata"]["name"]: item for item in yaml.safe_load_all(found["secrets"]) if item}
+    assert {item["kind"] for item in secrets.values()} == {"Secret"} and len(secrets) == 3
+    (source,) = yaml.safe_load(base64.b64decode(secrets["victoria-logs-datasource"]["data"]["victoria-logs.yaml"]))["datasources"]
+    assert source["secureJsonData"] == {"basicAuthPassword": "CANARY", "tlsCACert": "CA"}
+    assert source["url"] == "https://victoria-logs.victoria-logs.svc:9428" and source["basicAuthUser"] == "ann"
+
+
+LIMITS: dict[str, dict[str, Any]] = {
+    "256Mi": {"resources": {"limits": {"memory": "256Mi"}}},
+    "1Gi": {"values": {"server": {"resources": {"limits": {"memory": "1Gi"}}}}},
+    "": {"resources": {"requests": {"memory": "64Mi"}}},
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_go_knows_the_memory_limit_that_the_user_gave(tmp_path: Path, limit: str) -> None:
+    server = values(tmp_path, **LIMITS[limit])["server"]
+    assert server["resources"].get("limits", {}).get("memory", "") == limit
+    size = {"256Mi": 256 * 2**20, "1Gi": 2**30, "": 0}[limit]
+    assert [item["value"] for item in server["env"]] == ([str(int(size * 0.8))] if size else [])
+
+
+def test_an_output_logs_in(logging: Callable[..., dict[str, Any]]) -> None:
+    given = {"logging_backend": ["victoria_logs"], "victoria_logs_access": ACCESS}
+    (output,) = logging(**given)["outputs"]
+    assert output == {
+        **{"type": "victoria_logs", "host": "victoria-logs.victoria-logs.svc", "tls": True, "tls_ca": "CA"},
+        **{"username": "ann", "password_secret": "victoria-logs"},
+    }
+    assert logging(**given, hostvars={"localhost": {}}, inventory_hostname="localhost")["secrets"] == {"victoria-logs": "CANARY"}
+    assert [item["type"] for item in logging(**{**given, "logging_backend": ["loki"]})["outputs"]] == ["loki"]
+
+
 @pytest.fixture
 def logging(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """What playbooks/logging.yml gives to the roles."""
     expressions = {
         "apps": "elastic_stack_apps",
         "outputs": "fluent_bit_outputs",
+        "secrets": "fluent_bit_secrets",
         "unverified": "__logging_elastic_unverified",
     }
     variables: dict[str, Any] = dict(PLAYBOOK["vars"])

@@ -287,6 +287,59 @@ def test_an_agent_that_is_stuck_on_one_node(victoria, tmp_path, monkeypatch, wro
     assert re.search(f"agent-2 on node node-2, though VictoriaLogs is ready: it (has )?{cause}", result["cause"]), result["cause"]
 
 
+def test_the_collector_logs_in_over_tls(victoria, tmp_path):
+    program = victoria(login=True, tls=True)
+    access = tmp_path / "access"
+    access.mkdir()
+    for name, value in (("username", "ann"), ("password", PASSWORD), ("ca.crt", program.ca)):
+        (access / name).write_text(value)
+    agent = collecting.Collector(tmp_path / "pods", tmp_path / "state", program.url, "test", "node-1", 1 << 20, 1e9, access)
+    assert agent._ask("GET", "/metrics")[0] == 200
+    (access / "password").write_text("old")
+    assert agent._ask("GET", "/metrics")[0] == 401
+    (access / "ca.crt").write_text(certificate("other")[0])
+    status, why = agent._ask("GET", "/metrics")
+    assert status < 1 and "CERTIFICATE_VERIFY_FAILED" in why
+
+
+IDLERS = """
+rule_files: []
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      - {series: 'fluentbit_output_retries_total{namespace="n", pod="stuck", name="a"}', values: "0+1x20"}
+      - {series: 'fluentbit_output_proc_records_total{namespace="n", pod="stuck", name="a"}', values: "7x20"}
+      - {series: 'fluentbit_output_retries_total{namespace="n", pod="well", name="a"}', values: "0+1x20"}
+      - {series: 'fluentbit_output_proc_records_total{namespace="n", pod="well", name="a"}', values: "0+5x20"}
+      - {series: 'fluentbit_output_retries_total{namespace="n", pod="half", name="a"}', values: "0+1x20"}
+      - {series: 'fluentbit_output_proc_records_total{namespace="n", pod="half", name="a"}', values: "0x20"}
+      - {series: 'fluentbit_output_proc_records_total{namespace="n", pod="half", name="b"}', values: "0+5x20"}
+      - {series: 'log_collector_unread_bytes{namespace="n", pod="blind"}', values: "100+1x20"}
+      - {series: 'log_collector_records_total{namespace="n", pod="blind"}', values: "7x20"}
+      - {series: 'log_collector_unread_bytes{namespace="n", pod="busy"}', values: "100+1x20"}
+      - {series: 'log_collector_records_total{namespace="n", pod="busy"}', values: "0+9x20"}
+      - {series: 'log_collector_unread_bytes{namespace="n", pod="quiet"}', values: "0x20"}
+      - {series: 'log_collector_records_total{namespace="n", pod="quiet"}', values: "7x20"}
+      - {series: 'fluentbit_output_retries_total{namespace="other", pod="stuck", name="a"}', values: "0+1x20"}
+    promql_expr_test:
+      - expr: EXPR
+        eval_time: 5m
+        exp_samples:
+          - {labels: '{pod="stuck"}', value: 1}
+          - {labels: '{pod="half"}', value: 1}
+          - {labels: '{pod="blind"}', value: 1}
+"""
+
+
+def test_an_agent_that_works_is_not_idle(tmp_path):
+    expr = f"count by (pod) ({backends.IDLE})".replace("{own}", '{namespace="n"}')
+    (tmp_path / "idle.yml").write_text(IDLERS.replace("EXPR", json.dumps(expr)))
+    command = [str(programs("prometheus") / "promtool"), "test", "rules", str(tmp_path / "idle.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_an_agent_that_delivers_nothing_by_its_counters():
     """As Prometheus has it: Fluent Bit tells no age of what waits."""
     item = shipper(desiredNumberScheduled=2, numberReady=2)

@@ -1,0 +1,66 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Secret that VictoriaLogs can't use ends the role in one sentence, before anything of the cluster is changed.
+
+A case is a host of a play, with a namespace of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+
+from tests.api_rig import CONTEXT, Rig
+from tests.fakes.certificates import certificate
+from tests.harness import ROOT, failures
+
+LOGIN = {"victoria_logs_existing_secret": "ours"}
+TLS = {"victoria_logs_tls_secret": "ours"}
+PAIR, OTHER = certificate("victoria-logs.pair.svc"), certificate("victoria-logs.pair.svc")
+CASES: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
+    "none": (LOGIN, {}, "Secret ours in namespace none does not exist"),
+    "half": (LOGIN, {"username": "ann"}, "lacks password"),
+    "broken": (LOGIN, {"username": "ann", "password": "CANARY\n"}, "holds a password with a line break"),
+    "nokey": (TLS, {"tls.crt": PAIR[0]}, "lacks tls.key and ca.crt"),
+    "pair": (TLS, {"tls.crt": PAIR[0], "tls.key": OTHER[1], "ca.crt": PAIR[0]}, "are no pair"),
+    "elsewhere": (TLS, {"tls.crt": PAIR[0], "tls.key": PAIR[1], "ca.crt": PAIR[0]}, "for victoria-logs.elsewhere.svc"),
+}
+
+
+def test_a_wrong_secret_is_refused_before_anything_changes(rig: Rig, tmp_path: Path) -> None:
+    objects = Objects(rig.api)
+    for name, (_options, content, _words) in CASES.items():
+        objects.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, "somebody")
+        if content:
+            secret = {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "ours", "namespace": name},
+                "stringData": content,
+            }
+            objects.apply(secret, "somebody")
+    shared = {
+        "victoria_logs_kubeconfig": str(rig.kubeconfig()),
+        "victoria_logs_context": CONTEXT,
+        "victoria_logs_source": "upstream",
+        "victoria_logs_chart_ref": str(ROOT / "charts/victoria-logs-embedded"),
+    }
+    cases = {name: {**shared, **options, "victoria_logs_namespace": name} for name, (options, _content, _words) in CASES.items()}
+    before = state(objects)
+    done, said = failures("victoria_logs", tmp_path, cases)
+    assert "CANARY" not in done.stdout + done.stderr
+    for name, (_options, _content, words) in CASES.items():
+        assert words in said[name] and "\n" not in said[name], said[name]
+    assert state(objects) == before
+
+
+def state(objects: Objects) -> dict[str, str]:
+    """What there is, by its version."""
+    found = {}
+    for kind in ("namespaces", "secrets", "configmaps", "services"):
+        for item in objects.request("GET", f"/api/v1/{kind}")["items"]:
+            if item["metadata"].get("namespace", item["metadata"]["name"]) in CASES:
+                found[f"{kind} {item['metadata']['name']}"] = item["metadata"]["resourceVersion"]
+    return found
