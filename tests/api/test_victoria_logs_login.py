@@ -7,6 +7,8 @@ A case is a host of a play, with a namespace of its own.
 
 from __future__ import annotations
 
+import base64
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from ansible_collections.flaskops.observability.plugins.module_utils._objects im
 
 from tests.api_rig import CONTEXT, Rig
 from tests.fakes.certificates import certificate
-from tests.harness import ROOT, failures
+from tests.harness import ROOT, failures, run_role
+from tests.toolchain import programs
 
 LOGIN = {"victoria_logs_existing_secret": "ours"}
 TLS = {"victoria_logs_tls_secret": "ours"}
@@ -54,6 +57,42 @@ def test_a_wrong_secret_is_refused_before_anything_changes(rig: Rig, tmp_path: P
     for name, (_options, _content, words) in CASES.items():
         assert words in said[name] and "\n" not in said[name], said[name]
     assert state(objects) == before
+
+
+CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: it, namespace: {{ .Release.Namespace }}}\ndata: {a: b}\n"
+
+
+def test_the_login_is_kept_in_a_secret_that_goes_with_it(rig: Rig, tmp_path: Path) -> None:
+    """With a chart that needs no node."""
+    chart = tmp_path / "victoria-logs-single"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: victoria-logs-single\nversion: 1.0.0\n")
+    (chart / "templates/it.yaml").write_text(CONFIG_MAP)
+    objects, namespace = Objects(rig.api), "login-kept"
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "victoria-logs-login", "namespace": namespace}}
+    options: dict[str, Any] = {
+        "victoria_logs_kubeconfig": str(rig.kubeconfig()),
+        "victoria_logs_context": CONTEXT,
+        "victoria_logs_source": "upstream",
+        "victoria_logs_chart_ref": str(chart),
+        "victoria_logs_namespace": namespace,
+        "victoria_logs_wait_timeout": 30,
+    }
+    env = {"PATH": f"{programs('helm')}:{os.environ['PATH']}"}
+    login = {"victoria_logs_username": "ann", "victoria_logs_password": "CANARY"}
+
+    def run(**given: Any) -> int:
+        done = run_role("victoria_logs", tmp_path, {**options, **given}, "-vvv", "--diff", env=env)
+        assert "CANARY" not in done.stdout + done.stderr
+        return done.changed
+
+    try:
+        assert run(**login) > 0
+        assert base64.b64decode((objects.get(secret) or {})["data"]["password"]) == b"CANARY"
+        assert run(**login) == 0
+        assert run() > 0 and objects.get(secret) is None
+    finally:
+        run(victoria_logs_state="absent", victoria_logs_remove_data=True)
 
 
 def state(objects: Objects) -> dict[str, str]:
