@@ -229,7 +229,7 @@ def test_drift_is_repaired(cluster: Cluster, folder: Path, variables: dict[str, 
     assert config == "service: {}", "check mode changed the cluster"
     assert run(folder, variables).changed == 1
     config = cluster.core.read_namespaced_config_map(NAMESPACE, NAMESPACE).data["loki.yaml"]
-    assert {entry["name"] for entry in yaml.safe_load(config)["pipeline"]["outputs"]} == {"loki"}
+    assert {entry["name"] for entry in yaml.safe_load(config)["pipeline"]["outputs"]} == {"loki", "prometheus_exporter"}
 
 
 def test_a_secret_that_is_not_wanted_any_more_goes(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:

@@ -42,7 +42,9 @@ SHIPPERS = ("app.kubernetes.io/name in (log-collector,fluent-bit)", "app.kuberne
 # The role fluent_bit names its outputs here: type, host, port, index and the like, and no credentials.
 OUTPUTS = "flaskops/outputs"
 # What shippers count when they give lines up.
-GIVEN_UP = "log_collector_rejected_records_total|fluentbit_output_dropped_records_total|fluentbit_output_retries_failed_total"
+# One by one: Prometheus refuses a selector that matches two of them with the same labels.
+LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_records_total", "fluentbit_output_retries_failed_total")
+GIVEN_UP = " + ".join(f"(sum(increase({name}{{own}}[10m])) or vector(0))" for name in LOST)
 # Pods that had work for two minutes, and did none of it: lines that were tried again and never delivered, or never read.
 IDLE = (
     "(sum by (pod, name) (increase(fluentbit_output_retries_total{own}[2m])) > 0"
@@ -168,8 +170,8 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
         return evidence, f"lines wait for {oldest:.0f} s in {_place(behind)}, though {ready} is ready: {_why(run, behind)}", asked
     if stack:
         up = f'up{{namespace="{namespace}", pod=~"{name}-.*"}}'
-        lost = f'sum(increase({{__name__=~"{GIVEN_UP}", namespace="{namespace}"}}[10m])) > 0'
-        idle = IDLE.replace("{own}", f'{{namespace="{namespace}"}}')
+        own = f'{{namespace="{namespace}"}}'
+        lost, idle = f"{GIVEN_UP.replace('{own}', own)} > 0", IDLE.replace("{own}", own)
         asked = f"{asked}; PromQL {up}; PromQL {lost}; PromQL {idle}"
         monitors = f"/apis/monitoring.coreos.com/v1/namespaces/{namespace}/servicemonitors"
         watched = bool(run.get(monitors).get("items"))
@@ -429,7 +431,7 @@ def given_backend(run: Run, given: dict[str, Any]) -> list[Result]:
 
         def page() -> str:
             try:
-                return _from_here(given, f"{base}/metrics", run)
+                return from_here(given, f"{base}/metrics", run)
             except ApiError:
                 return ""
 

@@ -121,7 +121,9 @@ def _given(run: Run, given: dict[str, Any]) -> Ask:
 
 
 def find(run: Run) -> dict[str, Ask]:
-    """Every back end that can be asked, by the name of its link: those of log_backends, and those of the cluster without a login.
+    """Every back end that can be asked, by the name of its link: those of log_backends, and those of the cluster.
+
+    Whoever asks closes the run's ways in the end.
 
     :raises ApiError: when the API server does not say which there are.
     """
@@ -132,18 +134,26 @@ def find(run: Run) -> dict[str, Ask]:
         more = sum(known.split(" ")[0] == name for known in found)
         found[f"{name} {more + 1}" if more else name] = ask
 
-    def through(base: str, path: str) -> str:
-        status, body = run.cluster.fetch(base + path, None, run.request_seconds())
+    def answer(status: int, body: str) -> str:
         if status != 200:
             raise ApiError(status, f"it answers {status} {message_of(body)}".strip())
         return body
+
+    def through(base: str, path: str) -> str:
+        return answer(*run.cluster.fetch(base + path, None, run.request_seconds()))
+
+    def along(way: log_stores.Way, path: str) -> str:
+        try:
+            return answer(*way.fetch(path, run.request_seconds()))
+        except ApiError as error:
+            raise ApiError(error.status, hide(str(error), [way.password])) from None
 
     for given in run.target.log_backends:
         add(given["type"], _given(run, given))
     for name, store in log_stores.STORES.items():
         service = {} if name in named else log_stores.service(run.get, store)
         if service:
-            add(name, partial(_store, store, partial(through, log_stores.proxy(service)), run.target.namespace))
+            add(name, partial(_store, store, partial(along, run.way(service)), run.target.namespace))
     for output in backends.outputs(run):
         name, inside = backends.TITLES[output["type"]], backends.open_inside(output)
         if inside and name not in named:
@@ -245,6 +255,8 @@ class NumberedLines:
                 jobs.append(pool.submit(self._follow, tally, ask, lines))
             for job in jobs:
                 job.result()
+        for way in run.ways:
+            way.close()
 
     def _write(self, run_id: str) -> set[int]:
         """The numbers that were written: a line that could not be is not missed."""

@@ -334,10 +334,34 @@ tests:
 
 def test_an_agent_that_works_is_not_idle(tmp_path):
     expr = f"count by (pod) ({backends.IDLE})".replace("{own}", '{namespace="n"}')
-    (tmp_path / "idle.yml").write_text(IDLERS.replace("EXPR", json.dumps(expr)))
-    command = [str(programs("prometheus") / "promtool"), "test", "rules", str(tmp_path / "idle.yml")]
+    promtool(tmp_path, IDLERS, expr)
+
+
+def promtool(folder, test, expr):
+    (folder / "test.yml").write_text(test.replace("EXPR", json.dumps(expr)))
+    command = [str(programs("prometheus") / "promtool"), "test", "rules", str(folder / "test.yml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Fluent Bit shows both with the same labels.
+LOSERS = """
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      - {series: 'fluentbit_output_dropped_records_total{namespace="n", pod="a", name="o"}', values: "0x20 10x20"}
+      - {series: 'fluentbit_output_retries_failed_total{namespace="n", pod="a", name="o"}', values: "0x40"}
+      - {series: 'log_collector_rejected_records_total{namespace="other", pod="b"}', values: "0+10x40"}
+    promql_expr_test:
+      - {expr: EXPR, eval_time: 4m, exp_samples: []}
+      - {expr: EXPR, eval_time: 10m, exp_samples: [{labels: '{}', value: 10}]}
+"""
+
+
+def test_what_an_agent_gave_up_is_added_up(tmp_path):
+    expr = f"round({backends.GIVEN_UP})".replace("{own}", '{namespace="n"}') + " > 0"
+    promtool(tmp_path, LOSERS, expr)
 
 
 def test_an_agent_that_delivers_nothing_by_its_counters():
