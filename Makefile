@@ -7,10 +7,13 @@ INVENTORY ?= inventories/local
 STAGES ?= all
 ARGS ?=
 PART ?=
+# What is done about packages that this machine lacks: `name` says which and stops, `install` installs them, `no` does not look.
+PACKAGES ?= name
+export PYTHON INVENTORY ARGS PACKAGES
 
 # A Python environment for each set of pinned requirements, shared by all checkouts. The name says what is in it, so that a fresh
 # clone, whose files are newer, does not make it again while another one uses it.
-hash = $(shell { cat $(1); $(PYTHON) --version; } | sha256sum | cut -c1-12)
+hash = $(shell { cat $(1); $(PYTHON) --version || true; } 2>/dev/null | { sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-12)
 RUN_VENV := $(CACHE)/venv/run-$(call hash,requirements.txt)
 DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
 # What the tests leave for the end, because molecule takes the cluster down after its part.
@@ -65,7 +68,7 @@ bench: packages $(RUN_VENV)/ready $(DEV_VENV)/ready
 docs: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python docs/generate.py
 
-# What the machine itself must have for `make up`; on Debian the missing ones are named and installed.
+# What the machine itself must have for an inventory; more than Python only where that has an embedded cluster.
 packages:
 	@./install-packages.sh
 

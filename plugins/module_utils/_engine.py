@@ -5,21 +5,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ENGINES = ("podman", "docker", "buildah")
 
-# podman's defaults ask for systemd, crun and raised limits; a host without systemd or with cgroup v1 has none of them.
+# podman's defaults ask for systemd, crun and raised limits; a host without systemd or with cgroup v1 has none of them. podman 5
+# raises those that are not named when it builds, so they are named as this process has them.
 _PLAIN_HOST_CONF = """\
 [containers]
-default_ulimits = []
+default_ulimits = {limits}
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
@@ -28,6 +33,12 @@ events_logger = "file"
 
 
 ASK_TIMEOUT = 120  # seconds for what takes a moment, on a machine that is busy
+PULL_TIMEOUT = 600
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_BOOTSTRAP = [
+    *("--quiet", "--variant=minbase", "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+]
 CTR_IMAGES = ["ctr", "-n", "k8s.io", "images"]
 
 
@@ -105,6 +116,10 @@ class Engine:
         if path is None:
             raise NoEngineError([f"{name} is not installed"])
         engine = cls(name, path, _environment(name, cache))
+        if name == "docker" and Path(path).parent.parts[-2:] == ("snap", "bin"):
+            raise NoEngineError(
+                ["docker is a snap, which can't read the folders that images are built from: install another package of it"]
+            )
         if name == "docker":
             try:
                 engine.run(["version", "--format", "{{.Server.Version}}"], timeout=ASK_TIMEOUT)
@@ -209,8 +224,9 @@ class Engine:
             args += ["--network", "host", "--layers"]
         for name, value in (build_args or {}).items():
             args += ["--build-arg", f"{name}={value}"]
-        for volume in (volumes or []) if self.name != "docker" else []:
-            args += ["--volume", volume]
+        if volumes and self.name != "docker":
+            # SELinux would deny the build what is mounted; a new label (":z") would be on this machine's own files.
+            args += ["--security-opt", "label=disable", *(word for volume in volumes for word in ("--volume", volume))]
         done = self._call([*args, context], None, None)
         if done.returncode:
             step, tail = failed_step(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
@@ -242,14 +258,22 @@ def failed_step(stdout: str, stderr: str) -> tuple[str, list[str]]:
     return step, err[-5:] or printed[-5:]
 
 
+def plain_host() -> bool:
+    """Whether podman and buildah need a configuration of ours here, as nobody has named one."""
+    complete = Path("/run/systemd/system").exists() and Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    return not complete and "CONTAINERS_CONF" not in os.environ
+
+
 def _environment(name: str, cache: Path) -> dict[str, str]:
     env = dict(os.environ)
-    plain = not Path("/run/systemd/system").exists() or not Path("/sys/fs/cgroup/cgroup.controllers").exists()
-    if name != "docker" and plain and "CONTAINERS_CONF" not in env:
-        conf = cache / "containers.conf"
-        if not conf.exists() or conf.read_text() != _PLAIN_HOST_CONF:
+    if name != "docker" and plain_host():
+        conf, text = cache / "containers.conf", _PLAIN_HOST_CONF.format(limits=json.dumps(_limits()))
+        if not conf.exists() or conf.read_text() != text:
             conf.parent.mkdir(parents=True, exist_ok=True)
-            conf.write_text(_PLAIN_HOST_CONF)
+            # At once: another podman may be reading it.
+            with tempfile.NamedTemporaryFile("w", dir=conf.parent, prefix=".containers-", delete=False) as file:
+                file.write(text)
+            os.replace(file.name, conf)
         env["CONTAINERS_CONF"] = str(conf)
     if name == "docker":
         # A builder in a container sees no base image of this machine, and keeps the result for itself.
@@ -259,37 +283,70 @@ def _environment(name: str, cache: Path) -> dict[str, str]:
     return env
 
 
+def _limits() -> list[str]:
+    """The limits of this process that podman would raise, as podman writes them."""
+    kinds = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+    hard = {name: resource.getrlimit(kind)[1] for name, kind in kinds.items()}
+    return [f"{name}={limit}:{limit}" for name, limit in hard.items() if limit != resource.RLIM_INFINITY]
+
+
+def debian_ref(name: str, include: list[str]) -> str:
+    """The name of an image that :func:`debian_base` makes; its tag says how it is made."""
+    how = json.dumps([_BOOTSTRAP, include, "plain archive"])
+    return f"localhost/{name}:bookworm-{hashlib.sha256(how.encode()).hexdigest()[:12]}"
+
+
 def debian_base(engine: Engine, ref: str, include: list[str]) -> bool:
     """Make a Debian image with *include* by mmdebstrap, where no registry has one.
 
     :returns: whether it was made now.
-    :raises EngineError: when mmdebstrap is missing or fails.
+    :raises EngineError: when mmdebstrap or Debian's keys are missing, or it fails.
     """
     if engine.image_exists(ref):
         return False
     mmdebstrap = shutil.which("mmdebstrap")
     if mmdebstrap is None:
         raise EngineError(f"The base image {ref} cannot be made: install mmdebstrap, or name an image that a registry has.")
-    with subprocess.Popen(
-        [
-            mmdebstrap,
-            "--quiet",
-            "--variant=minbase",
-            "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-            "--dpkgopt=path-exclude=/usr/share/locale/*",
-            f"--include={','.join(include)}",
-            "bookworm",
-            "-",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as bootstrap:
-        load = [engine.path, "import", "-", ref]
-        done = subprocess.run(load, stdin=bootstrap.stdout, capture_output=True, env=engine.env)
-        reason = bootstrap.stderr.read().decode(errors="replace") if bootstrap.stderr else ""
-        bootstrap.wait()
-    if bootstrap.returncode or done.returncode:
-        tail = (reason + done.stderr.decode(errors="replace")).strip().splitlines()[-3:]
-        raise EngineError(f"The base image {ref} could not be made by mmdebstrap: {' | '.join(tail)}")
+    if not KEYRING.exists():
+        raise EngineError(f"The base image {ref} cannot be made: {KEYRING} is missing, install Debian's keys.")
+    bootstrap = [mmdebstrap, *_BOOTSTRAP, f"--include={','.join(include)}", "bookworm", "-"]
+    load = [engine.path, "import", "-", ref]
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as load_log:
+        with (
+            subprocess.Popen(bootstrap, stdout=subprocess.PIPE, stderr=log) as source,
+            subprocess.Popen(load, stdin=subprocess.PIPE, stdout=load_log, stderr=load_log, env=engine.env) as target,
+        ):
+            assert source.stdout and target.stdin
+            broken = ""
+            try:
+                plain_archive(source.stdout, target.stdin)
+            except (tarfile.TarError, OSError) as error:  # one of the two has ended, and says why
+                broken = str(error)
+            source.stdout.close()
+            with contextlib.suppress(BrokenPipeError):
+                target.stdin.close()
+        printed = []
+        for file in (log, load_log):
+            file.seek(0)
+            printed += file.read().decode(errors="replace").strip().splitlines()[-3:]
+    if source.returncode or target.returncode or broken:
+        raise EngineError(f"The base image {ref} could not be made by mmdebstrap: {' | '.join(printed) or broken}")
     return True
+
+
+def plain_archive(source: IO[bytes], target: IO[bytes]) -> None:
+    """Copy a tar archive, its sparse files written out.
+
+    mmdebstrap 1.6 leaves the holes of files out, and what the engines rebuild of such a layer is longer than what they took in.
+    """
+    with (
+        tarfile.open(fileobj=source, mode="r|") as archive,
+        tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as copy,
+    ):
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() else None
+            if member.issparse():
+                member.type = tarfile.REGTYPE
+            # The other headers are those of the fields, which are written anew.
+            member.pax_headers = {key: value for key, value in member.pax_headers.items() if key.startswith("SCHILY.xattr.")}
+            copy.addfile(member, content)

@@ -5,15 +5,23 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import json
 import os
 import platform
 import re
 import shutil
+import struct
 import subprocess
+import sys
+import tomllib
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
-from ._engine import ASK_TIMEOUT, Engine, EngineError, NoEngineError, SlowEngineError
+from ._engine import ASK_TIMEOUT, KEYRING, Engine, EngineError, NoEngineError, SlowEngineError, debian_ref, plain_host
 
 # What the node needs of this machine.
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # the machine's name of it, and that of images
@@ -25,11 +33,43 @@ CONTROLLERS = {"cpu", "memory", "pids"}  # kubelet does not start without them
 # Kernel modules, and what is there where one is loaded or built in. Without br_netfilter a pod gets no answer from a Service
 # whose pod is on the same bridge.
 MODULES = {"br_netfilter": Path("/proc/sys/net/bridge"), "overlay": Path("/sys/module/overlay")}
-# Commands and Debian's packages that have them.
-COMMANDS = {"ip": "iproute2"}
-BUILD_COMMANDS = {"catatonit": "catatonit", "mmdebstrap": "mmdebstrap"}
-PODMAN_COMMANDS = {"iptables": "iptables", "netavark": "netavark"}
+# What is needed, by its command or file, and the packages that have it: of apt-get, dnf and pacman; empty where there is none.
+PACKAGES = {
+    "ip": ("iproute2", "iproute", "iproute2"),
+    "iptables": ("iptables", "iptables-nft", "iptables"),
+    "mmdebstrap": ("mmdebstrap", "mmdebstrap", ""),
+    "modprobe": ("kmod", "kmod", "kmod"),
+    "netavark": ("netavark", "netavark", "netavark"),
+    "nft": ("nftables", "nftables", "nftables"),
+    "podman": ("podman", "podman", "podman"),
+    "runc": ("runc", "runc", "runc"),
+    "venv": ("python3-venv", "python3", "python"),
+    str(KEYRING): ("debian-archive-keyring", "debian-keyring", "debian-archive-keyring"),
+}
+MANAGERS = {
+    "apt-get": ["apt-get", "install", "-qq", "-y", "--no-install-recommends"],
+    "dnf": ["dnf", "install", "-q", "-y"],
+    "pacman": ["pacman", "-S", "--noconfirm", "--needed"],
+}
 PLACES = ("/usr/sbin", "/sbin", "/usr/lib/podman", "/usr/libexec/podman")
+# The node's Debian: from a registry, or made here by mmdebstrap.
+DEBIAN_IMAGE = "docker.io/library/debian:bookworm-slim"
+NODE_PACKAGES = [
+    "runc", "nftables", "iptables", "conntrack", "mount", "iproute2", "procps", "ca-certificates", "supervisor", "ethtool",
+    "socat", "kmod", "catatonit",
+]  # fmt: skip
+NODE_BASE = debian_ref("flaskops/node-base", NODE_PACKAGES)
+PROBE_TIMEOUT = 5
+# Where podman's locks are, how many bytes one takes, and the files that configure it where CONTAINERS_CONF names none.
+LOCKS = Path("/dev/shm/libpod_lock")
+MUTEX = {"x86_64": 40, "aarch64": 48}
+CONTAINERS_CONF = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/containers.conf"))
+CONTAINERS_CONF_D = Path("/etc/containers/containers.conf.d")
+# Where the distributions keep this machine's certificate authorities: Debian, Fedora, SUSE, Arch.
+BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem",
+)  # fmt: skip
+NOT_LINUX = "A cluster made here needs Linux: make one with kind or Docker Desktop, and name it by INVENTORY=inventories/kind."
 
 
 def machine(engine: Engine | NoEngineError, build: bool) -> dict[str, Any]:
@@ -39,29 +79,25 @@ def machine(engine: Engine | NoEngineError, build: bool) -> dict[str, Any]:
     :param build: whether the node image has to be built.
     :returns: ``root`` (bool), ``arch``, ``kernel`` (release), ``modules`` (missing ones that can't be loaded), ``controllers``
         (of cgroups), ``memory`` (MiB available), ``inotify`` (instances used and allowed), ``engine`` (why none can be used, or
-        empty), ``folder`` (the engine's own) and ``disk`` (GiB free there), ``packages`` (Debian's, of missing commands).
+        empty), ``folder`` (the engine's own) and ``disk`` (GiB free there), ``packages`` (of missing commands), ``base`` (the
+        packages that would make the node's Debian, where it can't be had without them).
     """
-    commands = COMMANDS | (BUILD_COMMANDS if build else {})
     folder = problem = ""
     if isinstance(engine, NoEngineError):
         problem = "; ".join(engine.refused)
     else:
-        key = "{{.DockerRootDir}}" if engine.name == "docker" else "{{.Store.GraphRoot}}"
         try:
-            folder = engine.run(["info", "--format", key], timeout=ASK_TIMEOUT).stdout.decode().strip()
+            folder, problem = home(engine)
+            problem = problem or lost_locks(engine)
         except SlowEngineError:
             raise
         except EngineError as error:
             problem = str(error).rstrip(".")
-        if folder and not Path(folder).is_dir():
-            problem = f"{engine.name} keeps its data in {folder}, which is not on this machine: use an engine that runs here"
-        if engine.name == "podman":
-            commands |= PODMAN_COMMANDS
-            if engine.env.get("CONTAINERS_CONF") != os.environ.get("CONTAINERS_CONF"):
-                commands |= {"runc": "runc"}  # named by the configuration that Engine makes for plain hosts
     modules = sorted(module for module, trace in MODULES.items() if not trace.exists() and not modprobe("--dry-run", module))
-    if modules and command("modprobe") is None:
-        commands |= {"modprobe": "kmod"}
+    needed = {"ip"} | ({"modprobe"} if modules else set())
+    found = None if isinstance(engine, NoEngineError) else engine
+    if found and found.name == "podman":
+        needed |= podman_commands(found)
     controllers = Path("/sys/fs/cgroup/cgroup.controllers")
     if controllers.exists():  # cgroup v2
         enabled = set(controllers.read_text().split())
@@ -80,8 +116,151 @@ def machine(engine: Engine | NoEngineError, build: bool) -> dict[str, Any]:
         "engine": problem,
         "folder": folder,
         "disk": shutil.disk_usage(folder).free // 2**30 if folder and not problem else 0,
-        "packages": sorted(package for name, package in commands.items() if command(name) is None),
+        "packages": packages(missing(needed)),
+        "base": packages(base_commands(found)) if build else [],
     }
+
+
+def home(engine: Engine) -> tuple[str, str]:
+    """The folder in which an engine keeps its data, and why that is not of this machine, or empty.
+
+    :raises EngineError: when the engine does not tell.
+    """
+
+    def ask(*words: str) -> list[str]:
+        return engine.run([*words], timeout=ASK_TIMEOUT).stdout.decode().strip().split("\n")
+
+    if engine.name == "docker":
+        endpoint = ask("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")[0]
+        if re.match(r"ssh:|(tcp|https?)://(?!localhost|127\.|\[::1\])", endpoint):
+            return "", f"docker runs at {endpoint}, not on this machine: unset DOCKER_HOST, or choose another docker context"
+        folder, *system = ask("info", "--format", "{{.DockerRootDir}}\n{{.OperatingSystem}}")
+        if "Docker Desktop" in system:
+            return "", "Docker Desktop is a virtual machine: use its own Kubernetes by INVENTORY=inventories/docker-desktop"
+    else:
+        folder, *remote = ask("info", "--format", "{{.Store.GraphRoot}}\n{{.Host.ServiceIsRemote}}")
+        if "true" in remote:
+            return "", "podman asks another machine: unset CONTAINER_HOST, or choose no remote connection"
+    if not Path(folder).is_dir():
+        return "", f"{engine.name} keeps its data in {folder}, which is not on this machine: use an engine that runs here"
+    return folder, ""
+
+
+def lost_locks(engine: Engine) -> str:
+    """What to do about podman's locks where they are fewer than its objects, or empty.
+
+    So it is on a machine that came back with podman's records and without /dev/shm. What is made then gets another object's lock.
+    """
+    if engine.name != "podman":
+        return ""
+    for _ in range(2):  # an object may end between the two looks
+        lists = (["container", "ls", "--all", "--quiet"], ["volume", "ls", "--quiet"], ["pod", "ls", "--quiet"])
+        objects = sum(len(engine.run(words, timeout=ASK_TIMEOUT).stdout.split()) for words in lists)
+        taken = locks_taken()
+        if taken is None or taken >= objects:
+            return ""
+    return f"podman has lost its locks, {objects} objects have {taken}: run 'podman system renumber' while no container runs"
+
+
+def locks_taken() -> int | None:
+    """How many locks podman has given out; None where it keeps them in another way.
+
+    A magic number, a mutex and two counts, then for every 32 locks a bitmap of those that are taken and a mutex for each.
+    """
+    mutex = MUTEX.get(platform.machine(), 0)
+    try:
+        data = LOCKS.read_bytes()
+        magic, groups, locks = struct.unpack_from(f"<H{mutex + 6}xII", data)
+    except (OSError, struct.error):
+        return None
+    first, size = mutex + 16, 8 + 32 * mutex
+    if magic != 0x87D1 or locks != 32 * groups or len(data) != first + groups * size:
+        return None
+    return sum(struct.unpack_from("<I", data, first + group * size)[0].bit_count() for group in range(groups))
+
+
+def podman_commands(engine: Engine | None) -> set[str]:
+    """What podman needs to run a node; *engine* is None where podman is not there yet."""
+    rules = {firewall(engine)} if engine and command("netavark") else {"nft", "iptables"}
+    return {"netavark", *rules, *({"runc"} if plain_host() else ())}
+
+
+def firewall(engine: Engine) -> str:
+    """The command by which podman's networks write their rules: iptables, or nft."""
+    named = engine.env.get("CONTAINERS_CONF")
+    files = [Path(named)] if named else [*CONTAINERS_CONF, *sorted(CONTAINERS_CONF_D.glob("*.conf"))]
+    driver, netavark = "", command("netavark")
+    # What is no TOML podman itself complains about, and the oldest netavark prints its version alone.
+    with contextlib.suppress(ValueError):
+        for file in filter(Path.is_file, files):
+            driver = tomllib.loads(file.read_text()).get("network", {}).get("firewall_driver", driver)
+    with contextlib.suppress(ValueError):
+        if not driver and netavark:
+            driver = json.loads(subprocess.run([netavark, "version"], capture_output=True).stdout).get("default_fw_driver", "")
+    return "nft" if driver == "nftables" else "iptables"
+
+
+def dropped(engine: Engine, subnet: str) -> str:
+    """What to do about a docker that lets podman's networks reach nothing, or empty.
+
+    docker may set the policy of FORWARD to DROP, which no rule in another table of nftables undoes.
+    """
+    iptables = command("iptables")
+    if engine.name != "podman" or iptables is None or firewall(engine) != "nft":
+        return ""
+    rules = subprocess.run([iptables, "-S"], capture_output=True, text=True).stdout
+    if "-P FORWARD DROP" not in rules.splitlines() or subnet in rules:
+        return ""
+    return (
+        "This machine drops what podman's networks send out, so that the cluster reaches nothing outside (docker has set the"
+        " policy of iptables' chain FORWARD to DROP): set \"ip-forward-no-drop\": true in docker's daemon.json (28 and newer),"
+        f' or firewall_driver = "iptables" under [network] in containers.conf, or accept {subnet} in the chain DOCKER-USER.'
+    )
+
+
+def base_commands(engine: Engine | None) -> set[str]:
+    """What is missing to make the node's Debian here, where it is not there and no registry answers."""
+    wanted = missing({"mmdebstrap", str(KEYRING)})
+    if not wanted or (engine and any(engine.image_exists(ref) for ref in (NODE_BASE, DEBIAN_IMAGE))):
+        return set()
+    return set() if registry_answers("registry-1.docker.io") else wanted
+
+
+def registry_answers(host: str) -> bool:
+    """Whether a registry answers at all; a refusal for want of a login is an answer."""
+    try:
+        urllib.request.urlopen(f"https://{host}/v2/", timeout=PROBE_TIMEOUT).close()
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def missing(needed: set[str]) -> set[str]:
+    """Those commands and files that are not there."""
+    return {each for each in needed if not (Path(each).exists() if each.startswith("/") else command(each))}
+
+
+def manager() -> str | None:
+    """The package manager of this machine; None where it is none that is known."""
+    return next((name for name in MANAGERS if command(name)), None)
+
+
+def packages(lacking: set[str]) -> list[str]:
+    """The names of the packages that this machine's manager has of what is lacking, else what is lacking."""
+    return sorted(package(each) or each for each in lacking)
+
+
+def package(needed: str) -> str:
+    """What this machine's package manager calls what has a command or file; empty where there is no such package, or manager."""
+    found = manager()
+    return PACKAGES[needed][[*MANAGERS].index(found)] if found else ""
+
+
+def host_bundle() -> Path | None:
+    """The file with the certificate authorities that this machine trusts, not a link to it; None where it has none."""
+    return next((Path(path).resolve() for path in BUNDLES if Path(path).is_file()), None)
 
 
 def inotify_used() -> int:
@@ -132,9 +311,88 @@ def lacks(found: dict[str, Any], build: bool) -> list[str]:
         lacking.append(f"{DISK} GiB of free space in {found['folder']} (has {found['disk']})")
     if found["packages"]:
         lacking.append(f"the packages {', '.join(found['packages'])}")
+    if found["base"]:
+        lacking.append(f"a Debian for the node: the image {DEBIAN_IMAGE}, or the packages {', '.join(found['base'])}")
     return lacking
 
 
 def refusal(lacking: list[str]) -> str:
     """The one sentence that names all that is lacking."""
     return f"This machine lacks what a node needs, so nothing was changed: {'; '.join(lacking)}."
+
+
+def embedded(inventory: str, args: str) -> str | None:
+    """The engine that an inventory names for its embedded cluster; None where it has no such cluster.
+
+    Ansible, which would know, is not there yet: what these variables are set to is looked up as text.
+    """
+    given = Path(inventory)
+    folders = [given] if given.is_dir() else [given.parent / "group_vars", given.parent / "host_vars"]
+    files = [Path(folder) / name for top in folders for folder, _, names in os.walk(top, followlinks=True) for name in names]
+    texts = [file.read_text(errors="replace") for file in [*files, given] if file.is_file()]
+
+    def value(name: str) -> str | None:
+        for text in (args, *texts):
+            if found := re.search(rf"^[^#\n]*\b{name}[\"']?\s*[:=]\s*[\"']?(\w+)", text, re.MULTILINE):
+                return found[1]
+        return None
+
+    return (value("local_cluster_engine") or "auto") if value("cluster_provider") == "embedded" else None
+
+
+def lacking_packages(preferred: str | None) -> set[str]:
+    """What `make up` needs and does not find; *preferred* is the engine of an embedded cluster, if there is one."""
+    lacking = set()
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:
+        lacking.add("venv")
+    if preferred is None:
+        return lacking
+    try:
+        engine = Engine.find(preferred, only=("podman", "docker"))
+    except NoEngineError:
+        if preferred == "docker":
+            raise
+        engine = None
+    needed = {"ip"}
+    if engine is None or engine.name == "podman":
+        needed |= {"podman"} | podman_commands(engine)
+    return lacking | missing(needed) | base_commands(engine)
+
+
+def main() -> int:
+    """Names what is missing of this machine's packages, or installs it; 1 where something is still missing."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--inventory", required=True)
+    parser.add_argument("--args", default="", help="those of ansible-playbook")
+    parser.add_argument("--install", action="store_true")
+    options = parser.parse_args()
+    preferred = embedded(options.inventory, options.args)
+    if preferred and platform.system() != "Linux":
+        print(NOT_LINUX, file=sys.stderr)
+        return 1
+    try:
+        lacking = lacking_packages(preferred)
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if not lacking:
+        return 0
+    print(f"This machine lacks: {' '.join(packages(lacking))}", flush=True)
+    found, names = manager(), sorted(filter(None, map(package, lacking)))
+    install = [*MANAGERS[found], *names] if found else []
+    if names and options.install and os.geteuid() == 0:
+        if found == "apt-get":
+            subprocess.run(["apt-get", "update", "-qq"], check=True)
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        done = subprocess.run(install, env=env, stdout=subprocess.DEVNULL)
+        return 0 if done.returncode == 0 and len(names) == len(lacking) else 1
+    how = f": '{' '.join(install)}' as root, or the same command with PACKAGES=install" if names else ""
+    print(f"Install them{how}.", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -84,9 +84,8 @@ from ansible_collections.flaskops.observability.plugins.module_utils.credentials
 
 from ..module_utils import _archive
 from ..module_utils._engine import Engine, EngineError
+from ..module_utils._host import ARCH, host_bundle
 
-ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
-AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 # The image's label in containerd that says which build of the binary it holds.
 LABEL = "io.flaskops.binary"
 TIMEOUT = 120
@@ -120,7 +119,8 @@ class Node:
         """Import one image and label it; only a whole import gets its label."""
         with tempfile.TemporaryDirectory(prefix="flaskops-image-") as scratch:
             archive = Path(scratch) / "image.tar"
-            files = {"/etc/ssl/certs/ca-certificates.crt": AUTHORITIES} if AUTHORITIES.is_file() else {}
+            bundle = host_bundle()
+            files = {"/etc/ssl/certs/ca-certificates.crt": bundle} if bundle else {}
             arch = ARCH[platform.machine()]
             _archive.write(archive, image["ref"], Path(image["binary"]), image["inside"], [image["inside"]], arch, files)
             self.engine.node_images(self.name, "import", "-", input=archive.read_bytes(), timeout=TIMEOUT)

@@ -68,7 +68,7 @@ options:
   trust_host_ca:
     description:
       - Let the build trust the certificate authorities of this machine, for networks with a private one.
-      - podman and buildah mount this machine's C(/etc/ssl/certs) read-only, with its bundle.
+      - podman and buildah mount this machine's bundle read-only, for the build arguments E(PIP_CERT) and E(SSL_CERT_FILE).
       - docker mounts no folders, so E(BASE_IMAGE) becomes the base image with that bundle, E(RUNTIME_IMAGE) stays plain.
     type: bool
     default: false
@@ -174,16 +174,17 @@ from ansible_collections.flaskops.observability.plugins.module_utils._engine imp
     Engine,
     EngineError,
     debian_base,
+    debian_ref,
 )
+from ansible_collections.flaskops.observability.plugins.module_utils._host import host_bundle
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
-DEBIAN_BASE = "localhost/python:bookworm"
 DEBIAN_PACKAGES = ["python3", "python3-venv", "python3-pip", "ca-certificates"]
-HOST_CA = "/etc/ssl/certs"
-CA_BUNDLE = HOST_CA + "/ca-certificates.crt"
+DEBIAN_BASE = debian_ref("python", DEBIAN_PACKAGES)
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+# A build's /dev is a file system of its own; anywhere else the place of a mount would be left in the image, as an empty file.
+CA_MOUNT = "/dev/host-ca.crt"
 CA_ARGS = ("PIP_CERT", "SSL_CERT_FILE")
-# Where the distributions keep this machine's bundle: Debian, Fedora, SUSE, Arch.
-BUNDLES = (CA_BUNDLE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem")
 TRUSTING_BASE = f"""\
 ARG BASE_IMAGE
 FROM ${{BASE_IMAGE}}
@@ -327,11 +328,10 @@ def one_line(error: object, limit: int = 900) -> str:
 
 def trusting_base(engine: Engine, base: str) -> str:
     """An image of *base* that trusts what this machine trusts; the engine's layer cache keeps it."""
-    bundle = next((path for path in BUNDLES if os.path.isfile(path)), None)
+    bundle = host_bundle()
     if bundle is None:
         return base
-    with open(bundle, "rb") as handle:
-        content = handle.read()
+    content = bundle.read_bytes()
     ref = f"localhost/flaskops/trusting-base:{hashlib.sha256(base.encode() + content).hexdigest()[:12]}"
     with tempfile.TemporaryDirectory(prefix="container_image.") as context:
         write_tree({"bundle": ("-", content), "Containerfile": ("-", TRUSTING_BASE.encode())}, context)
@@ -359,9 +359,15 @@ def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str
             kept = "ARG RUNTIME_IMAGE" not in containerfile
             limit = "The Containerfile has no ARG RUNTIME_IMAGE, so the image keeps this machine's certificates." if kept else ""
         warning = f"{warning} {limit}".strip()
-    elif params["trust_host_ca"]:
-        volumes = [f"{HOST_CA}:{HOST_CA}:ro"]
-        args.update({n: CA_BUNDLE for n in CA_ARGS if f"ARG {n}" in containerfile and n not in args})
+    elif params["trust_host_ca"] and (bundle := host_bundle()):
+        volumes = [f"{bundle}:{CA_MOUNT}:ro"]
+        trusting = [name for name in CA_ARGS if f"ARG {name}" in containerfile]
+        args = {name: CA_MOUNT for name in trusting} | args
+        if not trusting:
+            limit = (
+                f"The Containerfile has no ARG {' or '.join(CA_ARGS)}, so the build does not trust this machine's certificates."
+            )
+            warning = f"{warning} {limit}".strip()
     work = tempfile.mkdtemp(prefix="container_image.")
     try:
         context = os.path.join(work, "context")
@@ -533,7 +539,9 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     delivery, node, tool = params["delivery"], params["node"], tool_of(params, engine)
     tree, containerfile = inputs(params)
     args = {key: str(value) for key, value in params["build_args"].items()}
-    tag = content_tag(tree, containerfile, args, f"{params['base']} {params['base_image']}")
+    # How a Debian base is made counts too: an image on one that was made wrongly is not taken for right.
+    bases = [params["base"], params["base_image"], *([] if params["base"] == "registry" else [DEBIAN_BASE])]
+    tag = content_tag(tree, containerfile, args, " ".join(bases))
     ref = f"{params['repository']}:{tag}"
     login = (params["registry_username"], params["registry_password"])
 

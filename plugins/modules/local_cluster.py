@@ -117,18 +117,43 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 from ..module_utils import _archive, _settled
-from ..module_utils._engine import ASK_TIMEOUT, Engine, EngineError, NoEngineError, debian_base
-from ..module_utils._host import ARCH, MODULES, command, lacks, machine, modprobe, refusal
+from ..module_utils._engine import (
+    ASK_TIMEOUT,
+    PULL_TIMEOUT,
+    Engine,
+    EngineError,
+    NoEngineError,
+    SlowEngineError,
+    debian_base,
+)
+from ..module_utils._host import (
+    ARCH,
+    DEBIAN_IMAGE,
+    MODULES,
+    NODE_BASE,
+    NODE_PACKAGES,
+    NOT_LINUX,
+    command,
+    dropped,
+    lacks,
+    machine,
+    missing,
+    modprobe,
+    refusal,
+)
 
 LABEL = "io.flaskops.cluster"
-BASE = "localhost/flaskops/node-base:bookworm"
-PACKAGES = [
-    "runc", "nftables", "iptables", "conntrack", "mount", "iproute2", "procps", "ca-certificates", "supervisor", "ethtool",
-    "socat", "kmod",
-]  # fmt: skip
+PULL_PATIENCE = 60  # seconds for a registry, where the node's Debian can be made here too
+NODE_DEBIAN = f"""\
+FROM {DEBIAN_IMAGE}
+RUN apt-get update \\
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {" ".join(NODE_PACKAGES)} \\
+ && rm -rf /var/lib/apt/lists/*
+"""
 # kubelet sets these for the whole host; the values from before are kept as labels of the volume, and put back at the end.
 SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
 PATIENCE = 30  # seconds for an API server to come back by itself
+BOOTSTRAP = 3  # times wait_timeout, for the import of the images and kubeadm's waits, one after the other
 CGROUPS = Path("/sys/fs/cgroup")
 PROC_SYS = Path("/proc/sys")
 RESOLV_CONF = Path("/etc/resolv.conf")
@@ -264,7 +289,8 @@ class Cluster:
 
     def image(self) -> str:
         """The node image's name; its tag is a hash of what goes in."""
-        digest = hashlib.sha256(json.dumps([self.params["binaries"], self.params["versions"], PACKAGES], sort_keys=True).encode())
+        given = [self.params["binaries"], self.params["versions"], NODE_BASE, NODE_DEBIAN]
+        digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
         for file in sorted((Path(self.params["files"]) / "node").rglob("*")):
             if file.is_file():
                 digest.update(str(file.name).encode() + b"\0" + file.read_bytes())
@@ -272,16 +298,16 @@ class Cluster:
 
     def build_image(self, ref: str) -> None:
         """Build the node image: Debian, the binaries, and archives of the control plane's images."""
-        catatonit = command("catatonit")
-        if catatonit is None:
-            raise ClusterError("catatonit is not installed, and the pause image is made of it: install the package catatonit.")
-        debian_base(self.engine, BASE, PACKAGES)
+        self.build_base()
         versions, arch = self.params["versions"], ARCH[platform.machine()]
         folders = {name: Path(path) for name, path in self.params["binaries"].items()}
         kube = f"v{versions['kubernetes']}"
         with tempfile.TemporaryDirectory(prefix="flaskops-node-") as scratch:
             context = Path(scratch) / "node"
             shutil.copytree(Path(self.params["files"]) / "node", context)
+            catatonit = Path(scratch) / "catatonit"
+            look = ["run", "--rm", "--network", "none", "--entrypoint", "cat", NODE_BASE, "/usr/bin/catatonit"]
+            catatonit.write_bytes(self.engine.run(look, timeout=ASK_TIMEOUT).stdout)
             (context / "bin").mkdir()
             (context / "images").mkdir()
             inside = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "coredns"}
@@ -301,11 +327,29 @@ class Cluster:
                     "/coredns",
                     ["/coredns"],
                 ),
-                ("localhost/pause:catatonit", Path(catatonit), "/pause", ["/pause", "-P"]),
+                ("localhost/pause:catatonit", catatonit, "/pause", ["/pause", "-P"]),
             ]
             for image, binary, target, entrypoint in archives:
                 _archive.write(context / "images" / f"{binary.name}.tar", image, binary, target, entrypoint, arch)
-            self.engine.build(str(context), str(context / "Containerfile"), ref, {"BASE_IMAGE": BASE})
+            self.engine.build(str(context), str(context / "Containerfile"), ref, {"BASE_IMAGE": NODE_BASE})
+
+    def build_base(self) -> None:
+        """The node's Debian: from a registry with packages added to it, or made here where none answers."""
+        if self.engine.image_exists(NODE_BASE):
+            return
+        patience = PULL_TIMEOUT if missing({"mmdebstrap"}) else PULL_PATIENCE
+        try:
+            if not self.engine.image_exists(DEBIAN_IMAGE):
+                self.engine.run(["pull", DEBIAN_IMAGE], timeout=patience)
+            with tempfile.TemporaryDirectory(prefix="flaskops-node-") as context:
+                containerfile = Path(context) / "Containerfile"
+                containerfile.write_text(NODE_DEBIAN)
+                self.engine.build(context, str(containerfile), NODE_BASE)
+        except EngineError as refused:
+            try:
+                debian_base(self.engine, NODE_BASE, NODE_PACKAGES)
+            except EngineError as error:
+                raise ClusterError(f"{error} Nor could it be made of {DEBIAN_IMAGE}: {refused}") from error
 
     def present(self) -> None:
         """Make the cluster, bring it back, or leave it alone where it answers."""
@@ -321,6 +365,8 @@ class Cluster:
             if container and not self.check_mode:
                 self._settle(kubeconfig, datetime.fromisoformat(container["State"]["StartedAt"]).replace(microsecond=0))
             return
+        if warning := dropped(self.engine, self.params["subnet"]):
+            self.warnings.append(warning)
         ref = self.image()
         build = not self.engine.image_exists(ref)
         if lacking := lacks(machine(self.engine, build), build):
@@ -346,17 +392,43 @@ class Cluster:
         """Run the node and return when nothing in the cluster is as it was before."""
         started, self.deadline = datetime.now(UTC).replace(microsecond=0), time.monotonic() + self.params["wait_timeout"]
         self._run(ref)
+        self._until(self._containerd)
         self._give_name_servers(ref)
-        self._until(lambda: self._refused("ctr", "version"))
-        template = string.Template((Path(self.params["files"]) / "kubeadm.yaml").read_text())
-        text = template.substitute(name=self.name, address=self.address, **self.params["versions"])
-        self._exec("bootstrap.sh", str(self.address), text=text)
+        self._bootstrap()
         kubeconfig = self._node_kubeconfig()
         if kubeconfig is None:
-            raise ClusterError(f"The node {self.node} ended: see '{self.engine.name} logs {self.node}'.")
+            raise ClusterError(self._ended())
         self._write_kubeconfig(kubeconfig)
         self._until(lambda: [] if self._answers(kubeconfig) else ["the API server"])
         self._settle(kubeconfig, started)
+
+    def _containerd(self) -> list[str]:
+        """That containerd is late; a node that has ended is not waited for."""
+        late = self._refused("ctr", "version")
+        container = self.engine.inspect("container", self.node) if late else None
+        if container and not container["State"]["Running"]:
+            raise ClusterError(self._ended())
+        return late
+
+    def _ended(self) -> str:
+        done = self.engine.run(["logs", "--tail", "3", self.node], timeout=ASK_TIMEOUT)
+        last = " | ".join((done.stdout + done.stderr).decode(errors="replace").split("\n")).strip(" |")
+        return f"The node {self.node} ended ({last}): see '{self.engine.name} logs {self.node}'."
+
+    def _bootstrap(self) -> None:
+        """Let kubeadm make the cluster; its own limits are wait_timeout, so that it says itself what was late."""
+        timeout = self.params["wait_timeout"]
+        template = string.Template((Path(self.params["files"]) / "kubeadm.yaml").read_text())
+        values = {"name": self.name, "address": self.address, "timeout": f"{max(timeout, 1)}s", **self.params["versions"]}
+        try:
+            self._exec("bootstrap.sh", str(self.address), text=template.substitute(values), timeout=BOOTSTRAP * timeout)
+        except EngineError as error:
+            if isinstance(error, SlowEngineError) or re.search("deadline exceeded|timed out", str(error)):
+                raise ClusterError(
+                    f"kubeadm has not made the cluster {self.name} within its limits of {timeout} s:"
+                    f" raise 'wait_timeout' where this machine is slow ({error})."
+                ) from error
+            raise
 
     def _settle(self, kubeconfig: str, started: datetime) -> None:
         """Return when the cluster tells and serves nothing from before *started*."""
@@ -397,7 +469,8 @@ class Cluster:
                 last = self._exec("tail", "-n", "3", f"/var/log/{log}.log").strip().replace("\n", " | ")
                 raise ClusterError(
                     f"The cluster {self.name} still waits for {', '.join(left)} after {self.params['wait_timeout']} s"
-                    f" (the log of {log} ends: {last}): see '{self.engine.name} exec {self.node} less /var/log/{log}.log'."
+                    f" (the log of {log} ends: {last}): see '{self.engine.name} exec {self.node} less /var/log/{log}.log',"
+                    " and raise 'wait_timeout' where this machine is slow."
                 )
             pause.wait(0.2)
 
@@ -431,10 +504,8 @@ class Cluster:
             timeout=ASK_TIMEOUT,
         )
 
-    def _exec(self, *command: str, text: str = "") -> str:
-        done = self.engine.run(
-            ["exec", "--interactive", self.node, *command], input=text.encode(), timeout=self.params["wait_timeout"]
-        )
+    def _exec(self, *command: str, text: str = "", timeout: int = ASK_TIMEOUT) -> str:
+        done = self.engine.run(["exec", "--interactive", self.node, *command], input=text.encode(), timeout=timeout)
         return done.stdout.decode()
 
     def _refused(self, *words: str) -> list[str]:
@@ -478,6 +549,14 @@ class Cluster:
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)
 
+    def _remove(self, kind: str, name: str, *flags: str) -> None:
+        """Remove an object; what is gone is gone, also where podman then fails to free its lock."""
+        try:
+            self.engine.run([kind, "rm", *flags, name])
+        except EngineError:
+            if self.engine.inspect(kind, name) is not None:
+                raise
+
     def absent(self) -> None:
         """Remove all that is ours, and put the kernel's settings back with the last cluster."""
         found = [
@@ -495,7 +574,7 @@ class Cluster:
             self._remove_container()
         labels = self.engine.labels("volume", self.volume) or {}
         if ("volume", self.volume) in found:
-            self.engine.run(["volume", "rm", "--force", self.volume])
+            self._remove("volume", self.volume, "--force")
             if not self._volumes():
                 for key in SYSCTLS:
                     if f"{LABEL}.{key}" in labels:
@@ -503,8 +582,7 @@ class Cluster:
                 if labels.get(f"{LABEL}.br_netfilter") == "absent":
                     modprobe("--remove", "br_netfilter")
         if ("network", self.name) in found:
-            force = ["--force"] if self.engine.name == "podman" else []
-            self.engine.run(["network", "rm", *force, self.name])
+            self._remove("network", self.name, *(["--force"] if self.engine.name == "podman" else []))
         if ours:
             self.kubeconfig.unlink()
         folder = self.kubeconfig.parent
@@ -530,6 +608,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     started = time.monotonic()
+    if platform.system() != "Linux":
+        module.fail_json(msg=NOT_LINUX, actions=[])
     try:
         try:
             subnet = ipaddress.IPv4Network(module.params["subnet"])

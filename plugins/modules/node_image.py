@@ -82,15 +82,13 @@ import contextlib
 import json
 import tarfile
 import typing as t
-from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils._host import registry_answers
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 ASK_TIMEOUT = 60
-PROBE_TIMEOUT = 5
 IMPORT_TIMEOUT = 600
 
 
@@ -134,17 +132,6 @@ def has_image(engine: Engine, node: str, image: str) -> bool:
     return image in output.decode().split()
 
 
-def registry_answers(image: str) -> bool:
-    """Tell whether the image's registry answers at all; a refusal for want of a login is an answer."""
-    try:
-        open_url(f"https://{image.split('/', 1)[0]}/v2/", timeout=PROBE_TIMEOUT)
-    except HTTPError as error:
-        return error.code < 500
-    except (URLError, OSError, ValueError):
-        return False
-    return True
-
-
 def import_archive(engine: Engine, node: str, image: str, path: str) -> None:
     """Stream the archive into the node."""
     try:
@@ -175,7 +162,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         return {"changed": True, "available": True, "reason": "", "source": "archive"}
     registry = image.split("/", 1)[0]
     reason = f"the node {node} has no image {image} and the registry {registry} does not answer"
-    if registry_answers(image):
+    if registry_answers(registry):
         if module.check_mode:
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
         with contextlib.suppress(EngineError):

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils import _host
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import BuildError, EngineError
 from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
 
@@ -155,7 +156,7 @@ def test_a_docker_build_trusts_by_a_base_of_its_own(
 ) -> None:
     (source / "Containerfile").write_text(containerfile)
     (source / "bundle.pem").write_text("certificates")
-    monkeypatch.setattr(ci, "BUNDLES", ("/nowhere", str(source / "bundle.pem")))
+    monkeypatch.setattr(_host, "BUNDLES", ("/nowhere", str(source / "bundle.pem")))
     engine = FakeEngine(name="docker")
     module = FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True, build_args={"BASE_IMAGE": "mine:1"})
     ci.present(module, engine)
@@ -165,6 +166,39 @@ def test_a_docker_build_trusts_by_a_base_of_its_own(
     assert [name for name in given if made and given[name] == made[0]["ref"]] == trusting
     assert given.get("RUNTIME_IMAGE", "mine:1") == "mine:1"
     assert (len(module.warnings), warned in "".join(module.warnings)) == (1 if warned else 0, True)
+
+
+@pytest.mark.parametrize(
+    ("containerfile", "args", "warned"),
+    [
+        ("ARG PIP_CERT\nARG SSL_CERT_FILE\nFROM x\n", {"PIP_CERT": ci.CA_MOUNT, "SSL_CERT_FILE": ci.CA_MOUNT}, 0),
+        ("ARG PIP_CERT\nFROM x\n", {"PIP_CERT": ci.CA_MOUNT}, 0),
+        ("FROM x\n", {}, 1),
+    ],
+)
+def test_a_podman_build_has_the_resolved_bundle_at_a_path_of_its_own(
+    source: Path, monkeypatch: pytest.MonkeyPatch, containerfile: str, args: dict[str, str], warned: int
+) -> None:
+    """The image's own folder of certificates stays as it is; a link would lead out of what is mounted."""
+    (source / "Containerfile").write_text(containerfile)
+    (source / "extracted.pem").write_text("certificates")
+    (source / "bundle.crt").symlink_to("extracted.pem")
+    monkeypatch.setattr(_host, "BUNDLES", ("/nowhere", str(source / "bundle.crt")))
+    engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True)
+    ci.present(module, engine)
+    assert engine.builds[0]["volumes"] == [f"{source / 'extracted.pem'}:{ci.CA_MOUNT}:ro"]
+    assert (engine.builds[0]["args"], len(module.warnings)) == (args, warned)
+    assert not ci.CA_MOUNT.startswith("/etc/")
+
+
+@pytest.mark.parametrize("name", ["podman", "docker"])
+def test_a_machine_without_a_bundle_mounts_nothing(source: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (source / "Containerfile").write_text("ARG BASE_IMAGE\nARG PIP_CERT\nFROM ${BASE_IMAGE}\n")
+    monkeypatch.setattr(_host, "BUNDLES", ("/nowhere",))
+    engine = FakeEngine({"docker.io/library/python:3.13-slim-bookworm"}, name)
+    ci.present(FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True), engine)
+    (build,) = engine.builds
+    assert not build["volumes"] and build["args"] == {"BASE_IMAGE": "docker.io/library/python:3.13-slim-bookworm"}
 
 
 def test_missing_inputs_are_one_sentence(tmp_path: Path) -> None:

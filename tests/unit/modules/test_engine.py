@@ -185,3 +185,14 @@ def test_the_failed_step_is_in_the_error(engines: Any, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=REASON) as error:
         Engine.find("docker").build(str(tmp_path), "Containerfile", "x:1")
     assert error.value.step == RUN
+
+
+def test_selinux_lets_a_build_read_what_is_mounted(engines: Any, tmp_path: Path) -> None:
+    """By an option of the build: a label (":z") would be set on this machine's own file."""
+    engines(podman=f'echo "$*" > {tmp_path}/called', docker=f'[ "$1" = version ] || echo "$*" > {tmp_path}/called')
+    for name, wanted in (("podman", True), ("docker", False)):
+        Engine.find(name).build(str(tmp_path), "Containerfile", "x:1", volumes=["/a:/b:ro"])
+        called = (tmp_path / "called").read_text()
+        assert ("--security-opt label=disable --volume /a:/b:ro" in called) == wanted
+        Engine.find(name).build(str(tmp_path), "Containerfile", "x:1")
+        assert "label" not in (tmp_path / "called").read_text()

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -124,6 +123,7 @@ FIT: dict[str, Any] = {
     "folder": "/var/lib/containers/storage",
     "disk": 20,
     "packages": [],
+    "base": [],
 }
 UNFIT = {
     "root": (False, "the rights of root"),
@@ -137,7 +137,11 @@ UNFIT = {
         "32 free inotify instances (has 28: raise the sysctl fs.inotify.max_user_instances of 128)",
     ),
     "disk": (1, "4 GiB of free space in /var/lib/containers/storage (has 1)"),
-    "packages": (["catatonit", "mmdebstrap"], "the packages catatonit, mmdebstrap"),
+    "packages": (["iptables", "iproute2"], "the packages iptables, iproute2"),
+    "base": (
+        ["mmdebstrap"],
+        "a Debian for the node: the image docker.io/library/debian:bookworm-slim, or the packages mmdebstrap",
+    ),
 }
 
 
@@ -175,31 +179,9 @@ def test_no_engine(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     message = run()["msg"]
     assert message.startswith("This machine lacks what a node needs, so nothing was changed: the rights of root; ")
     assert "a container engine (podman is not installed; docker is not installed)" in message
-    assert message.endswith("the packages catatonit, iproute2, mmdebstrap.")
+    assert "; the packages ip; a Debian for the node: " in message
+    assert "mmdebstrap" in message
     assert run(state="absent")["msg"].startswith("No container engine can be used (podman is not installed; docker")
-
-
-def install_packages(folder: Path, engines: dict[str, str]) -> set[str]:
-    """What install-packages.sh names on a machine with these engines, given as scripts, and nothing else but Python."""
-    for name, script in {"python3": "exit 0", "id": "echo 1000"}.items() | engines.items():
-        (folder / name).write_text(f"#!/bin/bash\n{script}\n")
-        (folder / name).chmod(0o755)
-    # What the script finds by its full path is there or not; only commands of PATH can be hidden.
-    done = subprocess.run(["/bin/bash", ROOT / "install-packages.sh"], env={"PATH": str(folder)}, capture_output=True, text=True)
-    found = re.search(r"This machine lacks: (.*)", done.stdout)
-    return set(found.group(1).split()) if found else set()
-
-
-def test_install_packages_installs_what_the_preflight_names(tmp_path: Path) -> None:
-    script = (ROOT / "install-packages.sh").read_text()
-    for package in [*_host.COMMANDS.values(), *_host.BUILD_COMMANDS.values(), *_host.PODMAN_COMMANDS.values()]:
-        assert re.search(rf"\b{package}\b", script), package
-    assert {"podman", "mmdebstrap", "catatonit"} <= install_packages(tmp_path, {})
-    assert {"podman", "mmdebstrap", "catatonit"} <= install_packages(tmp_path, {"docker": "exit 1"})
-
-
-def test_a_machine_with_docker_is_not_made_to_install_podman(tmp_path: Path) -> None:
-    assert install_packages(tmp_path, {"docker": "echo 20.10"}) - {"iproute2"} == {"mmdebstrap", "catatonit"}
 
 
 FOREIGN = "clusters: [{name: mine, cluster: {server: 'https://10.0.0.1:6443'}}]\n"

@@ -1,0 +1,742 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is needed of other people's machines: their package managers, engines, certificates, control groups and speed.
+
+Commands of other systems are scripts in PATH that answer as the real ones do, their files are in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import shlex
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.flaskops.observability.plugins.module_utils import _engine, _host
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError, NoEngineError
+from ansible_collections.flaskops.observability.plugins.modules import container_image, local_cluster
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPTS = ROOT / "roles/local_cluster/files/node/scripts"
+MIB = 2**20
+Write = Callable[..., None]
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Nothing is in PATH but what is written: the names and scripts of commands."""
+    folder = tmp_path / "commands"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CONTAINERS_CONF", raising=False)
+    monkeypatch.setattr(_host, "PLACES", ())
+    monkeypatch.setattr(_host, "CONTAINERS_CONF", (tmp_path / "usr.conf", tmp_path / "etc.conf"))
+    monkeypatch.setattr(_host, "CONTAINERS_CONF_D", tmp_path / "containers.conf.d")
+
+    def write(**scripts: str) -> None:
+        for name, script in scripts.items():
+            path = folder / name.replace("_", "-")
+            path.write_text(f"#!/bin/bash\n{script}\n")
+            path.chmod(0o755)
+
+    return write
+
+
+# Package managers
+
+
+LACKS = {"ip", "iptables", "netavark", "mmdebstrap", str(_engine.KEYRING), "venv"}
+
+
+@pytest.mark.parametrize(
+    ("manager", "named"),
+    [
+        ("apt-get", ["debian-archive-keyring", "iproute2", "iptables", "mmdebstrap", "netavark", "python3-venv"]),
+        ("dnf", ["debian-keyring", "iproute", "iptables-nft", "mmdebstrap", "netavark", "python3"]),
+        ("pacman", ["debian-archive-keyring", "iproute2", "iptables", "mmdebstrap", "netavark", "python"]),
+        ("zypper", sorted(LACKS)),
+    ],
+)
+def test_packages_are_named_as_the_machines_manager_calls_them(commands: Write, manager: str, named: list[str]) -> None:
+    commands(**{manager: ""})
+    assert _host.packages(LACKS) == named
+
+
+def test_every_needed_command_has_its_packages() -> None:
+    assert {len(names) for names in _host.PACKAGES.values()} == {len(_host.MANAGERS)}
+    assert _host.podman_commands(None) | LACKS | {"modprobe", "podman", "nft", "runc"} == set(_host.PACKAGES)
+
+
+@pytest.fixture
+def ask(commands: Write, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    """What install-packages.sh does after Python was found, on a machine without a registry: its exit code and what it prints."""
+    monkeypatch.setattr(_host, "registry_answers", lambda host: False)
+    monkeypatch.setattr(_host, "KEYRING", tmp_path / "keyring.gpg")
+    monkeypatch.setitem(_host.PACKAGES, str(tmp_path / "keyring.gpg"), _host.PACKAGES[str(_engine.KEYRING)])
+
+    def call(*args: str, inventory: str = "inventories/local", user: int = 0) -> tuple[int, str, str]:
+        monkeypatch.setattr(os, "geteuid", lambda: user)
+        monkeypatch.setattr(sys, "argv", ["x", "--inventory", str(ROOT / inventory), *args])
+        status = _host.main()
+        return status, *capfd.readouterr()
+
+    return call
+
+
+DOCKER = '[ "$1" = version ]'  # it answers, and has nothing
+RECORD = 'echo "${0##*/} $*" >> ${0%/*}/../installed'
+
+
+def test_nothing_is_installed_that_was_not_asked_for(commands: Write, ask: Any, tmp_path: Path) -> None:
+    commands(**{"apt-get": RECORD, "docker": DOCKER, "ip": ""})
+    for args, user in (((), 0), (("--install",), 1000)):
+        status, out, err = ask(*args, user=user)
+        assert status == 1 and out == "This machine lacks: debian-archive-keyring mmdebstrap\n"
+        assert "'apt-get install -qq -y --no-install-recommends debian-archive-keyring mmdebstrap' as root" in err
+        assert "PACKAGES=install" in err
+    assert not (tmp_path / "installed").exists()
+
+
+def test_what_is_lacking_is_installed_when_asked(commands: Write, ask: Any, tmp_path: Path) -> None:
+    commands(**{"apt-get": RECORD, "docker": DOCKER, "ip": ""})
+    assert ask("--install")[0] == 0
+    last = (tmp_path / "installed").read_text().splitlines()
+    assert last == ["apt-get update -qq", "apt-get install -qq -y --no-install-recommends debian-archive-keyring mmdebstrap"]
+
+
+def test_what_a_manager_has_no_package_of_stays_missing(commands: Write, ask: Any, tmp_path: Path) -> None:
+    """mmdebstrap on Arch, where only a registry helps."""
+    (tmp_path / "keyring.gpg").touch()
+    commands(pacman=RECORD, docker=DOCKER, ip="")
+    status, out, err = ask("--install")
+    assert (status, out, err) == (1, "This machine lacks: mmdebstrap\n", "Install them.\n")
+    assert not (tmp_path / "installed").exists()
+
+
+# D5, and Ubuntu without Debian's keys, Fedora without catatonit in PATH.
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        ({}, {"ip", "podman", "netavark", "nft", "iptables", "mmdebstrap", "keyring"}),
+        ({"docker": "exit 1"}, {"ip", "podman", "netavark", "nft", "iptables", "mmdebstrap", "keyring"}),
+        ({"docker": DOCKER}, {"ip", "mmdebstrap", "keyring"}),
+        ({"docker": DOCKER, "mmdebstrap": "", "ip": ""}, {"keyring"}),
+        ({"podman": "exit 1", "netavark": "echo '{}'", "mmdebstrap": "", "ip": ""}, {"iptables", "keyring"}),
+        ({"podman": f'[ "$3" = {_host.DEBIAN_IMAGE} ]'}, {"ip", "netavark", "nft", "iptables"}),
+    ],
+)
+def test_only_what_is_chosen_is_needed(
+    commands: Write, ask: Any, there: dict[str, str], wanted: set[str], tmp_path: Path
+) -> None:
+    commands(**there)
+    found = {Path(each).stem for each in _host.lacking_packages("auto")} - {"venv", "runc"}
+    assert found == wanted
+
+
+def test_a_registry_makes_mmdebstrap_needless(commands: Write, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands(docker=DOCKER, ip="")
+    assert _host.base_commands(None)
+    monkeypatch.setattr(_host, "registry_answers", lambda host: host == "registry-1.docker.io")
+    assert _host.base_commands(None) == set()
+
+
+def test_a_python_without_venv_is_named(ask: Any, monkeypatch: pytest.MonkeyPatch, commands: Write) -> None:
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    commands(**{"apt-get": ""})
+    assert ask(inventory="inventories/staging")[:2] == (1, "This machine lacks: python3-venv\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "engine"),
+    [
+        ("cluster_provider: embedded\n", "", "auto"),
+        ("cluster_provider: embedded\nlocal_cluster_engine: docker\n", "", "docker"),
+        ("cluster_provider: 'embedded' # ours\n", "-e local_cluster_engine=docker", "docker"),
+        ('cluster_provider: "embedded"\n', """-e '{"cluster_provider": "existing"}'""", None),
+        ("cluster_provider: existing\n", "-e cluster_provider=embedded", "auto"),
+        ("# cluster_provider: embedded\ncluster_provider: existing\n", "", None),
+        ("", "", None),
+    ],
+)
+def test_an_inventory_without_an_embedded_cluster_needs_nothing(tmp_path: Path, text: str, args: str, engine: str | None) -> None:
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars/all.yml").write_text(text)
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {x: }}\n")
+    for inventory in (tmp_path, tmp_path / "hosts.yml"):
+        assert _host.embedded(str(inventory), args) == engine
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "inventories").iterdir()))
+def test_our_inventories_tell_whether_their_cluster_is_embedded(name: str) -> None:
+    assert (_host.embedded(str(ROOT / "inventories" / name), "") is not None) == (name == "local")
+
+
+def test_such_an_inventory_runs_no_command(commands: Write, ask: Any) -> None:
+    assert ask(inventory="inventories/staging") == (0, "", "")
+
+
+# Systems and Pythons that can't be used
+
+
+@pytest.mark.parametrize(
+    ("python", "version"),
+    [(None, "not there"), ('[ "$1" = --version ] && echo Python 3.10.12 || exit 1', "Python 3.10.12")],
+)
+def test_a_missing_or_old_python_is_named_first(commands: Write, tmp_path: Path, python: str | None, version: str) -> None:
+    commands(dirname=f"echo {ROOT}", **({"python3": python} if python else {}))
+    done = subprocess.run(["/bin/sh", ROOT / "install-packages.sh"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith(f"flaskops needs Python 3.11 or newer, and python3 is {version}: ")
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_the_script_needs_no_new_shell(shell: str) -> None:
+    """A Mac's bash is 3.2."""
+    path = shutil.which(shell)
+    if path is None:
+        pytest.skip(f"{shell} is not installed")
+    text = (ROOT / "install-packages.sh").read_text()
+    assert text.startswith("#!/bin/sh\n") and "declare" not in text and "[[" not in text
+    assert subprocess.run([path, "-n", ROOT / "install-packages.sh"], capture_output=True).stderr == b""
+
+
+def test_a_mac_is_told_first_what_to_do_instead(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_host.platform, "system", lambda: "Darwin")
+    status, out, err = ask()
+    assert (status, out, err) == (1, "", f"{_host.NOT_LINUX}\n")
+    assert "Linux" in _host.NOT_LINUX and "INVENTORY=inventories/kind" in _host.NOT_LINUX
+    assert ask(inventory="inventories/staging")[0] == 0
+
+
+def test_the_module_says_so_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(local_cluster.platform, "system", lambda: "Darwin")
+    with patch_module_args({"files": str(tmp_path), "kubeconfig": str(tmp_path / "k")}), pytest.raises(SystemExit):
+        local_cluster.main()
+    assert json.loads(capsys.readouterr().out)["msg"] == _host.NOT_LINUX
+
+
+# The certificates of Fedora and Arch
+
+
+@pytest.mark.parametrize("present", ["debian", "fedora", "arch", "none"])
+def test_the_bundle_is_one_resolved_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: str) -> None:
+    debian, fedora, extracted = tmp_path / "debian.crt", tmp_path / "fedora.crt", tmp_path / "extracted.pem"
+    monkeypatch.setattr(_host, "BUNDLES", (str(debian), str(fedora)))
+    wanted = {"debian": debian, "fedora": fedora, "arch": extracted}.get(present)
+    if wanted:
+        wanted.write_text("certificates")
+    if present == "arch":
+        debian.symlink_to(extracted)  # in another folder, which is not mounted with it
+    assert _host.host_bundle() == wanted
+
+
+# Podman 5 and docker
+
+
+@pytest.fixture
+def podman(commands: Write) -> Engine:
+    commands(podman="")
+    return Engine.find("podman")
+
+
+def test_podmans_limits_are_those_of_this_process(podman: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E2: podman 5's build raises what is not named, which a root without CAP_SYS_RESOURCE may not."""
+    hard = {resource.RLIMIT_NOFILE: 20000, resource.RLIMIT_NPROC: 900}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1, hard[kind]))
+    conf = Path(Engine.find("podman").env["CONTAINERS_CONF"])
+    assert 'default_ulimits = ["nofile=20000:20000", "nproc=900:900"]' in conf.read_text()
+    hard[resource.RLIMIT_NPROC] = resource.RLIM_INFINITY
+    Engine.find("podman")
+    assert 'default_ulimits = ["nofile=20000:20000"]' in conf.read_text()
+    assert [path.name for path in conf.parent.iterdir()] == [conf.name]
+
+
+NEW, OLD = '{"version": "1.17.2", "default_fw_driver": "nftables"}', '{"version": "1.4.0"}'
+IPTABLES = '[network]\nfirewall_driver = "iptables"\n'
+
+
+@pytest.mark.parametrize(
+    ("printed", "configured", "wanted"),
+    [
+        (NEW, "", "nft"),
+        (OLD, "", "iptables"),
+        ("netavark 1.0.1", "", "iptables"),
+        (NEW, IPTABLES, "iptables"),
+        (NEW, "# x", "nft"),
+    ],
+)
+def test_podman_needs_the_command_of_its_firewall(
+    podman: Engine, commands: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, configured: str, wanted: str
+) -> None:
+    """E5"""
+    commands(netavark=f"echo {shlex.quote(printed)}")
+    podman.env.pop("CONTAINERS_CONF")
+    if configured:
+        (tmp_path / "containers.conf.d").mkdir()
+        (tmp_path / "etc.conf").write_text('[network]\nfirewall_driver = "nftables"\n')
+        (tmp_path / "containers.conf.d/50-mine.conf").write_text(configured)
+    assert _host.firewall(podman) == wanted
+    assert wanted in _host.missing(_host.podman_commands(podman))
+
+
+DROP, ACCEPT = "-P INPUT ACCEPT\n-P FORWARD DROP\n-N DOCKER-USER\n", "-P FORWARD ACCEPT\n"
+ALLOWED = f"{DROP}-A DOCKER-USER -s 10.89.240.0/24 -j ACCEPT\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "driver", "warned"), [(DROP, NEW, True), (ACCEPT, NEW, False), (ALLOWED, NEW, False), (DROP, OLD, False)]
+)
+def test_a_docker_that_cuts_podmans_networks_off_is_warned_of(
+    podman: Engine, commands: Write, rules: str, driver: str, warned: bool
+) -> None:
+    """E3"""
+    commands(netavark=f"echo {shlex.quote(driver)}", iptables=f"echo -n {shlex.quote(rules)}")
+    said = _host.dropped(podman, "10.89.240.0/24")
+    assert bool(said) == warned
+    if warned:
+        assert all(word in said for word in ("ip-forward-no-drop", "firewall_driver", "DOCKER-USER", "10.89.240.0/24"))
+    docker = Engine("docker", "docker", {})
+    assert _host.dropped(docker, "10.89.240.0/24") == ""
+
+
+@pytest.mark.parametrize(
+    ("engine", "script", "said"),
+    [
+        (
+            "docker",
+            'case "$1" in context) echo tcp://10.0.0.7:2375;; info) printf "/tmp\nDebian\n";; esac',
+            "docker runs at tcp://10.0.0.7:2375",
+        ),
+        (
+            "docker",
+            'case "$1" in context) echo ssh://me@there;; info) printf "/tmp\nDebian\n";; esac',
+            "docker runs at ssh://me@there",
+        ),
+        ("docker", 'case "$1" in context) echo tcp://127.0.0.1:2375;; info) printf "/tmp\nDebian\n";; esac', ""),
+        (
+            "docker",
+            'case "$1" in context) echo unix:///x;; info) printf "/tmp\nDocker Desktop\n";; esac',
+            "inventories/docker-desktop",
+        ),
+        ("docker", 'case "$1" in context) echo unix:///x;; info) printf "/nowhere\nDebian\n";; esac', "not on this machine"),
+        ("podman", 'case "$1" in info) printf "/tmp\ntrue\n";; esac', "unset CONTAINER_HOST"),
+        ("podman", 'case "$1" in info) printf "/tmp\nfalse\n";; esac', ""),
+    ],
+)
+def test_an_engine_elsewhere_is_refused(commands: Write, engine: str, script: str, said: str) -> None:
+    """D6"""
+    commands(**{engine: script})
+    _, problem = _host.home(Engine.find(engine))
+    assert (said in problem) if said else problem == ""
+
+
+def test_docker_of_a_snap_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D6"""
+    folder = tmp_path / "snap/bin"
+    folder.mkdir(parents=True)
+    (folder / "docker").write_text("#!/bin/sh\n")
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(NoEngineError, match="docker is a snap"):
+        Engine.find("docker")
+
+
+class Recorder(Engine):
+    """An engine that notes its calls and answers what it was given."""
+
+    def __init__(self, name: str, answers: dict[str, bytes] | None = None, refused: tuple[str, ...] = ()) -> None:
+        super().__init__(name, name, {})
+        self.calls: list[list[str]] = []
+        self.answers, self.refused = answers or {}, refused
+        self.objects: set[str] = set()
+
+    def run(self, args: list[str], input: bytes | None = None, timeout: float | None = None) -> Any:
+        self.calls.append(args)
+        if args[0] in self.refused:
+            raise EngineError(f"'{self.name} {args[0]}' failed: no such host")
+        return subprocess.CompletedProcess(args, 0, self.answers.get(args[0], b""), b"")
+
+    def build(self, context: str, containerfile: str, ref: str, *args: Any, **kwargs: Any) -> None:
+        self.calls.append(["build", ref, Path(containerfile).read_text()])
+        if "build" in self.refused:
+            raise EngineError(f"'{self.name} build' failed")
+
+    def image_exists(self, ref: str) -> bool:
+        return ref in self.objects
+
+    def inspect(self, kind: str, name: str) -> dict[str, Any] | None:
+        return {"Id": name, "State": {"Running": False}, "Labels": {}} if name in self.objects else None
+
+
+def cluster(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **params: Any) -> local_cluster.Cluster:
+    monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: engine))
+    given = {
+        "name": "c",
+        "subnet": "10.89.240.0/24",
+        "engine": "auto",
+        "kubeconfig": str(tmp_path / "kubeconfig"),
+        "api_port": 6443,
+    }
+    files = {"files": str(ROOT / "roles/local_cluster/files"), "versions": {"kubernetes": "1.0", "etcd": "3", "coredns": "1"}}
+    return local_cluster.Cluster({**given, **files, "wait_timeout": 600, **params}, False)
+
+
+def test_the_node_keeps_its_rights_under_userns_remap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """D6"""
+    engine = Recorder("docker")
+    cluster(engine, monkeypatch, tmp_path)._run("node:1")
+    assert engine.calls[0][engine.calls[0].index("--userns") :][:2] == ["--userns", "host"]
+
+
+# The node's Debian
+
+
+def test_the_nodes_debian_comes_from_a_registry_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(local_cluster, "debian_base", lambda engine, ref, include: made.append(ref))
+    engine = Recorder("docker")
+    cluster(engine, monkeypatch, tmp_path).build_base()
+    (pull, (_, ref, containerfile)) = engine.calls
+    assert pull == ["pull", "docker.io/library/debian:bookworm-slim"] and ref == _host.NODE_BASE
+    assert containerfile.startswith("FROM docker.io/library/debian:bookworm-slim\n") and " catatonit " in f"{containerfile} "
+    assert made == []
+    for refused in ("pull", "build"):
+        cluster(Recorder("podman", refused=(refused,)), monkeypatch, tmp_path).build_base()
+    assert made == [_host.NODE_BASE] * 2
+
+
+def test_a_base_that_is_there_is_not_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    engine = Recorder("docker")
+    engine.objects = {_host.NODE_BASE}
+    cluster(engine, monkeypatch, tmp_path).build_base()
+    assert engine.calls == []
+
+
+def test_both_reasons_are_told_where_neither_way_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_engine, "KEYRING", tmp_path / "missing.gpg")
+    monkeypatch.setattr(_engine.shutil, "which", lambda name, **kwargs: "/bin/false")
+    with pytest.raises(local_cluster.ClusterError, match=r"missing\.gpg is missing, .*no such host"):
+        cluster(Recorder("podman", refused=("pull",)), monkeypatch, tmp_path).build_base()
+
+
+def test_the_pause_program_is_the_nodes_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No catatonit of this machine, which Fedora has where nobody looks."""
+    engine, archived = Recorder("podman", {"run": b"ELF"}), {}
+    engine.objects = {_host.NODE_BASE}
+
+    def write(archive: Path, image: str, binary: Path, *args: Any) -> None:
+        archived[image] = binary.read_bytes() if binary.exists() else b""
+
+    monkeypatch.setattr(local_cluster._archive, "write", write)
+    monkeypatch.setenv("PATH", "/nowhere")
+    names = ("kubernetes", "etcd", "coredns")
+    for name in names:
+        (tmp_path / name).mkdir()
+    cluster(engine, monkeypatch, tmp_path, binaries={name: str(tmp_path / name) for name in names}).build_image("node:1")
+    assert archived["localhost/pause:catatonit"] == b"ELF"
+    assert engine.calls[0][-3:] == ["cat", _host.NODE_BASE, "/usr/bin/catatonit"]
+
+
+SPARSE = """\
+#!/bin/bash
+# As mmdebstrap 1.6: what it writes has a sparse file.
+folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+printf begin > "$folder/holes"; truncate -s 3M "$folder/holes"; printf end >> "$folder/holes"
+ln "$folder/holes" "$folder/hard"; ln -s holes "$folder/soft"
+tar -C "$folder" --sparse --numeric-owner --format={format} -c .
+"""
+CONTENT = b"begin" + bytes(3 * MIB - 5) + b"end"
+
+
+@pytest.mark.parametrize("form", ["pax", "gnu"])
+def test_an_archive_of_mmdebstrap_has_no_sparse_member_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """E1: what the engines rebuild of such a layer is longer than what they took in."""
+    (tmp_path / "mmdebstrap").write_text(SPARSE.replace("{format}", form))
+    (tmp_path / "podman").write_text(f'#!/bin/bash\n[ "$1" = import ] && cat > {tmp_path}/taken || exit 1\n')
+    for name in ("mmdebstrap", "podman"):
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(_engine, "KEYRING", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with tarfile.open(fileobj=io.BytesIO(subprocess.run([tmp_path / "mmdebstrap"], capture_output=True).stdout)) as archive:
+        assert [member.name for member in archive if member.issparse()]
+    assert _engine.debian_base(Engine.find("podman"), "localhost/x:1", ["python3"])
+    with tarfile.open(tmp_path / "taken") as archive:
+        members = {Path(member.name).name: member for member in archive}
+        assert not [member for member in members.values() if member.issparse() or "GNU.sparse.major" in member.pax_headers]
+        first = next(members[name] for name in ("holes", "hard") if members[name].isreg())
+        content = archive.extractfile(first)
+        assert content and content.read() == CONTENT and first.size == len(CONTENT)
+        assert sorted(member.type for member in members.values()) == sorted(
+            [tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE]
+        )
+
+
+@pytest.mark.skipif(shutil.which("podman") is None or os.geteuid() != 0, reason="wants podman and root")
+def test_an_image_on_such_a_base_can_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E1"""
+    (tmp_path / "mmdebstrap").write_text(SPARSE.replace("{format}", "pax"))
+    (tmp_path / "mmdebstrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(_engine, "KEYRING", tmp_path)
+    engine, ref = Engine.find("podman"), f"localhost/flaskops-test-{os.getpid()}:1"
+    _engine.debian_base(engine, ref, [])
+    try:
+        engine.run(["save", "--output", str(tmp_path / "image.tar"), ref])
+        assert tarfile.is_tarfile(tmp_path / "image.tar")
+    finally:
+        engine.run(["rmi", ref])
+
+
+@pytest.mark.parametrize(
+    ("mmdebstrap", "podman"),
+    [("echo no network >&2; exit 7", "cat >/dev/null"), ("head -c 3000000 /dev/zero", "echo no space >&2; exit 1")],
+)
+def test_a_base_that_can_not_be_made_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mmdebstrap: str, podman: str
+) -> None:
+    for name, text in {"mmdebstrap": mmdebstrap, "podman": f'[ "$1" = image ] && exit 1; {podman}'}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_engine, "KEYRING", tmp_path)
+    with pytest.raises(EngineError, match=r"could not be made by mmdebstrap: no (network|space)"):
+        _engine.debian_base(Engine.find("podman"), "localhost/x:1", [])
+
+
+def test_how_a_base_is_made_is_in_its_name_and_in_the_tags_of_what_is_built_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E1: what was made wrongly before is not taken for right."""
+    assert _engine.debian_ref("python", container_image.DEBIAN_PACKAGES) == container_image.DEBIAN_BASE
+    before = _engine.debian_ref("x", ["a"])
+    monkeypatch.setattr(_engine, "_BOOTSTRAP", ["--other"])
+    assert before.rsplit("-", 1)[0] == "localhost/x:bookworm" and _engine.debian_ref("x", ["a"]) != before
+    digests: list[str] = []
+    monkeypatch.setattr(container_image, "content_tag", lambda tree, file, args, base: digests.append(base) or "0" * 12)
+    for base in ("auto", "debian", "registry"):
+        params = {key: value.get("default") for key, value in container_image.argument_spec().items()}
+        params |= {"base": base, "repository": "localhost/a", "containerfile_content": "FROM x"}
+        container_image.present(type("Module", (), {"params": params, "check_mode": True}), Recorder("podman"))
+    assert [container_image.DEBIAN_BASE in each for each in digests] == [True, True, False]
+
+
+# cgroup v2
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> Path:
+    """The files of a root of cgroup v2, with the processes 7 and 8 in it."""
+    root = tmp_path / "cgroup"
+    (root / "init").mkdir(parents=True)
+    (root / "cgroup.controllers").write_text("cpu memory pids\n")
+    (root / "cgroup.procs").write_text("7\n8\n")
+    return root
+
+
+def hand_over(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SCRIPTS / "cgroups.sh", root], capture_output=True, text=True, timeout=60)
+
+
+def test_controllers_are_given_to_the_groups(groups: Path) -> None:
+    assert hand_over(groups).returncode == 0
+    assert (groups / "cgroup.subtree_control").read_text() == "+cpu +memory +pids\n"
+    assert (groups / "init/cgroup.procs").read_text() == "8\n"
+
+
+def test_a_process_that_ends_or_comes_meanwhile_does_not_stop_the_node(groups: Path) -> None:
+    """C1: moving a process that has ended fails, and so does giving while one that came is in the root."""
+    (groups / "init/cgroup.procs").symlink_to("/dev/full")
+    busy = groups / "cgroup.subtree_control"
+    busy.symlink_to("/dev/full")
+
+    def leave() -> None:
+        busy.unlink()
+        (groups / "init/cgroup.procs").unlink()
+
+    timer = threading.Timer(0.5, leave)
+    timer.start()
+    assert hand_over(groups).returncode == 0
+    assert busy.read_text() == "+cpu +memory +pids\n"
+
+
+def test_a_group_that_stays_busy_is_told(groups: Path, tmp_path: Path) -> None:
+    (groups / "cgroup.subtree_control").symlink_to("/dev/full")
+    script = (SCRIPTS / "cgroups.sh").read_text().replace("sleep 0.1", ":")
+    done = subprocess.run(["bash", "-c", script, "cgroups.sh", groups], capture_output=True, text=True)
+    assert done.returncode == 1 and f"The controllers of {groups} " in done.stderr and "No space left" in done.stderr
+
+
+def test_cgroup_v1_needs_nothing(tmp_path: Path) -> None:
+    assert hand_over(tmp_path).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["libpod-{}", "machine.slice/libpod-{}.scope", "docker/{}", "system.slice/docker-{}.scope"])
+def test_control_groups_of_any_manager_are_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str) -> None:
+    """C4: where the monitor was killed too."""
+    root = tmp_path / "groups"
+    (root / place.format("c-node") / "kubepods/pod").mkdir(parents=True)
+    (root / "libpod-other").mkdir()
+    monkeypatch.setattr(local_cluster, "CGROUPS", root)
+    engine = Recorder("podman")
+    engine.objects = {"c-node"}
+    monkeypatch.setattr(local_cluster.subprocess, "run", lambda *args, **kwargs: engine.objects.clear())
+    cluster(engine, monkeypatch, tmp_path)._remove_container()
+    assert not list(root.rglob("*c-node*")) and (root / "libpod-other").exists()
+
+
+# Slow machines
+
+
+def test_kubeadms_limits_follow_wait_timeout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """C3"""
+    engine = Recorder("podman")
+    sent: list[str] = []
+    made = cluster(engine, monkeypatch, tmp_path, wait_timeout=900)
+    monkeypatch.setattr(made, "_exec", lambda *words, text, timeout: sent.extend((text, str(timeout))))
+    made._bootstrap()
+    first = next(yaml.safe_load_all(sent[0]))
+    assert first["kind"] == "InitConfiguration" and set(first["timeouts"].values()) == {"900s"}
+    assert {"kubernetesAPICall", "controlPlaneComponentHealthCheck", "kubeletHealthCheck"} <= set(first["timeouts"])
+    assert int(sent[1]) > 900  # kubeadm says itself what was late
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (EngineError("could not bootstrap the admin user: client rate limiter: context deadline exceeded"), True),
+        (_engine.SlowEngineError("'podman exec' gave no answer within 1800 s"), True),
+        (EngineError("'podman exec' failed with status 137: "), False),
+    ],
+)
+def test_a_slow_machine_is_told_what_to_raise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: EngineError, hint: bool
+) -> None:
+    made = cluster(Recorder("podman"), monkeypatch, tmp_path)
+
+    def fail(*words: str, **kwargs: Any) -> str:
+        raise error
+
+    monkeypatch.setattr(made, "_exec", fail)
+    with pytest.raises((local_cluster.ClusterError, EngineError)) as raised:
+        made._bootstrap()
+    assert str(error) in str(raised.value) and ("raise 'wait_timeout'" in str(raised.value)) == hint
+
+
+def test_a_node_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    engine = Recorder("podman", {"logs": b"x\nThe controllers could not be given\n"}, refused=("exec",))
+    engine.objects = {"c-node"}
+    with pytest.raises(local_cluster.ClusterError, match=r"c-node ended \(x \| The controllers could not be given\)"):
+        cluster(engine, monkeypatch, tmp_path)._containerd()
+
+
+# Podman's locks
+
+
+def segment(taken: list[int], groups: int = 64, mutex: int = 40) -> bytes:
+    """podman's file of locks, some of them taken."""
+    bitmaps = [sum(1 << lock % 32 for lock in taken if lock // 32 == group) for group in range(groups)]
+    head = struct.pack(f"<HH4x{mutex}xII", 0x87D1, 0, groups, 32 * groups)
+    return head + b"".join(struct.pack(f"<I4x{32 * mutex}x", bitmap) for bitmap in bitmaps)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (segment([0, 1, 2, 40]), ""),
+        (segment([0]), "4 objects have 1: run 'podman system renumber' while no container runs"),
+        (segment([]), "4 objects have 0"),
+        (segment([], mutex=48), ""),  # of another processor
+        (b"something else", ""),
+        (None, ""),
+    ],
+)
+def test_lost_locks_are_recognised(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, commands: Write, content: bytes | None, said: str
+) -> None:
+    """M1: before anything is changed, as the machine is looked at."""
+    monkeypatch.setattr(_host, "MUTEX", {_host.platform.machine(): 40})
+    monkeypatch.setattr(_host, "LOCKS", tmp_path / "libpod_lock")
+    if content is not None:
+        (tmp_path / "libpod_lock").write_bytes(content)
+    listed = "container) echo c1;; volume) echo v1; echo v2;; pod) echo p1;; *) exit 1;;"
+    commands(podman=f'case "$1" in info) printf "/tmp\\nfalse\\n";; {listed} esac')
+    problem = _host.machine(Engine.find("podman"), build=False)["engine"]
+    assert (said in problem) if said else problem == ""
+    assert _host.lost_locks(Engine("docker", "docker", {})) == ""
+
+
+LOSE = """\
+set -e
+mount -t tmpfs tmpfs /dev/shm
+podman volume create one
+podman volume create two
+{look}
+rm /dev/shm/libpod_lock
+{look}
+podman system renumber
+{look}
+"""
+
+
+@pytest.mark.skipif(shutil.which("podman") is None or os.geteuid() != 0, reason="wants podman and root")
+def test_podmans_own_locks_are_read() -> None:
+    """M1, with a podman and a /dev/shm of its own."""
+    real = shutil.which("podman")
+    with tempfile.TemporaryDirectory() as folder:  # podman wants short paths
+        wrapped = Path(folder) / "podman"
+        wrapped.write_text(f'#!/bin/sh\nexec {real} --root {folder}/r --runroot {folder}/n --tmpdir {folder}/t "$@"\n')
+        wrapped.chmod(0o755)
+        text = "from plugins.module_utils import _engine, _host; print('LOST', _host.lost_locks(_engine.Engine.find('podman')))"
+        env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+        command = ["unshare", "--mount", "bash", "-c", LOSE.replace("{look}", shlex.join([sys.executable, "-c", text]))]
+        done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
+    if "unshare: " in done.stderr or "mount: " in done.stderr:
+        pytest.skip(f"no mounts of one's own here: {done.stderr.strip()}")
+    said = [line.removeprefix("LOST").strip() for line in done.stdout.splitlines() if line.startswith("LOST")]
+    assert said[0] == "" and said[1].startswith("podman has lost its locks, 2 objects have 0: ") and said[2:] == [""], done
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_down_counts_what_is_gone_as_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gone: bool) -> None:
+    """M1: podman removes the volume and then fails to free its lock."""
+
+    class Forgetful(Recorder):
+        def run(self, args: list[str], input: bytes | None = None, timeout: float | None = None) -> Any:
+            if args[1] == "rm":
+                if gone:
+                    self.objects.discard(args[-1])
+                raise EngineError(
+                    "'podman volume rm' failed with status 125: Error: freeing lock for volume c-data: no such file"
+                )
+            return super().run(args, input, timeout)
+
+        def labels(self, kind: str, name: str) -> dict[str, str] | None:
+            return {local_cluster.LABEL: "c"} if name in self.objects else None
+
+    engine = Forgetful("podman")
+    engine.objects = {"c-data", "c"}
+    down = cluster(engine, monkeypatch, tmp_path)
+    if gone:
+        down.absent()
+        assert down.actions == ["remove the volume c-data", "remove the network c"]
+    else:
+        with pytest.raises(EngineError, match="freeing lock"):
+            down.absent()
