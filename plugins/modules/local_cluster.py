@@ -65,7 +65,7 @@ options:
     type: path
     required: true
   wait_timeout:
-    description: How many seconds the node may take to become ready.
+    description: How many seconds the node may take to become ready; kubeadm's own waits have the same limit.
     type: int
     default: 180
 """

@@ -537,6 +537,20 @@ def test_how_a_base_is_made_is_in_its_name_and_in_the_tags_of_what_is_built_on_i
     assert [container_image.DEBIAN_BASE in each for each in digests] == [True, True, False]
 
 
+# What the documentation promises of machines
+
+
+def test_the_documentation_names_what_is_left_and_what_is_supported() -> None:
+    """E7, E8"""
+    text = (ROOT / "docs/machines.md").read_text()
+    assert all(word in text for word in ("`inet netavark`", "`ip_forward`", "`FORWARD`"))
+    assert "Python 3.11 to 3.13 are supported. 3.14 works too" in text
+    assert 'target-version = "py311"' in (ROOT / "pyproject.toml").read_text()
+    assert "(3, 11)" in (ROOT / "install-packages.sh").read_text()
+    assert _host.DEBIAN_IMAGE in text and container_image.CA_MOUNT in text
+    assert all(manager in text for manager in _host.MANAGERS)
+
+
 # cgroup v2
 
 
