@@ -34,6 +34,7 @@ events_logger = "file"
 
 ASK_TIMEOUT = 120  # seconds for what takes a moment, on a machine that is busy
 PULL_TIMEOUT = 600
+PID_MAX = Path("/proc/sys/kernel/pid_max")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _BOOTSTRAP = [
     *("--quiet", "--variant=minbase", "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
@@ -284,10 +285,13 @@ def _environment(name: str, cache: Path) -> dict[str, str]:
 
 
 def _limits() -> list[str]:
-    """The limits of this process that podman would raise, as podman writes them."""
+    """The limits that podman has, and would raise, as podman writes them. It lowers that of processes to the kernel's pid_max."""
     kinds = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
     hard = {name: resource.getrlimit(kind)[1] for name, kind in kinds.items()}
-    return [f"{name}={limit}:{limit}" for name, limit in hard.items() if limit != resource.RLIM_INFINITY]
+    known = {name: limit for name, limit in hard.items() if limit != resource.RLIM_INFINITY}
+    pids = int(PID_MAX.read_text())
+    known["nproc"] = min(known.get("nproc", pids), pids)
+    return [f"{name}={limit}:{limit}" for name, limit in known.items()]
 
 
 def debian_ref(name: str, include: list[str]) -> str:

@@ -254,16 +254,49 @@ def podman(commands: Write) -> Engine:
     return Engine.find("podman")
 
 
-def test_podmans_limits_are_those_of_this_process(podman: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("nofile", "nproc", "limits"),
+    [
+        (20000, 900, '["nofile=20000:20000", "nproc=900:900"]'),
+        (20000, 96365, '["nofile=20000:20000", "nproc=32768:32768"]'),
+        (524288, resource.RLIM_INFINITY, '["nofile=524288:524288", "nproc=32768:32768"]'),
+    ],
+)
+def test_podmans_limits_are_those_that_it_has(
+    commands: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nofile: int, nproc: int, limits: str
+) -> None:
     """E2: podman 5's build raises what is not named, which a root without CAP_SYS_RESOURCE may not."""
-    hard = {resource.RLIMIT_NOFILE: 20000, resource.RLIMIT_NPROC: 900}
+    (tmp_path / "pid_max").write_text("32768\n")
+    monkeypatch.setattr(_engine, "PID_MAX", tmp_path / "pid_max")
+    monkeypatch.setattr(_engine, "plain_host", lambda: True)
+    hard = {resource.RLIMIT_NOFILE: nofile, resource.RLIMIT_NPROC: nproc}
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1, hard[kind]))
+    commands(podman="")
     conf = Path(Engine.find("podman").env["CONTAINERS_CONF"])
-    assert 'default_ulimits = ["nofile=20000:20000", "nproc=900:900"]' in conf.read_text()
-    hard[resource.RLIMIT_NPROC] = resource.RLIM_INFINITY
-    Engine.find("podman")
-    assert 'default_ulimits = ["nofile=20000:20000"]' in conf.read_text()
+    assert f"default_ulimits = {limits}\n" in conf.read_text()
     assert [path.name for path in conf.parent.iterdir()] == [conf.name]
+
+
+@pytest.mark.skipif(shutil.which("podman") is None or os.geteuid() != 0, reason="wants podman and root")
+def test_podman_takes_these_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E2: in a build, and with what is mounted into it."""
+    monkeypatch.delenv("CONTAINERS_CONF", raising=False)
+    engine, ref = Engine.find("podman", cache=str(tmp_path)), f"localhost/flaskops-test-{os.getpid()}:2"
+    (tmp_path / "bundle").write_text("certificates")
+    base = container_image.DEBIAN_BASE
+    if not engine.image_exists(base):
+        pytest.skip(f"{base} is not on this machine: run `make up` first")
+    (tmp_path / "Containerfile").write_text(f"FROM {base}\nRUN test -s {container_image.CA_MOUNT}\n")
+    try:
+        engine.build(
+            str(tmp_path), str(tmp_path / "Containerfile"), ref, {}, [f"{tmp_path}/bundle:{container_image.CA_MOUNT}:ro"]
+        )
+        left = (
+            engine.run(["run", "--rm", "--network", "none", ref, "sh", "-c", "ls /dev /run; ulimit -n"]).stdout.decode().split()
+        )
+    finally:
+        engine.run(["rmi", "--force", ref])
+    assert Path(container_image.CA_MOUNT).name not in left and left[-1] == str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 NEW, OLD = '{"version": "1.17.2", "default_fw_driver": "nftables"}', '{"version": "1.4.0"}'
