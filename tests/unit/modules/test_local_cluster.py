@@ -52,6 +52,7 @@ def no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: cls("podman", "podman", {})))
     monkeypatch.setattr(local_cluster.subprocess, "run", lambda *args, **kwargs: Refused)
     monkeypatch.setattr(local_cluster, "machine", lambda engine, build: deepcopy(FIT))
+    monkeypatch.setattr(local_cluster, "dropped", lambda engine, subnet: "")
 
 
 ADMIN_CONF = f"clusters: [{{name: {NAME}}}]\n".encode()
@@ -80,6 +81,12 @@ def test_port_out_of_range(run: Any, port: int) -> None:
 def test_free_name_port_and_subnet_pass(run: Any) -> None:
     done = run()
     assert done["changed"] and done["actions"][-1] == f"make the cluster {NAME}"
+
+
+@pytest.mark.usefixtures("no_objects")
+def test_a_network_that_is_cut_off_is_warned_of(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_cluster, "dropped", lambda engine, subnet: f"{subnet} is cut off")
+    assert f"{FREE} is cut off" in json.dumps(run()["warnings"])
 
 
 @pytest.mark.usefixtures("no_objects")
