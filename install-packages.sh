@@ -12,7 +12,9 @@ case ${PACKAGES:-name} in
 esac
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
   version=$("$python" --version 2>/dev/null) || version="not there"
-  echo "flaskops needs Python 3.11 or newer, and $python is $version: install one, or name one, such as PYTHON=python3.12." >&2
+  also=
+  [ "$(uname -s)" = Linux ] || also=" A cluster made here needs Linux: name one of kind or Docker Desktop by INVENTORY=inventories/kind."
+  echo "flaskops needs Python 3.11 or newer, and $python is $version: install one, or name one, such as PYTHON=python3.12.$also" >&2
   exit 1
 fi
 exec "$python" -m plugins.module_utils._host --inventory "${INVENTORY:-inventories/local}" "--args=${ARGS:-}" "$@"

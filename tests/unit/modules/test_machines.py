@@ -198,10 +198,12 @@ def test_such_an_inventory_runs_no_command(commands: Write, ask: Any) -> None:
     [(None, "not there"), ('[ "$1" = --version ] && echo Python 3.10.12 || exit 1', "Python 3.10.12")],
 )
 def test_a_missing_or_old_python_is_named_first(commands: Write, tmp_path: Path, python: str | None, version: str) -> None:
-    commands(dirname=f"echo {ROOT}", **({"python3": python} if python else {}))
-    done = subprocess.run(["/bin/sh", ROOT / "install-packages.sh"], capture_output=True, text=True)
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith(f"flaskops needs Python 3.11 or newer, and python3 is {version}: ")
+    for system in ("Linux", "Darwin"):
+        commands(dirname=f"echo {ROOT}", uname=f"echo {system}", **({"python3": python} if python else {}))
+        done = subprocess.run(["/bin/sh", ROOT / "install-packages.sh"], capture_output=True, text=True)
+        assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+        assert done.stderr.startswith(f"flaskops needs Python 3.11 or newer, and python3 is {version}: ")
+        assert ("INVENTORY=inventories/kind" in done.stderr) == (system == "Darwin")
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])
