@@ -385,7 +385,7 @@ def main() -> int:
     install = [*MANAGERS[found], *names] if found else []
     if names and options.install and os.geteuid() == 0:
         if found == "apt-get":
-            subprocess.run(["apt-get", "update", "-qq"], check=True)
+            subprocess.run(["apt-get", "update", "-qq"])  # what it did not reach is told by the next command
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         done = subprocess.run(install, env=env, stdout=subprocess.DEVNULL)
         return 0 if done.returncode == 0 and len(names) == len(lacking) else 1
