@@ -493,9 +493,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=3100)
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--rules", type=Path, help="folder with the ruler's files")
+    parser.add_argument("--alertmanager", default=Switches.alertmanager, help="where the ruler sends alerts")
     arguments = parser.parse_args()
     print(f"The stand-in of Loki listens on port {arguments.port}.", file=sys.stderr, flush=True)
-    Loki(arguments.port, arguments.host, arguments.rules).serve()
+    Loki(arguments.port, arguments.host, arguments.rules, alertmanager=arguments.alertmanager).serve()
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ spec:
           image: docker.io/grafana/loki:{{ .Chart.AppVersion }}
           imagePullPolicy: IfNotPresent
           command: [python3, /stand-in/loki.py, --rules, /etc/loki/rules]
+          args: [--alertmanager, "{{ .Values.loki.structuredConfig.ruler.alertmanager_url }}"]
           ports: [{name: http-metrics, containerPort: 3100}]
           readinessProbe: {httpGet: {path: /ready, port: http-metrics}, periodSeconds: 1, failureThreshold: 1}
           securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
@@ -177,6 +178,8 @@ def loki(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 "loki_chart_ref": registry.reference("loki"),
                 "loki_chart_version": "1.2.3",
                 "loki_alert_rules": [RULE],
+                # Somebody is there, which is all that verify looks for.
+                "loki_alertmanager_url": "http://flask-app.flask-app.svc:80",
                 # Where nothing of the cluster's own logging is.
                 "victoria_logs_namespace": f"{NAMESPACE}-none",
                 "fluent_bit_namespace": f"{NAMESPACE}-bit",
