@@ -8,8 +8,9 @@ declare -A part=(
   [proof]="integration/test_verify_mutations integration/test_verify_schedule integration/test_drill"
   [apps]="integration/test_chain integration/test_flask_roles integration/test_failed_changes integration/test_app_monitoring
     integration/test_kube_prometheus_stack"
-  [providers]="api/test_external_checks integration/test_logs integration/test_victoria_logs integration/test_fluent_bit
-    integration/test_cloudwatch integration/test_elastic_stack"
+  [providers]="api/test_external_checks api/test_logging_choice api/test_victoria_logs_login integration/test_logs
+    integration/test_victoria_logs integration/test_loki_stand_in integration/test_fluent_bit integration/test_cloudwatch
+    integration/test_elastic_stack"
   [security]="api"
 )
 # These need the cluster of `molecule converge`; cluster's tests make their own, and want no other one on this machine.

@@ -21,9 +21,10 @@ import yaml
 
 from tests.api_rig import CONTEXT, Rig
 from tests.fakes.registry import ChartRegistry
-from tests.harness import Run, playbook
+from tests.harness import LONG, Run, playbook
 from tests.toolchain import programs
 
+pytestmark = LONG
 LOKI, VICTORIA, FORMER = "loki", "victoria-logs-single", "loki-embedded"
 NAMES = {"app.kubernetes.io/managed-by": "flaskops", "app.kubernetes.io/part-of": "loki"}
 

@@ -16,7 +16,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils._objects im
 
 from tests.api_rig import CONTEXT, Rig
 from tests.fakes.certificates import certificate
-from tests.harness import ROOT, failures, run_role
+from tests.harness import LONG, ROOT, failures, run_role
 from tests.toolchain import programs
 
 LOGIN = {"victoria_logs_existing_secret": "ours"}
@@ -62,6 +62,7 @@ def test_a_wrong_secret_is_refused_before_anything_changes(rig: Rig, tmp_path: P
 CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: it, namespace: {{ .Release.Namespace }}}\ndata: {a: b}\n"
 
 
+@LONG
 def test_the_login_is_kept_in_a_secret_that_goes_with_it(rig: Rig, tmp_path: Path) -> None:
     """With a chart that needs no node."""
     chart = tmp_path / "victoria-logs-single"
