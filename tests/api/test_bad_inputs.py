@@ -33,7 +33,11 @@ CASES = [
     ("flask_image", {}, "flask_image_source (empty) has no Containerfile and no Dockerfile"),
     ("flask_image", {"flask_image_source": "TMP/none", "flask_image_wsgi": "app:app"}, "source TMP/none is not a folder"),
     ("flask_image", {"flask_image_source": "TMP"}, "flask_image_source (TMP) has no Containerfile and no Dockerfile"),
-    ("flask_image", {"flask_image_delivery": "mail"}, "flask_image_delivery must be one of: none, import, push, kind, minikube, k3d, got: mail"),
+    (
+        "flask_image",
+        {"flask_image_delivery": "mail"},
+        "flask_image_delivery must be one of: none, import, push, kind, minikube, k3d, got: mail",
+    ),
     ("flask_image", {"flask_image_build_args": "A"}, "argument 'flask_image_build_args' is of type str"),
     ("flask_app", IMAGE, "No cluster was named: set flask_app_kubeconfig or flask_app_context"),
     ("flask_app", CLUSTER, "flask_app_image is empty: set it to the image of the application."),
