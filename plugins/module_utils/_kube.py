@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import typing as t
 from urllib.parse import unquote
 
@@ -154,6 +155,10 @@ def api_client(kubeconfig: str, context: str) -> t.Any:
     return api
 
 
+# The client's own functions are replaced while it opens a connection, by us and by itself.
+_FORWARDING = threading.Lock()
+
+
 def port_forward(core: t.Any, pod: str, namespace: str, port: int) -> t.Any:
     """A connection to a port of a pod, as kubernetes.stream.portforward makes it, as whom the kubeconfig says.
 
@@ -162,15 +167,16 @@ def port_forward(core: t.Any, pod: str, namespace: str, port: int) -> t.Any:
     from kubernetes import stream
 
     ws_client: t.Any = stream.ws_client
-    plain = ws_client.WebSocket
     headers = [f"{name}: {value}" for name, value in getattr(core.api_client.rest_client.pool_manager, "impersonation", [])]
+    with _FORWARDING:
+        plain = ws_client.WebSocket
 
-    class Impersonating(plain):  # type: ignore[misc,valid-type]
-        def connect(self, url: str, **options: t.Any) -> None:
-            super().connect(url, **{**options, "header": [*options.get("header", []), *headers]})
+        class Impersonating(plain):  # type: ignore[misc,valid-type]
+            def connect(self, url: str, **options: t.Any) -> None:
+                super().connect(url, **{**options, "header": [*options.get("header", []), *headers]})
 
-    ws_client.WebSocket = Impersonating
-    try:
-        return stream.portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
-    finally:
-        ws_client.WebSocket = plain
+        ws_client.WebSocket = Impersonating
+        try:
+            return stream.portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+        finally:
+            ws_client.WebSocket = plain

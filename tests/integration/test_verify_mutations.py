@@ -627,7 +627,7 @@ MUTATIONS = [
     Mutation(shipper_sends_nowhere, "log shipper", "on node .* it does not reach it, and its log says: "),
     Mutation(victoria_logs_down, "victoria_logs", "(no endpoints|503)"),
     Mutation(victoria_logs_read_only, "victoria_logs", "read-only"),
-    Mutation(victoria_logs_asks_for_a_login, "victoria_logs", "asks for a login"),
+    Mutation(victoria_logs_asks_for_a_login, "victoria_logs", "answers 401.*names no Secret"),
     Mutation(line_counters_dropped, "log alerts", "Prometheus has no flaskops_log_lines_total"),
     Mutation(data_source_wrong, "data sources", "points at http://loki.log.svc:3100", sample=True),
     Mutation(dashboard_query_wrong, "dashboards", "no series for Flask service / Duration of the health check", sample=True),

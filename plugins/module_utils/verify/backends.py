@@ -24,7 +24,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from ..credentials.guard import is_address, is_header, is_token, opener
+from ..credentials.guard import hide, is_address, is_header, is_token, opener
 from . import checks, log_stores
 from .api import REQUEST_SECONDS, ApiError, message_of, read_object, reason
 from .checks import Result
@@ -53,8 +53,8 @@ IDLE = (
     " unless sum by (pod) (increase(log_collector_records_total{own}[2m])) > 0)"
 )
 # What an agent writes into its log when it can't send, and what that is where its login is wrong.
-COMPLAINT = re.compile(r"\[(error|warn)|HTTP status|did not take|refused")
-REFUSED = re.compile(r"(?<![\d.:])40[13](?![\d.])")
+COMPLAINT = re.compile(r"\[ ?(error|warn)|HTTP status|did not take|refused")
+REFUSED = re.compile(r"(?:status(?: code)?[=: ]+|reason(?: is)?: |sent again until it does: )40[13]\b")
 METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus"}
 TITLES = {"es": "elasticsearch", "elasticsearch": "elasticsearch", "opensearch": "opensearch", "cloudwatch_logs": "cloudwatch"}
 
@@ -75,10 +75,15 @@ def outputs(run: Run) -> list[dict[str, Any]]:
     """Where the shippers say that they send lines, but for what is found by its Service."""
     found = []
     for item in shippers(run):
-        for output in json.loads((item["metadata"].get("annotations") or {}).get(OUTPUTS, "[]")):
+        for output in _outputs_of(item):
             if output["type"] in TITLES:
                 found.append({**output, "shipper": item["metadata"]["name"]})
     return found
+
+
+def _outputs_of(shipper: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a shipper says of its outputs."""
+    return list(json.loads((shipper["metadata"].get("annotations") or {}).get(OUTPUTS, "[]")))
 
 
 def links(run: Run, stack: Any) -> list[Callable[[], list[Result]]]:
@@ -178,7 +183,8 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
         try:
             scraped = [s for s in stack.query(up) if s["value"][1] == "1"] if watched else []
             given_up = stack.query(lost)
-            idlers = {series["metric"].get("pod") for series in stack.query(idle)}
+            # Fluent Bit has a process for each output; the collector has one, and says no name.
+            idlers = {series["metric"].get("pod"): series["metric"].get("name", "") for series in stack.query(idle)}
         except ApiError as error:
             # A Prometheus that is down is no fault of the shipper: its own link says so.
             return f"{evidence}, Prometheus not asked ({error})", "", asked
@@ -189,9 +195,16 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
         if given_up:
             return evidence, f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked
         stuck = [pod for pod in well if pod["metadata"]["name"] in idlers]
-        if stuck and (ready := _ready(run)):
-            where = f"{_place(stuck[0])} has delivered none of its lines for 2 minutes"
-            return evidence, f"{where}, though {ready} is ready: {_why(run, stuck[0])}", asked
+        for pod in stuck:
+            output = idlers[pod["metadata"]["name"]]
+            kind = {given.get("name"): given["type"] for given in _outputs_of(item)}.get(output, "") if output else ""
+            known = not output or kind in log_stores.STORES
+            ready = _ready(run, kind) if known else ""
+            if known and not ready:
+                continue  # its own link says so
+            where = f"{_place(pod)} has delivered none of its lines{f' to {output}' if output else ''} for 2 minutes"
+            though = f", though {ready} is ready" if ready else ""
+            return evidence, f"{where}{though}: {_why(run, pod, output)}", asked
         evidence += f", {len(scraped)} scraped, nothing given up in 10 minutes" if watched else ""
     return evidence, "", asked
 
@@ -200,10 +213,15 @@ def _place(pod: dict[str, Any]) -> str:
     return f"{pod['metadata']['name']} on node {pod['spec'].get('nodeName', '?')}"
 
 
-def _why(run: Run, pod: dict[str, Any]) -> str:
-    """Why an agent does not deliver, with the last complaint of its log; it may have one container for each output."""
+def _why(run: Run, pod: dict[str, Any], output: str = "") -> str:
+    """Why an agent does not deliver, with the last complaint of its log.
+
+    :param output: the one whose container is asked; all containers without one.
+    """
     complaints = []
     for container in pod["spec"].get("containers") or []:
+        if output and container["name"] != output.replace("_", "-"):  # as role fluent_bit names it
+            continue
         query = urlencode({"container": container["name"], "tailLines": 200})
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/log?{query}"
         try:
@@ -213,14 +231,14 @@ def _why(run: Run, pod: dict[str, Any]) -> str:
         complaints += [line for line in text.splitlines() if COMPLAINT.search(line)][-1:] if status == 200 else []
     if not complaints:
         return "it does not reach it"
-    last = " ".join(complaints[0].split())[:300]
+    last = hide(" ".join(complaints[0].split()), run.secrets())[:300]
     return f"{'it has a wrong login' if REFUSED.search(last) else 'it does not reach it'}, and its log says: {last}"
 
 
-def _ready(run: Run) -> str:
-    """The back ends of the cluster, where all of them work."""
+def _ready(run: Run, kind: str = "") -> str:
+    """The back ends of the cluster, of one kind or of all, where all of them work."""
     titles = []
-    for store in log_stores.STORES.values():
+    for store in [log_stores.STORES[kind]] if kind else log_stores.STORES.values():
         try:
             service = log_stores.service(run.get, store)
             if service:
@@ -453,12 +471,18 @@ def given_backend(run: Run, given: dict[str, Any]) -> list[Result]:
 
 def _tenants(run: Run, given: dict[str, Any]) -> str:
     """That the log agents send to other tenants than the one that is asked; empty where one does not, or none says so."""
-    asked = given.get("tenant") or ""
+
+    def tenant_of(options: dict[str, Any]) -> str:
+        tenant = options.get("tenant") or ""
+        # VictoriaLogs' account 1 is its project 1:0.
+        return tenant.removesuffix(":0") if given["type"] == "victoria_logs" else tenant
+
+    asked = tenant_of(given)
     try:
         named = {
-            item["metadata"]["name"]: output.get("tenant", "")
+            item["metadata"]["name"]: tenant_of(output)
             for item in shippers(run)
-            for output in json.loads((item["metadata"].get("annotations") or {}).get(OUTPUTS, "[]"))
+            for output in _outputs_of(item)
             if output["type"] == given["type"]
         }
     except ApiError:  # the link of the shipper says so

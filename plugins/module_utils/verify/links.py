@@ -112,7 +112,7 @@ class Run:
         self.settle = SETTLE
         self._never = threading.Event()
         self._marking = threading.Lock()
-        self.ways: list[log_stores.Way] = []
+        self.ways: dict[tuple[str, str], log_stores.Way] = {}
         self._marked: tuple[str, float, int] | ApiError | None = None
 
     def seconds_left(self) -> float:
@@ -205,9 +205,15 @@ class Run:
         return found
 
     def way(self, service: dict[str, Any]) -> log_stores.Way:
-        """The way to a log back end of the cluster; its password is hidden, and it is closed, in the end."""
-        self.ways.append(log_stores.Way(self.cluster, service))
-        return self.ways[-1]
+        """The way to a log back end of the cluster, one for all who ask it; it is closed in the end."""
+        metadata = service["metadata"]
+        return self.ways.setdefault((metadata["namespace"], metadata["name"]), log_stores.Way(self.cluster, service))
+
+    def secrets(self) -> list[str]:
+        """What no text from here may show."""
+        found = [secret for given in self.target.log_backends for secret in backends.secrets_of(given)]
+        found += [secret for way in list(self.ways.values()) for secret in way.secrets]
+        return found + [given.get("api_token") or "" for given in self.target.external_checks]
 
     def marked_request(self) -> tuple[str, float, int]:
         """The id of the one request whose line is looked for in every log, when it was sent, and its status.
@@ -482,11 +488,9 @@ def verify(
         found = [result for results in pool.map(timed, links) for result in results]
     checks.explain(found)
     # Whatever a backend or a provider says, and wherever it goes from here: a report, a table, an alert.
-    secrets = [secret for given in target.log_backends for secret in backends.secrets_of(given)]
-    secrets += [way.password for way in run.ways]
-    for way in run.ways:
+    secrets = run.secrets()
+    for way in run.ways.values():
         way.close()
-    secrets += [given.get("api_token") or "" for given in target.external_checks]
     for result in found:
         for name in ("evidence", "cause", "query", "next_command"):
             setattr(result, name, hide(getattr(result, name), secrets))

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from ..credentials.guard import hide
 from ..credentials.served import SecretError, login, texts
 from .api import ApiError, Cluster, message_of, read_object, reason
 
@@ -187,7 +188,7 @@ class Way:
         self.cluster, self.service, self.base = cluster, service, proxy(service)
         annotations = service["metadata"].get("annotations") or {}
         self.namespace, self.secret, self.tls = service["metadata"]["namespace"], annotations.get(LOGIN), annotations.get(TLS)
-        self.password = ""
+        self.secrets: list[str] = []  # what no text may show of the login, once it was read
         self._login = ""
         self._connection: http.client.HTTPConnection | None = None
         self._one = threading.Lock()
@@ -204,6 +205,8 @@ class Way:
             with self._one:
                 status, text = self._ask(path, seconds)
             why = f"it does not take the one in Secret {self.secret} of namespace {self.namespace}"
+        if status != 200:
+            text = hide(text, self.secrets)  # before anybody cuts it
         if status == 401:
             answer = f"Service {self.service['metadata']['name']} answers 401 {message_of(text)}".strip()
             raise ApiError(status, f"{answer}, and {why}")
@@ -222,11 +225,14 @@ class Way:
             self.close()
             if kept:  # it may have been closed meanwhile, or lead to a pod that is gone
                 return self._ask(path, seconds)
-            raise ApiError(0, f"no answer from {self.service['metadata']['name']}: {reason(error)}") from error
+            why = hide(reason(error), self.secrets)
+            raise ApiError(0, f"no answer from {self.service['metadata']['name']}: {why}") from error
 
     def _connect(self, seconds: float) -> http.client.HTTPConnection:
-        username, self.password = self._read(self.secret, login, seconds)
-        self._login = "Basic " + base64.b64encode(f"{username}:{self.password}".encode()).decode()
+        username, password = self._read(self.secret, login, seconds)
+        pair = f"{username}:{password}"
+        self.secrets = [password, pair]
+        self._login = "Basic " + base64.b64encode(pair.encode()).decode()
         host = f"{self.service['metadata']['name']}.{self.namespace}.svc"
         connection = http.client.HTTPConnection(host)
         # Else it would go to whoever has that name here once this connection has ended.

@@ -143,10 +143,7 @@ def find(run: Run) -> dict[str, Ask]:
         return answer(*run.cluster.fetch(base + path, None, run.request_seconds()))
 
     def along(way: log_stores.Way, path: str) -> str:
-        try:
-            return answer(*way.fetch(path, run.request_seconds()))
-        except ApiError as error:
-            raise ApiError(error.status, hide(str(error), [way.password])) from None
+        return answer(*way.fetch(path, run.request_seconds()))
 
     for given in run.target.log_backends:
         add(given["type"], _given(run, given))
@@ -255,7 +252,7 @@ class NumberedLines:
                 jobs.append(pool.submit(self._follow, tally, ask, lines))
             for job in jobs:
                 job.result()
-        for way in run.ways:
+        for way in run.ways.values():
             way.close()
 
     def _write(self, run_id: str) -> set[int]:

@@ -82,7 +82,7 @@ class World:
         """As the program does: from start to start in equal steps."""
         for _ in range(times):
             began = self.now
-            self.lines.round(SimpleNamespace(ways=[]))  # type: ignore[arg-type]
+            self.lines.round(SimpleNamespace(ways={}))  # type: ignore[arg-type]
             self.now = max(self.now, began + EVERY)
 
     def counts(self, name: str = "one") -> tuple[int, ...]:

@@ -394,3 +394,65 @@ def test_an_agent_that_delivers_nothing_by_its_counters():
     _evidence, cause, _asked = backends._shipper(run, SimpleNamespace(query=query), item)
     assert cause.startswith("fluent-bit-2 on node node-2 has delivered none") and "a wrong login" in cause
     assert any('fluentbit_output_retries_total{namespace="logging"}' in expr for expr in asked)
+
+
+def test_an_output_that_delivers_nothing_is_named_with_its_own_complaint():
+    """VictoriaLogs gets its lines, CloudWatch none."""
+    item = shipper(desiredNumberScheduled=1, numberReady=1)
+    item["metadata"].setdefault("annotations", {})["flaskops/outputs"] = json.dumps(
+        [{"name": "victoria_logs", "type": "victoria_logs"}, {"name": "audit_logs", "type": "cloudwatch_logs"}]
+    )
+    one = pod("fluent-bit-1", node="node-1")
+    one["metadata"]["namespace"] = "logging"
+    one["spec"]["containers"] = [{"name": "victoria-logs", "ports": []}, {"name": "audit-logs", "ports": []}]
+    logs = "/api/v1/namespaces/logging/pods/fluent-bit-1/log"
+
+    class Agents(FakeCluster):
+        def fetch(self, path, headers=None, seconds=10):
+            if path.startswith(logs):
+                mine = "container=audit-logs" in path
+                return 200, "[ warn] [engine] failed to flush chunk, HTTP status=403" if mine else "[error] somebody else's"
+            return super().fetch(path, headers, seconds)
+
+    item["spec"]["template"]["spec"]["containers"] = [{"ports": [{"name": "metrics", "containerPort": 2020}]}]
+    answers = {
+        "/api/v1/namespaces/logging/pods": (200, {"items": [one]}),
+        "/apis/monitoring.coreos.com/v1/namespaces/logging/servicemonitors": (200, {"items": []}),
+        "/api/v1/namespaces/logging/pods/fluent-bit-1:2020/proxy/api/v2/metrics/prometheus": (200, "fluentbit_uptime 5\n"),
+    }
+    run = links.Run(Agents({}, **answers), links.Target())
+
+    def query(expr):
+        return [{"metric": {"pod": "fluent-bit-1", "name": "audit_logs"}, "value": [0, "3"]}] if "retries_total" in expr else []
+
+    _evidence, cause, _asked = backends._shipper(run, SimpleNamespace(query=query), item)
+    assert cause.startswith("fluent-bit-1 on node node-1 has delivered none of its lines to audit_logs")
+    assert "VictoriaLogs" not in cause and "a wrong login" in cause and "somebody else" not in cause
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("[error] [output:loki:vl] vl:9428, HTTP status=401 Not", True),
+        ("VictoriaLogs did not take a batch, which is sent again until it does: 403 no", True),
+        ("[upstream] connection #403 to vl:9428 timed out", False),
+        ("[ warn] [engine] failed to flush chunk, retry in 403 seconds", False),
+    ],
+)
+def test_only_a_status_is_a_wrong_login(line, wrong):
+    assert bool(backends.REFUSED.search(line)) == wrong
+
+
+def test_all_who_ask_a_back_end_share_one_way():
+    service = {"metadata": {"name": "vl", "namespace": "logs"}, "spec": {"ports": [{"port": 9428}]}}
+    run = links.Run(FakeCluster({}), links.Target())
+    assert run.way(service) is run.way(dict(service))
+
+
+def test_what_a_back_end_says_of_the_login_is_hidden_before_it_is_cut():
+    service = {"metadata": {"name": "vl", "namespace": "logs"}, "spec": {"ports": [{"port": 9428}]}}
+    way = log_stores.Way(FakeCluster({}, **{BASE.format(""): (500, "")}), service)
+    way.cluster = SimpleNamespace(fetch=lambda *_: (500, "x" * 190 + "ann:CANARY-pa55"))
+    way.secrets = ["CANARY-pa55", "ann:CANARY-pa55"]
+    _status, text = way.fetch("/metrics", 5)
+    assert "CANARY" not in text[:200]
