@@ -157,11 +157,10 @@ class Minikube(ClusterTool):
         return [self.cluster] if self.cluster in known else []
 
     def images(self) -> dict[str, set[str]]:
-        # Older versions write docker.io/ before localhost/.
-        return {
-            node: {line.strip().removeprefix("docker.io/") for line in self.run("image", "ls", "--profile", node).splitlines()}
-            for node in self.nodes()
-        }
+        # Those of all nodes of the profile, which minikube does not tell apart.
+        found = {node: set(self.run("image", "ls", "--profile", node).split()) for node in self.nodes()}
+        # Older versions write docker.io/ before localhost/, and a repository may be on docker.io.
+        return {node: refs | {ref.removeprefix("docker.io/") for ref in refs} for node, refs in found.items()}
 
     def put(self, ref: str) -> None:
         # By name it would look for localhost/... on Docker Hub, and keep a copy in its own cache.

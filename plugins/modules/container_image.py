@@ -488,7 +488,11 @@ def content_refs(engine: Engine, repository: str) -> list[str]:
             if attempt == 4:
                 raise
     text = output.decode() if isinstance(output, bytes) else output
-    return [ref for ref in text.split() if is_content_ref(ref, repository)]
+    if engine.name != "docker":
+        return [ref for ref in text.split() if is_content_ref(ref, repository)]
+    # docker shows an image of Docker Hub without the host.
+    short = repository.removeprefix("docker.io/").removeprefix("library/")
+    return [f"{repository}:{ref.rpartition(':')[2]}" for ref in text.split() if is_content_ref(ref, short)]
 
 
 def is_content_ref(ref: str, repository: str) -> bool:

@@ -66,7 +66,7 @@ def engine(name: str, words: list[str], state: dict[str, Any]) -> None:
         case ["build", *_]:
             images.append(option(words, "--tag"))
         case ["images", *_]:
-            print("\n".join(images))
+            print("\n".join(ref.removeprefix("docker.io/") if name == "docker" else ref for ref in images))
         case ["rmi", ref]:
             images.remove(ref)
         case ["save", "--output", path, ref] if ref in images:
@@ -121,7 +121,8 @@ def minikube(words: list[str], state: dict[str, Any]) -> None:
             print(json.dumps({"invalid": [], "valid": [{"Name": profile} for profile in state["nodes"]]}))
         case ["image", "ls", "--profile", profile]:
             print("registry.k8s.io/pause:3.10")
-            print("\n".join(f"docker.io/{ref}" if state.get("old") else ref for ref in state["nodes"][profile]))
+            refs = state["nodes"][profile]
+            print("\n".join(f"docker.io/{ref}" if state.get("old") and ref.startswith("localhost/") else ref for ref in refs))
         case ["image", "load", what, "--profile", profile]:
             load(what, [profile], state)
         case ["image", "rm", ref, "--profile", profile]:

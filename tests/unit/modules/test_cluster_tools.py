@@ -79,6 +79,18 @@ def test_the_tool_loads_the_image_once(machine: Any, delivery: str, engine: str)
 
 
 @pytest.mark.parametrize(("delivery", "engine"), WAYS)
+def test_an_image_of_docker_hub_is_found_and_removed(machine: Any, delivery: str, engine: str) -> None:
+    nodes, taken, _command = WAYS[delivery, engine]
+    desk = machine(nodes, engine)
+    first = run(delivery=delivery, repository="docker.io/me/app")
+    assert first["delivered"] and first["image"].startswith("docker.io/me/app:")
+    assert not run(delivery=delivery, repository="docker.io/me/app")["changed"]
+    assert {node for node, refs in desk.read()["nodes"].items() if refs == [first["image"]]} == set(taken)
+    assert run(delivery=delivery, repository="docker.io/me/app", state="absent")["removed"] == [first["image"]] * 2
+    assert not any(desk.read()["nodes"].values()) and not desk.read()["images"][engine]
+
+
+@pytest.mark.parametrize(("delivery", "engine"), WAYS)
 def test_what_is_removed_is_ours(machine: Any, delivery: str, engine: str) -> None:
     nodes, _taken, _command = WAYS[delivery, engine]
     desk = machine(nodes, engine)
