@@ -164,7 +164,7 @@ import shutil
 import tempfile
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible.module_utils.urls import open_url
@@ -429,9 +429,11 @@ def _has_manifest(url: str, username: str | None, password: str | None) -> bool:
     if username and password:
         basic["Authorization"] = "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
     headers = {"Accept": kinds, **basic}
+    # As the engines have it: a proxy has no way to this machine, and would read the password of a request without TLS.
+    proxied = not on_loopback(urlsplit(url).netloc)
     for _attempt in range(2):
         try:
-            open_url(url, method="HEAD", headers=headers, timeout=10)
+            open_url(url, method="HEAD", headers=headers, timeout=10, use_proxy=proxied)
             return True
         except HTTPError as error:
             challenge = error.headers.get("WWW-Authenticate", "")

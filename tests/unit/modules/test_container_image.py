@@ -244,6 +244,42 @@ def test_a_registry_on_loopback_is_asked_without_tls() -> None:
             server.shutdown()
 
 
+class Proxy(BaseHTTPRequestHandler):
+    """Refuses everything; its server remembers what it was asked, and with which credentials."""
+
+    def refuse(self) -> None:
+        self.server.asked.append((self.path, self.headers.get("Authorization")))  # type: ignore[attr-defined]
+        self.send_error(502)
+
+    do_HEAD = do_GET = do_CONNECT = refuse
+
+    def log_message(self, *_args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "registry.invalid"])
+def test_no_proxy_sees_the_credentials_of_a_registry_on_loopback(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Registry) as registry,
+        ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy,
+    ):
+        proxy.asked = []  # type: ignore[attr-defined]
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_port}")
+        for server in (registry, proxy):
+            Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            found = ci.in_registry(f"{host}:{registry.server_port}/a", "0123456789ab", "user", "s3cret")
+        finally:
+            for server in (registry, proxy):
+                server.shutdown()
+    # Elsewhere the proxy is used, and is asked for a tunnel only.
+    tunnel = [(f"{host}:{registry.server_port}", None)]
+    assert (found, proxy.asked) == ((False, tunnel) if host == "registry.invalid" else (True, []))  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("host", "engine", "args"),
     [
