@@ -218,9 +218,14 @@ def dropped(engine: Engine, subnet: str) -> str:
     )
 
 
+def node_base() -> set[str]:
+    """What makes the node's Debian here."""
+    return {"mmdebstrap", str(KEYRING)}
+
+
 def base_commands(engine: Engine | None) -> set[str]:
     """What is missing to make the node's Debian here, where it is not there and no registry answers."""
-    wanted = missing({"mmdebstrap", str(KEYRING)})
+    wanted = missing(node_base())
     if not wanted or (engine and any(engine.image_exists(ref) for ref in (NODE_BASE, DEBIAN_IMAGE))):
         return set()
     return set() if registry_answers("registry-1.docker.io") else wanted
@@ -382,16 +387,33 @@ def main() -> int:
         return 0
     print(f"This machine lacks: {' '.join(packages(lacking))}", flush=True)
     found, names = manager(), sorted(filter(None, map(package, lacking)))
+    nowhere = {each for each in lacking if not package(each)}
     install = [*MANAGERS[found], *names] if found else []
+    installed = False
     if names and options.install and os.geteuid() == 0:
         if found == "apt-get":
             subprocess.run(["apt-get", "update", "-qq"])  # what it did not reach is told by the next command
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        done = subprocess.run(install, env=env, stdout=subprocess.DEVNULL)
-        return 0 if done.returncode == 0 and len(names) == len(lacking) else 1
-    how = f": '{' '.join(install)}' as root, or the same command with PACKAGES=install" if names else ""
-    print(f"Install them{how}.", file=sys.stderr)
-    return 1
+        installed = subprocess.run(install, env=env, stdout=subprocess.DEVNULL).returncode == 0
+    elif names and options.install:
+        print(f"PACKAGES=install needs root: run the same command as root, or '{' '.join(install)}'.", file=sys.stderr)
+    elif names:
+        print(f"Install them as root: '{' '.join(install)}', or the same command with PACKAGES=install.", file=sys.stderr)
+    if nowhere:
+        print(unpackaged(found, nowhere), file=sys.stderr)
+    return 0 if installed and not nowhere else 1
+
+
+def unpackaged(found: str | None, lacking: set[str]) -> str:
+    """What to do about *lacking*, of which the package manager *found* has no package."""
+    names = ", ".join(sorted(lacking))
+    told = f"{found} has no package of {names}." if found else f"None of {', '.join(MANAGERS)} is here: install {names}."
+    if base := lacking & node_base():
+        told += (
+            f" Instead of {' and '.join(sorted(base))} the node's Debian will do: pull {DEBIAN_IMAGE} with podman or docker,"
+            " through a mirror where Docker Hub does not answer, and tag it so."
+        )
+    return told
 
 
 if __name__ == "__main__":

@@ -104,11 +104,11 @@ RECORD = 'echo "${0##*/} $*" >> ${0%/*}/../installed'
 
 def test_nothing_is_installed_that_was_not_asked_for(commands: Write, ask: Any, tmp_path: Path) -> None:
     commands(**{"apt-get": RECORD, "docker": DOCKER, "ip": ""})
-    for args, user in (((), 0), (("--install",), 1000)):
+    for args, user, advice in (((), 0, "or the same command with PACKAGES=install"), (("--install",), 1000, "needs root")):
         status, out, err = ask(*args, user=user)
         assert status == 1 and out == "This machine lacks: debian-archive-keyring mmdebstrap\n"
-        assert "'apt-get install -qq -y --no-install-recommends debian-archive-keyring mmdebstrap' as root" in err
-        assert "PACKAGES=install" in err
+        assert "'apt-get install -qq -y --no-install-recommends debian-archive-keyring mmdebstrap'" in err
+        assert advice in err and ("with PACKAGES=install" in err) == (not args)
     assert not (tmp_path / "installed").exists()
 
 
@@ -123,9 +123,29 @@ def test_what_a_manager_has_no_package_of_stays_missing(commands: Write, ask: An
     """mmdebstrap on Arch, where only a registry helps."""
     (tmp_path / "keyring.gpg").touch()
     commands(pacman=RECORD, docker=DOCKER, ip="")
-    status, out, err = ask("--install")
-    assert (status, out, err) == (1, "This machine lacks: mmdebstrap\n", "Install them.\n")
+    for args in (("--install",), ()):
+        status, out, err = ask(*args)
+        assert (status, out) == (1, "This machine lacks: mmdebstrap\n")
+        assert "pacman has no package of mmdebstrap" in err and f"pull {_host.DEBIAN_IMAGE}" in err and "Install" not in err
     assert not (tmp_path / "installed").exists()
+
+
+@pytest.mark.parametrize("args", [("--install",), ()])
+def test_what_has_no_package_is_named_beside_what_has(commands: Write, ask: Any, tmp_path: Path, args: tuple[str, ...]) -> None:
+    commands(pacman=RECORD, docker=DOCKER)
+    status, out, err = ask(*args)
+    assert (status, out) == (1, "This machine lacks: debian-archive-keyring iproute2 mmdebstrap\n")
+    assert "pacman has no package of mmdebstrap" in err and f"pull {_host.DEBIAN_IMAGE}" in err
+    command = "pacman -S --noconfirm --needed debian-archive-keyring iproute2"
+    assert (command in err) == (not args)
+    assert not args or (tmp_path / "installed").read_text().splitlines() == [command]
+
+
+def test_without_a_known_manager_all_is_named_as_it_is(commands: Write, ask: Any, tmp_path: Path) -> None:
+    commands(docker=DOCKER, zypper=RECORD)
+    status, _out, err = ask("--install")
+    assert status == 1 and "install " in err and f"pull {_host.DEBIAN_IMAGE}" in err
+    assert all(each in err for each in (*_host.MANAGERS, "ip", "mmdebstrap", str(tmp_path / "keyring.gpg")))
 
 
 # D5, and Ubuntu without Debian's keys, Fedora without catatonit in PATH.
