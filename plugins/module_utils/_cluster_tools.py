@@ -44,8 +44,8 @@ class ClusterTool(ABC):
 
         :raises EngineError: when it fails or gives no answer in time.
         """
-        # Without it kind would ask docker first, where both engines are.
-        env = {**os.environ, "KIND_EXPERIMENTAL_PROVIDER": self.engine.name}
+        # Tools call the engine too, which needs its own settings; without the name kind would ask docker first, where both are.
+        env = {**self.engine.env, "KIND_EXPERIMENTAL_PROVIDER": self.engine.name}
         shown = f"'{self.name} {' '.join(words[:2])}'"
         try:
             done = subprocess.run([self.path, *words], capture_output=True, text=True, env=env, errors="replace", timeout=timeout)

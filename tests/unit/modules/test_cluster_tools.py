@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,17 @@ def test_a_tool_that_is_not_there_is_named_before_a_build(machine: Any, delivery
     with pytest.raises(EngineError, match=f"{delivery} is not installed"):
         run(delivery=delivery)
     assert desk.read()["images"] == {"docker": [], "podman": []}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_gets_the_settings_of_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str) -> None:
+    """It calls podman itself, which has to take our configuration."""
+    (tmp_path / tool).write_text('#!/bin/sh\necho "$CONTAINERS_CONF $KIND_EXPERIMENTAL_PROVIDER"\n')
+    (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CONTAINERS_CONF", raising=False)
+    engine = Engine("podman", "/usr/bin/podman", {**os.environ, "CONTAINERS_CONF": "/ours.conf"})
+    assert TOOLS[tool](engine, "c").run("version") == "/ours.conf podman\n"
 
 
 def test_buildah_alone_is_refused(machine: Any) -> None:
