@@ -23,6 +23,7 @@ import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.log_stores import LOGIN, TLS
 
 from tests.evaluation import evaluate
+from tests.harness import DEAD_KUBECONFIG, playbook
 from tests.toolchain import programs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -170,6 +171,31 @@ def test_only_secrets_hold_the_login(tmp_path: Path) -> None:
     assert source["url"] == "https://victoria-logs.victoria-logs.svc:9428" and source["basicAuthUser"] == "ann"
 
 
+KEPT: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "all": ({**ASKS, "grafana_datasource": True, "collector": True}, {"ConfigMap victoria-logs-datasource"}),
+    "no-source": ({**ASKS, "collector": True}, {"ConfigMap victoria-logs-datasource", "Secret victoria-logs-datasource"}),
+    "no-login": (
+        {"grafana_datasource": True},
+        {"Secret victoria-logs-datasource", "Secret victoria-logs-login", "Secret victoria-logs-collector"},
+    ),
+    "no-rules": (
+        {**ASKS, "grafana_datasource": True, "collector": True, "monitoring": "never"},
+        {"ConfigMap victoria-logs-datasource", "PrometheusRule victoria-logs-alerts"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_what_the_options_no_longer_ask_for_goes(tmp_path: Path, case: str) -> None:
+    """Most of all a Secret with the password."""
+    options, unwanted = KEPT[case]
+    given = {"__victoria_logs_embedded": True, **{f"victoria_logs_{key}": value for key, value in options.items()}}
+    ours = "__victoria_logs_references + [__victoria_logs_namespace_reference]"
+    given["__victoria_logs_found"] = {"objects": {"ours": f"{{{{ {ours} }}}}"}}
+    found = evaluate(tmp_path, {"unwanted": "__victoria_logs_unwanted"}, given, VICTORIA_LOGS)["unwanted"]
+    assert {f"{item['kind']} {item['metadata']['name']}" for item in found} == unwanted
+
+
 LIMITS: dict[str, dict[str, Any]] = {
     "256Mi": {"resources": {"limits": {"memory": "256Mi"}}},
     "1Gi": {"values": {"server": {"resources": {"limits": {"memory": "1Gi"}}}}},
@@ -273,6 +299,28 @@ def test_choice_of_back_ends(tmp_path: Path) -> None:
         assert json.loads((tmp_path / name).read_text()) == {"backends": backends, "outputs": kinds, "complaints": []}, name
     for name, (_given, words) in WRONG.items():
         assert words in json.loads((tmp_path / name).read_text())["complaints"][0], name
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "limit": ({"disk_limit": "much"}, "victoria_logs_disk_limit"),
+    "two": ({"existing_secret": "logs", "username": "ann", "password": "CANARY"}, "victoria_logs_existing_secret"),
+    "volumes": ({"tls_secret": "tls", "values": {"server": {"extraVolumes": []}}}, "server.extraVolumes"),
+}
+
+
+def test_wrong_options_are_refused_before_the_log_agent_is_changed(tmp_path: Path) -> None:
+    """The cluster does not answer, so that what comes first says something else."""
+    (tmp_path / "config").write_text(DEAD_KUBECONFIG)
+    shared = {**BASE, "cluster_kubeconfig": str(tmp_path / "config"), "logging_backend": ["victoria_logs"]}
+    shared |= {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {name: {f"victoria_logs_{key}": value for key, value in given.items()} for name, (given, _words) in REFUSED.items()}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
+    env = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    done = playbook("playbooks/logging.yml", inventory=("-i", str(tmp_path / "hosts.yml")), env=env)
+    said = dict(re.findall(r"^fatal: \[([^]]+)\]: FAILED! => (\{.*\})$", done.stdout, re.MULTILINE))
+    assert set(said) == set(REFUSED), done.stdout[-3000:]
+    for name, (_given, words) in REFUSED.items():
+        assert words in json.loads(said[name])["msg"], said[name]
 
 
 @pytest.mark.parametrize("mode", ["single", "scalable"])
