@@ -24,7 +24,7 @@ import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
 
 from tests.api_rig import CONTEXT, Rig
-from tests.harness import Run, playbook
+from tests.harness import LONG, Run, playbook
 from tests.toolchain import programs
 
 MARK = "flaskops/managed"
@@ -342,6 +342,7 @@ def test_repair_refuses_it_too(site: Site) -> None:
     assert site.rig.versions(*WATCHED) == before
 
 
+@LONG
 def test_adopted_release_is_ours(site: Site) -> None:
     """With the values of the role, and the mark."""
     before = site.rig.versions(*WATCHED)
@@ -356,6 +357,7 @@ def test_adopted_release_is_ours(site: Site) -> None:
     assert values["prometheus"]["prometheusSpec"]["retention"] == "10d"
 
 
+@LONG
 def test_mark_stays_over_upgrades_by_hand_and_rollbacks(site: Site) -> None:
     site.by_hand("upgrade", LOKI, "loki", word="changed")
     assert site.marks("loki", LOKI) == [True] * 3
@@ -363,6 +365,7 @@ def test_mark_stays_over_upgrades_by_hand_and_rollbacks(site: Site) -> None:
     assert site.marks("loki", LOKI) == [True] * 4
 
 
+@LONG
 def test_release_of_an_earlier_version_is_ours(site: Site) -> None:
     """One that has no mark, but the values of the role and its objects beside it; nothing else changes in this second run."""
     earlier = [("monitoring", STACK), ("monitoring", BLACKBOX), ("loki", LOKI)]
@@ -374,6 +377,7 @@ def test_release_of_an_earlier_version_is_ours(site: Site) -> None:
     assert len(site.records("loki", LOKI)) == number
 
 
+@LONG
 def test_absent_removes_what_is_ours_only(site: Site) -> None:
     cases = ("stack", "victoria", "operator")
     fresh = {"fresh": {**FRESH["fresh"], "kube_prometheus_stack_state": "absent"}}

@@ -209,6 +209,7 @@ def test_a_stranger_s_application_is_drilled(stranger: Stranger) -> None:
     assert stranger.play("--tags", "image,app", "--limit", "httpbin", **windows).changed == 0
 
 
+@LONG
 def test_drift_is_repaired(cluster: Cluster, stranger: Stranger) -> None:
     port = [{"op": "replace", "path": "/spec/ports/0/port", "value": 81}]
     cluster.core.patch_namespaced_service("httpbin", "stranger-web", port)
