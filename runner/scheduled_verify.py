@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import web
-from flaskops_observability.verify import backends, log_stores
+from flaskops_observability.verify import given_backends
 from flaskops_observability.verify.api import PodCluster
 from flaskops_observability.verify.links import Run, Target, verify
 from flaskops_observability.verify.numbered_lines import GIVEN_UP, NumberedLines
@@ -137,29 +137,15 @@ def written(labels: dict[str, str]) -> str:
     return ",".join(f'{key}="{value}"' for key, value in quoted.items())
 
 
-KINDS = (*log_stores.STORES, "elasticsearch", "opensearch", "cloudwatch")
-
-
 def given(path: str) -> list[dict[str, Any]]:
     """The log back ends of a file, none without one; :raises ValueError: without a value of it, as it holds passwords."""
     if not path:
         return []
-    name = Path(path).name
     try:
-        found: list[dict[str, Any]] = json.loads(Path(path).read_text())
-        for item in found:
-            needed = ("region", "log_group") if item["type"] == "cloudwatch" else ("url",)
-            if item["type"] not in KINDS or not all(item.get(key) for key in needed):
-                raise ValueError
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{name} can't be read ({type(error).__name__}): write a JSON list of entries as verify_log_backends has them, "
-            f"each with a type ({', '.join(KINDS)}) and a url, for cloudwatch with region and log_group"
-        ) from None
-    for number, item in enumerate(found):
-        if wrong := backends.problem(item):
-            raise ValueError(f"Entry {number + 1} of {name} ({item['type']}) can't be used: {wrong}")
-    return found
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise given_backends.unreadable(error) from None
+    return given_backends.parse(text)
 
 
 class Handler(web.Handler):
