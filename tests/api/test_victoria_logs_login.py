@@ -8,15 +8,19 @@ A case is a host of a play, with a namespace of its own.
 from __future__ import annotations
 
 import base64
+import gzip
+import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
 
 from tests.api_rig import CONTEXT, Rig
 from tests.fakes.certificates import certificate
-from tests.harness import LONG, ROOT, failures, run_role
+from tests.harness import LONG, ROOT, failures, playbook, run_role, write_play
 from tests.toolchain import programs
 
 LOGIN = {"victoria_logs_existing_secret": "ours"}
@@ -94,6 +98,108 @@ def test_the_login_is_kept_in_a_secret_that_goes_with_it(rig: Rig, tmp_path: Pat
         assert run() > 0 and objects.get(secret) is None
     finally:
         run(victoria_logs_state="absent", victoria_logs_remove_data=True)
+
+
+# Each host has an app and a VictoriaLogs in namespaces of its own: whether its release is marked, whether its Service asks for a
+# login, and what the Secret of the schedule is.
+SCHEDULES: dict[str, tuple[bool, bool, str]] = {
+    "ours": (True, True, "[]"),
+    "foreign": (False, True, "[]"),
+    "former": (True, False, "[]"),
+    "missing": (True, True, ""),
+    "useless": (True, True, '{"password": "CANARY"'),
+}
+FAILED = {
+    "missing": "Secret readers in namespace missing-app does not exist",
+    "useless": "Secret readers in namespace useless-app",
+}
+
+
+@LONG
+def test_the_scheduled_verification_may_read_the_login_of_our_release_only(rig: Rig, tmp_path: Path) -> None:
+    """Its names are those of the release, whatever somebody wrote at the Service."""
+    objects = Objects(rig.api)
+
+    def make(
+        kind: str, namespace: str, name: str, version: str = "v1", more: dict[str, Any] | None = None, **content: Any
+    ) -> None:
+        metadata = {"name": name, **({"namespace": namespace} if namespace else {}), **(more or {})}
+        objects.apply({"apiVersion": version, "kind": kind, "metadata": metadata, **content}, "somebody")
+
+    for name, (marked, asks, content) in SCHEDULES.items():
+        app, logs = f"{name}-app", f"{name}-logs"
+        make("Namespace", "", app)
+        make("Namespace", "", logs)
+        if content:
+            make("Secret", app, "readers", stringData={"log_backends.json": content})
+        labels = {"app.kubernetes.io/name": "victoria-logs-single", "app.kubernetes.io/managed-by": "Helm"}
+        notes = {"meta.helm.sh/release-name": "logs", "meta.helm.sh/release-namespace": logs}
+        notes |= {"flaskops/login-secret": "somebodys"} if asks else {}
+        service = {"clusterIP": "None", "ports": [{"port": 9428}]}
+        make("Service", logs, "logs", more={"labels": labels, "annotations": notes}, spec=service)
+        annotations = {"flaskops/login-secret": "login", "flaskops/tls-secret": "tls"}
+        release = {
+            "name": "logs",
+            "info": {"status": "deployed", "last_deployed": "2026-01-01T00:00:00Z"},
+            "version": 1,
+            "chart": {"metadata": {"name": "victoria-logs-single", "version": "1.0.0"}},
+            "config": {"server": {"service": {"annotations": annotations}}},
+            "manifest": "",
+        }
+        packed = base64.b64encode(gzip.compress(json.dumps(release).encode())).decode()
+        stored = {"owner": "helm", "name": "logs", "status": "deployed", "version": "1"} | (
+            {"flaskops/managed": "true"} if marked else {}
+        )
+        make("Secret", logs, "sh.helm.release.v1.logs.v1", more={"labels": stored}, stringData={"release": packed})
+        rbac, role = "rbac.authorization.k8s.io/v1", f"{app}-shop-verify"
+        ours = {"labels": {"app.kubernetes.io/name": "flaskops-verify", "app.kubernetes.io/instance": "shop"}}
+        rules = [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["old"], "verbs": ["get"]}]
+        if name == "former":
+            make("Role", logs, f"{role}-login", rbac, ours, rules=rules)
+            reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": f"{role}-login"}
+            make("RoleBinding", logs, f"{role}-login", rbac, ours, roleRef=reference)
+            make("RoleBinding", "default", role, rbac, ours, roleRef=reference)
+    options: dict[str, Any] = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "verify_kubeconfig": str(rig.kubeconfig()),
+        "verify_context": CONTEXT,
+        "verify_name": "shop",
+        "verify_namespace": "{{ inventory_hostname }}-app",
+        "verify_schedule": 60,
+        "verify_schedule_image": "registry.example.com/runner:1",
+        "verify_schedule_namespaces": ["{{ inventory_hostname }}-logs"],
+        "verify_schedule_secret": "readers",
+        "verify_alert_check": False,
+        "verify_wait_timeout": 5,
+    }
+    hosts = {name: {} for name in SCHEDULES}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": options}}))
+    path = write_play("verify", tmp_path)
+    (play,) = yaml.safe_load(path.read_text())
+    # The app is not there, and no pod ever runs here.
+    play["module_defaults"] = {"flaskops.observability.workload_wait": {"timeout": 1}}
+    path.write_text(yaml.safe_dump([play]))
+    done = playbook(str(path), "-vvv", inventory=("-i", str(tmp_path / "hosts.yml")))
+    assert "CANARY" not in done.stdout + done.stderr
+    assert done.stdout.count("failed=1 ") == len(SCHEDULES), done.stdout[-3000:]
+    text = " ".join((done.stdout + done.stderr).split())
+    assert "the login of VictoriaLogs in namespace foreign-logs, because its release logs was not made by" in text
+    for words in FAILED.values():
+        assert words in text
+    granted = {}
+    for item in objects.request("GET", "/apis/rbac.authorization.k8s.io/v1/roles")["items"]:
+        if item["metadata"]["name"].endswith("-verify-login"):
+            granted[item["metadata"]["namespace"]] = item["rules"][0]["resourceNames"]
+    assert granted == {"ours-logs": ["login", "tls"]}
+    bound = {
+        (item["metadata"]["namespace"], item["metadata"]["name"])
+        for item in objects.request("GET", "/apis/rbac.authorization.k8s.io/v1/rolebindings")["items"]
+    }
+    assert ("ours-logs", "ours-app-shop-verify-login") in bound and ("former-logs", "former-app-shop-verify") in bound
+    assert {("former-logs", "former-app-shop-verify-login"), ("default", "former-app-shop-verify")}.isdisjoint(bound)
+    for name in FAILED:
+        assert objects.request("GET", f"/apis/apps/v1/namespaces/{name}-app/deployments")["items"] == []
 
 
 def state(objects: Objects) -> dict[str, str]:
