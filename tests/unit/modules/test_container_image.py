@@ -264,6 +264,8 @@ def test_no_proxy_sees_the_credentials_of_a_registry_on_loopback(monkeypatch: py
         ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy,
     ):
         proxy.asked = []  # type: ignore[attr-defined]
+        # open_url leaves what it used, with its proxy, to all who ask for an address after it.
+        monkeypatch.setattr("urllib.request._opener", None)
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         for name in ("http_proxy", "https_proxy"):
