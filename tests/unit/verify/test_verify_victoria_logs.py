@@ -146,7 +146,7 @@ class Near(FakeCluster):
 
 
 def found(cluster, **options):
-    results, _url = links.verify(cluster, links.Target(timeout=3, **options))
+    results, _url = links.verify(cluster, links.Target(**{"timeout": 10, **options}))
     said = json.dumps(results, ensure_ascii=False)
     assert PASSWORD not in said and base64.b64encode(f"ann:{PASSWORD}".encode()).decode() not in said
     return {result["link"]: result for result in results}
@@ -278,7 +278,7 @@ def test_an_agent_that_is_stuck_on_one_node(victoria, tmp_path, monkeypatch, wro
         "/api/v1/namespaces/logging/pods/agent-2/log": (200, "\n".join(["it began", *said])),
     }
     try:
-        results = found(Near(program, **answers))
+        results = found(Near(program, **answers), timeout=4)
     finally:
         agent.stopping.set()
         sender.join()
