@@ -30,7 +30,11 @@ TABLE = TEXT.split("### Looking for something")[1].split("\n\n")[2]
 # The second column's code, where Markdown wants a bar escaped.
 QUERIES = [row.split(" | ")[1].strip("`").replace("\\|", "|") for row in TABLE.splitlines()[2:]]
 # What a block needs that is not in every cluster: its first command, or a namespace.
-NEEDS = {"aws ": "an AWS account", "-n elastic ": "Elasticsearch, whose images no package registry carries"}
+NEEDS = {
+    "aws ": "an AWS account",
+    "-n elastic ": "Elasticsearch, whose images no package registry carries",
+    "--from-file": "a file of one's own, with credentials",
+}
 
 
 @pytest.fixture(scope="module")
