@@ -177,7 +177,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils._engine imp
     debian_ref,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils._host import host_bundle
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic, careful
 
 DEBIAN_PACKAGES = ["python3", "python3-venv", "python3-pip", "ca-certificates"]
 DEBIAN_BASE = debian_ref("python", DEBIAN_PACKAGES)
@@ -425,10 +425,10 @@ def in_registry(repository: str, tag: str, username: str | None, password: str |
 
 def _has_manifest(url: str, username: str | None, password: str | None) -> bool:
     kinds = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
-    basic = {}
+    login = {}
     if username and password:
-        basic["Authorization"] = "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
-    headers = {"Accept": kinds, **basic}
+        login["Authorization"] = basic(username, password)
+    headers = {"Accept": kinds, **login}
     # As the engines have it: a proxy has no way to this machine, and would read the password of a request without TLS.
     proxied = not on_loopback(urlsplit(url).netloc)
     for _attempt in range(2):
@@ -444,7 +444,7 @@ def _has_manifest(url: str, username: str | None, password: str | None) -> bool:
             if not fields.get("realm", "").startswith("https://"):
                 return False
             try:
-                answer = json.load(open_url(f"{fields['realm']}?{query}", headers=basic, timeout=10))
+                answer = json.load(open_url(f"{fields['realm']}?{query}", headers=login, timeout=10))
             except (URLError, OSError, ValueError):
                 return False
             headers["Authorization"] = f"Bearer {answer.get('token') or answer.get('access_token', '')}"

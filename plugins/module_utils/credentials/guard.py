@@ -107,6 +107,16 @@ def _forms(secret: str) -> Iterator[str]:
     yield base64.urlsafe_b64encode(secret.encode()).decode().rstrip("=")
 
 
+def basic(username: str, password: str) -> str:
+    """The value of the header Authorization for a login, as HTTP's Basic scheme has it (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+def login_secrets(username: str, password: str) -> list[str]:
+    """What no text may show of a login; the pair is what is sent."""
+    return [password, f"{username}:{password}"] if password else []
+
+
 def hide(text: str, secrets: Iterable[str]) -> str:
     """A text without the secrets, however they are written in it. Cut a text only afterwards: half a secret is not found."""
     forms = {form for secret in secrets if secret for form in _forms(secret)} - {""}

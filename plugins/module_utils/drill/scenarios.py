@@ -19,7 +19,7 @@ from ..verify.backends import SHIPPERS
 from ..verify.health import DEFAULT_PATH, question
 from ..verify.log_stores import STORES
 from .app import App, Plan, patched
-from .bounds import LATE, MISSING, READINESS, Stage
+from .bounds import ENDS, LATE, MISSING, READINESS, Stage
 from .dead_man import Step
 from .guard import DrillError
 
@@ -364,7 +364,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "The log back end is gone",
         (stop_store,),
         (
-            Expect("log back end", "down", symptom=(("StatefulSet controller and end of the pod", 0.0, 40.0),)),
+            Expect("log back end", "down", symptom=(("StatefulSet controller and end of the pod", 0.0, ENDS),)),
             *(Expect(f"alert {store.down}", symptom="log back end down", source="log back end") for store in STORES.values()),
             # Not LogLinesMissing: of a back end that does not answer nobody knows what it has.
             Expect("alert LogLinesLate", symptom=LATE, source="scheduled verification"),

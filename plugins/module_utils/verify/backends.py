@@ -9,7 +9,6 @@ the credentials of ``log_backends``.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import ssl
@@ -24,7 +23,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from ..credentials.guard import hide, is_address, is_header, is_token, opener
+from ..credentials.guard import basic, hide, is_address, is_header, is_token, login_secrets, opener
 from . import checks, log_stores
 from .api import REQUEST_SECONDS, ApiError, message_of, read_object, reason
 from .checks import Result
@@ -194,19 +193,30 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
             return evidence, f"Prometheus reads the metrics of {len(scraped)} of {what} of {name}", asked
         if given_up:
             return evidence, f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked
-        stuck = [pod for pod in well if pod["metadata"]["name"] in idlers]
-        for pod in stuck:
-            output = idlers[pod["metadata"]["name"]]
-            kind = {given.get("name"): given["type"] for given in _outputs_of(item)}.get(output, "") if output else ""
-            known = not output or kind in log_stores.STORES
-            ready = _ready(run, kind) if known else ""
-            if known and not ready:
-                continue  # its own link says so
-            where = f"{_place(pod)} has delivered none of its lines{f' to {output}' if output else ''} for 2 minutes"
-            though = f", though {ready} is ready" if ready else ""
-            return evidence, f"{where}{though}: {_why(run, pod, output)}", asked
+        if stuck := _stuck(run, item, [pod for pod in well if pod["metadata"]["name"] in idlers], idlers):
+            return evidence, stuck, asked
         evidence += f", {len(scraped)} scraped, nothing given up in 10 minutes" if watched else ""
     return evidence, "", asked
+
+
+def _stuck(run: Run, item: dict[str, Any], pods: list[dict[str, Any]], idlers: dict[str, str]) -> str:
+    """The first pod that delivers nothing to an output, and why; empty where only a back end that is away keeps it from that.
+
+    :param idlers: the output by the pod's name, empty for the collector, which has one.
+    """
+    kinds = {given.get("name"): given["type"] for given in _outputs_of(item)}
+    for pod in pods:
+        output = idlers[pod["metadata"]["name"]]
+        kind = kinds.get(output, "")
+        if output and kind not in log_stores.STORES:
+            though = ""  # nobody here knows whether it is ready
+        elif ready := _ready(run, kind):
+            though = f", though {ready} is ready"
+        else:
+            continue  # its own link says so
+        where = f"{_place(pod)} has delivered none of its lines{f' to {output}' if output else ''} for 2 minutes"
+        return f"{where}{though}: {_why(run, pod, output)}"
+    return ""
 
 
 def _place(pod: dict[str, Any]) -> str:
@@ -285,8 +295,7 @@ def _line(
         if labels is not None:
             break
         if time.monotonic() > until:
-            reason = why() or "it is not sent, or not taken"
-            cause = f"no line with {request_id} came within {elapsed:.0f} s: {reason}"
+            cause = f"no line with {request_id} came within {elapsed:.0f} s: {why() or 'it is not sent, or not taken'}"
             return [checks.failed(link, "nothing found", cause, query, commands[0])]
         never.wait(PAUSE)
     missing = [label for label in CONTRACT if not labels.get(label)]
@@ -377,8 +386,8 @@ def _trouble(run: Run, stack: Any, store: log_stores.Store, way: log_stores.Way,
         return ""
     said = []
     for item in dropped:
-        reason = item["metric"].get("reason", "?")
-        said.append(f"{float(item['value'][1]):.0f} {store.reasons.get(reason, f'because of {reason}')}")
+        label = item["metric"].get("reason", "?")
+        said.append(f"{float(item['value'][1]):.0f} {store.reasons.get(label, f'because of {label}')}")
     return f"it took lines in the last 10 minutes and dropped them: {', '.join(said)}" if said else ""
 
 
@@ -508,8 +517,7 @@ def problem(given: dict[str, Any]) -> str:
 
 def secrets_of(given: dict[str, Any]) -> list[str]:
     """What no result may show of a backend's credentials."""
-    login = f"{given.get('username') or ''}:{given.get('password') or ''}"
-    return [given.get("password") or "", given.get("api_key") or "", login if given.get("password") else ""]
+    return [given.get("api_key") or "", *login_secrets(given.get("username") or "", given.get("password") or "")]
 
 
 def from_here(given: dict[str, Any], url: str, run: Run) -> str:
@@ -518,8 +526,7 @@ def from_here(given: dict[str, Any], url: str, run: Run) -> str:
     if given.get("api_key"):
         headers["Authorization"] = f"ApiKey {given['api_key']}"
     elif given.get("username"):
-        login = f"{given['username']}:{given.get('password') or ''}"
-        headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
+        headers["Authorization"] = basic(given["username"], given.get("password") or "")
     if given.get("tenant"):
         headers["X-Scope-OrgID"] = given["tenant"]
         if given["type"] == "victoria_logs":

@@ -8,7 +8,6 @@ All have one shape, so that another one is another class here and its name in ST
 
 from __future__ import annotations
 
-import base64
 import datetime
 import http.client
 import json
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from ..credentials.guard import hide
+from ..credentials.guard import basic, hide, login_secrets
 from ..credentials.served import SecretError, login, texts
 from .api import ApiError, Cluster, message_of, read_object, reason
 
@@ -230,9 +229,8 @@ class Way:
 
     def _connect(self, seconds: float) -> http.client.HTTPConnection:
         username, password = self._read(self.secret, login, seconds)
-        pair = f"{username}:{password}"
-        self.secrets = [password, pair]
-        self._login = "Basic " + base64.b64encode(pair.encode()).decode()
+        self.secrets = login_secrets(username, password)
+        self._login = basic(username, password)
         host = f"{self.service['metadata']['name']}.{self.namespace}.svc"
         connection = http.client.HTTPConnection(host)
         # Else it would go to whoever has that name here once this connection has ended.
