@@ -23,7 +23,7 @@ import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.log_stores import LOGIN, TLS
 
 from tests.evaluation import evaluate
-from tests.harness import DEAD_KUBECONFIG, playbook
+from tests.harness import DEAD_KUBECONFIG, inventory_of, playbook
 from tests.toolchain import programs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -312,11 +312,9 @@ def test_wrong_options_are_refused_before_the_log_agent_is_changed(tmp_path: Pat
     """The cluster does not answer, so that what comes first says something else."""
     (tmp_path / "config").write_text(DEAD_KUBECONFIG)
     shared = {**BASE, "cluster_kubeconfig": str(tmp_path / "config"), "logging_backend": ["victoria_logs"]}
-    shared |= {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     hosts = {name: {f"victoria_logs_{key}": value for key, value in given.items()} for name, (given, _words) in REFUSED.items()}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
     env = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    done = playbook("playbooks/logging.yml", inventory=("-i", str(tmp_path / "hosts.yml")), env=env)
+    done = playbook("playbooks/logging.yml", inventory=inventory_of(tmp_path, hosts, **shared), env=env)
     said = dict(re.findall(r"^fatal: \[([^]]+)\]: FAILED! => (\{.*\})$", done.stdout, re.MULTILINE))
     assert set(said) == set(REFUSED), done.stdout[-3000:]
     for name, (_given, words) in REFUSED.items():

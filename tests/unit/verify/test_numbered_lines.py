@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -30,8 +28,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.numb
     NumberedLines,
 )
 
-from tests.harness import until
-from tests.toolchain import programs
+from tests.victoria_logs import VictoriaLogs
 
 EVERY = 300.0
 
@@ -400,15 +397,11 @@ def test_cloudwatch_is_asked_page_by_page(monkeypatch: pytest.MonkeyPatch) -> No
         ask("verify-ab", 90)
 
 
-class RealStore:
+class RealStore(VictoriaLogs):
     """The real VictoriaLogs, to which each line is sent at once, as a log agent does."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        flags = [f"-storageDataPath={folder}", f"-httpListenAddr={self.url.removeprefix('http://')}"]
-        self.process = subprocess.Popen([programs("victoria-logs") / "victoria-logs-prod", *flags], stderr=subprocess.DEVNULL)
+        super().__init__(folder)
         self.lost, self.twice = {0}, {0}
 
     def write(self, text: str) -> None:
@@ -424,7 +417,7 @@ def test_the_real_victoria_logs_keeps_doubles_and_tells_what_is_not_there(tmp_pa
     store = RealStore(tmp_path)
     run = Run(NoStores(), Target(namespace="web", log_backends=[{"type": "victoria_logs", "url": store.url}]))  # type: ignore[arg-type]
     try:
-        until(lambda: urllib.request.urlopen(f"{store.url}/health", timeout=5).read(), 20, "VictoriaLogs", passing=(OSError,))
+        store.wait()
         lines = NumberedLines(3, store.write)  # seconds until a line is late
         lines.round(run)
         store.lost, store.twice = {5, LINES}, {7}
@@ -438,8 +431,7 @@ def test_the_real_victoria_logs_keeps_doubles_and_tells_what_is_not_there(tmp_pa
         found |= {"written": 3 * LINES, "missing": 2}
         assert lines.shown() == {"victoria_logs": found}
     finally:
-        store.process.terminate()
-        store.process.wait()
+        store.stop()
     lines.write = lambda text: None
     lines.round(run)
     shown = lines.shown()["victoria_logs"]

@@ -9,7 +9,6 @@ import base64
 import json
 import re
 import socket
-import ssl
 import subprocess
 import threading
 import time
@@ -18,11 +17,13 @@ import urllib.request
 from types import SimpleNamespace
 
 import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import api, backends, links, log_stores
 
 from tests.fakes.certificates import certificate
 from tests.toolchain import programs
 from tests.unit.victoria_logs.test_collector import c as collecting
+from tests.victoria_logs import VictoriaLogs
 
 from .test_verify_checks import pod
 from .test_verify_links import STREAM, FakeCluster, shipper
@@ -38,25 +39,16 @@ def secret(**values):
     return 200, {"data": {key.replace("_", "."): base64.b64encode(value.encode()).decode() for key, value in values.items()}}
 
 
-@pytest.fixture(scope="module")
-def binary():
-    return programs("victoria-logs") / "victoria-logs-prod"
-
-
-class Program:
+class Program(VictoriaLogs):
     """VictoriaLogs as it was started with these flags, beside a Service's annotations."""
 
-    def __init__(self, binary, folder, login=False, tls=False, **flags):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        flags |= {"storageDataPath": folder / "data", "httpListenAddr": f"127.0.0.1:{self.port}"}
+    def __init__(self, folder, login=False, tls=False, **flags):
         self.secrets, self.annotations, self.ca = {}, {}, None
         self.headers = {}
         if login:
             (folder / "password").write_text(PASSWORD)
             flags |= {"httpAuth.username": "ann", "httpAuth.password": f"file://{folder}/password"}
-            self.headers["Authorization"] = "Basic " + base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
+            self.headers["Authorization"] = basic("ann", PASSWORD)
             self.annotations[log_stores.LOGIN] = "vl-login"
             self.secrets[f"{SECRETS}/vl-login"] = secret(username="ann", password=PASSWORD)
         if tls:
@@ -66,24 +58,14 @@ class Program:
             flags |= {"tls": "true", "tlsCertFile": folder / "crt", "tlsKeyFile": folder / "key"}
             self.annotations[log_stores.TLS] = "vl-tls"
             self.secrets[f"{SECRETS}/vl-tls"] = secret(ca_crt=self.ca)
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        command = [str(binary), *(f"-{name}={value}" for name, value in flags.items())]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        never, until = threading.Event(), time.monotonic() + 20
-        while time.monotonic() < until and self.process.poll() is None:
-            try:
-                self.ask("/health")
-                return
-            except OSError:
-                never.wait(0.05)
-        raise AssertionError("VictoriaLogs did not start")
+        super().__init__(folder / "data", "https" if tls else "http", **flags)
+        self.wait()
 
     def ask(self, path, body=None, headers=None):
         """What it answers, whatever its certificate is: so does the API server's proxy."""
-        context = ssl._create_unverified_context() if self.ca else None
         request = urllib.request.Request(self.url + path, body, headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=5, context=context) as reply:
+            with urllib.request.urlopen(request, timeout=5, context=self.context) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -95,17 +77,13 @@ class Program:
         assert status == 200
         self.ask("/internal/force_flush", None, self.headers)
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-
 
 @pytest.fixture
-def victoria(binary, tmp_path):
+def victoria(tmp_path):
     started = []
 
     def start(**options):
-        started.append(Program(binary, tmp_path, **options))
+        started.append(Program(tmp_path, **options))
         return started[-1]
 
     yield start
@@ -253,6 +231,7 @@ def test_an_agent_that_is_stuck_on_one_node(victoria, tmp_path, monkeypatch, wro
     said = []
     monkeypatch.setattr(collecting, "say", said.append)
     monkeypatch.setattr(backends, "WAITING", 0.1)
+    monkeypatch.setattr(links, "SETTLE", 1)
     url = program.url if wrong == "login" else "http://127.0.0.1:1"
     agent = collecting.Collector(tmp_path / "pods", tmp_path / "state", url, "test", "node-2", 1 << 20, 1e9, access)
     batch = collecting.Batch("test", "node-2")
@@ -278,7 +257,7 @@ def test_an_agent_that_is_stuck_on_one_node(victoria, tmp_path, monkeypatch, wro
         "/api/v1/namespaces/logging/pods/agent-2/log": (200, "\n".join(["it began", *said])),
     }
     try:
-        results = found(Near(program, **answers), timeout=4)
+        results = found(Near(program, **answers))
     finally:
         agent.stopping.set()
         sender.join()

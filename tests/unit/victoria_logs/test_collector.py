@@ -10,8 +10,6 @@ import importlib.util
 import json
 import os
 import re
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -28,7 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.toolchain import programs
+from tests.victoria_logs import VictoriaLogs
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = "shop_web-5d9-x2x_uid-1"
@@ -406,26 +404,11 @@ def test_counters_begin_with_zeros_and_are_exact(node: Node, backend: Backend) -
     assert 'flaskops_log_tracebacks_total{namespace="shop",app="shop-web"} 1\n' in page
 
 
-class Program:
-    """The real VictoriaLogs, which can be killed."""
+class Program(VictoriaLogs):
+    """The real VictoriaLogs as the role starts it, but for lines of any age."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.process = folder, None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        flags = [f"-storageDataPath={self.folder}", f"-httpListenAddr=127.0.0.1:{self.port}", "-retentionPeriod=100y"]
-        flags += ["-inmemoryDataFlushInterval=1s", "-defaultMsgValue="]
-        binary = programs("victoria-logs") / "victoria-logs-prod"
-        self.process: Any = subprocess.Popen([binary, *flags], stderr=subprocess.DEVNULL)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        super().__init__(folder, retentionPeriod="100y", inmemoryDataFlushInterval="1s", defaultMsgValue="")
 
     def rows(self) -> list[dict[str, str]]:
         query = urlencode({"query": "*", "limit": 100_000})
@@ -461,8 +444,7 @@ def test_the_real_program_is_killed_and_no_line_is_lost_or_doubled(
     collector.stopping.set()
     for thread in threads:
         thread.join()
-    program.process.terminate()
-    program.process.wait()
+    program.stop()
     program.start()
     deadline = time.monotonic() + 10
     rows: list[dict[str, str]] = []
