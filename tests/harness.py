@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -175,6 +175,17 @@ def write_play(role: str, folder: Path) -> Path:
     return path
 
 
+def inventory_of(folder: Path, hosts: Mapping[str, dict[str, Any] | None], **variables: Any) -> tuple[str, str]:
+    """Write an inventory whose hosts are this machine, each with its own variables; as `inventory` of playbook.
+
+    :param variables: of all hosts.
+    """
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}
+    path = folder / "hosts.yml"
+    path.write_text(yaml.safe_dump({"all": {"hosts": dict(hosts), "vars": common}}))
+    return "-i", str(path)
+
+
 def failures(
     role: str, folder: Path, hosts: dict[str, dict[str, Any]], *args: str, shared: dict[str, Any] | None = None
 ) -> tuple[Run, dict[str, str]]:
@@ -182,9 +193,7 @@ def failures(
 
     :param shared: variables of all hosts.
     """
-    common = {**(shared or {}), "ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
-    inventory, env = ("-i", str(folder / "hosts.yml")), {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    inventory, env = inventory_of(folder, hosts, **(shared or {})), {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
     done = playbook(str(write_play(role, folder)), *args, inventory=inventory, env=env)
     results = dict(re.findall(r"^fatal: \[([^]]+)\]: FAILED! => (\{.*\})$", done.stdout, re.MULTILINE))
     assert set(results) == set(hosts), done.stdout[-3000:] + done.stderr[-1000:]

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils._objects im
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
 
 from tests.api_rig import Rig
-from tests.harness import ROOT, Run, playbook
+from tests.harness import ROOT, Run, inventory_of, playbook
 from tests.toolchain import programs
 
 # What a role would need to get further than to be refused.
@@ -52,11 +51,9 @@ def run_roles(folder: Path, hosts: dict[str, tuple[str, Path]], *args: str) -> t
     variables = {
         name: {"role": role, f"{role}_kubeconfig": str(kubeconfig), **ROLES[role]} for name, (role, kubeconfig) in hosts.items()
     }
-    shared = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": variables, "vars": shared}}))
     tasks = [{"name": "Run it", "ansible.builtin.include_role": {"name": "flaskops.observability.{{ role }}"}}]
     (folder / "play.yml").write_text(yaml.safe_dump([{"name": "Roles", "hosts": "all", "gather_facts": False, "tasks": tasks}]))
-    done = playbook(str(folder / "play.yml"), *args, inventory=("-i", str(folder / "hosts.yml")))
+    done = playbook(str(folder / "play.yml"), *args, inventory=inventory_of(folder, variables))
     return done, dict(re.findall(r"^fatal: \[([\w-]+)\]: FAILED! => (.*(?:\n .*)*)", done.stdout, re.MULTILINE))
 
 
@@ -128,8 +125,6 @@ def test_a_token_is_trimmed_and_never_shown(rig: Rig, tmp_path: Path) -> None:
         kubeconfig = str(rig.kubeconfig(f"line-break-{name}", user))
         assert KubeCluster(api_client(kubeconfig, "")).fetch("/api/v1/namespaces")[0] == 200
         hosts[name] = {"__cluster_kubeconfig": kubeconfig, "__cluster_context": ""}
-    shared = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
     helm = {"binary_path": str(programs("helm") / "helm"), "release_name": "none", "release_namespace": "default"}
     tasks = [
         {"ansible.builtin.include_tasks": str(ROOT / "tasks/cluster.yml")},
@@ -140,6 +135,6 @@ def test_a_token_is_trimmed_and_never_shown(rig: Rig, tmp_path: Path) -> None:
     defaults = {f"group/kubernetes.core.{name}": f"{{{{ __cluster_access.{name} }}}}" for name in ("k8s", "helm")}
     play = {"hosts": "all", "gather_facts": False, "module_defaults": defaults, "tasks": tasks}
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-    done = playbook(str(tmp_path / "play.yml"), "-vvv", "--diff", inventory=("-i", str(tmp_path / "hosts.yml")))
+    done = playbook(str(tmp_path / "play.yml"), "-vvv", "--diff", inventory=inventory_of(tmp_path, hosts))
     assert done.changed == 0
     assert token not in done.stdout + done.stderr

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +13,7 @@ import yaml
 
 from tests.api.test_access import ROLES
 from tests.canary import CANARY, MALFORMED, leaks
-from tests.harness import ROOT, playbook
+from tests.harness import ROOT, inventory_of, playbook
 from tests.toolchain import programs
 
 # The unit tests have more.
@@ -47,8 +46,6 @@ def test_every_role_refuses_it_and_shows_nothing(tmp_path: Path) -> None:
         path, wanted[folder.name] = MALFORMED[case](folder)
         options = {key: value for role in ROLES.values() for key, value in role.items()}
         hosts[folder.name] = {"cluster_kubeconfig": path, **options, **BESIDE}
-    shared = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
     tasks = [
         {
             "block": [{"ansible.builtin.include_role": {"name": f"flaskops.observability.{role}"}}],
@@ -58,7 +55,7 @@ def test_every_role_refuses_it_and_shows_nothing(tmp_path: Path) -> None:
     ]
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
     args = (str(tmp_path / "play.yml"), "-vvv", "--diff", "--forks", "4")
-    done = playbook(*args, inventory=("-i", str(tmp_path / "hosts.yml")), env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
+    done = playbook(*args, inventory=inventory_of(tmp_path, hosts), env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
     said = done.stdout + done.stderr
     assert not leaks(said), leaks(said)[:3]
     for host, key in wanted.items():
@@ -92,12 +89,9 @@ def test_receivers_are_checked_and_no_address_is_shown(tmp_path: Path) -> None:
         entry = "configuration" if name in ("good", "unknown-setting") else "main"
         hosts[name] = {"kube_prometheus_stack_receivers": [{"name": "chat", "type": "webhook", **receiver}], "entry": entry}
     shared = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
         "kube_prometheus_stack_kubeconfig": "/nowhere",
         "__kube_prometheus_stack_images": f"{{{{ lookup('ansible.builtin.file', '{ROOT}/images.yml') | from_yaml }}}}",
     }
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
     role = {"name": "flaskops.observability.kube_prometheus_stack"}
     tasks = [
         {"ansible.builtin.include_role": {**role, "tasks_from": entry}, "when": f"entry == '{entry}'"}
@@ -105,7 +99,7 @@ def test_receivers_are_checked_and_no_address_is_shown(tmp_path: Path) -> None:
     ]
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
     args = (str(tmp_path / "play.yml"), "-vvv", "--diff")
-    done = playbook(*args, inventory=("-i", str(tmp_path / "hosts.yml")), env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
+    done = playbook(*args, inventory=inventory_of(tmp_path, hosts, **shared), env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
     said = done.stdout + done.stderr
     assert not leaks(said), leaks(said)[:3]
     failed = dict(re.findall(r'^fatal: \[([\w-]+)\]: FAILED! => \{\n(?:    .*\n)*?    "msg": "(.*)"$', done.stdout, re.MULTILINE))

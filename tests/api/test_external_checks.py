@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import sys
 import typing as t
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import yaml
 
 from tests.api_rig import CONTEXT, Rig
 from tests.fakes import FAKES
-from tests.harness import ROOT, Run, installed_collection, playbook
+from tests.harness import ROOT, Run, installed_collection, inventory_of, playbook
 
 CANARY = {provider: f"canary-{provider}-9c41e7" for provider in FAKES}
 SECRETS = [*CANARY.values(), "canary-header-77aa", "canary-password-31bb", "canary-body-52cc"]
@@ -58,12 +57,9 @@ class Playbooks:
 
     def run(self, *plays: dict[str, t.Any], hosts: dict[str, t.Any] | None = None, **variables: t.Any) -> Run:
         """Run plays at -vvv, on this machine where no hosts with variables of their own are given; no output has a secret."""
-        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        inventory = {"all": {"hosts": hosts or {"localhost": {}}, "vars": {**local, **variables}}}
-        (self.folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
         (self.folder / "play.yml").write_text(yaml.safe_dump(list(plays)))
         arguments = ["-vvv", "--diff", str(self.folder / "play.yml")]
-        inventory_file = ("-i", str(self.folder / "hosts.yml"))
+        inventory_file = inventory_of(self.folder, hosts or {"localhost": {}}, **variables)
         env = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
         done = playbook(*arguments, inventory=inventory_file, cwd=self.folder, collections=self.collections, env=env, timeout=300)
         assert [secret for secret in SECRETS if secret in done.stdout + done.stderr] == []

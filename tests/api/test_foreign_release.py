@@ -24,7 +24,7 @@ import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
 
 from tests.api_rig import CONTEXT, Rig
-from tests.harness import LONG, Run, playbook
+from tests.harness import LONG, Run, inventory_of, playbook
 from tests.toolchain import programs
 
 MARK = "flaskops/managed"
@@ -77,8 +77,6 @@ class Site:
     def play(self, hosts: dict[str, dict[str, Any]], *args: str, path: str = "") -> Run:
         """Run a playbook on all hosts, each with its own variables; the one that is not named runs each host's role."""
         common = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
             "cluster_kubeconfig": str(self.rig.kubeconfig()),
             "cluster_context": CONTEXT,
             "kube_prometheus_stack_source": "upstream",
@@ -99,12 +97,13 @@ class Site:
             "elastic_stack_wait": False,
             "elastic_stack_wait_timeout": 30,
         }
-        (self.folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
         tasks = [{"name": "Run it", "ansible.builtin.include_role": {"name": "flaskops.observability.{{ role }}"}}]
         play = {"name": "Run a role", "hosts": "all", "gather_facts": False, "tasks": tasks}
         (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
         env = {"PATH": f"{self.helm}:{os.environ['PATH']}", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-        return playbook(path or str(self.folder / "play.yml"), *args, inventory=("-i", str(self.folder / "hosts.yml")), env=env)
+        return playbook(
+            path or str(self.folder / "play.yml"), *args, inventory=inventory_of(self.folder, hosts, **common), env=env
+        )
 
     def changed(self, hosts: dict[str, dict[str, Any]], *args: str) -> int:
         """How many tasks reported a change; no host may fail."""

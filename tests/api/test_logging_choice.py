@@ -11,17 +11,15 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.api_rig import CONTEXT, Rig
 from tests.fakes.registry import ChartRegistry
-from tests.harness import LONG, Run, playbook
+from tests.harness import LONG, Run, inventory_of, playbook
 from tests.toolchain import programs
 
 pytestmark = LONG
@@ -65,8 +63,6 @@ class Site:
 
     def play(self, hosts: dict[str, dict[str, Any]], *args: str, **extra: Any) -> Run:
         common = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
             "cluster_kubeconfig": str(self.rig.kubeconfig()),
             "cluster_context": CONTEXT,
             "cluster_provider": "existing",
@@ -80,9 +76,8 @@ class Site:
             "fluent_bit_cluster": "rig",
             "fluent_bit_wait_timeout": 30,
         }
-        path = self.folder / "hosts.yml"
-        path.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
-        done = playbook("playbooks/logging.yml", *args, inventory=("-i", str(path)), extra=extra, env=self.env)
+        inventory = inventory_of(self.folder, hosts, **common)
+        done = playbook("playbooks/logging.yml", *args, inventory=inventory, extra=extra, env=self.env)
         assert done.returncode == 0, done.error
         return done
 

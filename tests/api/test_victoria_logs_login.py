@@ -11,7 +11,6 @@ import base64
 import gzip
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils._objects im
 
 from tests.api_rig import CONTEXT, Rig
 from tests.fakes.certificates import certificate
-from tests.harness import LONG, ROOT, failures, playbook, run_role, write_play
+from tests.harness import LONG, ROOT, failures, inventory_of, playbook, run_role, write_play
 from tests.toolchain import programs
 
 LOGIN = {"victoria_logs_existing_secret": "ours"}
@@ -160,8 +159,6 @@ def test_the_scheduled_verification_may_read_the_login_of_our_release_only(rig: 
             make("RoleBinding", logs, f"{role}-login", rbac, ours, roleRef=reference)
             make("RoleBinding", "default", role, rbac, ours, roleRef=reference)
     options: dict[str, Any] = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
         "verify_kubeconfig": str(rig.kubeconfig()),
         "verify_context": CONTEXT,
         "verify_name": "shop",
@@ -173,14 +170,12 @@ def test_the_scheduled_verification_may_read_the_login_of_our_release_only(rig: 
         "verify_alert_check": False,
         "verify_wait_timeout": 5,
     }
-    hosts = {name: {} for name in SCHEDULES}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": options}}))
     path = write_play("verify", tmp_path)
     (play,) = yaml.safe_load(path.read_text())
     # The app is not there, and no pod ever runs here.
     play["module_defaults"] = {"flaskops.observability.workload_wait": {"timeout": 1}}
     path.write_text(yaml.safe_dump([play]))
-    done = playbook(str(path), "-vvv", inventory=("-i", str(tmp_path / "hosts.yml")))
+    done = playbook(str(path), "-vvv", inventory=inventory_of(tmp_path, dict.fromkeys(SCHEDULES), **options))
     assert "CANARY" not in done.stdout + done.stderr
     assert done.stdout.count("failed=1 ") == len(SCHEDULES), done.stdout[-3000:]
     text = " ".join((done.stdout + done.stderr).split())

@@ -12,21 +12,19 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, verify
 from kubernetes import client
 
 from tests.fakes import loki as program
 from tests.fakes.registry import ChartRegistry
-from tests.harness import LONG, Cluster, Run, engine_env, playbook, until
+from tests.harness import LONG, Cluster, Run, engine_env, inventory_of, playbook, until
 
 pytestmark = LONG
 NAMESPACE, AGENTS, AGENT = "loki-stand-in", "victoria-logs-node", "loki-agent"
@@ -166,8 +164,6 @@ def loki(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
         def play(**extra: Any) -> Run:
             variables = {
-                "ansible_connection": "local",
-                "ansible_python_interpreter": sys.executable,
                 "cluster_provider": "embedded",
                 "local_cluster_name": cluster.context,
                 "cluster_kubeconfig": str(cluster.kubeconfig),
@@ -186,9 +182,8 @@ def loki(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 "fluent_bit_name": f"{NAMESPACE}-bit",
                 **extra,
             }
-            (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"stand-in": variables}}}))
             env = {**registry.environment, "XDG_CACHE_HOME": str(folder / "cache")}
-            return playbook("playbooks/logging.yml", inventory=("-i", str(folder / "hosts.yml")), env=env)
+            return playbook("playbooks/logging.yml", inventory=inventory_of(folder, {"stand-in": variables}), env=env)
 
         found = StandIn(cluster, play)
         try:
