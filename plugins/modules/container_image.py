@@ -193,6 +193,8 @@ ENV {" ".join(f"{name}={CA_BUNDLE}" for name in CA_ARGS)}
 """
 BASE_ARGS = ("BASE_IMAGE", "RUNTIME_IMAGE")
 DELIVERY_TIMEOUT = 600
+FIRST_MOMENT = 315_619_200  # 2 January 1980: a ZIP file, which a wheel is, knows none before that year
+IGNORE_FILES = (".containerignore", ".dockerignore")
 CONTENT_TAG = re.compile(r"^[0-9a-f]{12}$")
 REPOSITORY = re.compile(r"^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$")
 
@@ -258,8 +260,9 @@ def write_tree(tree: Tree, target: str) -> None:
         with open(path, "wb") as handle:
             handle.write(content)
         os.chmod(path, 0o755 if kind == "x" else 0o644)
-        # one modification time: engines that hash it keep their layer cache
-        os.utime(path, (0, 0))
+        # It follows the content: engines keep their layer cache, and browsers are told when a file has changed.
+        moment = FIRST_MOMENT + int.from_bytes(hashlib.sha256(content).digest()[:3])
+        os.utime(path, (moment, moment))
 
 
 def inputs(params: dict[str, Any]) -> tuple[Tree, str]:
@@ -280,6 +283,12 @@ def inputs(params: dict[str, Any]) -> tuple[Tree, str]:
         tree |= {os.path.join(rel, name): content for name, content in read_tree(folder, params["exclude"]).items()}
     for rel, text in params["extra_files"].items():
         tree[rel] = ("-", str(text).encode())
+    ours = sorted({rel.split("/")[0] for option in ("extra_folders", "extra_files") for rel in params[option]})
+    for name in IGNORE_FILES:
+        if name in tree and ours:
+            # What is added is needed, whatever the tree ignores.
+            kind, content = tree[name]
+            tree[name] = kind, content + "".join(f"\n!{one}\n!{one}/**" for one in ours).encode()
     if params["containerfile_content"]:
         return tree, params["containerfile_content"]
     if params["containerfile"]:

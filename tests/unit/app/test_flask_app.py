@@ -8,113 +8,15 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-APP = Path(__file__).resolve().parents[3] / "app"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 15) -> Any:
-    end = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"nothing after {seconds} seconds"
-        time.sleep(0.05)
-
-
-class Server:
-    def __init__(self, tmp_path: Path, **env: str) -> None:
-        self.host = env.get("HOST", "127.0.0.1")
-        self.port, self.metrics_port = int(env.get("PORT") or free_port()), free_port()
-        self.output = tmp_path / "stdout"
-        self.env = {
-            "PATH": os.environ["PATH"],
-            "HOST": "127.0.0.1",
-            "PORT": str(self.port),
-            "METRICS_PORT": str(self.metrics_port),
-            "FLASKOPS_STATE_DIR": str(tmp_path / "state"),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "DRAIN_SECONDS": "0",
-            **env,
-        }
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "gunicorn", "-c", str(APP / "gunicorn.conf.py"), "flaskops_app.wsgi:app"]
-        with open(self.output, "ab") as output:
-            self.process = subprocess.Popen(command, cwd="/", env=self.env, stdout=output, stderr=subprocess.STDOUT)
-        wait_for(lambda: self.status("/health") or self.process.poll() is not None)
-        assert self.process.poll() is None, self.output.read_text()
-
-    def request(
-        self, path: str, method: str = "GET", body: str | None = None, port: int = 0, headers: dict[str, str] | None = None
-    ) -> tuple[int, str, Any]:
-        url = f"http://{self.host}:{port or self.port}{path}"
-        data = None if body is None else body.encode()
-        request = urllib.request.Request(url, data, headers or {}, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=10) as response:
-                return response.status, response.read().decode(), response.headers
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode(), error.headers
-
-    def status(self, path: str, **kwargs: Any) -> int:
-        try:
-            return self.request(path, **kwargs)[0]
-        except OSError:
-            return 0
-
-    def metrics(self) -> str:
-        code, text, _headers = self.request("/metrics", port=self.metrics_port)
-        assert code == 200
-        return text
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.output.read_text().splitlines()]
-
-    def requests(self) -> list[dict[str, Any]]:
-        return [line for line in self.lines() if line["method"]]
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def start(**env: str) -> Server:
-        servers.append(Server(tmp_path, **env))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
+from .support import APP, COMMAND, Server, wait_for
 
 
 def test_hello_and_health(serve: Callable[..., Server]) -> None:
@@ -180,8 +82,8 @@ def test_every_line_is_json_and_a_request_has_one(serve: Callable[..., Server]) 
     assert len(headers["X-Request-ID"]) == 32
     assert server.status("/faults/errors", method="POST") == 200
     assert server.status("/") == 500
-    wait_for(lambda: len(server.requests()) == 4)
-    hello, missing, _fault, failed = server.requests()
+    wait_for(lambda: len(server.requests()) == 5)
+    hello, missing, _fault, traced, failed = server.requests()
     assert {key: hello[key] for key in ("level", "message", "request_id", "method", "route", "status")} == {
         "level": "INFO",
         "message": "GET / 200",
@@ -194,8 +96,11 @@ def test_every_line_is_json_and_a_request_has_one(serve: Callable[..., Server]) 
     assert hello["time"].endswith("+00:00")
     assert "traceback" not in hello
     assert (missing["route"], missing["status"]) == (None, 404)
-    assert failed["level"] == "ERROR"
-    assert failed["traceback"].startswith("Traceback") and "InjectedError" in failed["traceback"]
+    assert (missing["path"], missing["message"]) == ("/missing", "GET /missing 404")
+    assert failed["level"] == "ERROR" and "InjectedError" in failed["message"]
+    assert traced["traceback"].startswith("Traceback") and "InjectedError" in traced["traceback"]
+    same = ("request_id", "method", "path", "route")
+    assert [traced[key] for key in same] == [failed[key] for key in same]
     assert not any(line["logger"] == "gunicorn.access" for line in server.lines())
     assert sum("abc-1" in json.dumps(line) for line in server.lines()) == 1
     assert any(line["logger"] == "gunicorn.error" for line in server.lines())
@@ -338,7 +243,8 @@ def test_memory_is_taken_and_given_back(serve: Callable[..., Server]) -> None:
 def test_wrong_environment_is_refused_in_one_sentence(tmp_path: Path) -> None:
     for name, value, part in (("DRAIN_SECONDS", "600", "from 0 to 120"), ("METRICS_PORT", "5000", "own")):
         result = subprocess.run(
-            [sys.executable, "-m", "gunicorn", "-c", str(APP / "gunicorn.conf.py"), "flaskops_app.wsgi:app"],
+            COMMAND,
+            cwd=APP,
             env={"PATH": os.environ["PATH"], "FLASKOPS_STATE_DIR": str(tmp_path), name: value},
             capture_output=True,
             text=True,

@@ -89,6 +89,24 @@ def test_tag_ignores_excluded_files_and_times(source: Path) -> None:
     assert tag_of(source) == before
 
 
+def test_times_follow_the_content(tmp_path: Path) -> None:
+    """So a browser is told of another file of the same length; and no wheel has a file from before 1980."""
+    for folder, content in (("one", b"red"), ("two", b"tan"), ("three", b"red")):
+        ci.write_tree({"site.css": ("-", content)}, str(tmp_path / folder))
+    times = {name: (tmp_path / name / "site.css").stat().st_mtime for name in ("one", "two", "three")}
+    assert times["one"] == times["three"] != times["two"]
+    assert min(times.values()) > 315_532_800
+
+
+@pytest.mark.parametrize("ignored", [".*", "*\n!app.py", ""])
+@pytest.mark.parametrize("name", [".dockerignore", ".containerignore"])
+def test_what_is_added_is_not_ignored(source: Path, name: str, ignored: str) -> None:
+    (source / name).write_text(ignored)
+    module = FakeModule(source=str(source), repository="localhost/a", extra_files={".ours/a": "1", ".ours/b": "2"})
+    tree, _ = ci.inputs(module.params)
+    assert tree[name][1].decode() == f"{ignored}\n!.ours\n!.ours/**"
+
+
 def test_parts_of_the_hash_do_not_run_together() -> None:
     one = ci.content_tag({"a": ("-", b"bc")}, "", {}, "")
     two = ci.content_tag({"ab": ("-", b"c")}, "", {}, "")

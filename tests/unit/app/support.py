@@ -1,0 +1,103 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real gunicorn on the loopback interface, as a generated image starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+APP = ROOT / "app"
+RUNTIME = ROOT / "roles/flask_image/files/runtime"
+COMMAND = [sys.executable, "-m", "gunicorn", "-c", str(RUNTIME / "gunicorn.conf.py"), "flaskops_runtime.wsgi:app"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 15) -> Any:
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"nothing after {seconds} seconds"
+        time.sleep(0.05)
+
+
+class Server:
+    def __init__(self, tmp_path: Path, folder: Path = APP, **env: str) -> None:
+        self.folder = folder
+        self.host = env.get("HOST", "127.0.0.1")
+        self.port, self.metrics_port = int(env.get("PORT") or free_port()), free_port()
+        self.output = tmp_path / "stdout"
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "METRICS_PORT": str(self.metrics_port),
+            "FLASKOPS_STATE_DIR": str(tmp_path / "state"),
+            "FLASK_IMAGE_WSGI": "flaskops_app.wsgi:app",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "DRAIN_SECONDS": "0",
+            **env,
+        }
+        self.start()
+
+    def start(self) -> None:
+        with open(self.output, "ab") as output:
+            self.process = subprocess.Popen(COMMAND, cwd=self.folder, env=self.env, stdout=output, stderr=subprocess.STDOUT)
+        wait_for(lambda: self.status("/health") or self.process.poll() is not None)
+        assert self.process.poll() is None, self.output.read_text()
+
+    def request(
+        self, path: str, method: str = "GET", body: str | None = None, port: int = 0, headers: dict[str, str] | None = None
+    ) -> tuple[int, str, Any]:
+        url = f"http://{self.host}:{port or self.port}{path}"
+        data = None if body is None else body.encode()
+        request = urllib.request.Request(url, data, headers or {}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return response.status, response.read().decode(), response.headers
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode(), error.headers
+
+    def status(self, path: str, **kwargs: Any) -> int:
+        try:
+            return self.request(path, **kwargs)[0]
+        except OSError:
+            return 0
+
+    def metrics(self) -> str:
+        code, text, _headers = self.request("/metrics", port=self.metrics_port)
+        assert code == 200
+        return text
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.output.read_text().splitlines()]
+
+    def requests(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["method"]]
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
