@@ -10,6 +10,8 @@ import importlib.util
 import json
 import os
 import re
+import socket
+import struct
 import sys
 import threading
 import time
@@ -388,6 +390,30 @@ def test_lines_of_a_time_that_is_not_kept_are_counted(node: Node, backend: Backe
     node.write("1", "2")
     drain(collector)
     assert backend.lines == [] and collector.counts["out_of_time_records"] == 2
+
+
+def test_a_client_that_goes_leaves_no_traceback(node: Node, backend: Backend, capfd: pytest.CaptureFixture[str]) -> None:
+    collector = node.collector()
+    asked, gone = threading.Event(), threading.Event()
+
+    def metrics() -> str:
+        asked.set()
+        gone.wait(5)
+        return "x" * 10_000_000
+
+    collector.metrics = metrics
+    server = c.serve(collector, 0)
+    server.daemon_threads = False  # so that they are waited for
+    try:
+        with socket.create_connection(server.server_address) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            assert asked.wait(5)
+        gone.set()
+        server.shutdown()
+    finally:
+        server.server_close()  # waits for the threads
+    assert capfd.readouterr().err == ""
 
 
 def test_counters_begin_with_zeros_and_are_exact(node: Node, backend: Backend) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import calendar
+import contextlib
 import gzip
 import http.client
 import json
@@ -781,10 +782,12 @@ def serve(collector: Collector, port: int) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             alive = time.monotonic() - collector.beat < 60
             text = collector.metrics() if self.path == "/metrics" else "ok\n" if alive else "the reader hangs\n"
-            self.send_response(200 if alive or self.path == "/metrics" else 503)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(text.encode())
+            # Who asks may have gone meanwhile; a traceback for each would hide what the log says of VictoriaLogs.
+            with contextlib.suppress(ConnectionError):
+                self.send_response(200 if alive or self.path == "/metrics" else 503)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                self.wfile.write(text.encode())
 
         def log_message(self, *args: Any) -> None:
             """Scrapes are not logged."""
