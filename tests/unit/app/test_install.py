@@ -27,6 +27,7 @@ NO_DEPS = ["--no-deps", "."]
         ({"pyproject.toml": PROJECT, "src/shop.py": ""}, [["."]]),
         ({"pyproject.toml": "[project]\nname = 'shop'\nversion = '1'\n"}, []),
         ({"setup.py": ""}, [["."]]),
+        ({"pyproject.toml": SETUPTOOLS + 'dependencies = ["flask"]\n[tool.uv]\npackage = false\n'}, [["flask"]]),
     ],
 )
 def test_what_is_installed(
@@ -66,6 +67,83 @@ def test_the_application_s_pins_count(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(install, "run", asked.append)
     install.main()
     assert [call[len(install.PIP) :] for call in asked] == [["-r", "requirements.txt"], ["not-here-at-all>=1"]]
+
+
+def test_poetry_without_a_package_and_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, monkeypatch, {"pyproject.toml": "[tool.poetry]\npackage-mode = false\n[build-system]\nrequires = []\n"})
+    asked: list[list[str]] = []
+    monkeypatch.setattr(install, "run", asked.append)
+    monkeypatch.setattr(install.venv, "create", lambda *_, **__: None)
+    assert install.application([]) == [["-r", "/tmp/locked.txt"]]
+    assert asked[1][-2:] == ["poetry", "lock"] and "export" in asked[2]
+
+
+# As pip prints it.
+BUILD = """\
+Collecting psycopg2==2.9.10
+  error: subprocess-exited-with-error
+  Getting requirements to build wheel did not run successfully.
+  │ exit code: 1
+  ╰─> [4 lines of output]
+      {}
+      [end of output]
+  note: This error originates from a subprocess, and is likely not a problem with pip.
+ERROR: Failed to build 'psycopg2' when getting requirements to build wheel
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "line", "hint"),
+    [
+        (
+            BUILD.format("running egg_info\nError: pg_config executable not found.\n\nIt is required.\n(https://x)"),
+            "Error: pg_config",
+            "BASE_IMAGE",
+        ),
+        (
+            BUILD.format("a.c:1:10: fatal error: Python.h: No such file\nerror: command 'gcc' failed with exit code 1"),
+            "Python.h",
+            "BASE_IMAGE",
+        ),
+        (BUILD.format("Traceback (most recent call last):\n  File x\nValueError: no version"), "ValueError: no version", ""),
+        (
+            BUILD.format("error: Multiple top-level packages discovered in a flat-layout: ['a', 'b']."),
+            "flat-layout",
+            "flask_image_requirements",
+        ),
+        (
+            BUILD.format("RuntimeError: Building a package is not possible in non-package mode."),
+            "non-package",
+            "requirements.txt",
+        ),
+        (
+            "ERROR: Could not find a version that satisfies the requirement flask==99 (from versions: 1, 2)\n"
+            "ERROR: No matching distribution found for flask==99\n",
+            "No matching distribution found for flask==99",
+            "",
+        ),
+        (
+            "ERROR: Cannot install a==1 and b==2 because these package versions have conflicting dependencies.\n"
+            "ERROR: ResolutionImpossible: for help visit https://x\n",
+            "Cannot install a==1 and b==2",
+            "",
+        ),
+        (
+            "ERROR: Cannot find command 'git' - do you have 'git' installed and in your PATH?\n",
+            "Cannot find command 'git'",
+            "BASE_IMAGE",
+        ),
+        ("something\nelse went wrong\n", "else went wrong", ""),
+    ],
+)
+def test_the_cause_of_a_failure_is_its_last_word(output: str, line: str, hint: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        install.run(["sh", "-c", 'printf %s "$0"; exit 1', output])
+    said = str(error.value)
+    assert line in said and hint in said and "\n" not in said
+    assert ("flask_image" in said) == bool(hint)
+    if "psycopg2==" in output:
+        assert "psycopg2" in said
 
 
 def tree(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:

@@ -27,9 +27,62 @@ LOCKS = {
 }
 
 
+# What a build may lack that Python's own packages do not bring.
+HINTS = (
+    (
+        r"pg_config|[Pp]ython\.h|fatal error|gcc|g\+\+|\bcc\b|rustc|cargo|pkg-config|Cannot find command",
+        "the build's base image lacks it: name one that has it by flask_image_build_args, such as"
+        " {BASE_IMAGE: 'docker.io/library/python:3.13-bookworm', RUNTIME_IMAGE: 'docker.io/library/python:3.13-slim-bookworm'}",
+    ),
+    (
+        r"flat-layout|non-package mode",
+        "the tree is no package: name what it needs in a requirements.txt or in flask_image_requirements",
+    ),
+    (r"requires a different Python|Requires-Python", "choose another Python by flask_image_base_image"),
+    (
+        r"setuptools-scm",
+        "the version comes from git, which an image has none of: set SETUPTOOLS_SCM_PRETEND_VERSION, or a version",
+    ),
+)
+
+
+def cause(output: str) -> str:
+    """The line of pip's output that says why it failed, with the package that it is about; empty where there is none."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    ends = [number for number, line in enumerate(lines) if line == "[end of output]"]
+    if ends:
+        # What a package's own build printed; pip only adds that this is no problem with pip.
+        begin = max(
+            (number for number, line in enumerate(lines[: ends[0]]) if re.match(r"[╰>─ ]*\[\d+ lines? of output\]", line)),
+            default=0,
+        )
+        inside = lines[begin : ends[0]]
+        found = [line for line in inside if "fatal error" in line][:1] or [
+            line for line in inside if re.match(r"(?:[\w.]*(?:Error|Exception)\b|error:|[\w.]+: error:)", line)
+        ][-1:]
+        about = re.findall(
+            r"^╰─> (?!\[|See above)(\S+)$|^ERROR: Failed (?:building wheel|to build) (?:for )?(\S+)", "\n".join(lines), re.M
+        )
+        name = next((one or other for one, other in about), "").strip("'")
+        return f"{name}: {(found or inside[-1:] or [''])[0]}".removeprefix(": ")
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return next((line for line in errors if "Could not find a version" not in line and "for help visit" not in line), "")
+
+
 def run(command: list[str]) -> None:
-    if subprocess.run(command).returncode:
-        raise SystemExit(f"'{' '.join(command[:6])} ...' failed: its own lines above say why.")
+    """Run a command and show what it prints.
+
+    :raises SystemExit: with the line that says why it failed, and what helps.
+    """
+    printed = ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+        assert process.stdout
+        for line in process.stdout:
+            printed += line
+            print(line, end="", flush=True)
+    if process.returncode:
+        why = cause(printed) or (printed.strip().splitlines() or ["it printed nothing"])[-1]
+        raise SystemExit(". ".join([why.rstrip("."), *(hint for pattern, hint in HINTS if re.search(pattern, why))][:2]))
 
 
 def exported(lock: str) -> Path:
@@ -40,7 +93,10 @@ def exported(lock: str) -> Path:
     run(
         [str(tools / "bin/python"), "-m", "pip", "install", "--quiet", "--no-cache-dir", "--disable-pip-version-check", *packages]
     )
-    run(["env", f"PATH={tools}/bin:/usr/local/bin:/usr/bin:/bin", *command, str(target)])
+    path = ["env", f"PATH={tools}/bin:/usr/local/bin:/usr/bin:/bin"]
+    if not Path(lock).is_file():
+        run([*path, packages[0], "lock"])
+    run([*path, *command, str(target)])
     return target
 
 
@@ -50,13 +106,17 @@ def application(extra: list[str]) -> list[list[str]]:
     :raises SystemExit: where the tree does not say what it needs in a way that is understood here.
     """
     project = tomllib.loads(Path("pyproject.toml").read_text()) if Path("pyproject.toml").is_file() else {}
-    builds = "build-system" in project or Path("setup.py").is_file()
+    tool = project.get("tool", {})
+    no_package = tool.get("poetry", {}).get("package-mode") is False or tool.get("uv", {}).get("package") is False
+    builds = ("build-system" in project or Path("setup.py").is_file()) and not no_package
     package = [["--no-deps", "."]] if builds and Path("src").is_dir() else []
     if Path("requirements.txt").is_file():
         return [["-r", "requirements.txt"], *package]
     if lock := next((name for name in LOCKS if Path(name).is_file()), None):
         return [["-r", str(exported(lock))], *([["--no-deps", "."]] if builds else [])]
-    if builds or ("project" in project and Path("src").is_dir()):
+    if "poetry" in tool and no_package and "project" not in project:
+        return [["-r", str(exported("poetry.lock"))]]
+    if builds or ("project" in project and Path("src").is_dir() and not no_package):
         return [["."]]
     if "project" in project:
         # Nothing here is to be built: the packages are needed, and the code is in the image as it is.
@@ -69,7 +129,7 @@ def application(extra: list[str]) -> list[list[str]]:
         for path in Path().glob(pattern)
     )
     raise SystemExit(
-        "The tree does not say what it needs: it has no requirements.txt, no project in a pyproject.toml, no setup.py and no lock file"
+        "The tree does not say what it needs: it has no requirements.txt, project in a pyproject.toml, setup.py or lock file"
         f" ({', '.join(others) or 'nor any other list'}); name its packages in flask_image_requirements,"
         " such as ['-r requirements/prod.txt']."
     )

@@ -1,0 +1,83 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: pod_merge
+short_description: Merge what a user sets into the specification of a pod
+version_added: 0.2.0
+author:
+  - flaskops (@flaskops)
+description:
+  - Merges as C(kubectl patch) does by default. Dictionaries are merged. In lists of containers, volumes, mounts, ports and the like,
+    an item is merged into the one with the same name (C(mountPath), C(containerPort)); others are added.
+  - A volume of another kind takes the whole place of the one of its name.
+options:
+  _input:
+    description: The specification of the pod.
+    type: dict
+    required: true
+  overrides:
+    description: What the user sets.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Give /tmp more room
+  ansible.builtin.debug:
+    msg: "{{ pod | flaskops.observability.pod_merge({'volumes': [{'name': 'tmp', 'emptyDir': {'sizeLimit': '1Gi'}}]}) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The merged specification.
+  type: dict
+"""
+
+import typing as t
+
+# The key by which Kubernetes tells the items of a list apart (x-kubernetes-patch-merge-key of its OpenAPI document).
+KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "volumes": "name",
+    "env": "name",
+    "imagePullSecrets": "name",
+    "volumeMounts": "mountPath",
+    "volumeDevices": "devicePath",
+    "ports": "containerPort",
+    "hostAliases": "ip",
+    "topologySpreadConstraints": "topologyKey",
+}
+# An item of these is of one kind, so keys of two don't go together: a volume, and a variable with a value or a source of it.
+ONE_KIND = {"volumes", "env"}
+
+
+def pod_merge(base: t.Any, overrides: t.Any, field: str = "") -> t.Any:
+    """*base* with *overrides* merged into it, neither of them changed.
+
+    :param field: the name under which both stand.
+    """
+    if isinstance(base, dict) and isinstance(overrides, dict):
+        return {**base, **{key: pod_merge(base[key], value, key) if key in base else value for key, value in overrides.items()}}
+    if not (isinstance(base, list) and isinstance(overrides, list)):
+        return overrides
+    key = KEYS.get(field)
+    if key is None:
+        return [*base, *(item for item in overrides if item not in base)]
+    found = {item.get(key): item for item in base}
+    for item in overrides:
+        name = item.get(key)
+        same_kind = name in found and (field not in ONE_KIND or set(found[name]) == set(item))
+        found[name] = pod_merge(found[name], item) if same_kind else item
+    return list(found.values())
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"pod_merge": pod_merge}
