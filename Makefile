@@ -5,6 +5,8 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flaskops
 PYTHON ?= python3
 INVENTORY ?= inventories/local
 STAGES ?= all
+# The folder of a Flask application of yours, which takes the place of the reference application.
+APP ?=
 ARGS ?=
 PART ?=
 # What is done about packages that this machine lacks: `name` says which and stops, `install` installs them, `no` does not look.
@@ -19,7 +21,8 @@ DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
 # What the tests leave for the end, because molecule takes the cluster down after its part.
 RESULTS := .pytest_cache/failures.txt .pytest_cache/durations.txt
 SUMMARY = cat $(firstword $(RESULTS)) 2>/dev/null; echo "The slowest 20 tests, in seconds:"; sort -rn $(lastword $(RESULTS)) | head -n 20
-PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(ARGS)
+APP_TREE = $(if $(APP),-e "{\"app_tree\": \"$$(realpath '$(APP)')\"}")
+PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(APP_TREE) $(ARGS)
 
 .PHONY: up down verify drill test fresh test-long unit api lint docs bench packages
 

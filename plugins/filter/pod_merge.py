@@ -11,8 +11,8 @@ version_added: 0.2.0
 author:
   - flaskops (@flaskops)
 description:
-  - Merges as C(kubectl patch) does by default. Dictionaries are merged. In lists of containers, volumes, mounts, ports and the like,
-    an item is merged into the one with the same name (C(mountPath), C(containerPort)); others are added.
+  - Merges as C(kubectl patch) does by default. Dictionaries are merged. In lists of containers, volumes, mounts, ports and the
+    like, an item is merged into the one with the same name (C(mountPath), C(containerPort)); others are added.
   - A volume of another kind takes the whole place of the one of its name.
 options:
   _input:

@@ -50,7 +50,7 @@ class Server:
             "PORT": str(self.port),
             "METRICS_PORT": str(self.metrics_port),
             "FLASKOPS_STATE_DIR": str(tmp_path / "state"),
-            "FLASK_IMAGE_WSGI": "flaskops_app.wsgi:app",
+            "FLASK_IMAGE_WSGI": "flaskops_app:create_app()",
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "DRAIN_SECONDS": "0",
