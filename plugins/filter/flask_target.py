@@ -11,8 +11,8 @@ version_added: 0.2.0
 author:
   - flaskops (@flaskops)
 description:
-  - Finds the application as C(flask run) does, by reading the tree; nothing of it is run. C(FLASK_APP) of C(.env) or C(.flaskenv) comes
-    first, then C(wsgi.py) and C(app.py), then the only module or package that has one.
+  - Finds the application as C(flask run) does, by reading the tree; nothing of it is run.
+  - C(FLASK_APP) of C(.env) or C(.flaskenv) comes first, then C(wsgi.py) and C(app.py), then the only module that has one.
 options:
   _input:
     description: The folder of the source tree, on the machine that runs Ansible.

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which application a source tree holds, found as `flask run` finds it. Private to this collection; it can change at any time.
 
-Nothing of the tree is run: it is read. https://flask.palletsprojects.com/en/stable/cli/#application-discovery says what Flask does.
+Nothing of the tree is run. https://flask.palletsprojects.com/en/stable/cli/#application-discovery says what Flask does.
 """
 
 from __future__ import annotations

@@ -227,31 +227,25 @@ def test_alert_travels_to_the_inbox_and_back(objects: Objects, cluster: Cluster)
 
 
 def test_drift_is_reported_and_repaired(run: Callable[..., Run], cluster: Cluster) -> None:
+    """Of the release's objects, and of Alertmanager's configuration."""
     custom = client.CustomObjectsApi(cluster.api)
+    configured = config(cluster)
     custom.patch_namespaced_custom_object(*GROUP, "prometheuses", PROMETHEUS, {"spec": {"retention": "1d"}})
     cluster.apps.patch_namespaced_deployment(BLACKBOX, NAMESPACE, {"spec": {"replicas": 0}})
     custom.delete_namespaced_custom_object(*GROUP, "servicemonitors", f"{RELEASE}-coredns")
+    edited = {"alertmanager.yaml": "route: {receiver: x}\nreceivers: [{name: x}]\n"}
+    cluster.core.patch_namespaced_secret(f"{RELEASE}-alertmanager-config", NAMESPACE, {"stringData": edited})
     before = revisions(cluster)
-    assert run("--check").changed == 1
+    assert run("--check").changed == 2
     assert cluster.apps.read_namespaced_deployment(BLACKBOX, NAMESPACE).spec.replicas == 0, "check mode changed the cluster"
-    assert run().changed == 1
+    assert config(cluster) == edited["alertmanager.yaml"], "check mode changed the cluster"
+    assert run().changed == 2
     assert custom.get_namespaced_custom_object(*GROUP, "prometheuses", PROMETHEUS)["spec"]["retention"] == "10d"
     assert cluster.apps.read_namespaced_deployment(BLACKBOX, NAMESPACE).status.ready_replicas == 1
     assert custom.get_namespaced_custom_object(*GROUP, "servicemonitors", f"{RELEASE}-coredns")
+    assert config(cluster) == configured
     assert revisions(cluster) == before
     assert run().changed == 0
-
-
-def test_edited_configuration_is_put_back(run: Callable[..., Run], cluster: Cluster) -> None:
-    before = config(cluster)
-    cluster.core.patch_namespaced_secret(
-        f"{RELEASE}-alertmanager-config",
-        NAMESPACE,
-        {"stringData": {"alertmanager.yaml": "route: {receiver: x}\nreceivers: [{name: x}]\n"}},
-    )
-    assert run("--check").changed == 1
-    assert run().changed == 1
-    assert config(cluster) == before
 
 
 def test_bad_input_changes_nothing(cluster: Cluster, tmp_path: Path) -> None:
@@ -265,22 +259,6 @@ def test_bad_input_changes_nothing(cluster: Cluster, tmp_path: Path) -> None:
         assert sentence in " ".join(said[f"case-{number}"].split()), (options, said[f"case-{number}"])
     assert "Traceback" not in done.stdout + done.stderr
     assert (revisions(cluster), config(cluster)) == before
-
-
-def test_credentials_are_files_and_never_seen(run: Callable[..., Run], cluster: Cluster) -> None:
-    canary = "https://chat.invalid/canary-4f1c"
-    secret = client.V1Secret(metadata=client.V1ObjectMeta(name="chat"), string_data={"url": canary})
-    cluster.core.create_namespaced_secret(NAMESPACE, secret)
-    receivers = [{"name": "chat", "type": "slack", "channel": "#ops", "secret": "chat", "key": "url"}]
-    try:
-        done = run("-vvv", "--diff", kube_prometheus_stack_receivers=receivers)
-        assert done.changed > 0
-        assert "canary-4f1c" not in done.stdout + done.stderr
-        assert json.dumps({"api_url_file": "/etc/alertmanager/secrets/chat/url"})[1:-1] in config(cluster)
-        assert "canary-4f1c" not in config(cluster)
-    finally:
-        run()
-        cluster.core.delete_namespaced_secret("chat", NAMESPACE)
 
 
 def test_unfinished_release_is_taken_up_again(run: Callable[..., Run], cluster: Cluster) -> None:
@@ -333,20 +311,36 @@ def test_newer_definition_is_not_downgraded(run: Callable[..., Run], cluster: Cl
         stamp(before)
 
 
-def test_changed_option_upgrades_and_keeps_the_data(run: Callable[..., Run], objects: Objects, cluster: Cluster) -> None:
-    """An option that needs no new pod; a volume claim keeps the data over those that do."""
+def test_changed_options_keep_the_data_and_show_no_credential(
+    run: Callable[..., Run], objects: Objects, cluster: Cluster
+) -> None:
+    """A label, which needs no new pod of Prometheus, and a receiver; a volume claim keeps the data over new pods."""
+    canary = "https://chat.invalid/canary-4f1c"
+    secret = client.V1Secret(metadata=client.V1ObjectMeta(name="chat"), string_data={"url": canary})
+    cluster.core.create_namespaced_secret(NAMESPACE, secret)
+    changed = {
+        "kube_prometheus_stack_external_labels": {"cluster": "changed"},
+        "kube_prometheus_stack_receivers": [{"name": "chat", "type": "slack", "channel": "#ops", "secret": "chat", "key": "url"}],
+    }
     oldest = query(objects, "min(prometheus_tsdb_lowest_timestamp_seconds)")[0]["value"][1]
     pod = f"prometheus-{PROMETHEUS}-0"
     uid = cluster.core.read_namespaced_pod(pod, NAMESPACE).metadata.uid
-    assert run(kube_prometheus_stack_external_labels={"cluster": "changed"}).changed == 1
-    until(
-        lambda: "cluster: changed" in proxy(objects, f"{PROMETHEUS}:9090", "/api/v1/status/config")["data"]["yaml"],
-        180,
-        "the new configuration",
-    )
-    assert cluster.core.read_namespaced_pod(pod, NAMESPACE).metadata.uid == uid
-    assert query(objects, "min(prometheus_tsdb_lowest_timestamp_seconds)")[0]["value"][1] == oldest
-    assert run().changed == 1
+    try:
+        done = run("-vvv", "--diff", **changed)
+        assert done.changed > 0
+        assert "canary-4f1c" not in done.stdout + done.stderr
+        assert json.dumps({"api_url_file": "/etc/alertmanager/secrets/chat/url"})[1:-1] in config(cluster)
+        assert "canary-4f1c" not in config(cluster)
+        until(
+            lambda: "cluster: changed" in proxy(objects, f"{PROMETHEUS}:9090", "/api/v1/status/config")["data"]["yaml"],
+            180,
+            "the new configuration",
+        )
+        assert cluster.core.read_namespaced_pod(pod, NAMESPACE).metadata.uid == uid
+        assert query(objects, "min(prometheus_tsdb_lowest_timestamp_seconds)")[0]["value"][1] == oldest
+    finally:
+        assert run().changed > 0
+        cluster.core.delete_namespaced_secret("chat", NAMESPACE)
 
 
 @LONG
