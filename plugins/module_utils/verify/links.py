@@ -54,6 +54,8 @@ class Target:
     log_backends: list[dict[str, Any]] = field(default_factory=list)
     external_checks: list[dict[str, Any]] = field(default_factory=list)
     environment: str = ""
+    app_only: bool = False
+    skipped: dict[str, str] = field(default_factory=dict)
     timeout: float = 60.0
     kubeconfig: str = ""
     context: str = ""
@@ -441,6 +443,11 @@ def check_outside(environment: str, given: dict[str, Any]) -> list[Result]:
     return [outside.provider_link(environment, given)]
 
 
+def left_out_part(part: str, why: str) -> list[Result]:
+    """A part that an installation did without, because what it is made of can't be had."""
+    return [checks.left_out(f"part {part.replace('_', ' ')}", why)]
+
+
 def verify(
     cluster: Cluster, target: Target, plain_get: Callable[..., tuple[int, str]] | None = None
 ) -> tuple[list[dict[str, Any]], str]:
@@ -467,7 +474,7 @@ def verify(
         return results
 
     stack = Stack(run)
-    absent = stack.find()
+    absent = "only the application is verified" if target.app_only else stack.find()
 
     def where(link: str) -> str:
         """The pods behind a link that is not the app's own."""
@@ -476,14 +483,17 @@ def verify(
         return stack.command("get", "pods", "-o", "wide")
 
     links: list[Callable[[], list[Result]]] = [run.node, run.image, run.probes, run.rollout, run.endpoint, run.health]
-    links += [run.metrics, run.logs, *backends.links(run, None if absent else stack)]
-    if absent:
-        links.append(lambda: [checks.left_out("metrics stack", absent)])
-    else:
-        links += [stack.prometheus, stack.exporters, stack.target, stack.health_probe, stack.rules, stack.dashboards]
-        links += [stack.data_sources, stack.grafana, stack.clocks, stack.alertmanager, stack.alert_path, stack.receivers]
-    for given in target.external_checks:
-        links.append(partial(check_outside, target.environment, given))
+    links += [run.metrics, run.logs]
+    if not target.app_only:
+        links += backends.links(run, None if absent else stack)
+        if absent:
+            links.append(lambda: [checks.left_out("metrics stack", absent)])
+        else:
+            links += [stack.prometheus, stack.exporters, stack.target, stack.health_probe, stack.rules, stack.dashboards]
+            links += [stack.data_sources, stack.grafana, stack.clocks, stack.alertmanager, stack.alert_path, stack.receivers]
+        links += [partial(check_outside, target.environment, given) for given in target.external_checks]
+    skipped = target.skipped if absent else {**target.skipped, **stack.skipped}
+    links += [partial(left_out_part, part, why) for part, why in skipped.items()]
     with ThreadPoolExecutor(max_workers=len(links)) as pool:
         found = [result for results in pool.map(timed, links) for result in results]
     checks.explain(found)

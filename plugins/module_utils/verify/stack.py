@@ -39,6 +39,8 @@ ALIVE = {
     "loki": log_stores.STORES["loki"].alive,
     "victoriametrics-logs-datasource": log_stores.STORES["victoria_logs"].alive,
 }
+SKIPPED = "flaskops/skipped"
+KUBE_STATE_METRICS = "kube_state_metrics"
 PLURALS = {"ServiceMonitor": "servicemonitors", "Probe": "probes", "PrometheusRule": "prometheusrules"}
 
 
@@ -126,6 +128,12 @@ class Stack:
         if self._age() < FRESH:
             self.run.settle = SETTLE_FRESH
         return ""
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """The parts that the role kube_prometheus_stack did without, and why."""
+        noted: dict[str, str] = json.loads((self._server["metadata"].get("annotations") or {}).get(SKIPPED, "{}"))
+        return noted
 
     def query(self, expr: str) -> list[Any]:
         """The result of an instant query: series, or a time and a value where it is a scalar."""
@@ -246,6 +254,8 @@ class Stack:
             "kube-state-metrics": f'kube_deployment_spec_replicas{{{own}, deployment="{target.name}"}}',
             "the kubelet": f'container_memory_working_set_bytes{{{own}, pod=~"{target.name}-.*"}}',
         }
+        if KUBE_STATE_METRICS in self.skipped:
+            del wanted["kube-state-metrics"]
         query = "PromQL " + "; PromQL ".join(wanted.values())
         problems = [f"{name} tells nothing of the app" for name, expr in wanted.items() if not self.query(expr)]
         seen = list(wanted)
@@ -395,6 +405,8 @@ class Stack:
         wanted = boards_of.queries(target.namespace, target.name, boards=boards)
         if not self._probes():
             wanted = [item for item in wanted if "probe_" not in item.expr]
+        if KUBE_STATE_METRICS in self.skipped:
+            wanted = [item for item in wanted if "kube_" not in item.expr]
         return self.run.settled(lambda: self._dashboards(wanted))
 
     def _dashboards(self, wanted: list[boards_of.Query]) -> list[Result]:
@@ -570,6 +582,8 @@ class Stack:
         link, namespace = "alert path", self.app.namespace
         if not self.app.alert_check:
             return [checks.left_out(link, "switched off by verify_alert_check")]
+        if KUBE_STATE_METRICS in self.skipped:
+            return [checks.left_out(link, "kube-state-metrics, which tells Prometheus of the test alert, is skipped")]
         installed = [rule for item in self._objects["prometheusrules"] for rule in rules_of(item)]
         if all(rule.get("alert") != alert.NAME for rule in installed):
             return [checks.left_out(link, f"no rule {alert.NAME} for namespace {namespace}; the role app_monitoring installs it")]
