@@ -17,12 +17,14 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.flaskops.observability.plugins.action.toolchain import Progress
 from ansible_collections.flaskops.observability.plugins.modules import toolchain
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -299,3 +301,165 @@ def test_check_mode_gets_nothing(release: Release) -> None:
 
 def test_source_without_the_component(release: Release, tmp_path: Path) -> None:
     assert "'source' must be the folder of the toolchain modules" in release.run(TAR_SPEC, source=str(tmp_path))["msg"]
+
+
+def test_main_of_our_own_is_built_and_decides_the_cache(release: Release) -> None:
+    """A component whose folder has a main.go is that program, built of the module's packages."""
+    source = release.source / "tool"
+    (source / "go.mod").write_text("module flaskops.invalid/toolchain/tool\n\ngo 1.22\n")
+    spec = {"version": "0.1.0", "module": "example.org/tool", "packages": {"tool": "."}}
+    paths = []
+    for word in ("first", "second"):
+        (source / "main.go").write_text(f'package main\n\nfunc main() {{ println("{word}") }}\n')
+        paths.append(Path(release.run(spec, mode="build")["path"]))
+        assert subprocess.run([paths[-1] / "tool"], capture_output=True, text=True, check=True).stderr == f"{word}\n"
+    assert paths[0] != paths[1]
+
+
+REFUSED = {"version": "1.9.9", "module": "example.org/refused", "packages": {"tool": "."}}
+
+
+@pytest.fixture
+def refused(release: Release, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Components of which the first can't be had: a proxy refuses its module. The others are downloaded."""
+    handler = type("Refusing", (Quiet,), {"status": 403})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        monkeypatch.setenv("GOPROXY", f"http://127.0.0.1:{proxy.server_port}")
+        folder, pin = release.source / "refused", f"h1:{'A' * 43}="
+        folder.mkdir()
+        (folder / "go.mod").write_text("module x\n\ngo 1.22\n\nrequire example.org/refused v1.9.9\n")
+        (folder / "go.sum").write_text("".join(f"example.org/refused v1.9.9{file} {pin}\n" for file in ("", "/go.mod")))
+        release.sums(release.archive("tool"))
+        specs: dict[str, Any] = {"refused": REFUSED}
+        for name in ("beside", "other"):
+            (release.source / name).mkdir()
+            for file in ("go.mod", "go.sum"):
+                (release.source / name / file).write_text((release.source / "tool" / file).read_text())
+            specs[name] = {"base": release.url, **TAR_SPEC}
+        yield specs
+        proxy.shutdown()
+
+
+PARTS = {"extra": ["refused", "beside"], "rest": ["other"]}
+
+
+def check_skipped(skipped: dict[str, str]) -> None:
+    """The words are Go's."""
+    assert list(skipped) == ["extra"]
+    assert skipped["extra"].startswith("refused 1.9.9 does not build: ")
+    assert "403" in skipped["extra"]
+
+
+def test_part_without_its_component_is_skipped(release: Release, refused: dict[str, Any]) -> None:
+    done = release.get(components=refused, mode="auto", parts=PARTS)
+    assert (list(done["paths"]), done["origins"]) == (["other"], {"other": "download"})
+    check_skipped(done["skipped"])
+    # The part's other component was not tried.
+    assert [folder.name.rsplit("-", 1)[0] for folder in release.cached()] == ["other-1.2.3"]
+
+
+def test_component_of_no_part_is_a_failure(release: Release, refused: dict[str, Any]) -> None:
+    done = release.get(components=refused, mode="auto", parts={"rest": ["other"]})
+    assert done["failed"]
+    assert done["msg"].startswith("refused 1.9.9 does not build: ")
+    assert release.cached() == []
+
+
+def play(release: Release, tasks: list[dict[str, Any]], **env: str) -> subprocess.Popen[str]:
+    """A run of ansible-playbook with these tasks, in a session of its own."""
+    path = release.root.parent / "play.yml"
+    path.write_text(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}]))
+    command = [sys.executable, "-m", "ansible", "playbook", str(path), "-e", f"ansible_python_interpreter={sys.executable}"]
+    settings = {
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+    }
+    settings |= {"ANSIBLE_LOCALHOST_WARNING": "0", **env}
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def task(release: Release, components: dict[str, Any], **options: Any) -> dict[str, Any]:
+    given = {"components": components, "source": str(release.source), "cache": str(release.cache), "mode": "auto", **options}
+    return {"flaskops.observability.toolchain": given, "register": "got"}
+
+
+def test_run_goes_on_without_a_part_and_says_which(release: Release, refused: dict[str, Any]) -> None:
+    shown = {
+        "ansible.builtin.copy": {"content": "{{ got | to_json }}", "dest": str(release.root.parent / "got.json"), "mode": "0600"}
+    }
+    run = play(release, [task(release, refused, parts=PARTS), shown])
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, said
+    got = json.loads((release.root.parent / "got.json").read_text())
+    check_skipped(got["skipped"])
+    # What is got beside the first one may be of the part that is skipped.
+    assert (got["changed"], set(got["paths"]) - {"beside"}) == (True, {"other"})
+    assert "refused 1.9.9: can't be had" in said
+
+
+@pytest.fixture
+def endless(release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Go whose builds last until they are ended; the file in which they note their process."""
+    noted, program = tmp_path / "pids", tmp_path / "path" / "go"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n[ "$1" = env ] && exec echo go1.99.0\necho $$ >> {noted}\nexec sleep 600\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return noted
+
+
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not holds():
+        assert time.monotonic() < deadline
+        pause.wait(0.1)
+
+
+def alive(process: int) -> bool:
+    """Whether it runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("signal", [9, 15])
+def test_build_ends_with_the_run(release: Release, endless: Path, background: bool, signal: int) -> None:
+    """Also with one that is killed; what it left is no hindrance to the next one."""
+    run = play(release, [task(release, {"tool": REFUSED}, background=background), {"ansible.builtin.pause": {"seconds": 600}}])
+    until(lambda: endless.exists() and endless.read_text().endswith("\n"))
+    (build,) = (int(line) for line in endless.read_text().split())
+    assert alive(build)
+    os.kill(run.pid, signal)
+    run.communicate(timeout=30)
+    until(lambda: not alive(build), 10)
+    place = toolchain.Place(release.source, release.cache, "build", "")
+    with toolchain.alone(place.building, "tool", wait=False) as free:
+        assert free
+
+
+def test_component_in_the_making_is_waited_for(release: Release, built: list[str]) -> None:
+    """Two processes do not build the same; who does not wait is told that another one has it."""
+    place = toolchain.Place(release.source, release.cache, "build", "")
+    with toolchain.alone(place.building, "tool"):
+        assert toolchain.get(place, "tool", REFUSED, print, wait=False)[1] == "other"
+        waiting = threading.Thread(target=toolchain.get, args=(place, "tool", REFUSED, print))
+        waiting.start()
+        place.folder("tool", REFUSED).mkdir(parents=True)
+    waiting.join(10)
+    assert (waiting.is_alive(), built) == (False, [])
+
+
+def test_time_that_is_left_is_told_by_the_pace_of_this_machine(release: Release) -> None:
+    place = toolchain.Place(release.source, release.cache, "auto", "")
+    (release.source / "seconds.yml").write_text("{a: 100, b: 200, c: 400}")
+    progress = Progress(place, ["a", "b", "c"])
+    assert progress.where(["b", "c"]) == "1 of 3 that are missing"
+    progress.done("a", "build", 300)
+    assert progress.where(["c"]) == "2 of 3 that are missing, after it about 20 min for 1 more"
+    assert progress.where([]) == "3 of 3 that are missing"
