@@ -292,7 +292,7 @@ def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Pa
     command += ["-ldflags", flags, "-o", f"{target}/", *packages]
     done = subprocess.run(command, cwd=source / name, env=env, capture_output=True, text=True)
     if done.returncode:
-        raise ToolchainError(f"{name} {spec['version']} does not build: {' | '.join(done.stderr.strip().splitlines()[-4:])}")
+        raise ToolchainError(f"{name} {spec['version']} does not build: {' | '.join(dict.fromkeys(done.stderr.strip().splitlines()[-4:]))}")
     if len(packages) == 1:
         # A module root's binary is named after the module, not after the program.
         (only,) = target.iterdir()

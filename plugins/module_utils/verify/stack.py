@@ -41,6 +41,8 @@ ALIVE = {
 }
 SKIPPED = "flaskops/skipped"
 KUBE_STATE_METRICS = "kube_state_metrics"
+# How the series of a part begin.
+METRICS_OF = {KUBE_STATE_METRICS: "kube_", "alerts": "alertmanager_", "node_exporter": "node_"}
 PLURALS = {"ServiceMonitor": "servicemonitors", "Probe": "probes", "PrometheusRule": "prometheusrules"}
 
 
@@ -405,8 +407,8 @@ class Stack:
         wanted = boards_of.queries(target.namespace, target.name, boards=boards)
         if not self._probes():
             wanted = [item for item in wanted if "probe_" not in item.expr]
-        if KUBE_STATE_METRICS in self.skipped:
-            wanted = [item for item in wanted if "kube_" not in item.expr]
+        away = [prefix for part, prefix in METRICS_OF.items() if part in self.skipped]
+        wanted = [item for item in wanted if not any(prefix in item.expr for prefix in away)]
         return self.run.settled(lambda: self._dashboards(wanted))
 
     def _dashboards(self, wanted: list[boards_of.Query]) -> list[Result]:
