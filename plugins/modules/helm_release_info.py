@@ -135,6 +135,10 @@ workloads:
   returned: success
   type: list
   elements: dict
+monitoring:
+  description: Whether the cluster knows the kinds ServiceMonitor and PrometheusRule.
+  returned: success
+  type: bool
 secret_digests:
   description: For each of O(secrets) that exists, the SHA-256 of each key's value.
   returned: success
@@ -240,6 +244,17 @@ def wait_reconciled(objects: Objects, operated: list[dict[str, t.Any]], seconds:
             pause.wait(POLL)
 
 
+def monitors(objects: Objects) -> bool:
+    """Whether the cluster knows the monitoring kinds of a Prometheus operator that roles make."""
+    try:
+        found = objects.request("GET", "/apis/monitoring.coreos.com/v1")
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+        return False
+    return {item["kind"] for item in found["resources"]} >= {"ServiceMonitor", "PrometheusRule"}
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -298,6 +313,7 @@ def main() -> None:
             drift += [f"{label(found['item'])}: {', '.join(found['paths'])}" for found in compared if found["paths"]]
             workloads += [made for found in compared if found["live"] and (made := workload(found["live"]))]
         hashes = secret_digests(objects, params["namespace"], params["secrets"])
+        monitoring = monitors(objects)
         other = neighbour(objects, params["namespace"], params["releases"]) if namespace else ""
     except KubeError as error:
         module.fail_json(msg=str(error))
@@ -311,6 +327,7 @@ def main() -> None:
         objects=beside,
         drift=drift,
         workloads=workloads,
+        monitoring=monitoring,
         secret_digests=hashes,
         chart_digests=digests,
     )

@@ -292,7 +292,9 @@ def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Pa
     command += ["-ldflags", flags, "-o", f"{target}/", *packages]
     done = subprocess.run(command, cwd=source / name, env=env, capture_output=True, text=True)
     if done.returncode:
-        raise ToolchainError(f"{name} {spec['version']} does not build: {' | '.join(dict.fromkeys(done.stderr.strip().splitlines()[-4:]))}")
+        raise ToolchainError(
+            f"{name} {spec['version']} does not build: {' | '.join(dict.fromkeys(done.stderr.strip().splitlines()[-4:]))}"
+        )
     if len(packages) == 1:
         # A module root's binary is named after the module, not after the program.
         (only,) = target.iterdir()
@@ -364,12 +366,13 @@ def get(place: Place, name: str, spec: dict[str, Any], warn: Callable[[str], Non
     with alone(place.building, name, wait) as free:
         if not free or path.is_dir():
             return str(path), "cache" if path.is_dir() else "other"
-        scratch = place.building / name
+        scratch, began = place.building / name, time.monotonic()
         shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
         try:
             origin = make(place, name, spec, warn, scratch)
             path.parent.mkdir(parents=True, exist_ok=True)
             (scratch / "new").rename(path)
+            (place.building / f"{name}.seconds").write_text(f"{origin} {time.monotonic() - began:.0f}\n")
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return str(path), origin

@@ -28,6 +28,14 @@ class StepFailed(Exception):
     """One sentence: the step, its exit status and its log."""
 
 
+def environment() -> dict[str, str]:
+    """What a command of the benchmark is given: nothing of a make around it, and the time of every task."""
+    env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    env["ANSIBLE_CALLBACKS_ENABLED"] = "ansible.posix.profile_tasks"
+    return env
+
+
 def run(step: str, command: Sequence[str]) -> tuple[float, str]:
     """Run a command in the project's folder, with its output in reports/bench/<step>.log.
 
@@ -36,9 +44,7 @@ def run(step: str, command: Sequence[str]) -> tuple[float, str]:
     """
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{step.replace(' ', '-')}.log"
-    env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
-    env["ANSIBLE_CALLBACKS_ENABLED"] = "ansible.posix.profile_tasks"
+    env = environment()
     print(f"{time.strftime('%H:%M:%S')} {step} ...", flush=True)
     start = time.monotonic()
     with log.open("w") as file:
