@@ -310,7 +310,7 @@ class Cluster:
             catatonit.write_bytes(self.engine.run(look, timeout=ASK_TIMEOUT).stdout)
             (context / "bin").mkdir()
             (context / "images").mkdir()
-            inside = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "coredns"}
+            inside = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "coredns", "kube-network-policies"}
             for folder in folders.values():
                 for binary in folder.iterdir():
                     if binary.name not in inside:
@@ -329,6 +329,9 @@ class Cluster:
                 ),
                 ("localhost/pause:catatonit", catatonit, "/pause", ["/pause", "-P"]),
             ]
+            if policy := folders.get("kube-network-policies"):
+                name = f"registry.k8s.io/networking/kube-network-policies:v{versions['kube-network-policies']}"
+                archives.append((name, policy / "kube-network-policies", "/bin/netpol", ["/bin/netpol"]))
             for image, binary, target, entrypoint in archives:
                 _archive.write(context / "images" / f"{binary.name}.tar", image, binary, target, entrypoint, arch)
             self.engine.build(str(context), str(context / "Containerfile"), ref, {"BASE_IMAGE": NODE_BASE})

@@ -26,7 +26,9 @@ from tests.toolchain import programs
 NAME = "flaskops-skip-test"
 IMAGES = yaml.safe_load((ROOT / "images.yml").read_text())
 PARTS: dict[str, list[str]] = IMAGES["parts"]
-OPTIONAL = sorted(component for part, needed in PARTS.items() if part != "cluster" for component in needed)
+# There is no cluster without them.
+REQUIRED = {"cluster", "network_policy"}
+OPTIONAL = sorted(component for part, needed in PARTS.items() if part not in REQUIRED for component in needed)
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
 # What the part is to the chain: the links that have nothing to say without it.
 SILENT = {
@@ -117,4 +119,4 @@ def test_without_a_program_of_the_cluster_nothing_is_made(machine: Machine) -> N
 def test_every_component_belongs_to_one_part() -> None:
     listed = [component for needed in PARTS.values() for component in needed]
     assert sorted(listed) == sorted(IMAGES["toolchain"])
-    assert set(SILENT) == set(PARTS) - {"cluster"}
+    assert set(SILENT) == set(PARTS) - REQUIRED

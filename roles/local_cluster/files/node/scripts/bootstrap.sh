@@ -32,6 +32,10 @@ if [ ! -e "$data/initialised" ]; then
   kubectl --kubeconfig /etc/kubernetes/admin.conf taint nodes --all node-role.kubernetes.io/control-plane- >/dev/null
   kubectl --kubeconfig /etc/kubernetes/admin.conf label nodes --all node.kubernetes.io/exclude-from-external-load-balancers- >/dev/null
   kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system scale deployment coredns --replicas=1 >/dev/null
+  if [ -e /opt/images/kube-network-policies.tar ]; then
+    image=$(ctr -n k8s.io images ls -q | grep /kube-network-policies:)
+    sed "s|IMAGE|$image|" /etc/flaskops/network-policy.yaml | kubectl --kubeconfig /etc/kubernetes/admin.conf apply -f - >/dev/null
+  fi
   touch "$data/initialised"
 else
   # A kubelet that ends at once is started again and again, and the module says so when that does not help.

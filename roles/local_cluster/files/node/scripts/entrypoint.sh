@@ -11,4 +11,5 @@ mount --make-rshared /var/lib/kubelet
 rm -rf /var/lib/cni /run/containerd
 cgroups.sh /sys/fs/cgroup
 sysctl -qw net.ipv4.ip_forward=1
+[ ! -e /opt/images/kube-network-policies.tar ] || network-policy.sh
 exec supervisord -c /etc/supervisord.conf
