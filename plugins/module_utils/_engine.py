@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,6 +41,7 @@ _BOOTSTRAP = [
     *("--quiet", "--variant=minbase", "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
     "--dpkgopt=path-exclude=/usr/share/locale/*",
 ]
+LABEL = "io.flaskops.cluster"  # of all that the module local_cluster makes: the name of its cluster
 CTR_IMAGES = ["ctr", "-n", "k8s.io", "images"]
 
 
@@ -179,26 +181,73 @@ class Engine:
         attach = [] if input is None else ["-i"]
         return self.run(["exec", *attach, node, *CTR_IMAGES, *words], input=input, timeout=timeout)
 
-    def stream_image(self, node: str, ref: str, timeout: float) -> str:
-        """Save an image of this machine straight into a node of a local cluster.
+    def nodes(self, node: str) -> list[str]:
+        """The running nodes of the local cluster that has the node *node*; only itself where it is not of such a cluster."""
+        cluster = (self.labels("container", node) or {}).get(LABEL)
+        if cluster is None:
+            return [node]
+        found = self.run(["container", "ls", "--filter", f"label={LABEL}={cluster}", "--format", "{{.Names}}"]).stdout.decode()
+        return sorted({node, *found.split()})
 
-        :returns: empty, or what both programs printed where one of them failed.
+    def stream_image(self, nodes: list[str], ref: str, timeout: float) -> dict[str, str]:
+        """Save an image of this machine once, straight into nodes of a local cluster.
+
+        :returns: for each node where a program failed, what the programs printed.
         :raises SlowEngineError: after *timeout* seconds.
         """
-        load = [self.path, "exec", "-i", node, *CTR_IMAGES, "import", "-"]
-        with tempfile.TemporaryFile() as log:
-            with subprocess.Popen([self.path, "save", ref], stdout=subprocess.PIPE, stderr=log, env=self.env) as source:
-                try:
-                    done = subprocess.run(load, stdin=source.stdout, capture_output=True, env=self.env, timeout=timeout)
-                except subprocess.TimeoutExpired as error:
-                    source.kill()
-                    raise SlowEngineError(f"The import of {ref} into {node} took more than {timeout:.0f} s.") from error
-                finally:
-                    if source.stdout:
-                        source.stdout.close()
-            log.seek(0)
-            printed = log.read().decode(errors="replace") + done.stderr.decode(errors="replace")
-        return printed or "no reason was given" if source.returncode or done.returncode else ""
+        with contextlib.ExitStack() as stack:
+            logs = {name: stack.enter_context(tempfile.TemporaryFile()) for name in ("", *nodes)}
+            source = stack.enter_context(
+                subprocess.Popen([self.path, "save", ref], stdout=subprocess.PIPE, stderr=logs[""], env=self.env)
+            )
+            targets = {
+                node: stack.enter_context(
+                    subprocess.Popen(
+                        [self.path, "exec", "-i", node, *CTR_IMAGES, "import", "-"],
+                        stdin=subprocess.PIPE,
+                        stdout=logs[node],
+                        stderr=logs[node],
+                        env=self.env,
+                    )
+                )
+                for node in nodes
+            }
+            programs, late = [source, *targets.values()], threading.Event()
+
+            def stop() -> None:
+                late.set()
+                for program in programs:
+                    program.kill()
+
+            timer = threading.Timer(timeout, stop)
+            timer.start()
+            try:
+                assert source.stdout
+                pipes = {node: target.stdin for node, target in targets.items() if target.stdin}
+                while pipes and (chunk := source.stdout.read(1 << 20)):
+                    for node in list(pipes):
+                        try:
+                            pipes[node].write(chunk)
+                        except BrokenPipeError:  # it has ended, and says why
+                            del pipes[node]
+                source.stdout.close()
+                for target in targets.values():
+                    with contextlib.suppress(BrokenPipeError):
+                        if target.stdin:
+                            target.stdin.close()
+                for program in programs:
+                    program.wait()
+            finally:
+                timer.cancel()
+            if late.is_set():
+                raise SlowEngineError(f"The import of {ref} into {', '.join(nodes)} took more than {timeout:.0f} s.")
+            problems = {}
+            for node, target in targets.items():
+                if source.returncode or target.returncode:
+                    for name in ("", node):
+                        logs[name].seek(0)
+                    problems[node] = (logs[""].read() + logs[node].read()).decode(errors="replace") or "no reason was given"
+        return problems
 
     def image_exists(self, ref: str) -> bool:
         """Whether this machine has the image *ref*; asks no registry."""

@@ -27,6 +27,9 @@ from ._engine import ASK_TIMEOUT, KEYRING, Engine, EngineError, NoEngineError, S
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # the machine's name of it, and that of images
 MEMORY = 1536  # MiB available; the cluster with the reference application takes no more
 DISK = 4  # GiB free where the engine keeps images and volumes; the node image and the volume take 2.3
+WORKER_MEMORY = 512  # MiB for each worker
+WORKER_DISK = 1  # GiB for each worker; its volume has its own copies of the images
+WORKER_INOTIFY = 16
 INOTIFY = 32  # instances; the node's programs take 23, and those that get none end at once
 KERNEL = (5, 13)  # the oldest one that kube-proxy's nftables mode supports
 CONTROLLERS = {"cpu", "memory", "pids"}  # kubelet does not start without them
@@ -291,8 +294,11 @@ def modprobe(*args: str) -> bool:
     return path is not None and subprocess.run([path, "--quiet", *args], capture_output=True).returncode == 0
 
 
-def lacks(found: dict[str, Any], build: bool) -> list[str]:
-    """What *found* (see `machine`) lacks for a node, in words; empty where it has all."""
+def lacks(found: dict[str, Any], build: bool, control: bool = True, workers: int = 0) -> list[str]:
+    """What *found* (see `machine`) lacks for the control plane and some workers, in words; empty where it has all."""
+    memory = MEMORY * control + WORKER_MEMORY * workers
+    inotify = INOTIFY * control + WORKER_INOTIFY * workers
+    disk = DISK * build + WORKER_DISK * workers
     lacking = []
     if not found["root"]:
         lacking.append("the rights of root")
@@ -303,17 +309,17 @@ def lacks(found: dict[str, Any], build: bool) -> list[str]:
         lacking.append(f"Linux {KERNEL[0]}.{KERNEL[1]} or newer (has {found['kernel']})")
     lacking += [f"the kernel module {module}" for module in found["modules"]]
     lacking += [f"the cgroup controller {controller}" for controller in sorted(CONTROLLERS - found["controllers"])]
-    if found["memory"] < MEMORY:
-        lacking.append(f"{MEMORY} MiB of available memory (has {found['memory']})")
+    if found["memory"] < memory:
+        lacking.append(f"{memory} MiB of available memory (has {found['memory']})")
     used, limit = found["inotify"]
-    if limit - used < INOTIFY:
+    if limit - used < inotify:
         lacking.append(
-            f"{INOTIFY} free inotify instances (has {limit - used}: raise the sysctl fs.inotify.max_user_instances of {limit})"
+            f"{inotify} free inotify instances (has {limit - used}: raise the sysctl fs.inotify.max_user_instances of {limit})"
         )
     if found["engine"]:
         lacking.append(f"a container engine ({found['engine']})")
-    elif build and found["disk"] < DISK:
-        lacking.append(f"{DISK} GiB of free space in {found['folder']} (has {found['disk']})")
+    elif found["disk"] < disk:
+        lacking.append(f"{disk} GiB of free space in {found['folder']} (has {found['disk']})")
     if found["packages"]:
         lacking.append(f"the packages {', '.join(found['packages'])}")
     if found["base"]:

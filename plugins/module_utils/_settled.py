@@ -1,17 +1,18 @@
 # Copyright (c) flaskops maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a node that was started again tells the truth. Private to this collection; its interface can change at any time.
+"""Whether nodes that were started again tell the truth. Private to this collection; its interface can change at any time.
 
 After a restart the API server gives out what its database says. kubelet corrects the pods' status first. Controllers then correct
 what they derive from it: until then a Deployment counts ready pods that are none, and an EndpointSlice has addresses that are
-another pod's now. kube-proxy serves the result last. Whoever trusts any of these before is misled, so the node is waited for.
+another pod's now. kube-proxy serves the result last. Whoever trusts any of these before is misled, so the nodes are waited for.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -33,16 +34,21 @@ PATHS = {
 READY = {"ReplicaSet": "readyReplicas", "Deployment": "readyReplicas", "StatefulSet": "readyReplicas", "DaemonSet": "numberReady"}
 
 
-def stale(objects: Objects, node: str, started: datetime) -> list[str]:
-    """The objects whose status is from before *started*, or is not what the pods' status says, or without which nothing works.
+def ready(nodes: list[dict[str, Any]]) -> set[str]:
+    """The names of the nodes that are ready, as the API tells it."""
+    return {item["metadata"]["name"] for item in nodes if _condition(item)["status"] == "True"}
+
+
+def stale(objects: Objects, started: Mapping[str, datetime]) -> list[str]:
+    """The objects whose status is from before a start, or is not what the pods' status says, or without which nothing works.
 
     :param objects: the lists of `PATHS`, by kind.
-    :param node: the node that was started; pods of others are not waited for.
+    :param started: when each node was started; others, and their pods, are not waited for.
     """
     late = []
-    for item in objects["Node"]:
-        told = _condition(item)
-        if item["metadata"]["name"] == node and (told["status"] != "True" or _time(told["lastHeartbeatTime"]) < started):
+    told = {item["metadata"]["name"]: _condition(item) for item in objects["Node"]}
+    for node, since in started.items():
+        if node not in told or told[node]["status"] != "True" or _time(told[node]["lastHeartbeatTime"]) < since:
             late.append(f"the node {node}")
 
     pods: dict[str, tuple[bool, set[str]]] = {}
@@ -54,7 +60,8 @@ def stale(objects: Objects, node: str, started: datetime) -> list[str]:
             for each in status.get("containerStatuses", [])
             if "running" in each["state"]
         ]
-        if pod["spec"].get("nodeName") == node and any(since < started for since in runs):
+        start = started.get(pod["spec"].get("nodeName", ""))
+        if start and any(run < start for run in runs):
             late.append(_name("pod", pod))
         ready = _condition(pod)["status"] == "True"
         pods[meta["uid"]] = (ready, {each["ip"] for each in status.get("podIPs", [])})

@@ -12,7 +12,7 @@ version_added: 0.2.0
 author: flaskops maintainers (@flaskops)
 description:
   - Packs each binary, with this machine's certificate authorities, into an image that holds nothing else,
-    and imports it into the node of the embedded cluster under the name that charts use.
+    and imports it into each running node of the local cluster under the name that charts use.
   - For machines that reach no image registry. The tag must be the version that the binary really has.
 attributes:
   check_mode:
@@ -20,10 +20,10 @@ attributes:
     description: Reports which images would be imported.
   idempotent:
     support: full
-    description: An image that was made of the same binary is not imported again.
+    description: An image that was made of the same binary is not imported again into a node that has it.
 options:
   state:
-    description: Whether the images are in the node, or those that this module once imported are removed from it.
+    description: Whether the images are in the nodes, or those that this module once imported are removed from them.
     type: str
     choices: [present, absent]
     default: present
@@ -46,7 +46,7 @@ options:
         type: str
         required: true
   node:
-    description: The container that is the cluster's node.
+    description: A container that is a node of the cluster, which stands for all of them.
     type: str
     required: true
   engine:
@@ -85,46 +85,32 @@ from ansible_collections.flaskops.observability.plugins.module_utils.credentials
 from ..module_utils import _archive
 from ..module_utils._engine import Engine, EngineError
 from ..module_utils._host import ARCH, host_bundle
+from ..module_utils._node_images import NodeImages
 
 # The image's label in containerd that says which build of the binary it holds.
 LABEL = "io.flaskops.binary"
-TIMEOUT = 120
 
 
-class Node:
-    """containerd of the embedded cluster's node."""
+def labels(images: NodeImages, node: str) -> dict[str, str]:
+    """The label of each image of a node that has it."""
+    found = {}
+    for line in images.run(node, "ls").splitlines()[1:]:
+        words = line.split()
+        for pair in words[-1].split(","):
+            if pair.startswith(f"{LABEL}="):
+                found[words[0]] = pair.removeprefix(f"{LABEL}=")
+    return found
 
-    def __init__(self, engine: Engine, name: str) -> None:
-        self.engine, self.name = engine, name
 
-    def ctr(self, *words: str) -> str:
-        """Run ``ctr`` in the node and return what it prints."""
-        try:
-            done = self.engine.node_images(self.name, *words, timeout=TIMEOUT)
-        except EngineError as error:
-            raise EngineError(f"The node {self.name} can't be asked for its images: run the cluster stage. {error}") from error
-        return done.stdout.decode()
-
-    def labels(self) -> dict[str, str]:
-        """The label of each image that has it."""
-        found = {}
-        for line in self.ctr("ls").splitlines()[1:]:
-            words = line.split()
-            for pair in words[-1].split(","):
-                if pair.startswith(f"{LABEL}="):
-                    found[words[0]] = pair.removeprefix(f"{LABEL}=")
-        return found
-
-    def put(self, image: dict[str, Any], label: str) -> None:
-        """Import one image and label it; only a whole import gets its label."""
-        with tempfile.TemporaryDirectory(prefix="flaskops-image-") as scratch:
-            archive = Path(scratch) / "image.tar"
-            bundle = host_bundle()
-            files = {"/etc/ssl/certs/ca-certificates.crt": bundle} if bundle else {}
-            arch = ARCH[platform.machine()]
-            _archive.write(archive, image["ref"], Path(image["binary"]), image["inside"], [image["inside"]], arch, files)
-            self.engine.node_images(self.name, "import", "-", input=archive.read_bytes(), timeout=TIMEOUT)
-        self.ctr("label", image["ref"], f"{LABEL}={label}")
+def put(images: NodeImages, image: dict[str, Any], label: str, nodes: list[str]) -> None:
+    """Import one image into the nodes and label it."""
+    with tempfile.TemporaryDirectory(prefix="flaskops-image-") as scratch:
+        archive = Path(scratch) / "image.tar"
+        bundle = host_bundle()
+        files = {"/etc/ssl/certs/ca-certificates.crt": bundle} if bundle else {}
+        arch = ARCH[platform.machine()]
+        _archive.write(archive, image["ref"], Path(image["binary"]), image["inside"], [image["inside"]], arch, files)
+        images.load(image["ref"], archive.read_bytes(), nodes, f"{LABEL}={label}")
 
 
 def main() -> None:
@@ -151,18 +137,22 @@ def main() -> None:
     wanted = {image["ref"]: Path(image["binary"]).parent.name for image in module.params["images"]}
     try:
         name = module.params["node"]
-        node = Node(Engine.find(module.params["engine"], only=("podman", "docker"), having=(("container", name),)), name)
-        there = node.labels()
-        todo = [ref for ref in wanted if (there.get(ref) != wanted[ref] if present else ref in there)]
+        images = NodeImages(Engine.find(module.params["engine"], only=("podman", "docker"), having=(("container", name),)), name)
+        there = images.each(lambda node: labels(images, node))
+        todo = {
+            ref: [node for node, found in there.items() if (found.get(ref) != label if present else ref in found)]
+            for ref, label in wanted.items()
+        }
+        refs = [ref for ref in wanted if todo[ref]]
         if not module.check_mode and present:
             for image in module.params["images"]:
-                if image["ref"] in todo:
-                    node.put(image, wanted[image["ref"]])
-        elif not module.check_mode and todo:
-            node.ctr("rm", *todo)
+                if todo[image["ref"]]:
+                    put(images, image, wanted[image["ref"]], todo[image["ref"]])
+        elif not module.check_mode:
+            images.remove({node: [ref for ref in refs if node in todo[ref]] for node in there})
     except (EngineError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=bool(todo), images=todo)
+    module.exit_json(changed=bool(refs), images=refs)
 
 
 if __name__ == "__main__":

@@ -85,14 +85,14 @@ options:
     default: [.git, __pycache__, '*.pyc', .venv]
   delivery:
     description:
-      - V(import) puts the image into O(node), V(push) into its registry; one on C(localhost) needs no TLS.
+      - V(import) puts the image into the cluster of O(node), V(push) into its registry; one on C(localhost) needs no TLS.
       - V(kind), V(minikube) and V(k3d) have that program load the image into its cluster O(cluster).
       - V(none) is for a cluster that runs the images of O(engine), as Docker Desktop does.
     type: str
     choices: [none, import, push, kind, minikube, k3d]
     default: none
   node:
-    description: Name of the container that is the local cluster's node.
+    description: Name of the container that is a node of the local cluster; the image reaches all its nodes that run.
     type: str
   cluster:
     description: Name that kind or k3d has for its cluster, or the profile of minikube.
@@ -177,6 +177,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils._engine imp
     debian_ref,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils._host import host_bundle
+from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic, careful
 
 DEBIAN_PACKAGES = ["python3", "python3-venv", "python3-pip", "ca-certificates"]
@@ -396,26 +397,15 @@ def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str
     return base, warning
 
 
-def node_images(engine: Engine, node: str, condition: str) -> list[str]:
-    """References in the node's containerd that match."""
-    try:
-        output = engine.node_images(node, "ls", "-q", condition, timeout=60).stdout
-    except EngineError as error:
-        raise ImageError(
-            f"The node {node} can't be asked for its images ({one_line(error)}); is the local cluster running?"
-        ) from error
-    text = output.decode() if isinstance(output, bytes) else output
-    return text.split()
-
-
-def node_import(engine: Engine, node: str, ref: str) -> None:
-    """Stream the image into the node; a half-done import does not keep its name."""
-    problem = engine.stream_image(node, ref, DELIVERY_TIMEOUT)
-    there = ref in node_images(engine, node, f"name=={ref}")
-    if problem or not there:
-        if there:
-            engine.node_images(node, "rm", ref, timeout=60)
-        raise ImageError(f"The import of {ref} into the node {node} failed: {one_line(problem)}")
+def node_import(images: NodeImages, ref: str, nodes: list[str]) -> None:
+    """Stream the image into the nodes; a half-done import does not keep its name."""
+    problems = images.engine.stream_image(nodes, ref, DELIVERY_TIMEOUT)
+    lacking = images.lacking(ref)
+    failed = [node for node in nodes if node in problems or node in lacking]
+    images.remove({node: [ref] for node in failed if node not in lacking})
+    if failed:
+        printed = one_line(problems.get(failed[0], "it said nothing"))
+        raise ImageError(f"The import of {ref} into the node {' and '.join(failed)} failed: {printed}")
 
 
 def on_loopback(host: str) -> bool:
@@ -528,6 +518,8 @@ def absent(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     repository, node, tool = params["repository"], params["node"], tool_of(params, engine)
     local = content_refs(engine, repository)
     remote: list[str] = []
+    in_nodes: dict[str, list[str]] = {}
+    images: NodeImages | None = None
     if tool:
         found = sorted(set().union(*tool.images().values()))
         remote = [ref for ref in found if is_content_ref(ref, repository)]
@@ -536,14 +528,16 @@ def absent(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
         state = engine.run(["ps", "--format", "{{.Names}}"]).stdout
         names = (state.decode() if isinstance(state, bytes) else state).split()
         if node in names:
-            found = node_images(engine, node, f"name~={re.escape(repository)}")
-            remote = [ref for ref in found if is_content_ref(ref, repository)]
+            images = NodeImages(engine, node)
+            found_refs = images.refs(f"name~={re.escape(repository)}").items()
+            in_nodes = {name: [ref for ref in refs if is_content_ref(ref, repository)] for name, refs in found_refs}
+            remote = sorted(set().union(*in_nodes.values()))
     if not module.check_mode:
-        for ref in remote:
-            if tool:
+        if images:
+            images.remove(in_nodes)
+        if tool:
+            for ref in remote:
                 tool.remove(ref)
-            else:
-                engine.node_images(str(node), "rm", ref)
         for ref in local:
             engine.run(["rmi", ref])
     return {"changed": bool(local or remote), "removed": local + remote}
@@ -560,10 +554,13 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     ref = f"{params['repository']}:{tag}"
     login = (params["registry_username"], params["registry_password"])
 
+    images, lacking = None, []
     if delivery == "import":
         if engine.name == "buildah":
             raise ImageError("delivery import needs podman or docker, because buildah can't reach into a node.")
-        delivered = ref in node_images(engine, node, f"name=={ref}")
+        images = NodeImages(engine, node)
+        lacking = images.lacking(ref)
+        delivered = not lacking
     elif tool:
         delivered = not tool.lacking(ref)
     else:
@@ -576,8 +573,8 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
             base, warning = build(engine, params, tree, containerfile, ref)
             if warning:
                 module.warn(warning)
-        if not delivered and delivery == "import":
-            node_import(engine, node, ref)
+        if not delivered and images:
+            node_import(images, ref, lacking)
         elif not delivered and tool:
             tool.load(ref)
         elif not delivered:

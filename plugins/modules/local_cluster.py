@@ -6,13 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: local_cluster
-short_description: A real one-node Kubernetes in a container of this machine
+short_description: A real Kubernetes in containers of this machine
 version_added: 0.1.0
 author: flaskops maintainers (@flaskops)
 description:
-  - Runs a kubeadm node as one privileged container of podman or docker, as kind does, from binaries that are at hand.
-  - The container is disposable and the volume is the cluster. Whatever died, O(state=present) brings the same cluster back.
-  - It ends when the API tells nothing from before the node was started, and kube-proxy serves what the API tells.
+  - Runs kubeadm nodes as privileged containers of podman or docker, as kind does, from binaries that are at hand.
+  - The containers are disposable and the volumes are the cluster. Whatever died, O(state=present) brings the same cluster back.
+  - It ends when the API tells nothing from before a node was started, and kube-proxy of each node serves what the API tells.
   - Everything it makes carries the label C(io.flaskops.cluster); containers, networks, volumes and kubeconfigs of others are not
     touched.
   - Needs root, podman or docker, Linux 5.13, and some commands; what is missing is named in one sentence before anything changes.
@@ -24,10 +24,13 @@ attributes:
     support: full
     description:
       - A cluster that answers is left as it is; its kubeconfig is written again where it differs.
-      - One that kubeadm did not finish is made again.
+      - One that kubeadm did not finish is made again, and so is a worker.
 options:
   name:
-    description: The cluster, its kubeconfig's context, and the first part of its container's, network's and volume's names.
+    description:
+      - The cluster, its kubeconfig's context, its network, and the first part of the names of its containers and volumes.
+      - The control plane is the container C(<name>-node) with the volume C(<name>-data), the first worker is
+        C(<name>-worker-1) with C(<name>-worker-1-data). The nodes are called as their containers.
     type: str
     default: flaskops
   state:
@@ -40,9 +43,17 @@ options:
     type: str
     choices: [auto, podman, docker]
     default: auto
+  workers:
+    description:
+      - How many nodes there are besides the control plane, from 0 to 4. More are added to a cluster; those too many are drained
+        and removed, each with its volume.
+      - With workers, ordinary pods run on these alone, as in kind; without, the control plane takes them.
+    type: int
+    default: 0
   files:
     description:
-      - The folder with the node image's files and C(kubeadm.yaml), which reaches only a cluster that is made, and no image.
+      - The folder with the node image's files, and with C(kubeadm.yaml) and C(join.yaml), which reach only a control plane, or a
+        worker, that is made, and no image.
     type: path
   binaries:
     description: The folder of binaries for each component, as the module M(flaskops.observability.toolchain) returns it.
@@ -53,7 +64,7 @@ options:
     type: dict
     default: {}
   subnet:
-    description: The network of the node and of C(LoadBalancer) addresses, a /24.
+    description: The network of the nodes and of C(LoadBalancer) addresses, a /24.
     type: str
     default: 10.89.240.0/24
   api_port:
@@ -65,7 +76,7 @@ options:
     type: path
     required: true
   wait_timeout:
-    description: How many seconds the node may take to become ready; kubeadm's own waits have the same limit.
+    description: How many seconds a node may take to become ready; kubeadm's own waits have the same limit.
     type: int
     default: 180
 """
@@ -108,7 +119,9 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +132,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.credentials
 from ..module_utils import _archive, _settled
 from ..module_utils._engine import (
     ASK_TIMEOUT,
+    LABEL,
     PULL_TIMEOUT,
     Engine,
     EngineError,
@@ -141,8 +155,8 @@ from ..module_utils._host import (
     modprobe,
     refusal,
 )
+from ..module_utils._node import PATIENCE, ClusterError, Node
 
-LABEL = "io.flaskops.cluster"
 PULL_PATIENCE = 60  # seconds for a registry, where the node's Debian can be made here too
 NODE_DEBIAN = f"""\
 FROM {DEBIAN_IMAGE}
@@ -152,36 +166,43 @@ RUN apt-get update \\
 """
 # kubelet sets these for the whole host; the values from before are kept as labels of the volume, and put back at the end.
 SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
-PATIENCE = 30  # seconds for an API server to come back by itself
 BOOTSTRAP = 3  # times wait_timeout, for the import of the images and kubeadm's waits, one after the other
-CGROUPS = Path("/sys/fs/cgroup")
 PROC_SYS = Path("/proc/sys")
-RESOLV_CONF = Path("/etc/resolv.conf")
-NAME_SERVER = re.compile(r"^nameserver\s+(\S+)", re.MULTILINE)
-# What the engines take where this machine names no server that a container reaches.
-FALLBACK = {"8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"}
-
-
-class ClusterError(Exception):
-    """One sentence that says what is wrong, where, and what to do."""
+ADMIN = ("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")  # in the control plane's node
+DRAIN_TIMEOUT = 180
+WORKERS = 4  # at most
+TAINT = "node-role.kubernetes.io/control-plane"
 
 
 class Cluster:
-    """One cluster: its container, network, volume and kubeconfig."""
+    """One cluster: its nodes, network and kubeconfig."""
 
     def __init__(self, params: dict[str, Any], check_mode: bool) -> None:
         self.params = params
         self.check_mode = check_mode
         self.name = params["name"]
-        self.node = f"{self.name}-node"
-        self.volume = f"{self.name}-data"
-        self.address = ipaddress.IPv4Network(params["subnet"])[2]
-        parts = (("container", self.node), ("volume", self.volume))
+        parts = (("container", f"{self.name}-node"), ("volume", f"{self.name}-data"))
         self.engine = Engine.find(params["engine"], only=("podman", "docker"), having=parts)
+        self.control = self._node(f"{self.name}-node", f"{self.name}-data", 2)
+        self.workers = [self._worker(number) for number in range(1, params["workers"] + 1)]
         self.kubeconfig = Path(params["kubeconfig"]).expanduser()
         self.actions: list[str] = []
         self.warnings: list[str] = []
-        self.deadline = 0.0
+
+    def _node(self, name: str, volume: str, number: int) -> Node:
+        address = ipaddress.IPv4Network(self.params["subnet"])[number]
+        return Node(self.engine, self.name, name, volume, address, self.params["wait_timeout"])
+
+    def _worker(self, number: int) -> Node:
+        return self._node(f"{self.name}-worker-{number}", f"{self.name}-worker-{number}-data", 2 + number)
+
+    def _there(self) -> list[Node]:
+        """The workers of which this machine has a container or a volume."""
+        label = ["--filter", f"label={LABEL}={self.name}"]
+        lists = (["container", "ls", "--all", *label, "--format", "{{.Names}}"], ["volume", "ls", "--quiet", *label])
+        names = " ".join(self.engine.run(words, timeout=ASK_TIMEOUT).stdout.decode() for words in lists)
+        numbers = re.findall(rf"(?<!\S){re.escape(self.name)}-worker-(\d+)(?:-data)?(?!\S)", names)
+        return [self._worker(number) for number in sorted({int(each) for each in numbers})]
 
     def _volumes(self) -> list[dict[str, str]]:
         """The labels of all clusters' volumes, of any engine: they share one kernel."""
@@ -197,7 +218,7 @@ class Cluster:
         """The kubeconfig for this machine, from the running node; None where it does not run, or kubeadm did not end."""
         script = "test -e /var/lib/flaskops/initialised && cat /etc/kubernetes/admin.conf"
         try:
-            config = self.engine.run(["exec", self.node, "sh", "-c", script], timeout=PATIENCE).stdout.decode()
+            config = self.control.ask("sh", "-c", script)
         except EngineError:
             return None
         config = re.sub(r"server: \S+", f"server: https://127.0.0.1:{self.params['api_port']}", config)
@@ -257,8 +278,8 @@ class Cluster:
 
     def check_ours(self) -> None:
         """Refuse a name or file that is somebody else's, before anything is changed."""
-        for kind, name in (("container", self.node), ("volume", self.volume), ("network", self.name)):
-            labels = self.engine.labels(kind, name)
+        parts = [part for node in (self.control, *self.workers) for part in node.labels()]
+        for kind, name, labels in [*parts, ("network", self.name, self.engine.labels("network", self.name))]:
             if labels is not None and labels.get(LABEL) != self.name:
                 raise ClusterError(f"The {kind} '{name}' exists and is not ours: choose another 'name'.")
         if self.kubeconfig.exists() and self.kubeconfig.read_text().strip() and self._saved_kubeconfig() is None:
@@ -266,7 +287,7 @@ class Cluster:
 
     def check_free(self) -> None:
         """Refuse a port or network that is somebody else's, before anything is changed."""
-        container = self.engine.inspect("container", self.node)
+        container = self.engine.inspect("container", self.control.name)
         if container is None or not container["State"]["Running"]:
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -355,76 +376,210 @@ class Cluster:
                 raise ClusterError(f"{error} Nor could it be made of {DEBIAN_IMAGE}: {refused}") from error
 
     def present(self) -> None:
-        """Make the cluster, bring it back, or leave it alone where it answers."""
+        """Make the cluster, bring back what is lost of it, and leave alone what answers."""
         self.check_ours()
-        self.deadline = time.monotonic() + self.params["wait_timeout"]
         running = self._node_kubeconfig()
         kubeconfig = running or self._saved_kubeconfig()
         # In a node that runs, kubelet may be starting the API server again; it needs not be started as a whole.
         if kubeconfig and self._answers(kubeconfig, PATIENCE if running else 0):
             self._write_kubeconfig(kubeconfig)
-            # A run that failed or was interrupted may have left a cluster that answers and does not work.
-            container = self.engine.inspect("container", self.node)
-            if container and not self.check_mode:
-                self._settle(kubeconfig, datetime.fromisoformat(container["State"]["StartedAt"]).replace(microsecond=0))
+            lost = self._lost(kubeconfig)
+        else:
+            kubeconfig, lost = None, [self.control, *self._lost(None)]
+        if lost:
+            kubeconfig = self._start(lost) or kubeconfig
+        surplus = [node for node in self._there() if node.name not in {each.name for each in self.workers}]
+        self.actions += [f"drain and remove the worker {node.name}" for node in surplus]
+        if kubeconfig is None:  # check mode, and there is none to ask
             return
+        reserve = self._misplaced(kubeconfig)
+        if reserve and self.control not in lost:
+            self.actions.append(
+                f"{'keep' if self.workers else 'let'} ordinary pods {'off' if self.workers else 'on'} the control plane"
+            )
+        if self.check_mode:
+            return
+        if reserve:
+            self.control.exec("reserve.sh", "yes" if self.workers else "no")
+        for node in surplus:
+            self._retire(node, kubeconfig)
+        # A run that failed or was interrupted may have left a cluster that answers and does not work.
+        self._settle(kubeconfig)
+
+    def _lost(self, kubeconfig: str | None) -> list[Node]:
+        """The workers that do not run, or that the cluster of *kubeconfig* does not have as ready nodes."""
+        with ThreadPoolExecutor() as pool:
+            marks = dict(zip((node.name for node in self.workers), pool.map(Node.mark, self.workers), strict=True))
+        if kubeconfig is None:
+            return [node for node in self.workers if marks[node.name] is None]
+        mark, read = self._mark(kubeconfig), self._connect(kubeconfig)
+        lost = [node for node in self.workers if marks[node.name] != mark]
+        waiting = {node.name for node in self.workers if marks[node.name] == mark}
+        pause, deadline = threading.Event(), time.monotonic() + PATIENCE
+        while waiting:
+            # kubelet of a node that runs may be starting again.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                waiting -= _settled.ready(json.loads(read(_settled.PATHS["Node"]))["items"])
+            if time.monotonic() >= deadline:
+                break
+            pause.wait(0.5 if waiting else 0)
+        return [node for node in self.workers if node in lost or node.name in waiting]
+
+    @staticmethod
+    def _mark(kubeconfig: str) -> str:
+        """What tells this cluster from another one of its name: a hash of its certificate authority."""
+        authority = yaml.safe_load(kubeconfig)["clusters"][0]["cluster"]["certificate-authority-data"]
+        return hashlib.sha256(str(authority).encode()).hexdigest()
+
+    def _misplaced(self, kubeconfig: str) -> bool:
+        """Whether ordinary pods may run on the control plane with workers, or may not without, or CoreDNS may be anywhere."""
+        read = self._connect(kubeconfig)
+        taints = json.loads(read(f"/api/v1/nodes/{self.control.name}"))["spec"].get("taints", [])
+        dns = json.loads(read("/apis/apps/v1/namespaces/kube-system/deployments/coredns"))["spec"]["template"]["spec"]
+        reserved = TAINT in {taint["key"] for taint in taints}
+        return reserved != bool(self.workers) or (bool(self.workers) and TAINT not in dns.get("nodeSelector", {}))
+
+    def _start(self, lost: list[Node]) -> str | None:
+        """Make or bring back the nodes *lost*; the kubeconfig, or None in check mode."""
         if warning := dropped(self.engine, self.params["subnet"]):
             self.warnings.append(warning)
         ref = self.image()
+        workers = [node for node in lost if node is not self.control]
+        control = self.control in lost
+        if not control:
+            # A worker with other scripts or another kubelet than the control plane has would not fit.
+            container = self.engine.inspect("container", self.control.name) or {}
+            if (has := container.get("ImageName") or container.get("Config", {}).get("Image")) != ref:
+                self._check_version(str(has), ref)
+                lost, control = [self.control, *lost], True
         build = not self.engine.image_exists(ref)
-        if lacking := lacks(machine(self.engine, build), build):
+        if lacking := lacks(machine(self.engine, build), build, control, len(workers)):
             raise ClusterError(refusal(lacking))
         self.check_free()
-        revived = self.engine.inspect("volume", self.volume) is not None
+        there = {node.name: self.engine.inspect("volume", node.volume) is not None for node in lost}
         if build:
             self.actions.append(f"build the node image {ref}")
-        self.actions.append(f"{'bring back' if revived else 'make'} the cluster {self.name}")
+        if control:
+            self.actions.append(f"{'bring back' if there[self.control.name] else 'make'} the cluster {self.name}")
+        self.actions += [f"{'bring back' if there[node.name] else 'add'} the worker {node.name}" for node in workers]
         if self.check_mode:
-            return
+            return None
         if build:
             self.build_image(ref)
         self._make_network()
-        if not revived:
-            self._make_volume()
+        for node in lost:
+            if not there[node.name]:
+                self._make_volume(node)
         if not MODULES["br_netfilter"].exists():
             modprobe("br_netfilter")
-        self._remove_container()
-        self._start(ref)
-
-    def _start(self, ref: str) -> None:
-        """Run the node and return when nothing in the cluster is as it was before."""
-        started, self.deadline = datetime.now(UTC).replace(microsecond=0), time.monotonic() + self.params["wait_timeout"]
-        self._run(ref)
-        self._until(self._containerd)
-        self._give_name_servers(ref)
-        self._bootstrap()
+        publish = ("--publish", f"127.0.0.1:{self.params['api_port']}:6443")
+        with ThreadPoolExecutor() as pool:
+            begun = [pool.submit(self._begin, node, ref) for node in workers]
+            if control:
+                self.warnings += filter(None, [self.control.start(ref, *publish)])
+                self._bootstrap()
+            warnings = [each.result() for each in begun]
+        self.warnings += [each for each in dict.fromkeys(warnings) if each and each not in self.warnings]
         kubeconfig = self._node_kubeconfig()
         if kubeconfig is None:
-            raise ClusterError(self._ended())
-        self._write_kubeconfig(kubeconfig)
-        self._until(lambda: [] if self._answers(kubeconfig) else ["the API server"])
-        self._settle(kubeconfig, started)
+            raise ClusterError(self.control.ended())
+        if control:
+            self._write_kubeconfig(kubeconfig)
+            self.control.until(lambda: [] if self._answers(kubeconfig) else ["the API server"])
+            self._serve(self.control)
+            for node in self.workers:
+                if node not in lost:  # its watches have met a dead API server
+                    node.refused("supervisorctl", "restart", "services:*")
+        if workers:
+            self._join(workers, kubeconfig)
+        return kubeconfig
 
-    def _containerd(self) -> list[str]:
-        """That containerd is late; a node that has ended is not waited for."""
-        late = self._refused("ctr", "version")
-        container = self.engine.inspect("container", self.node) if late else None
-        if container and not container["State"]["Running"]:
-            raise ClusterError(self._ended())
-        return late
+    @staticmethod
+    def _check_version(has: str, wants: str) -> None:
+        """Refuse a worker that is not of the control plane's version of Kubernetes."""
+        versions = [re.findall(r":v([\d.]+)-", ref) for ref in (has, wants)]
+        if versions[0] != versions[1]:
+            raise ClusterError(
+                f"The cluster runs Kubernetes {''.join(versions[0]) or has}, and a worker would have {''.join(versions[1])}:"
+                " remove the cluster by 'state: absent' and make it again, or use the collection's version that made it."
+            )
 
-    def _ended(self) -> str:
-        done = self.engine.run(["logs", "--tail", "3", self.node], timeout=ASK_TIMEOUT)
-        last = " | ".join((done.stdout + done.stderr).decode(errors="replace").split("\n")).strip(" |")
-        return f"The node {self.node} ended ({last}): see '{self.engine.name} logs {self.node}'."
+    @staticmethod
+    def _begin(node: Node, ref: str) -> str:
+        """Start a worker up to where it needs the control plane: a warning, or empty."""
+        warning = node.start(ref)
+        node.exec("prepare.sh", str(node.address), "/opt/images/catatonit.tar", timeout=BOOTSTRAP * node.wait_timeout)
+        return warning
+
+    @staticmethod
+    def _serve(node: Node) -> None:
+        """Start what serves pods on a node; what ends at once is started again by the supervisor."""
+        control = ["load-balancer"] if node.name.endswith("-node") else []
+        node.refused("supervisorctl", "start", "services:*", *control)
+
+    def _join(self, workers: list[Node], kubeconfig: str) -> None:
+        """Make the started *workers* nodes of the cluster, side by side."""
+        mark = self._mark(kubeconfig)
+        access = self.control.exec("cat", "/var/lib/flaskops/proxy.conf")
+        new = [node for node in workers if node.mark() != mark]
+        token = digest = ""
+        if new:
+            # kubeadm refuses the name of a node that still counts as ready.
+            names = [node.name for node in new]
+            self.control.exec(*ADMIN, "delete", "nodes", "--ignore-not-found", *names)
+            command = self.control.exec("kubeadm", "token", "create", "--ttl", "15m", "--print-join-command").split()
+            token, digest = command[command.index("--token") + 1], command[command.index("--discovery-token-ca-cert-hash") + 1]
+        template = string.Template((Path(self.params["files"]) / "join.yaml").read_text())
+        timeout = max(self.params["wait_timeout"], 1)
+
+        def join(node: Node) -> None:
+            values = {"address": self.control.address, "node": node.name, "token": token, "hash": digest}
+            node.exec("sh", "-c", "umask 077 && cat > /var/lib/flaskops/proxy.conf", text=access)
+            try:
+                node.exec("join.sh", mark, text=template.substitute(values, timeout=f"{timeout}s"), timeout=2 * timeout)
+            except EngineError as error:
+                text = str(error).replace(token, "...") if token else str(error)
+                raise ClusterError(f"The worker {node.name} could not join the cluster {self.name}: {text}") from None
+            self._serve(node)
+
+        try:
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(join, workers))
+        finally:
+            if new:
+                self.control.refused("kubeadm", "token", "delete", token.split(".")[0])
+
+    def _retire(self, node: Node, kubeconfig: str) -> None:
+        """Drain a worker and remove it with its volume."""
+        read = self._connect(kubeconfig)
+        if node.mark() and node.name in _settled.ready(json.loads(read(_settled.PATHS["Node"]))["items"]):
+            drain = (
+                "drain",
+                node.name,
+                "--ignore-daemonsets",
+                "--delete-emptydir-data",
+                "--force",
+                f"--timeout={DRAIN_TIMEOUT}s",
+            )
+            try:
+                self.control.exec(*ADMIN, *drain, timeout=DRAIN_TIMEOUT + ASK_TIMEOUT)
+            except EngineError as error:
+                self.control.refused(*ADMIN, "uncordon", node.name)
+                raise ClusterError(
+                    f"The worker {node.name} could not be drained within {DRAIN_TIMEOUT} s, so it stays: {error}"
+                ) from error
+        self.control.exec(*ADMIN, "delete", "node", node.name, "--ignore-not-found")
+        node.remove_container()
+        if self.engine.inspect("volume", node.volume):
+            self._remove("volume", node.volume, "--force")
 
     def _bootstrap(self) -> None:
         """Let kubeadm make the cluster; its own limits are wait_timeout, so that it says itself what was late."""
-        timeout = self.params["wait_timeout"]
+        timeout, address = self.params["wait_timeout"], self.control.address
         template = string.Template((Path(self.params["files"]) / "kubeadm.yaml").read_text())
-        values = {"name": self.name, "address": self.address, "timeout": f"{max(timeout, 1)}s", **self.params["versions"]}
+        values = {"name": self.name, "address": address, "timeout": f"{max(timeout, 1)}s", **self.params["versions"]}
         try:
-            self._exec("bootstrap.sh", str(self.address), text=template.substitute(values), timeout=BOOTSTRAP * timeout)
+            self.control.exec("bootstrap.sh", str(address), text=template.substitute(values), timeout=BOOTSTRAP * timeout)
         except EngineError as error:
             if isinstance(error, SlowEngineError) or re.search("deadline exceeded|timed out", str(error)):
                 raise ClusterError(
@@ -433,49 +588,18 @@ class Cluster:
                 ) from error
             raise
 
-    def _settle(self, kubeconfig: str, started: datetime) -> None:
-        """Return when the cluster tells and serves nothing from before *started*."""
-        # What ends at once is started again by the supervisor; if that does not help, the wait below says so.
-        self._refused("supervisorctl", "start", "services:*")
-        read = self._connect(kubeconfig)
-        self._until(lambda: self._unsettled(read, started))
-
-    def _give_name_servers(self, ref: str) -> None:
-        """Let the node's resolv.conf, which kubelet hands to pods, name servers that pods reach.
-
-        On a network of the user's own, docker gives a container a server on its loopback, which in CoreDNS's pod is CoreDNS.
-        On its default network it gives those of this machine, or of its own configuration.
-        """
-        engine = self.engine.name
-        text = self._exec("cat", "/etc/resolv.conf")
-        if engine == "docker":
-            look = ["run", "--rm", "--userns", "host", "--network", "bridge", "--entrypoint", "cat", ref, "/etc/resolv.conf"]
-            text = self.engine.run(look, timeout=ASK_TIMEOUT).stdout.decode()
-            self._exec("tee", "/etc/resolv.conf", text=text)
-        given = NAME_SERVER.findall(text)
-        here = NAME_SERVER.findall(RESOLV_CONF.read_text()) if RESOLV_CONF.exists() else []
-        if FALLBACK.issuperset(given) and all(each == "::1" or each.startswith("127.") for each in here):
-            self.warnings.append(
-                f"{RESOLV_CONF} names no server that a pod reaches ({', '.join(here) or 'none at all'}), so {engine} has them"
-                f" ask a public one ({', '.join(given)}): name another one in {engine}'s configuration."
-            )
-
-    def _until(self, late: Callable[[], list[str]]) -> None:
-        """Wait until *late* names nothing more.
-
-        :raises ClusterError: wait_timeout seconds after the node's start, with what is late and the end of a log.
-        """
-        pause = threading.Event()
-        while left := late():
-            if time.monotonic() > self.deadline:
-                log = {"'ctr version'": "containerd", "kube-proxy": "kube-proxy"}.get(left[-1], "kubelet")
-                last = self._exec("tail", "-n", "3", f"/var/log/{log}.log").strip().replace("\n", " | ")
-                raise ClusterError(
-                    f"The cluster {self.name} still waits for {', '.join(left)} after {self.params['wait_timeout']} s"
-                    f" (the log of {log} ends: {last}): see '{self.engine.name} exec {self.node} less /var/log/{log}.log',"
-                    " and raise 'wait_timeout' where this machine is slow."
-                )
-            pause.wait(0.2)
+    def _settle(self, kubeconfig: str) -> None:
+        """Return when the cluster tells and serves nothing from before its nodes were started."""
+        nodes = [self.control, *self.workers]
+        for node in nodes:
+            self._serve(node)
+        read, started = self._connect(kubeconfig), {node.name: node.started() for node in nodes}
+        since = {name: time for name, time in started.items() if time}
+        self.control.deadline = time.monotonic() + self.params["wait_timeout"]
+        self.control.until(lambda: self._unsettled(read, since))
+        for node in nodes:
+            node.deadline = self.control.deadline
+            node.until(partial(self._unserved, read, node.address))
 
     def _make_network(self) -> None:
         if self.engine.inspect("network", self.name) is None:
@@ -484,7 +608,7 @@ class Cluster:
                 ["network", "create", *plain, "--subnet", self.params["subnet"], "--label", f"{LABEL}={self.name}", self.name]
             )
 
-    def _make_volume(self) -> None:
+    def _make_volume(self, node: Node) -> None:
         others = self._volumes()
         before = others[0] if others else {}
         labels = [f"{LABEL}={self.name}"]
@@ -494,63 +618,26 @@ class Cluster:
         loaded = "present" if MODULES["br_netfilter"].exists() else "absent"
         labels.append(f"{LABEL}.br_netfilter={before.get(f'{LABEL}.br_netfilter', loaded)}")
         flags = [word for label in labels for word in ("--label", label)]
-        self.engine.run(["volume", "create", *flags, self.volume])
+        self.engine.run(["volume", "create", *flags, node.volume])
 
-    def _run(self, ref: str) -> None:
-        self.engine.run(
-            [
-                *("run", "--detach", "--name", self.node, "--hostname", self.node, "--label", f"{LABEL}={self.name}"),
-                *("--privileged", "--cgroupns", "private", "--userns", "host", "--network", self.name, "--ip", str(self.address)),
-                *("--publish", f"127.0.0.1:{self.params['api_port']}:6443", "--volume", f"{self.volume}:/var/lib/flaskops"),
-                *("--tmpfs", "/run", ref),
-            ],
-            timeout=ASK_TIMEOUT,
-        )
-
-    def _exec(self, *command: str, text: str = "", timeout: int = ASK_TIMEOUT) -> str:
-        done = self.engine.run(["exec", "--interactive", self.node, *command], input=text.encode(), timeout=timeout)
-        return done.stdout.decode()
-
-    def _refused(self, *words: str) -> list[str]:
-        """The command in a list where it fails in the node, else an empty list."""
-        try:
-            self.engine.run(["exec", self.node, *words], timeout=PATIENCE)
-        except EngineError:
-            return [f"'{' '.join(words)}'"]
-        return []
-
-    def _unsettled(self, read: Callable[[str], str], started: datetime) -> list[str]:
-        """What the cluster still tells or serves as it was before the node was started at *started*."""
+    def _unsettled(self, read: Callable[[str], str], started: dict[str, datetime]) -> list[str]:
+        """What the cluster still tells or serves as it was before a node was started, each at its time of *started*."""
         try:
             objects = {kind: json.loads(read(path))["items"] for kind, path in _settled.PATHS.items()}
         except (OSError, http.client.HTTPException):
             return ["the API server"]
-        late = _settled.stale(objects, self.node, started)
-        try:
-            synced = _settled.synced(read(f"http://{self.address}:10249/metrics"))
-        except (OSError, http.client.HTTPException):
-            synced = False
-        if not synced:
-            late.append("kube-proxy")
-        if late:
+        if late := _settled.stale(objects, started):
             return late
-        have = set(re.findall(r"inet ([\d.]+)/32 ", self._exec("ip", "-4", "-o", "address", "show", "dev", "lo")))
+        have = set(re.findall(r"inet ([\d.]+)/32 ", self.control.exec("ip", "-4", "-o", "address", "show", "dev", "lo")))
         return [f"the load balancer of {name}" for name, ips in _settled.load_balancers(objects).items() if not ips or ips - have]
 
-    def _remove_container(self) -> None:
-        found = self.engine.inspect("container", self.node)
-        # podman 4.3 may fail the first removal of a container whose monitor died with it; the second succeeds.
-        for _ in range(3):
-            if self.engine.inspect("container", self.node) is None:
-                break
-            subprocess.run([self.engine.path, "rm", "--force", "--volumes", self.node], capture_output=True, env=self.engine.env)
-        if self.engine.inspect("container", self.node) is not None:
-            raise ClusterError(f"The container {self.node} can't be removed: see '{self.engine.name} rm --force {self.node}'.")
-        # Where the monitor was killed too, nobody removes the control groups of the node and its pods.
-        for group in CGROUPS.glob(f"**/*{found['Id']}*") if found else []:
-            for folder, _, _ in os.walk(group, topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+    @staticmethod
+    def _unserved(read: Callable[[str], str], address: ipaddress.IPv4Address) -> list[str]:
+        """That kube-proxy of the node of this address has not written all rules."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if _settled.synced(read(f"http://{address}:10249/metrics")):
+                return []
+        return ["kube-proxy"]
 
     def _remove(self, kind: str, name: str, *flags: str) -> None:
         """Remove an object; what is gone is gone, also where podman then fails to free its lock."""
@@ -562,31 +649,33 @@ class Cluster:
 
     def absent(self) -> None:
         """Remove all that is ours, and put the kernel's settings back with the last cluster."""
-        found = [
-            (kind, name)
-            for kind, name in (("container", self.node), ("volume", self.volume), ("network", self.name))
-            if (self.engine.labels(kind, name) or {}).get(LABEL) == self.name
-        ]
-        self.actions = [f"remove the {kind} {name}" for kind, name in found]
-        ours = self._saved_kubeconfig() is not None
-        if ours:
+        nodes = [self.control, *self._there()]
+        parts = [(part, node) for node in nodes for part in node.labels()]
+        ours = [(kind, name, node) for (kind, name, labels), node in parts if (labels or {}).get(LABEL) == self.name]
+        network = (self.engine.labels("network", self.name) or {}).get(LABEL) == self.name
+        self.actions = [f"remove the {kind} {name}" for kind, name, _ in ours]
+        if network:
+            self.actions.append(f"remove the network {self.name}")
+        kubeconfig = self._saved_kubeconfig() is not None
+        if kubeconfig:
             self.actions.append(f"remove {self.kubeconfig}")
         if self.check_mode:
             return
-        if ("container", self.node) in found:
-            self._remove_container()
-        labels = self.engine.labels("volume", self.volume) or {}
-        if ("volume", self.volume) in found:
-            self._remove("volume", self.volume, "--force")
-            if not self._volumes():
-                for key in SYSCTLS:
-                    if f"{LABEL}.{key}" in labels:
-                        (PROC_SYS / key).write_text(labels[f"{LABEL}.{key}"])
-                if labels.get(f"{LABEL}.br_netfilter") == "absent":
-                    modprobe("--remove", "br_netfilter")
-        if ("network", self.name) in found:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Node.remove_container, [node for kind, _, node in ours if kind == "container"]))
+        volumes = [name for kind, name, _ in ours if kind == "volume"]
+        kept = self.engine.labels("volume", volumes[0]) or {} if volumes else {}
+        for volume in volumes:
+            self._remove("volume", volume, "--force")
+        if volumes and not self._volumes():
+            for key in SYSCTLS:
+                if f"{LABEL}.{key}" in kept:
+                    (PROC_SYS / key).write_text(kept[f"{LABEL}.{key}"])
+            if kept.get(f"{LABEL}.br_netfilter") == "absent":
+                modprobe("--remove", "br_netfilter")
+        if network:
             self._remove("network", self.name, *(["--force"] if self.engine.name == "podman" else []))
-        if ours:
+        if kubeconfig:
             self.kubeconfig.unlink()
         folder = self.kubeconfig.parent
         if folder.name == self.name and folder.exists() and not any(folder.iterdir()):
@@ -599,6 +688,7 @@ def main() -> None:
             "name": {"type": "str", "default": "flaskops"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "engine": {"type": "str", "choices": ["auto", "podman", "docker"], "default": "auto"},
+            "workers": {"type": "int", "default": 0},
             "files": {"type": "path"},
             "binaries": {"type": "dict", "default": {}},
             "versions": {"type": "dict", "default": {}},
@@ -622,6 +712,8 @@ def main() -> None:
             raise ClusterError(
                 f"The subnet {module.params['subnet']} can't be used ({error}): name a private /24 network."
             ) from error
+        if not 0 <= module.params["workers"] <= WORKERS:
+            raise ClusterError(f"The workers are {module.params['workers']}: choose from 0 to {WORKERS}.")
         if not 0 < module.params["api_port"] < 65536:
             raise ClusterError(f"The api_port {module.params['api_port']} is no port: choose one from 1 to 65535.")
         try:

@@ -10,8 +10,8 @@ module: node_image
 short_description: Put somebody else's image into the embedded cluster
 version_added: 0.2.0
 description:
-  - Makes sure that the node of the embedded cluster has an image, from an archive, or else from the image's registry.
-  - An image that neither has is no failure; RV(available) is false then, and RV(reason) says why.
+  - Makes sure that each node of the local cluster that runs has an image, from an archive, or else from the image's registry.
+  - An image that neither node nor registry has is no failure; RV(available) is false then, and RV(reason) says why.
     Nothing has been changed, so that whoever needs the image can be left out.
 author:
   - flaskops (@flaskops)
@@ -24,11 +24,11 @@ attributes:
     description: Returns details on what has changed (or possibly needs changing in check mode), when in diff mode.
   idempotent:
     support: full
-    description: An image that the node has is neither imported nor pulled again.
+    description: An image that a node has is neither imported nor pulled again.
 options:
   node:
     description:
-      - Name of the container that is the cluster's node.
+      - Name of the container that is a node of the cluster, which stands for all of them.
     type: str
     required: true
   image:
@@ -63,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 available:
-  description: Whether the node has the image (in check mode, whether it would have it).
+  description: Whether the nodes have the image (in check mode, whether they would have it).
   returned: success
   type: bool
 reason:
@@ -86,10 +86,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.module_utils._host import registry_answers
+from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
-
-ASK_TIMEOUT = 60
-IMPORT_TIMEOUT = 600
 
 
 class ImageError(Exception):
@@ -123,26 +121,17 @@ def _oci_names(index: t.Any) -> list[str]:
     return [name for name in names if name]
 
 
-def has_image(engine: Engine, node: str, image: str) -> bool:
-    """Tell whether the node's containerd has the image."""
-    try:
-        output = engine.node_images(node, "ls", "-q", f"name=={image}", timeout=ASK_TIMEOUT).stdout
-    except EngineError as error:
-        raise ImageError(f"The node {node} can't be asked for its images ({error}): is the embedded cluster running?") from error
-    return image in output.decode().split()
-
-
-def import_archive(engine: Engine, node: str, image: str, path: str) -> None:
-    """Stream the archive into the node."""
+def import_archive(images: NodeImages, image: str, path: str, nodes: list[str]) -> None:
+    """Stream the archive into the nodes."""
     try:
         with open(path, "rb") as archive:
-            engine.node_images(node, "import", "-", input=archive.read(), timeout=IMPORT_TIMEOUT)
+            images.load(image, archive.read(), nodes)
     except (EngineError, OSError) as error:
+        raise ImageError(f"The archive {path} could not be imported ({error}): check the archive.") from error
+    if without := images.lacking(image):
         raise ImageError(
-            f"The archive {path} could not be imported into the node {node} ({error}): check the archive."
-        ) from error
-    if not has_image(engine, node, image):
-        raise ImageError(f"The node {node} has no image {image} after the import of {path}: check the archive's content.")
+            f"The node {' and '.join(without)} has no image {image} after the import of {path}: check the archive's content."
+        )
 
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:
@@ -154,21 +143,24 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     if path and image not in names:
         found = ", ".join(sorted(names)) or "no named image"
         raise ImageError(f"The archive {path} holds {found} and not {image}: correct the archive, or the name of the image.")
-    if has_image(engine, node, image):
+    images = NodeImages(engine, node)
+    lacking = images.lacking(image)
+    if not lacking:
         return {"changed": False, "available": True, "reason": "", "source": "node"}
     if path:
         if not module.check_mode:
-            import_archive(engine, node, image, path)
+            import_archive(images, image, path, lacking)
         return {"changed": True, "available": True, "reason": "", "source": "archive"}
     registry = image.split("/", 1)[0]
-    reason = f"the node {node} has no image {image} and the registry {registry} does not answer"
+    without = " and ".join(lacking)
+    reason = f"the node {without} has no image {image} and the registry {registry} does not answer"
     if registry_answers(registry):
         if module.check_mode:
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
         with contextlib.suppress(EngineError):
-            engine.node_images(node, "pull", image, timeout=params["pull_timeout"])
+            images.each(lambda name: images.run(name, "pull", image, timeout=params["pull_timeout"]), lacking)
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
-        reason = f"the node {node} has no image {image} and could not pull it from {registry}"
+        reason = f"the node {without} has no image {image} and could not pull it from {registry}"
     return {"changed": False, "available": False, "reason": reason, "source": ""}
 
 

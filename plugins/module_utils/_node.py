@@ -1,0 +1,163 @@
+# Copyright (c) flaskops maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One node of the local cluster. Private to this collection; its interface can change at any time.
+
+The container is disposable, and the volume is the node: whatever died, the same volume in a new container is the same node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from ._engine import ASK_TIMEOUT, LABEL, Engine, EngineError
+
+PATIENCE = 30  # seconds for an API server to come back by itself
+CGROUPS = Path("/sys/fs/cgroup")
+RESOLV_CONF = Path("/etc/resolv.conf")
+NAME_SERVER = re.compile(r"^nameserver\s+(\S+)", re.MULTILINE)
+# What the engines take where this machine names no server that a container reaches.
+FALLBACK = {"8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"}
+
+
+class ClusterError(Exception):
+    """One sentence that says what is wrong, where, and what to do."""
+
+
+class Node:
+    """A container, its volume, and its address on the cluster's network."""
+
+    def __init__(self, engine: Engine, cluster: str, name: str, volume: str, address: IPv4Address, wait_timeout: int) -> None:
+        self.engine, self.cluster, self.name, self.volume, self.address = engine, cluster, name, volume, address
+        self.wait_timeout = wait_timeout
+        self.deadline = 0.0
+
+    def labels(self) -> list[tuple[str, str, dict[str, str] | None]]:
+        """Kind, name and labels of its container and its volume; None where there is none."""
+        parts = (("container", self.name), ("volume", self.volume))
+        return [(kind, name, self.engine.labels(kind, name)) for kind, name in parts]
+
+    def started(self) -> datetime | None:
+        """When its container was started; None where there is none."""
+        container = self.engine.inspect("container", self.name)
+        return datetime.fromisoformat(container["State"]["StartedAt"]).replace(microsecond=0) if container else None
+
+    def mark(self) -> str | None:
+        """What says on the volume that it is a node of the cluster; None where the node does not run, or was not finished."""
+        try:
+            return self.ask("cat", "/var/lib/flaskops/initialised").strip()
+        except EngineError:
+            return None
+
+    def exec(self, *command: str, text: str = "", timeout: int = ASK_TIMEOUT) -> str:
+        """What a command in the node prints."""
+        done = self.engine.run(["exec", "--interactive", self.name, *command], input=text.encode(), timeout=timeout)
+        return done.stdout.decode()
+
+    def ask(self, *command: str) -> str:
+        """What a command in the node prints that takes a moment, where the node runs."""
+        return self.engine.run(["exec", self.name, *command], timeout=PATIENCE).stdout.decode()
+
+    def refused(self, *words: str) -> list[str]:
+        """The command in a list where it fails in the node, else an empty list."""
+        try:
+            self.ask(*words)
+        except EngineError:
+            return [f"'{' '.join(words)}'"]
+        return []
+
+    def run(self, ref: str, *flags: str) -> None:
+        """Start its container of the image *ref*."""
+        self.deadline = time.monotonic() + self.wait_timeout
+        self.engine.run(
+            [
+                *("run", "--detach", "--name", self.name, "--hostname", self.name, "--label", f"{LABEL}={self.cluster}"),
+                *("--privileged", "--cgroupns", "private", "--userns", "host", "--network", self.cluster),
+                *("--ip", str(self.address), *flags, "--volume", f"{self.volume}:/var/lib/flaskops", "--tmpfs", "/run", ref),
+            ],
+            timeout=ASK_TIMEOUT,
+        )
+
+    def start(self, ref: str, *flags: str) -> str:
+        """Run it in a new container until its containerd answers: a warning about its name servers, or empty."""
+        self.remove_container()
+        self.run(ref, *flags)
+        self.until(self.containerd)
+        return self.give_name_servers(ref)
+
+    def containerd(self) -> list[str]:
+        """That containerd is late; a node that has ended is not waited for."""
+        late = self.refused("ctr", "version")
+        container = self.engine.inspect("container", self.name) if late else None
+        if container and not container["State"]["Running"]:
+            raise ClusterError(self.ended())
+        return late
+
+    def ended(self) -> str:
+        """That it is no longer there, with the last that it said."""
+        done = self.engine.run(["logs", "--tail", "3", self.name], timeout=ASK_TIMEOUT)
+        last = " | ".join((done.stdout + done.stderr).decode(errors="replace").split("\n")).strip(" |")
+        return f"The node {self.name} ended ({last}): see '{self.engine.name} logs {self.name}'."
+
+    def until(self, late: Callable[[], list[str]]) -> None:
+        """Wait until *late* names nothing more.
+
+        :raises ClusterError: wait_timeout seconds after the node's start, with what is late and the end of a log.
+        """
+        pause = threading.Event()
+        while left := late():
+            if time.monotonic() > self.deadline:
+                log = {"'ctr version'": "containerd", "kube-proxy": "kube-proxy"}.get(left[-1], "kubelet")
+                last = self.exec("tail", "-n", "3", f"/var/log/{log}.log").strip().replace("\n", " | ")
+                raise ClusterError(
+                    f"The cluster {self.cluster} still waits for {', '.join(left)} after {self.wait_timeout} s"
+                    f" (the log of {log} ends: {last}): see '{self.engine.name} exec {self.name} less /var/log/{log}.log',"
+                    " and raise 'wait_timeout' where this machine is slow."
+                )
+            pause.wait(0.2)
+
+    def give_name_servers(self, ref: str) -> str:
+        """Let the node's resolv.conf, which kubelet hands to pods, name servers that pods reach: a warning, or empty.
+
+        On a network of the user's own, docker gives a container a server on its loopback, which in CoreDNS's pod is CoreDNS.
+        On its default network it gives those of this machine, or of its own configuration.
+        """
+        engine = self.engine.name
+        text = self.exec("cat", "/etc/resolv.conf")
+        if engine == "docker":
+            look = ["run", "--rm", "--userns", "host", "--network", "bridge", "--entrypoint", "cat", ref, "/etc/resolv.conf"]
+            text = self.engine.run(look, timeout=ASK_TIMEOUT).stdout.decode()
+            self.exec("tee", "/etc/resolv.conf", text=text)
+        given = NAME_SERVER.findall(text)
+        here = NAME_SERVER.findall(RESOLV_CONF.read_text()) if RESOLV_CONF.exists() else []
+        if FALLBACK.issuperset(given) and all(each == "::1" or each.startswith("127.") for each in here):
+            return (
+                f"{RESOLV_CONF} names no server that a pod reaches ({', '.join(here) or 'none at all'}), so {engine} has them"
+                f" ask a public one ({', '.join(given)}): name another one in {engine}'s configuration."
+            )
+        return ""
+
+    def remove_container(self) -> None:
+        """Remove its container, whatever state that is in."""
+        found = self.engine.inspect("container", self.name)
+        # podman 4.3 may fail the first removal of a container whose monitor died with it; the second succeeds.
+        for _ in range(3):
+            if self.engine.inspect("container", self.name) is None:
+                break
+            subprocess.run([self.engine.path, "rm", "--force", "--volumes", self.name], capture_output=True, env=self.engine.env)
+        if self.engine.inspect("container", self.name) is not None:
+            raise ClusterError(f"The container {self.name} can't be removed: see '{self.engine.name} rm --force {self.name}'.")
+        # Where the monitor was killed too, nobody removes the control groups of the node and its pods.
+        for group in CGROUPS.glob(f"**/*{found['Id']}*") if found else []:
+            for folder, _, _ in os.walk(group, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
