@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils import _archive
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
-from ansible_collections.flaskops.observability.plugins.modules.binary_image import Node
+from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
+from ansible_collections.flaskops.observability.plugins.modules.binary_image import labels
 
 LISTING = """\
 REF                              TYPE                                     DIGEST      SIZE      PLATFORMS   LABELS
@@ -30,6 +31,9 @@ class Printer(Engine):
     def __init__(self, listing: str = "", error: str = "") -> None:
         self.listing, self.error = listing, error
 
+    def nodes(self, node: str) -> list[str]:
+        return [node]
+
     def run(self, args: list[str], *_args: Any, **_: Any) -> Any:
         if self.error:
             raise EngineError(self.error)
@@ -38,12 +42,12 @@ class Printer(Engine):
 
 
 def test_only_our_images_have_the_label() -> None:
-    assert Node(Printer(LISTING), "n").labels() == {"quay.io/prometheus/node:v1": "node-1-abc"}
+    assert labels(NodeImages(Printer(LISTING), "n"), "n") == {"quay.io/prometheus/node:v1": "node-1-abc"}
 
 
 def test_node_that_does_not_answer() -> None:
-    with pytest.raises(EngineError, match=r"The node n can't be asked for its images: run the cluster stage\. no such container"):
-        Node(Printer(error="no such container"), "n").labels()
+    with pytest.raises(EngineError, match=r"The node n can't be asked for its images \(no such container\)"):
+        labels(NodeImages(Printer(error="no such container"), "n"), "n")
 
 
 def test_archive_holds_the_binary_and_the_authorities(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_slow_engine_is_no_lack_and_no_traceback(engines: Any, monkeypatch: py
     with pytest.raises(SlowEngineError, match="'docker version' gave no answer"):
         Engine.find("docker")
     with pytest.raises(SlowEngineError, match="import of x:1 into c-node"):
-        podman.stream_image("c-node", "x:1", 0.2)
+        podman.stream_image(["c-node"], "x:1", 0.2)
 
 
 def test_an_engine_of_another_machine_is_refused(engines: Any) -> None:

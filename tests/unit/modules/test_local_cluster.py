@@ -11,13 +11,15 @@ import socket
 import subprocess
 from copy import deepcopy
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.flaskops.observability.plugins.module_utils import _host, _settled
+from ansible_collections.flaskops.observability.plugins.module_utils import _host, _node, _settled
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils._node import Node
 from ansible_collections.flaskops.observability.plugins.modules import local_cluster
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,11 +48,17 @@ class Refused:
     stdout = "default via 10.99.0.1 dev eth0\n10.99.0.0/16 dev eth0 proto kernel scope link \n"
 
 
+class Empty:
+    """What a list of objects answers."""
+
+    returncode, stdout, stderr = 0, b"", b""
+
+
 @pytest.fixture
 def no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that has no container, volume, network or image, on a machine with one route."""
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: cls("podman", "podman", {})))
-    monkeypatch.setattr(local_cluster.subprocess, "run", lambda *args, **kwargs: Refused)
+    monkeypatch.setattr(local_cluster.subprocess, "run", lambda args, **kwargs: Empty if "ls" in args else Refused)
     monkeypatch.setattr(local_cluster, "machine", lambda engine, build: deepcopy(FIT))
     monkeypatch.setattr(local_cluster, "dropped", lambda engine, subnet: "")
 
@@ -194,6 +202,12 @@ def test_no_engine(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(state="absent")["msg"].startswith("No container engine can be used (podman is not installed; docker")
 
 
+def answering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control plane that has its pods where they belong."""
+    monkeypatch.setattr(local_cluster.Cluster, "_lost", lambda self, kubeconfig: [])
+    monkeypatch.setattr(local_cluster.Cluster, "_misplaced", lambda self, kubeconfig: False)
+
+
 FOREIGN = "clusters: [{name: mine, cluster: {server: 'https://10.0.0.1:6443'}}]\n"
 
 
@@ -212,9 +226,11 @@ def test_kubeconfig_of_somebody_else(run: Any, tmp_path: Path, text: str) -> Non
 @pytest.mark.usefixtures("no_objects")
 def test_kubeconfig_of_a_living_cluster_is_kept_right(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A node that answers is not started again for it."""
+    answering(monkeypatch)
     path, text = tmp_path / "kubeconfig", f"clusters: [{{name: {NAME}}}]\n"
     monkeypatch.setattr(local_cluster.Cluster, "_node_kubeconfig", lambda self: text)
     monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: kubeconfig == text)
+    monkeypatch.setattr(local_cluster.Cluster, "_settle", lambda self, kubeconfig: None)
 
     def missing() -> None:
         path.unlink(missing_ok=True)
@@ -277,16 +293,17 @@ def test_a_cluster_that_kubeadm_did_not_finish_is_made_again(run: Any, monkeypat
 @pytest.mark.usefixtures("no_objects")
 def test_a_cluster_that_answers_and_does_not_work_is_named(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "kubeconfig").write_text(f"clusters: [{{name: {NAME}}}]\n")
+    answering(monkeypatch)
     asked: list[datetime] = []
 
-    def unsettled(self: local_cluster.Cluster, read: Any, started: datetime) -> list[str]:
-        asked.append(started)
+    def unsettled(self: local_cluster.Cluster, read: Any, started: dict[str, datetime]) -> list[str]:
+        asked.append(started[f"{NAME}-node"])
         return ["the Deployment kube-system/coredns"]
 
     monkeypatch.setattr(Engine, "inspect", lambda self, kind, name: RUNNING)
     monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: True)
     monkeypatch.setattr(local_cluster.Cluster, "_connect", lambda self, kubeconfig: None)
-    monkeypatch.setattr(local_cluster.Cluster, "_exec", lambda self, *words, text="": "")
+    monkeypatch.setattr(Node, "exec", lambda self, *words, text="": "")
     monkeypatch.setattr(local_cluster.Cluster, "_unsettled", unsettled)
     done = run(_ansible_check_mode=False, wait_timeout=0)
     assert "still waits for the Deployment kube-system/coredns after 0 s" in done["msg"]
@@ -323,12 +340,10 @@ def test_pods_get_name_servers_that_they_reach(
 
     (tmp_path / "resolv.conf").write_text(f"search lan\nnameserver {here}\n")
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: Fake(engine, engine, {})))
-    monkeypatch.setattr(local_cluster, "RESOLV_CONF", tmp_path / "resolv.conf")
-    params = {"name": NAME, "subnet": FREE, "engine": engine, "kubeconfig": str(tmp_path / "kubeconfig"), "wait_timeout": 1}
-    cluster = local_cluster.Cluster(params, False)
-    cluster._give_name_servers("node:1")
+    monkeypatch.setattr(_node, "RESOLV_CONF", tmp_path / "resolv.conf")
+    warning = Node(Engine.find(), NAME, f"{NAME}-node", f"{NAME}-data", IPv4Address("10.0.0.2"), 1).give_name_servers("node:1")
     expected = [("/etc/resolv.conf", f"nameserver {given}\noptions ndots:0\n")] if engine == "docker" else []
-    assert (written, len(cluster.warnings)) == (expected, warnings)
+    assert (written, bool(warning)) == (expected, bool(warnings))
 
 
 STARTED = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -376,7 +391,7 @@ def settled() -> _settled.Objects:
 
 
 def test_a_settled_cluster_has_nothing_stale() -> None:
-    assert _settled.stale(settled(), "n-node", STARTED) == []
+    assert _settled.stale(settled(), {"n-node": STARTED}) == []
 
 
 def node_of_before(objects: _settled.Objects) -> None:
@@ -427,14 +442,14 @@ def no_dns(objects: _settled.Objects) -> None:
 def test_what_is_from_before_the_start_is_named(change: Any, late: list[str]) -> None:
     objects = settled()
     change(objects)
-    assert _settled.stale(objects, "n-node", STARTED) == late
+    assert _settled.stale(objects, {"n-node": STARTED}) == late
 
 
 def test_pods_of_other_nodes_are_not_waited_for() -> None:
     objects = settled()
     pod_of_before(objects)
     objects["Pod"][1]["spec"]["nodeName"] = "fake-1"
-    assert _settled.stale(objects, "n-node", STARTED) == []
+    assert _settled.stale(objects, {"n-node": STARTED}) == []
 
 
 @pytest.mark.parametrize(

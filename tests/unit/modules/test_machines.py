@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.flaskops.observability.plugins.module_utils import _engine, _host
+from ansible_collections.flaskops.observability.plugins.module_utils import _engine, _host, _node
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError, NoEngineError
 from ansible_collections.flaskops.observability.plugins.modules import container_image, local_cluster
 
@@ -446,6 +446,7 @@ def cluster(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **p
         "engine": "auto",
         "kubeconfig": str(tmp_path / "kubeconfig"),
         "api_port": 6443,
+        "workers": 0,
     }
     files = {"files": str(ROOT / "roles/local_cluster/files"), "versions": {"kubernetes": "1.0", "etcd": "3", "coredns": "1"}}
     return local_cluster.Cluster({**given, **files, "wait_timeout": 600, **params}, False)
@@ -454,7 +455,7 @@ def cluster(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **p
 def test_the_node_keeps_its_rights_under_userns_remap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """D6"""
     engine = Recorder("docker")
-    cluster(engine, monkeypatch, tmp_path)._run("node:1")
+    cluster(engine, monkeypatch, tmp_path).control.run("node:1")
     assert engine.calls[0][engine.calls[0].index("--userns") :][:2] == ["--userns", "host"]
 
 
@@ -663,11 +664,11 @@ def test_control_groups_of_any_manager_are_removed(monkeypatch: pytest.MonkeyPat
     root = tmp_path / "groups"
     (root / place.format("c-node") / "kubepods/pod").mkdir(parents=True)
     (root / "libpod-other").mkdir()
-    monkeypatch.setattr(local_cluster, "CGROUPS", root)
+    monkeypatch.setattr(_node, "CGROUPS", root)
     engine = Recorder("podman")
     engine.objects = {"c-node"}
-    monkeypatch.setattr(local_cluster.subprocess, "run", lambda *args, **kwargs: engine.objects.clear())
-    cluster(engine, monkeypatch, tmp_path)._remove_container()
+    monkeypatch.setattr(_node.subprocess, "run", lambda *args, **kwargs: engine.objects.clear())
+    cluster(engine, monkeypatch, tmp_path).control.remove_container()
     assert not list(root.rglob("*c-node*")) and (root / "libpod-other").exists()
 
 
@@ -679,7 +680,7 @@ def test_kubeadms_limits_follow_wait_timeout(monkeypatch: pytest.MonkeyPatch, tm
     engine = Recorder("podman")
     sent: list[str] = []
     made = cluster(engine, monkeypatch, tmp_path, wait_timeout=900)
-    monkeypatch.setattr(made, "_exec", lambda *words, text, timeout: sent.extend((text, str(timeout))))
+    monkeypatch.setattr(made.control, "exec", lambda *words, text, timeout: sent.extend((text, str(timeout))))
     made._bootstrap()
     first = next(yaml.safe_load_all(sent[0]))
     assert first["kind"] == "InitConfiguration" and set(first["timeouts"].values()) == {"900s"}
@@ -703,7 +704,7 @@ def test_a_slow_machine_is_told_what_to_raise(
     def fail(*words: str, **kwargs: Any) -> str:
         raise error
 
-    monkeypatch.setattr(made, "_exec", fail)
+    monkeypatch.setattr(made.control, "exec", fail)
     with pytest.raises((local_cluster.ClusterError, EngineError)) as raised:
         made._bootstrap()
     assert str(error) in str(raised.value) and ("raise 'wait_timeout'" in str(raised.value)) == hint
@@ -713,7 +714,7 @@ def test_a_node_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
     engine = Recorder("podman", {"logs": b"x\nThe controllers could not be given\n"}, refused=("exec",))
     engine.objects = {"c-node"}
     with pytest.raises(local_cluster.ClusterError, match=r"c-node ended \(x \| The controllers could not be given\)"):
-        cluster(engine, monkeypatch, tmp_path)._containerd()
+        cluster(engine, monkeypatch, tmp_path).control.containerd()
 
 
 # Podman's locks

@@ -1,0 +1,359 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Clusters of several nodes: what is made, joined, brought back and removed, on an engine that remembers what it was told."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils import _engine, _host, _node
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import LABEL, Engine, EngineError, SlowEngineError
+from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
+from ansible_collections.flaskops.observability.plugins.modules import container_image, local_cluster
+
+ROOT = Path(__file__).resolve().parents[3]
+TOKEN = "abcdef.0123456789abcdef"
+CONFIG = yaml.safe_dump(
+    {"clusters": [{"name": "c", "cluster": {"certificate-authority-data": base64.b64encode(b"authority").decode()}}]}
+)
+MARK = local_cluster.Cluster._mark(CONFIG)
+READY, LOST = [{"type": "Ready", "status": "True"}], [{"type": "Ready", "status": "Unknown"}]
+
+
+class Machine(Engine):
+    """An engine, with the cluster that its nodes would make."""
+
+    def __init__(self) -> None:
+        super().__init__("podman", "podman", {})
+        self.calls: list[tuple[list[str], str]] = []
+        self.running: dict[str, str] = {}  # container: image
+        self.marks: dict[str, str] = {}  # volume: mark
+        self.nodes_of_api: dict[str, list[dict[str, str]]] = {}
+        self.tainted = True
+        self.failing: tuple[str, str] = ("", "")
+
+    def run(self, args: list[str], input: bytes | None = None, timeout: float | None = None) -> Any:
+        self.calls.append((args, (input or b"").decode()))
+        words, printed = " ".join(args), ""
+        if self.failing[0] and self.failing[0] in words:
+            raise EngineError(self.failing[1])
+        if args[0] == "run":
+            self.running[args[args.index("--name") + 1]] = args[-1]
+        elif args[:2] == ["container", "ls"]:
+            printed = "\n".join(self.running)
+        elif args[:2] == ["volume", "ls"]:
+            printed = "\n".join(self.marks)
+        elif args[:2] == ["volume", "create"]:
+            self.marks[args[-1]] = ""
+        elif args[:2] == ["volume", "rm"]:
+            del self.marks[args[-1]]
+        elif args[0] == "exec":
+            printed = self.in_node([word for word in args[1:] if word != "--interactive"])
+        return subprocess.CompletedProcess(args, 0, printed.encode(), b"")
+
+    def in_node(self, words: list[str]) -> str:
+        node, command = words[0], " ".join(words[1:])
+        if node not in self.running:
+            raise EngineError(f"no container {node}")
+        volume = "c-data" if node == "c-node" else f"{node}-data"
+        if command == "cat /var/lib/flaskops/initialised" and not self.marks[volume]:
+            raise EngineError("no such file")
+        if command == "cat /var/lib/flaskops/initialised":
+            return f"{self.marks[volume]}\n"
+        if command.startswith("bootstrap.sh"):
+            self.marks[volume], self.nodes_of_api[node] = "made", READY
+        elif command.startswith("join.sh"):
+            self.marks[volume], self.nodes_of_api[node] = words[-1], READY
+        elif command.startswith("reserve.sh"):
+            self.tainted = words[-1] == "yes"
+        elif "delete node" in command:
+            for name in words[1:]:
+                self.nodes_of_api.pop(name, None)
+        elif command.startswith("kubeadm token create"):
+            return f"kubeadm join 10.0.0.2:6443 --token {TOKEN} --discovery-token-ca-cert-hash sha256:1234 \n"
+        elif command == "cat /var/lib/flaskops/proxy.conf":
+            return "access"
+        return ""
+
+    def inspect(self, kind: str, name: str) -> dict[str, Any] | None:
+        there = name in (self.running if kind == "container" else self.marks if kind == "volume" else {"c"})
+        state = {"Running": True, "StartedAt": "2026-01-01T12:00:00.6Z"}
+        return {"Id": name, "State": state, "Labels": {LABEL: "c"}, "ImageName": self.running.get(name)} if there else None
+
+    def image_exists(self, ref: str) -> bool:
+        return True
+
+    def read(self, path: str) -> str:
+        """What the API server answers."""
+        if path == "/api/v1/nodes":
+            items = [{"metadata": {"name": name}, "status": {"conditions": told}} for name, told in self.nodes_of_api.items()]
+            return json.dumps({"items": items})
+        if path == "/api/v1/nodes/c-node":
+            return json.dumps({"spec": {"taints": [{"key": local_cluster.TAINT}] if self.tainted else []}})
+        selector = {local_cluster.TAINT: ""} if self.said("reserve.sh") or self.tainted else {}
+        return json.dumps({"spec": {"template": {"spec": {"nodeSelector": selector}}}})
+
+    def said(self, words: str) -> list[str]:
+        """The commands that have these words."""
+        return [line for args, _ in self.calls if words in (line := " ".join(args))]
+
+    def made(self, *workers: str) -> None:
+        """A control plane and workers that run."""
+        self.tainted = bool(workers)
+        self.running = {"c-node": "localhost/flaskops/node:v1.0-0", **{name: "x" for name in workers}}
+        self.marks = {"c-data": "made", **{f"{name}-data": MARK for name in workers}}
+        self.nodes_of_api = dict.fromkeys(self.running, READY)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    found = Machine()
+    monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: found))
+    monkeypatch.setattr(_node.subprocess, "run", lambda words, **kwargs: found.running.pop(words[-1], None))
+    monkeypatch.setattr(_node, "CGROUPS", Path("/nowhere"))
+    monkeypatch.setattr(local_cluster, "PATIENCE", 0)
+    monkeypatch.setattr(local_cluster, "MODULES", {"br_netfilter": Path("/")})
+    monkeypatch.setattr(local_cluster, "dropped", lambda engine, subnet: "")
+    monkeypatch.setattr(local_cluster, "machine", lambda engine, build: {})
+    monkeypatch.setattr(local_cluster, "lacks", lambda *args: [])
+    monkeypatch.setattr(local_cluster.Cluster, "image", lambda self: "localhost/flaskops/node:v1.0-0")
+    monkeypatch.setattr(local_cluster.Cluster, "check_free", lambda self: None)
+    monkeypatch.setattr(local_cluster.Cluster, "_volumes", lambda self: [])
+    monkeypatch.setattr(local_cluster.Cluster, "_connect", lambda self, kubeconfig: found.read)
+    monkeypatch.setattr(
+        local_cluster.Cluster, "_node_kubeconfig", lambda self: CONFIG if found.marks.get("c-data") and found.running else None
+    )
+    monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds=0: "c-node" in found.running)
+    monkeypatch.setattr(local_cluster.Cluster, "_unsettled", lambda self, read, started: [])
+    monkeypatch.setattr(local_cluster.Cluster, "_unserved", staticmethod(lambda read, address: []))
+    return found
+
+
+@pytest.fixture
+def cluster(machine: Machine, tmp_path: Path) -> Callable[..., list[str]]:
+    def run(workers: int, check: bool = False, state: str = "present") -> list[str]:
+        params = {"name": "c", "subnet": "10.0.0.0/24", "engine": "auto", "kubeconfig": str(tmp_path / "kubeconfig")}
+        params |= {"api_port": 6443, "wait_timeout": 5, "files": str(ROOT / "roles/local_cluster/files"), "workers": workers}
+        params |= {"versions": {"kubernetes": "1.0", "etcd": "3", "coredns": "1"}, "binaries": {}}
+        made = local_cluster.Cluster(params, check)
+        machine.calls.clear()
+        getattr(made, state)()
+        return [action for action in made.actions if "kubeconfig" not in action]
+
+    return run
+
+
+def test_a_cluster_is_made_with_its_workers(machine: Machine, cluster: Any) -> None:
+    wanted = ["make the cluster c", "add the worker c-worker-1", "add the worker c-worker-2"]
+    assert cluster(2, check=True) == wanted and machine.running == {} and machine.marks == {}
+    assert cluster(2) == wanted
+    assert set(machine.running) == set(machine.nodes_of_api) == {"c-node", "c-worker-1", "c-worker-2"}
+    assert machine.marks == {"c-data": "made", "c-worker-1-data": MARK, "c-worker-2-data": MARK}
+    starts = {line.split()[3]: line for line in machine.said("run --detach")}
+    assert {name: line.split("--ip ")[1].split()[0] for name, line in starts.items()} == {
+        "c-node": "10.0.0.2",
+        "c-worker-1": "10.0.0.3",
+        "c-worker-2": "10.0.0.4",
+    }
+    assert "--publish" in starts["c-node"] and "--publish" not in starts["c-worker-1"]
+    assert machine.tainted and cluster(2) == [] == cluster(2, check=True)
+
+
+def test_the_token_is_in_no_argument_and_does_not_outlive_the_join(machine: Machine, cluster: Any) -> None:
+    machine.made()
+    cluster(1)
+    assert not machine.said(TOKEN)
+    (sent,) = [text for args, text in machine.calls if "join.sh" in args]
+    join = yaml.safe_load(sent)
+    assert join["discovery"]["bootstrapToken"]["token"] == TOKEN
+    assert join["discovery"]["bootstrapToken"]["caCertHashes"] == ["sha256:1234"]
+    assert join["nodeRegistration"]["name"] == "c-worker-1"
+    assert machine.said("kubeadm token create --ttl 15m") and machine.said("kubeadm token delete abcdef")
+
+
+def test_a_join_that_fails_tells_no_token(machine: Machine, cluster: Any) -> None:
+    machine.made()
+    machine.failing = ("join.sh", f"'podman exec' failed with status 1: token {TOKEN} is unknown")
+    with pytest.raises(local_cluster.ClusterError, match=r"c-worker-1 could not join the cluster c: .*status 1") as raised:
+        cluster(1)
+    assert TOKEN not in str(raised.value)
+    assert machine.said("kubeadm token delete abcdef")
+    machine.failing = ("", "")
+    # What has begun is finished: its volume is there, and no mark on it.
+    assert cluster(1)[0] == "bring back the worker c-worker-1" and machine.marks["c-worker-1-data"] == MARK
+    assert machine.said("delete nodes --ignore-not-found c-worker-1")
+
+
+def killed(machine: Machine) -> None:
+    del machine.running["c-worker-1"]
+
+
+def not_ready(machine: Machine) -> None:
+    machine.nodes_of_api["c-worker-1"] = LOST
+
+
+def unknown_to_the_api(machine: Machine) -> None:
+    del machine.nodes_of_api["c-worker-1"]
+
+
+@pytest.mark.parametrize("lose", [killed, not_ready, unknown_to_the_api])
+def test_a_lost_worker_comes_back_with_its_volume(machine: Machine, cluster: Any, lose: Callable[[Machine], None]) -> None:
+    machine.made("c-worker-1", "c-worker-2")
+    lose(machine)
+    assert cluster(2, check=True) == ["bring back the worker c-worker-1"]
+    assert cluster(2) == ["bring back the worker c-worker-1"]
+    assert [line.split()[3] for line in machine.said("run --detach")] == ["c-worker-1"]
+    # It is the same node: nothing is made on its volume, and it needs no token.
+    assert not machine.said("volume create") and not machine.said("token create")
+
+
+def test_a_worker_of_another_cluster_is_joined_again(machine: Machine, cluster: Any) -> None:
+    """A cluster that was made again has another certificate authority."""
+    machine.made("c-worker-1")
+    machine.marks["c-worker-1-data"] = "of before"
+    assert cluster(1) == ["bring back the worker c-worker-1"]
+    assert machine.marks["c-worker-1-data"] == MARK
+
+
+def test_what_is_too_many_is_drained_and_removed(machine: Machine, cluster: Any) -> None:
+    machine.made("c-worker-1", "c-worker-2")
+    wanted = ["drain and remove the worker c-worker-1", "drain and remove the worker c-worker-2"]
+    wanted.append("let ordinary pods on the control plane")
+    assert cluster(0, check=True) == wanted and len(machine.running) == 3
+    assert cluster(0) == wanted
+    assert set(machine.running) == set(machine.nodes_of_api) == {"c-node"} and set(machine.marks) == {"c-data"}
+    order = [
+        each for line in machine.said("exec") for each in ("reserve.sh", "drain c-worker-1", "drain c-worker-2") if each in line
+    ]
+    assert order == ["reserve.sh", "drain c-worker-1", "drain c-worker-2"]
+    assert cluster(0) == []
+
+
+def test_a_worker_whose_pods_are_kept_stays(machine: Machine, cluster: Any) -> None:
+    machine.made("c-worker-1")
+    machine.failing = (" drain ", "failed: Cannot evict pod as it would violate the pod's disruption budget.")
+    with pytest.raises(local_cluster.ClusterError, match=r"c-worker-1 could not be drained within \d+ s, so it stays: .*budget"):
+        cluster(0)
+    assert "c-worker-1" in machine.running and machine.said("uncordon c-worker-1")
+
+
+def test_a_dead_worker_is_removed_without_a_drain(machine: Machine, cluster: Any) -> None:
+    machine.made("c-worker-1")
+    killed(machine)
+    cluster(0)
+    assert not machine.said(" drain ") and set(machine.marks) == {"c-data"} and set(machine.nodes_of_api) == {"c-node"}
+
+
+def test_absent_removes_every_node(machine: Machine, cluster: Any) -> None:
+    machine.made("c-worker-1", "c-worker-4")
+    killed(machine)
+    actions = cluster(0, state="absent")
+    assert {"remove the container c-worker-4", "remove the volume c-worker-1-data", "remove the volume c-data"} <= set(actions)
+    assert machine.running == {} == machine.marks
+
+
+def test_a_control_plane_of_other_files_comes_back_with_the_image_of_its_workers(machine: Machine, cluster: Any) -> None:
+    machine.made()
+    machine.running["c-node"] = "localhost/flaskops/node:v1.0-1"
+    assert cluster(1)[:2] == ["bring back the cluster c", "add the worker c-worker-1"]
+    assert machine.running == dict.fromkeys(["c-node", "c-worker-1"], "localhost/flaskops/node:v1.0-0")
+
+
+def test_a_worker_of_another_version_is_refused(machine: Machine, cluster: Any) -> None:
+    machine.made()
+    machine.running["c-node"] = "localhost/flaskops/node:v0.9-0"
+    with pytest.raises(local_cluster.ClusterError, match=r"Kubernetes 0\.9, and a worker would have 1\.0"):
+        cluster(1)
+    assert "c-worker-1" not in machine.running
+
+
+def test_each_worker_needs_its_share_of_the_machine() -> None:
+    base = {"root": True, "arch": "x86_64", "kernel": "6.1", "modules": [], "controllers": _host.CONTROLLERS, "engine": ""}
+    found = {**base, "folder": "/x", "packages": [], "base": []}
+    enough = {"memory": _host.MEMORY, "inotify": (0, _host.INOTIFY), "disk": 0}
+    assert _host.lacks({**found, **enough}, build=False) == []
+    for workers in (1, 2):
+        memory, inotify = workers * _host.WORKER_MEMORY, workers * _host.WORKER_INOTIFY
+        said = " ".join(_host.lacks({**found, **enough}, False, True, workers))
+        assert f"{_host.MEMORY + memory} MiB" in said and f"{_host.INOTIFY + inotify} free inotify" in said
+        assert f"{workers * _host.WORKER_DISK} GiB" in said
+        room = {"memory": memory, "inotify": (0, inotify), "disk": workers * _host.WORKER_DISK}
+        assert _host.lacks({**found, **room}, False, False, workers) == []
+
+
+# Images on all nodes
+
+
+class Shelf(Machine):
+    """An engine whose nodes have images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: dict[str, set[str]] = {"c-node": {"a:1"}, "c-worker-1": set()}
+        self.running = dict.fromkeys(self.images, "x")
+
+    def in_node(self, words: list[str]) -> str:
+        words = [word for word in words if word != "-i"]
+        node, verb, ref = words[0], words[5], words[-1].removeprefix("name==")
+        if verb == "rm":
+            self.images[node] -= set(words[6:])
+        return " ".join(self.images[node] & {ref}) if verb == "ls" else ""
+
+
+def test_a_node_that_lacks_an_image_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Shelf()
+    images = NodeImages(engine, "c-node")
+    assert images.nodes == ["c-node", "c-worker-1"] and images.lacking("a:1") == ["c-worker-1"]
+    streamed: list[list[str]] = []
+
+    def stream(nodes: list[str], ref: str, timeout: float) -> dict[str, str]:
+        streamed.append(nodes)
+        for node in nodes:
+            engine.images[node].add(ref)
+        return {"c-worker-1": "no space"} if ref == "b:1" else {}
+
+    monkeypatch.setattr(engine, "stream_image", stream)
+    container_image.node_import(images, "a:1", images.lacking("a:1"))
+    assert streamed == [["c-worker-1"]] and images.lacking("a:1") == []
+    # What was imported by half keeps no name.
+    with pytest.raises(container_image.ImageError, match=r"b:1 into the node c-worker-1 failed: no space"):
+        container_image.node_import(images, "b:1", images.lacking("b:1"))
+    assert images.lacking("b:1") == ["c-worker-1"]
+
+
+def test_a_node_of_no_cluster_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Shelf()
+    monkeypatch.setattr(engine, "inspect", lambda kind, name: {"Labels": {}})
+    assert engine.nodes("mine") == ["mine"]
+
+
+PODMAN = """\
+#!/bin/bash
+case "$1 $3" in
+  "save ") head -c 3000000 /dev/zero;;
+  "exec good") cat > {folder}/good;;
+  "exec full") head -c 10 >/dev/null; echo no space >&2; exit 1;;
+  "exec stuck") exec sleep 60;;
+esac
+"""
+
+
+def test_an_image_is_saved_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "podman"
+    path.write_text(PODMAN.replace("{folder}", str(tmp_path)))
+    path.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_engine, "plain_host", lambda: False)
+    engine = Engine("podman", str(path), {"PATH": "/usr/bin:/bin"})
+    assert engine.stream_image(["good"], "x:1", 30) == {}
+    assert engine.stream_image(["full", "good"], "x:1", 30) == {"full": "no space\n"}
+    assert (tmp_path / "good").stat().st_size == 3000000
+    with pytest.raises(SlowEngineError, match="x:1 into stuck, good"):
+        engine.stream_image(["stuck", "good"], "x:1", 0.5)
