@@ -34,3 +34,13 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "selector" -}}
 {{- if .all -}} {} {{- else -}} {matchLabels: {release: {{ .release | quote }}}} {{- end -}}
 {{- end -}}
+
+{{/* On which nodes a pod may be: the values nodeSelector and tolerations of its part. */}}
+{{- define "placement" -}}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}

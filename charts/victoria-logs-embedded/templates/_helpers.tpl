@@ -31,6 +31,16 @@ app.kubernetes.io/component: server
 {{- required "Give nodeStorage.namespace, whose Pod Security level allows host paths." .Values.nodeStorage.namespace -}}
 {{- end -}}
 
+{{/* On which nodes the server may be, and so its folder. */}}
+{{- define "placement" -}}
+{{- with .Values.server.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.server.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* What the restricted Pod Security level asks of a container. */}}
 {{- define "restricted" -}}
 allowPrivilegeEscalation: false
