@@ -1,0 +1,209 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A cluster of one control plane and two workers with the reference application, made and taken away here.
+
+The tests follow each other: workers are killed, removed, drained and added, and the application's pods and images follow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import re
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
+from kubernetes.stream import stream
+
+from tests.harness import LONG, Cluster, Run, playbook, until
+from tests.node import free_network, free_port, host, left, output, pids
+
+pytestmark = LONG
+NAME = "flaskops-nodes-test"
+WORKERS = [f"{NAME}-worker-1", f"{NAME}-worker-2"]
+NODES = [f"{NAME}-node", *WORKERS]
+KUBECONFIG = Path.home() / f".local/share/flaskops/clusters/{NAME}/kubeconfig"
+PODMAN = Engine.find("podman")
+PORT = free_port()
+NETWORK = free_network(60)
+LOOK = "import urllib.request as u; print(u.urlopen('http://{}/health', timeout=5).status)"
+
+
+class Own:
+    """The cluster of these tests, which need not run."""
+
+    def __init__(self, folder: Path) -> None:
+        inventory = folder / "inventory.yml"
+        options = f"{{local_cluster_api_port: {PORT}, local_cluster_subnet: {NETWORK}.0/24, local_cluster_workers: 2}}"
+        inventory.write_text(f"local: {{hosts: {{{NAME}: {options}}}}}\n")
+        self.inventory = ("-i", "inventories/local", "-i", str(inventory), "--limit", NAME)
+        self.before: dict[str, set[str]] = {}
+
+    def up(self, *args: str) -> Run:
+        return playbook("site.yml", "--tags", "cluster,image,app", *args, inventory=self.inventory)
+
+    def cluster_only(self, *args: str, workers: int = 2) -> Run:
+        return playbook("playbooks/cluster.yml", "-e", f"local_cluster_workers={workers}", *args, inventory=self.inventory)
+
+    def absent(self) -> Run:
+        return self.cluster_only("-e", "local_cluster_state=absent")
+
+    @property
+    def cluster(self) -> Cluster:
+        return Cluster(KUBECONFIG, NAME)
+
+    def pods(self) -> dict[str, tuple[str, str]]:
+        """Node and address of each pod of the application that is ready."""
+        items = self.cluster.core.list_namespaced_pod("flask-app", label_selector="app=flask-app").items
+        return {
+            pod.metadata.name: (pod.spec.node_name, pod.status.pod_ip)
+            for pod in items
+            if pod.metadata.deletion_timestamp is None
+            and any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or [])
+        }
+
+    def in_pod(self, pod: str, program: str) -> str:
+        command = ["python3", "-c", program]
+        core = self.cluster.core
+        return str(stream(core.connect_get_namespaced_pod_exec, pod, "flask-app", command=command, stderr=True, stdout=True))
+
+    def identity(self, node: str) -> tuple[str, str]:
+        """What must outlive a container: the node's object, and a file on its volume."""
+        return self.cluster.core.read_node(node).metadata.uid, output(PODMAN, "exec", node, "cat", "/var/lib/flaskops/kept")
+
+    def health(self) -> int:
+        address = self.cluster.address("flask-app", "flask-app")
+        with urllib.request.urlopen(f"http://{address}/health", timeout=5) as reply:
+            return int(reply.status)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
+    own = Own(tmp_path_factory.mktemp("local-nodes"))
+    own.absent()
+    own.before = host(PODMAN, KUBECONFIG, PORT, alone=False)
+    yield own
+    own.absent()
+
+
+def test_pods_run_on_both_workers(own: Own, record_property: pytest.RecordProperty) -> None:
+    began = time.monotonic()
+    assert own.up().changed > 0
+    record_property("seconds", round(time.monotonic() - began))
+    assert {node for node, _ in own.pods().values()} == set(WORKERS)
+    assert own.up().changed == 0
+    assert own.up("--check").changed == 0
+
+
+def test_the_api_says_the_truth_of_nodes_and_their_pods(own: Own) -> None:
+    core = own.cluster.core
+    nodes = {node.metadata.name: node for node in core.list_node().items}
+    assert sorted(nodes) == sorted(NODES)
+    taints = {name: [taint.key for taint in node.spec.taints or []] for name, node in nodes.items()}
+    assert taints == {NODES[0]: ["node-role.kubernetes.io/control-plane"], **{name: [] for name in WORKERS}}
+    subnets = {name: ipaddress.ip_network(node.spec.pod_cidr) for name, node in nodes.items()}
+    assert len(set(subnets.values())) == 3
+    for pod in core.list_pod_for_all_namespaces().items:
+        if not pod.spec.host_network:
+            assert ipaddress.ip_address(pod.status.pod_ip) in subnets[pod.spec.node_name], pod.metadata.name
+
+
+def test_pods_services_and_names_are_reached_from_each_node(own: Own) -> None:
+    pods = own.pods()
+    first, second = pods
+    address = own.cluster.address("flask-app", "flask-app")
+    assert own.health() == 200
+    for node in NODES:
+        printed = output(
+            PODMAN,
+            "exec",
+            node,
+            "bash",
+            "-c",
+            f"exec 3<>/dev/tcp/{address}/80; printf 'GET /health HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3",
+        )
+        assert " 200 " in printed, node
+    for here, there in ((first, second), (second, first)):
+        for target in (f"{pods[there][1]}:8000", "flask-app.flask-app.svc", address):
+            assert own.in_pod(here, LOOK.format(target)).strip() == "200", (here, target)
+    # Without another address on the way: a pod sees who asks it.
+    listen = "import socket; s = socket.create_server(('', 9999)); s.settimeout(30); print(s.accept()[1][0])"
+    with ThreadPoolExecutor() as pool:
+        seen = pool.submit(own.in_pod, second, listen)
+        ask = f"import socket; socket.create_connection(('{pods[second][1]}', 9999), timeout=1)"
+        until(lambda: own.in_pod(first, ask).strip() == "", 20, "a connection to the other pod")
+        assert seen.result().strip() == pods[first][1]
+
+
+def kill_all(node: str) -> None:
+    """As after the hard stop of a machine: the monitor too, so that podman may go on saying that the container is up."""
+    monitor = int(output(PODMAN, "container", "inspect", "--format", "{{.State.ConmonPid}}", node))
+    found = pids(PODMAN, node)
+    assert monitor in found and len(found) > 10
+    for pid in (monitor, *(found - {monitor})):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def remove(node: str) -> None:
+    output(PODMAN, "rm", "--force", node)
+
+
+@pytest.mark.parametrize(("lose", "worker"), [(kill_all, WORKERS[0]), (remove, WORKERS[1])])
+def test_a_lost_worker_comes_back_with_its_volume(own: Own, lose: Callable[[str], None], worker: str) -> None:
+    output(PODMAN, "exec", worker, "sh", "-c", "date +%N > /var/lib/flaskops/kept")
+    identity, pods = own.identity(worker), own.pods()
+    lose(worker)
+    assert own.cluster_only("--check").changed == 1
+    assert own.cluster_only().changed == 1
+    assert own.identity(worker) == identity
+    assert own.pods().keys() == pods.keys() and {node for node, _ in own.pods().values()} == set(WORKERS)
+    assert own.health() == 200
+    assert own.cluster_only().changed == 0
+
+
+def test_a_worker_that_joined_by_half_is_joined_again(own: Own) -> None:
+    output(PODMAN, "exec", WORKERS[0], "rm", "/var/lib/flaskops/initialised", "/etc/kubernetes/kubelet.conf")
+    output(PODMAN, "kill", WORKERS[0])
+    assert own.cluster_only().changed == 1
+    until(lambda: {node for node, _ in own.pods().values()} == set(WORKERS) or len(own.pods()) == 2, 60, "two ready pods")
+    assert own.cluster_only().changed == 0
+
+
+def test_a_worker_too_many_is_drained_and_removed(own: Own) -> None:
+    assert own.cluster_only("--check", workers=1).changed == 1
+    assert own.cluster_only(workers=1).changed == 1
+    assert [node.metadata.name for node in own.cluster.core.list_node().items] == NODES[:2]
+    assert WORKERS[1] not in output(PODMAN, "ps", "--all", "--format", "{{.Names}}").split()
+    assert f"{WORKERS[1]}-data" not in output(PODMAN, "volume", "ls", "--quiet").split()
+    until(lambda: [node for node, _ in own.pods().values()] == WORKERS[:1] * 2, 60, "both pods on the worker that is left")
+    assert own.health() == 200
+
+
+def test_a_worker_that_is_added_gets_the_images(own: Own) -> None:
+    run = own.up()
+    assert run.changed == 2  # the cluster and the image
+    (image,) = {
+        container.image
+        for pod in own.cluster.core.list_namespaced_pod("flask-app", label_selector="app=flask-app").items
+        for container in pod.spec.containers
+    }
+    for node in NODES:
+        assert image in output(PODMAN, "exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q").split(), node
+    own.cluster.core.delete_collection_namespaced_pod("flask-app", label_selector="app=flask-app")
+    until(lambda: {node for node, _ in own.pods().values()} == set(WORKERS), 60, "pods on both workers")
+
+
+def test_absent_leaves_the_host_as_it_was(own: Own) -> None:
+    assert own.absent().changed == 1
+    assert own.absent().changed == 0
+    now = host(PODMAN, KUBECONFIG, PORT, alone=False)
+    found = left(own.before, now, rf"{NAME}|{re.escape(NETWORK)}\.|:{PORT}\b")
+    assert not {aspect: lines for aspect, lines in found.items() if any(NAME in line or NETWORK in line for line in lines)}, found
