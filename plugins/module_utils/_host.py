@@ -27,9 +27,9 @@ from ._engine import ASK_TIMEOUT, KEYRING, Engine, EngineError, NoEngineError, S
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # the machine's name of it, and that of images
 MEMORY = 1536  # MiB available; the cluster with the reference application takes no more
 DISK = 4  # GiB free where the engine keeps images and volumes; the node image and the volume take 2.3
-WORKER_MEMORY = 512  # MiB for each worker
+WORKER_MEMORY = 256  # MiB for each worker, whose programs take 150
 WORKER_DISK = 1  # GiB for each worker; its volume has its own copies of the images
-WORKER_INOTIFY = 16
+WORKER_INOTIFY = 16  # its programs take 10
 INOTIFY = 32  # instances; the node's programs take 23, and those that get none end at once
 KERNEL = (5, 13)  # the oldest one that kube-proxy's nftables mode supports
 CONTROLLERS = {"cpu", "memory", "pids"}  # kubelet does not start without them

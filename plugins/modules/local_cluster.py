@@ -447,11 +447,14 @@ class Cluster:
         workers = [node for node in lost if node is not self.control]
         control = self.control in lost
         if not control:
-            # A worker with other scripts or another kubelet than the control plane has would not fit.
             container = self.engine.inspect("container", self.control.name) or {}
-            if (has := container.get("ImageName") or container.get("Config", {}).get("Image")) != ref:
-                self._check_version(str(has), ref)
+            has = str(container.get("ImageName") or container["Config"]["Image"])
+            if self.control.refused("test", "-e", "/usr/local/bin/join.sh"):
+                # A control plane from before there were workers needs what makes a network of several nodes.
+                self._check_version(has, ref)
                 lost, control = [self.control, *lost], True
+            else:
+                ref = has  # the same programs as the control plane's, whatever version made it
         build = not self.engine.image_exists(ref)
         if lacking := lacks(machine(self.engine, build), build, control, len(workers)):
             raise ClusterError(refusal(lacking))
@@ -487,9 +490,13 @@ class Cluster:
             self._write_kubeconfig(kubeconfig)
             self.control.until(lambda: [] if self._answers(kubeconfig) else ["the API server"])
             self._serve(self.control)
-            for node in self.workers:
-                if node not in lost:  # its watches have met a dead API server
+            mark = self._mark(kubeconfig)
+            for node in [each for each in self.workers if each not in workers]:
+                if node.mark() == mark:  # its watches have met a dead API server
                     node.refused("supervisorctl", "restart", "services:*")
+                else:  # of a control plane that has been made anew
+                    self._begin(node, ref)
+                    workers.append(node)
         if workers:
             self._join(workers, kubeconfig)
         return kubeconfig

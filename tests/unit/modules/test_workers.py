@@ -259,16 +259,31 @@ def test_absent_removes_every_node(machine: Machine, cluster: Any) -> None:
     assert machine.running == {} == machine.marks
 
 
-def test_a_control_plane_of_other_files_comes_back_with_the_image_of_its_workers(machine: Machine, cluster: Any) -> None:
+def test_a_control_plane_from_before_workers_comes_back_with_the_image_of_its_workers(machine: Machine, cluster: Any) -> None:
     machine.made()
-    machine.running["c-node"] = "localhost/flaskops/node:v1.0-1"
+    machine.running["c-node"], machine.failing = "localhost/flaskops/node:v1.0-1", ("test -e /usr/local/bin/join.sh", "no")
     assert cluster(1)[:2] == ["bring back the cluster c", "add the worker c-worker-1"]
     assert machine.running == dict.fromkeys(["c-node", "c-worker-1"], "localhost/flaskops/node:v1.0-0")
 
 
+def test_a_worker_has_the_image_of_the_control_plane(machine: Machine, cluster: Any) -> None:
+    machine.made()
+    machine.running["c-node"] = "localhost/flaskops/node:v0.9-1"
+    assert cluster(1)[0] == "add the worker c-worker-1"
+    assert set(machine.running.values()) == {"localhost/flaskops/node:v0.9-1"}
+
+
+def test_workers_that_run_join_a_control_plane_that_is_made_anew(machine: Machine, cluster: Any) -> None:
+    machine.made("c-worker-1")
+    del machine.running["c-node"], machine.marks["c-data"]
+    machine.marks["c-worker-1-data"] = "of before"
+    assert cluster(1)[0] == "make the cluster c"
+    assert machine.marks["c-worker-1-data"] == MARK
+
+
 def test_a_worker_of_another_version_is_refused(machine: Machine, cluster: Any) -> None:
     machine.made()
-    machine.running["c-node"] = "localhost/flaskops/node:v0.9-0"
+    machine.running["c-node"], machine.failing = "localhost/flaskops/node:v0.9-0", ("test -e /usr/local/bin/join.sh", "no")
     with pytest.raises(local_cluster.ClusterError, match=r"Kubernetes 0\.9, and a worker would have 1\.0"):
         cluster(1)
     assert "c-worker-1" not in machine.running
