@@ -152,15 +152,15 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
             import_archive(images, image, path, lacking)
         return {"changed": True, "available": True, "reason": "", "source": "archive"}
     registry = image.split("/", 1)[0]
-    without = " and ".join(lacking)
-    reason = f"the node {without} has no image {image} and the registry {registry} does not answer"
+    without = f"the node {lacking[0]}" if len(lacking) == 1 else f"each of the nodes {', '.join(lacking)}"
+    reason = f"{without} has no image {image} and the registry {registry} does not answer"
     if registry_answers(registry):
         if module.check_mode:
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
         with contextlib.suppress(EngineError):
             images.each(lambda name: images.run(name, "pull", image, timeout=params["pull_timeout"]), lacking)
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
-        reason = f"the node {without} has no image {image} and could not pull it from {registry}"
+        reason = f"{without} has no image {image} and could not pull it from {registry}"
     return {"changed": False, "available": False, "reason": reason, "source": ""}
 
 
