@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from ._engine import Engine, EngineError
+from ._engine import IMPORT, Engine, EngineError
 
 ASK_TIMEOUT = 60
 IMPORT_TIMEOUT = 600
@@ -53,7 +53,7 @@ class NodeImages:
         """Import an archive into the nodes; only a whole import gets the label."""
 
         def one(node: str) -> None:
-            self.run(node, "import", "-", input=archive, timeout=IMPORT_TIMEOUT)
+            self.run(node, *IMPORT, input=archive, timeout=IMPORT_TIMEOUT)
             if label:
                 self.run(node, "label", ref, label)
 
