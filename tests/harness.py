@@ -235,6 +235,24 @@ def until(
         waiting.wait(pause)
 
 
+def processes(root: int) -> list[int]:
+    """A process and all that come from it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, todo = [], [root]
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        todo += children.get(pid, [])
+    return found
+
+
 def start_program(cluster: Cluster, namespace: str, program: str, labels: dict[str, str], image: str) -> str:
     """Have a pod of a restricted namespace run a Python program; the pod's name."""
     name = f"program-{time.time_ns() // 10**6}"

@@ -74,6 +74,9 @@ def words(entry: dict[str, Any]) -> str:
         return f"{name}waits for the end of {', '.join(entry['alerts'])}, which was there before (a few minutes at most)"
     if entry.get("event") == "restored":
         return f"{name}{'restored' if entry['ok'] else 'NOT RESTORED'}: {entry['evidence']}"
+    if entry.get("event") == "lines":
+        arrived = entry["answered"] - entry["missing"]
+        return f"{name}the lines of {arrived} of {entry['answered']} answered requests have arrived"
     if entry.get("event") == "dead-man" and entry["left_out"]:
         return f"{name}no dead-man waits in the cluster ({entry['left_out']}); after kill -9, run it with drill_state=restored"
     return ""

@@ -352,7 +352,18 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
     """
     wanted = scenarios.chosen(params["scenarios"], params["own_scenarios"])
     checks = [{**given, "api_token": token_of(given["provider"], given["api_token"])} for given in params["external_checks"]]
-    names = ("name", "namespace", "port", "path", "error_path", "slow_path", "dependency", "memory_limit", "request_timeout")
+    names = (
+        "name",
+        "namespace",
+        "port",
+        "path",
+        "error_path",
+        "slow_path",
+        "dependency",
+        "memory_limit",
+        "log_check",
+        "request_timeout",
+    )
     options = Options(**{name: params[name] for name in names})
     options.external_checks, options.environment = checks, params["check_environment"]
     app = App(cluster, options)

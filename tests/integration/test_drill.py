@@ -22,7 +22,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.scena
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
 from kubernetes import client
 
-from tests.harness import INVENTORY, LONG, ROOT, Cluster, playbook
+from tests.harness import INVENTORY, LONG, ROOT, Cluster, playbook, processes
 
 NAMESPACE = "flaskops-drill"
 RESTORED_WITHIN = 120  # seconds from the kill to the state from before
@@ -113,28 +113,11 @@ class Running:
 
         wait_for(f"the drill's {event}", look, seconds)
 
-    def processes(self) -> list[int]:
-        """The playbook's processes, and the module's, which has a session of its own."""
-        children: dict[int, list[int]] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                except (OSError, IndexError):
-                    continue
-                children.setdefault(parent, []).append(int(entry.name))
-        found, todo = [], [self.process.pid]
-        while todo:
-            pid = todo.pop()
-            found.append(pid)
-            todo += children.get(pid, [])
-        return found
-
     def kill(self) -> None:
         """kill -9 of everything at once, as when a machine loses its power."""
-        for pid in self.processes():
+        for pid in processes(self.process.pid):
             os.kill(pid, signal.SIGSTOP)
-        for pid in self.processes():
+        for pid in processes(self.process.pid):
             os.kill(pid, signal.SIGKILL)
         self.process.wait()
 

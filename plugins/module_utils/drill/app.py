@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,13 +17,19 @@ from urllib.parse import urlencode
 from ..verify import checks, health, log_stores, stack
 from ..verify.api import ApiError, Cluster, read_object
 from ..verify.links import http_get, slices_path
+from .bounds import Stage
 from .dead_man import ENDED, Request, Step
 from .guard import DrillError
 
 # Lists that Kubernetes merges by something else than a name.
 MERGED_BY = {"volumeMounts": "mountPath", "volumeDevices": "devicePath", "hostAliases": "ip"}
+LINES_AT_MOST = 5000  # in one answer of a back end: what Loki gives
 # What controllers write into an object by themselves.
 KEPT_BY_CONTROLLERS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
+
+
+class LeftOut(Exception):
+    """Why a scenario can't be caused here, in words that follow a colon."""
 
 
 @dataclass
@@ -37,6 +44,7 @@ class Options:
     slow_path: str = ""
     dependency: str = ""  # host name of something the application needs
     memory_limit: str = "16Mi"
+    log_check: bool = True  # whether it logs the X-Request-ID of a request
     request_timeout: float = 5.0
     external_checks: list[dict[str, Any]] = field(default_factory=list)
     environment: str = ""
@@ -169,16 +177,27 @@ class App:
 
         :raises ApiError: where the back end does not answer.
         """
-        if not self.logs:
-            raise ApiError(404, "no log back end runs on this cluster")
-        path = self.store.path(self.store.expression(self.namespace, self.name, text, levels), seconds, 5)
-        status, body = self.logs.fetch(path, 5)
-        if status != 200:
-            raise ApiError(status, f"{self.store.title} answers {status}")
+        body = self._ask_store(seconds, 5, text, levels)
         try:
             return sorted(line.time for line in self.store.lines(body))
         except (ValueError, KeyError, TypeError) as error:
-            raise ApiError(status, f"{self.store.title} answers something else than lines") from error
+            raise ApiError(200, f"{self.store.title} answers something else than lines") from error
+
+    def request_ids(self, run_id: str, seconds: float) -> set[str]:
+        """The requests of a drill of which the back end has a line of the last so many seconds.
+
+        :raises ApiError: where it does not answer.
+        """
+        return set(re.findall(rf"{run_id}-[0-9a-f]{{8}}", self._ask_store(seconds, LINES_AT_MOST, run_id)))
+
+    def _ask_store(self, seconds: float, limit: int, text: str, levels: str = "") -> str:
+        if not self.logs:
+            raise ApiError(404, "no log back end runs on this cluster")
+        path = self.store.path(self.store.expression(self.namespace, self.name, text, levels), seconds, limit)
+        status, body = self.logs.fetch(path, 5)
+        if status != 200:
+            raise ApiError(status, f"{self.store.title} answers {status}")
+        return body
 
     def workload(self, kind: str, selector: str) -> dict[str, Any] | None:
         """The first workload of a kind (``statefulsets``, ``daemonsets``) with these labels, in any namespace."""
@@ -197,6 +216,8 @@ class App:
         """
         found = self.get(path)
         metadata = found["metadata"]
+        if found.get("kind") == "Node":
+            return node_digest(found)
         if not replicas:
             found.get("spec", {}).pop("replicas", None)
         annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in KEPT_BY_CONTROLLERS}
@@ -235,7 +256,7 @@ class App:
         return found.cause if found.status == checks.FAILED else ""
 
     def unready(self, path: str) -> str:
-        """What a workload still lacks; empty for anything else than a workload, and for one that is complete."""
+        """What a workload or a node still lacks; empty for anything else, and for one that is complete."""
         try:
             found = self.get(path)
         except ApiError as error:
@@ -245,6 +266,8 @@ class App:
             wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
         elif found.get("kind") == "StatefulSet":
             wanted, ready = spec.get("replicas", 1), status.get("readyReplicas", 0)
+        elif found.get("kind") == "Node":
+            return "" if checks.is_ready(found) else f"the node {found['metadata']['name']} is not ready"
         elif found.get("kind") == "Deployment":
             wanted, ready = spec.get("replicas", 1), min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0))
         else:
@@ -262,6 +285,15 @@ def ready_addresses(item: dict[str, Any]) -> set[str]:
         if (endpoint.get("conditions") or {}).get("ready", True):
             found.update(endpoint.get("addresses") or [])
     return found
+
+
+def node_digest(node: dict[str, Any]) -> str:
+    """A hash of what a drill may change of a node; other programs change the rest of it all the time."""
+    spec = node.get("spec") or {}
+    taints = [(taint["key"], taint.get("effect")) for taint in spec.get("taints") or []]
+    ours = sorted(taint for taint in taints if taint[0].startswith("node.kubernetes.io/"))
+    parts = [bool(spec.get("unschedulable")), ours, node["metadata"].get("uid")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def inverse(before: Any, patch: Any) -> Any:
@@ -312,6 +344,7 @@ class Plan:
     path: str = ""  # what the steady probe asks for instead, with every so-many-th request
     every: int = 1
     excuses: dict[str, str] = field(default_factory=dict)  # by observer, why it may see nothing of this way
+    stages: dict[str, list[Stage]] = field(default_factory=dict)  # by observer and event, what it takes by this way
 
     def scales(self, path: str) -> bool:
         """Whether it is this plan itself that changes an object's number of replicas."""

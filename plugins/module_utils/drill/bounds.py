@@ -38,6 +38,7 @@ WHOLE = ("LogSilence",)
 ABSENT = ("LokiDown", "VictoriaLogsDown", "FlaskMetricsAbsent")
 ARRIVES = 5.0  # seconds that a line may be on its way, so that a fault may hit one that was written before it
 ENDS = 40.0  # seconds that the pods of a workload may need to end
+STARTS = 30.0  # seconds in which a pod is scheduled and its application has begun to serve, where its node has the image
 DISCOVERY = 5.0  # seconds after which Prometheus takes a changed list of targets
 
 
@@ -104,6 +105,14 @@ class Settings:
         """The kubelet asks every period, and so many failures in a row make a pod not ready."""
         soonest = (self.probe_threshold - 1) * self.probe_period
         return [(READINESS, soonest, soonest + self.probe_period + self.probe_timeout)]
+
+    def starting(self, pods: int) -> list[Stage]:
+        """So many pods are replaced, all at once or one after the other, and serve as soon as their probe says so."""
+        longest = self.probe_delay + self.probe_period + self.probe_timeout
+        return [
+            ("scheduler, kubelet and the start of the application", 0.0, pods * STARTS),
+            ("first readiness probe", self.probe_delay, pods * longest),
+        ]
 
     def grouping(self, labels: dict[str, str]) -> Grouping:
         return grouping(self.routing, labels)
@@ -177,17 +186,23 @@ def grouping(route: dict[str, Any], labels: dict[str, str]) -> Grouping:
     return found
 
 
+def probe_of(container: dict[str, Any]) -> Settings:
+    """The settings of a container's readiness probe alone."""
+    probe = container.get("readinessProbe") or {}
+    return Settings(
+        probe_delay=float(probe.get("initialDelaySeconds", 0)),
+        probe_period=float(probe.get("periodSeconds", 10)),
+        probe_timeout=float(probe.get("timeoutSeconds", 1)),
+        probe_threshold=int(probe.get("failureThreshold", 3)),
+    )
+
+
 def read_settings(app: Any) -> Settings:
     """What is live: the Deployment's probe, Prometheus' targets and rules, Alertmanager's routes.
 
     :param app: the application (app.App). What can't be read is left out, and times that need it are unbounded.
     """
-    found = Settings()
-    probe = app.container.get("readinessProbe") or {}
-    found.probe_delay = float(probe.get("initialDelaySeconds", 0))
-    found.probe_period = float(probe.get("periodSeconds", 10))
-    found.probe_timeout = float(probe.get("timeoutSeconds", 1))
-    found.probe_threshold = int(probe.get("failureThreshold", 3))
+    found = probe_of(app.container)
     if app.prometheus:
         _read_prometheus(app, found)
     if app.alertmanager:

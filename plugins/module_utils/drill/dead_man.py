@@ -32,7 +32,8 @@ ARMED = "flaskops/dead-man"  # annotation of the Lease
 # Phases of a pod that has ended and is only kept to be read.
 ENDED = ("Failed", "Succeeded")
 WAITING = ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "CreateContainerConfigError", "StartError")
-PAUSE = 2.0  # seconds between two looks at the lease, and between two attempts to undo
+PAUSE = 2.0  # seconds between two looks at the lease, and between two attempts to undo or to evict
+NEVER = threading.Event()  # never set
 
 
 class StepError(Exception):
@@ -73,6 +74,11 @@ def waits(pod: dict[str, Any]) -> bool:
 
 def delete_pod(request: Request, namespace: str, name: str) -> None:
     ask(request, "DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}", {"gracePeriodSeconds": 0})
+
+
+def ready_node(node: dict[str, Any]) -> bool:
+    conditions = node.get("status", {}).get("conditions") or []
+    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
 
 
 def do_patch(step: Step, request: Request) -> None:
@@ -128,30 +134,82 @@ def do_history(step: Step, request: Request) -> None:
             ask(request, "DELETE", f"{base}/{name}", {"propagationPolicy": "Background"})
 
 
-DO: dict[str, Callable[[Step, Request], None]] = {
+def said(text: str) -> str:
+    """What a Status of the API server says, with its causes; else the text itself."""
+    try:
+        found = json.loads(text)
+        causes = (found.get("details") or {}).get("causes") or []
+        words = [found["message"], *(cause["message"] for cause in causes if cause.get("message"))]
+    except (ValueError, KeyError, AttributeError):
+        words = [text]
+    return " ".join(" ".join(words).split())[:300]
+
+
+def evict_pod(request: Request, namespace: str, name: str, dry: bool = False) -> str:
+    """Ask for the eviction of a pod; return why it is refused for now, empty when it is not.
+
+    :param dry: ask only whether it would be.
+    :raises StepError: where it is refused in any case.
+    """
+    body: dict[str, Any] = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
+    if dry:
+        body["deleteOptions"] = {"dryRun": ["All"]}
+    status, text = request("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", body, {})
+    if status == 404 or 200 <= status < 300:
+        return ""
+    if status == 429:
+        return said(text)
+    raise StepError(f"the pod {name} can't be evicted, the answer was {status or 'nothing'}: {said(text)}")
+
+
+def do_evict(step: Step, request: Request) -> None:
+    """Evict pods as `kubectl drain` does: one that a PodDisruptionBudget keeps is asked for again."""
+    left, end = list(step["names"]), time.monotonic() + step["seconds"]
+    while True:
+        refused = {name: why for name in left if (why := evict_pod(request, step["namespace"], name))}
+        if not refused:
+            return
+        if time.monotonic() > end:
+            name, why = next(iter(refused.items()))
+            raise StepError(f"the pod {name} could not be evicted within {step['seconds']:.0f} s: {why}")
+        left = list(refused)
+        NEVER.wait(PAUSE)
+
+
+def do_start_node(step: Step, request: Request) -> None:
+    """Only the machine that runs a lost node can start it, which the drill does there; here it is awaited."""
+    found = ask(request, "GET", f"/api/v1/nodes/{step['node']}")
+    if found is not None and not ready_node(found):
+        raise StepError(f"the node {step['node']} is lost: start it on the machine that runs it, as `make up` does")
+
+
+Steps = dict[str, Callable[[Step, Request], None]]
+DO: Steps = {
     "patch": do_patch,
     "owners": do_owners,
     "delete_pods": do_delete_pods,
+    "evict": do_evict,
     "switch": do_switch,
     "history": do_history,
+    "start_node": do_start_node,
 }
 
 
-def run(steps: list[Step], request: Request) -> None:
+def run(steps: list[Step], request: Request, do: Steps = DO) -> None:
     """Do the steps in their order.
 
     :raises StepError: at the first that the cluster did not do.
     """
     for step in steps:
-        DO[step["do"]](step, request)
+        do[step["do"]](step, request)
 
 
-def undo(steps: list[Step], request: Request) -> list[str]:
+def undo(steps: list[Step], request: Request, do: Steps = DO) -> list[str]:
     """Do every step, whatever becomes of the others; return what went wrong."""
     problems = []
     for step in steps:
         try:
-            DO[step["do"]](step, request)
+            do[step["do"]](step, request)
         except StepError as error:
             problems.append(str(error))
     return problems
@@ -253,7 +311,7 @@ def in_cluster(folder: str = "/var/run/secrets/kubernetes.io/serviceaccount") ->
 
 def main() -> None:
     """Run in the pod; the argument is the drill's namespace."""
-    watch(sys.argv[1], in_cluster(), lambda text: print(text, flush=True), threading.Event().wait)
+    watch(sys.argv[1], in_cluster(), lambda text: print(text, flush=True), NEVER.wait)
 
 
 if __name__ == "__main__":

@@ -17,18 +17,18 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from ..verify.api import ApiError
-from . import bounds, dead_man
-from .app import App, Plan
+from . import bounds, dead_man, machine
+from .app import App, LeftOut, Plan
 from .bounds import Settings, Stage
 from .dead_man import StepError
 from .guard import DrillError, Guard
 from .observers import NO_STORE, SLOW, Answer, Observers, Timeline, requests
-from .scenarios import Expect, LeftOut, Scenario
+from .scenarios import Expect, Scenario
 from .scenarios import plan as plan_of
 
 LOOK = 0.1
@@ -36,6 +36,9 @@ WARM_UP = 2  # scrapes of the application under steady requests before the first
 QUIET = 240.0  # seconds that an alert of an earlier scenario may need to end
 RESTORING = 120.0  # seconds that a restoration may take
 HEALTHY = 90.0  # seconds that an application may need to be well before its next scenario
+LINES = 90.0  # seconds for the lines of a node that was lost to arrive, when it is back
+BEFORE, WRITTEN = 10.0, 1.0  # of which requests before the fault the lines are counted: those that had time to be written
+SILENCE = 5.0  # seconds without an answer after which an application does not answer throughout
 AFTERWARDS = 60.0  # seconds for which a told group of alerts is remembered by Alertmanager, besides its interval
 
 
@@ -139,6 +142,11 @@ class Drill:
             self._pause.wait(pause)
         return True
 
+    def _request(self, *given: Any) -> tuple[int, str]:
+        """A request of a step, of which one may wait long. :raises Interrupted: when the drill has to end."""
+        self.interruption.check(self.guard)
+        return self.app.request(*given)
+
     # The drill.
 
     def run(self, scenarios: list[Scenario]) -> list[dict[str, Any]]:
@@ -173,6 +181,7 @@ class Drill:
             "restore_seconds": None,
             "restored": None,
             "requests": None,
+            "lines": None,
             "observations": [],
             "left_out": [],
             "objectives": [],
@@ -220,7 +229,9 @@ class Drill:
         settings = bounds.read_settings(self.app)
         before = self._digests(plan)
         status, reason = "passed", ""
+        lines: dict[str, Any] | None = None
         timeline = self.observers.begin()
+        caused = timeline.began
         try:
             self.guard.record(plan.undo)
             if not self.guard.holds():
@@ -228,7 +239,8 @@ class Drill:
             timeline.began = time.monotonic()
             result["injected_at"] = stamp(time.time())
             self.journal({"event": "inject", "how": plan.how})
-            dead_man.run(plan.steps, self.app.request)
+            dead_man.run(plan.steps, self._request, machine.DO)
+            caused = time.monotonic()
             self.observers.users.path, self.observers.users.every = plan.path or self.app.options.path, plan.every
             self._observe(scenario, plan, settings, timeline)
         except StepError as error:
@@ -241,6 +253,8 @@ class Drill:
             restored = self._restore(plan, before, result)
         try:
             if status == "passed" and restored:
+                if scenario.answering:
+                    lines = self._lines(timeline.began, caused)
                 self._settle(timeline)
         except Interrupted as error:
             status, reason = "aborted", f"The drill was ended after the restoration: {error}."
@@ -248,20 +262,21 @@ class Drill:
         end, users = time.monotonic(), self.observers.users
         self._in_spite(lambda: users.ended(end), self.app.options.request_timeout + 1, LOOK)
         done = users.since(timeline.began, end)
-        result["requests"] = requests(done)
-        judged = Judgement(scenario, settings, timeline, self.observers, self.limits, plan.excuses)
+        result["requests"], result["lines"] = requests(done, end - timeline.began), lines
+        judged = Judgement(scenario, settings, timeline, self.observers, self.limits, plan)
         result["observations"] = judged.observations(done, fault)
         result["left_out"] = judged.left_out
         result["objectives"] = judged.objectives()
         if status == "passed":
-            problems = judged.problems() + ([] if restored else [f"it was not restored: {result['restored']['evidence']}"])
+            problems = judged.problems() + judged.hurt(result["requests"], lines)
+            problems += [] if restored else [f"it was not restored: {result['restored']['evidence']}"]
             if problems:
                 status, reason = "failed", "; ".join(problems) + "."
         return {**result, "status": status, "reason": reason}
 
     def _observe(self, scenario: Scenario, plan: Plan, settings: Settings, timeline: Timeline) -> None:
         """Wait until everything that is expected was seen, or can't come any more."""
-        judged = Judgement(scenario, settings, timeline, self.observers, self.limits, plan.excuses)
+        judged = Judgement(scenario, settings, timeline, self.observers, self.limits, plan)
 
         def complete() -> bool:
             after = time.monotonic() - timeline.began
@@ -276,7 +291,7 @@ class Drill:
         problems: list[str] = []
 
         def undone() -> bool:
-            problems[:] = dead_man.undo(plan.undo, self.app.request)
+            problems[:] = dead_man.undo(plan.undo, self.app.request, machine.DO)
             return not problems
 
         def whole() -> str:
@@ -306,6 +321,27 @@ class Drill:
         self.journal({"event": "restored", **result["restored"]})
         return bool(result["restored"]["ok"])
 
+    def _lines(self, began: float, caused: float) -> dict[str, Any] | None:
+        """Of how many answered requests the line did not arrive; None where nobody can tell.
+
+        Those of the moment in which it was broken don't count: their lines need not have reached a disk.
+        """
+        options, users = self.app.options, self.observers.users
+        if not self.app.logs or not options.log_check:
+            return None
+        asked = users.answered(began - BEFORE, began - WRITTEN) | users.answered(caused, time.monotonic())
+        missing = set(asked)
+
+        def arrived() -> bool:
+            with suppress(ApiError):
+                missing.difference_update(self.app.request_ids(self.observers.run_id, time.monotonic() - began + 2 * BEFORE))
+            return not missing
+
+        self._until(arrived, LINES, 1.0)
+        found = {"answered": len(asked), "missing": len(missing)}
+        self.journal({"event": "lines", **found})
+        return found
+
     def _settle(self, timeline: Timeline) -> None:
         """Wait for the ends of the alerts that were told, and of the logs' silence."""
 
@@ -326,10 +362,10 @@ class Judgement:
         timeline: Timeline,
         observers: Observers,
         limits: Limits,
-        excuses: dict[str, str] | None = None,
+        plan: Plan | None = None,
     ) -> None:
         self.scenario = scenario
-        self.excuses = excuses or {}
+        self.plan = plan or Plan("", [])
         self.settings = settings
         self.timeline = timeline
         self.observers = observers
@@ -359,12 +395,14 @@ class Judgement:
         elif expect.observer == "prometheus" and not self.app.prometheus:
             reason = "no Prometheus of an operator runs on this cluster"
         if not reason and not self.timeline.has(expect.observer, self._events(expect)[0]):
-            reason = self.excuses.get(expect.observer, "")
+            reason = self.plan.excuses.get(expect.observer, "")
         if reason:
             self.left_out.append({"observer": expect.observer, "reason": reason})
         return not reason
 
     def _symptom(self, expect: Expect) -> list[Stage] | None:
+        if known := self.plan.stages.get(f"{expect.observer} {expect.event}"):
+            return known
         if expect.symptom == bounds.READINESS:
             return self.settings.readiness()
         if expect.symptom in (bounds.LATE, bounds.MISSING):
@@ -467,6 +505,17 @@ class Judgement:
         times = [at for (name, what), at in self.timeline.at.items() if what == event and name.startswith("alert ")]
         measured = round(min(times), 1) if times else None
         return [{"name": "page", "limit": limit, "measured": measured, "ok": measured is not None and measured <= limit}]
+
+    def hurt(self, counted: dict[str, Any], lines: dict[str, Any] | None) -> list[str]:
+        """What users and logs lost that the scenario must not cost them."""
+        found = []
+        if self.scenario.lossless and counted["lost"]:
+            found.append(f"{counted['lost']} of {counted['sent']} requests were lost, and none need be")
+        if self.scenario.answering and counted["silent"] > SILENCE:
+            found.append(f"no request was answered for {counted['silent']} s")
+        if lines and lines["missing"]:
+            found.append(f"the lines of {lines['missing']} of {lines['answered']} answered requests did not arrive")
+        return found
 
     def problems(self) -> list[str]:
         """Why the scenario did not pass, but for its restoration."""

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
-from . import dead_man
+from . import dead_man, machine
 from .dead_man import PATCH, Request, Step, StepError, ask
 
 LABELS = {"app.kubernetes.io/managed-by": "flaskops", "app.kubernetes.io/part-of": "flaskops-drill"}
@@ -35,7 +35,7 @@ class DrillError(Exception):
 
 
 def rights(steps: Iterable[Step]) -> dict[str, list[Rule]]:
-    """The least rights with which the steps can be done: namespace -> rules of a Role."""
+    """The least rights with which the steps can be done: namespace -> rules of a Role; those of the empty one are for nodes."""
     found: dict[str, dict[tuple[str, str, str], set[str]]] = {}
 
     def need(namespace: str, group: str, resource: str, name: str, *verbs: str) -> None:
@@ -45,10 +45,12 @@ def rights(steps: Iterable[Step]) -> dict[str, list[Rule]]:
         if step["do"] in ("patch", "owners"):
             parts = step["path"].strip("/").split("/")
             group = "" if parts[0] == "api" else parts[1]
-            namespace, resource, name = parts[-3:]
-            need(namespace, group, resource, name, "patch")
+            resource, name = parts[-2:]
+            need(parts[-3] if "namespaces" in parts else "", group, resource, name, "patch")
         elif step["do"] == "history":
             need(step["namespace"], "apps", step["resource"], "", "list", "delete")
+        elif step["do"] == "start_node":
+            need("", "", "nodes", step["node"], "get")
         else:
             need(step["namespace"], "", "pods", "", "list", "delete")
             if step["do"] == "switch":
@@ -124,7 +126,7 @@ class Guard:
             if not dead_man.take_over(self.namespace, lease, self.holder, self.request):
                 raise DrillError(f"Somebody else repairs what a drill left in namespace {self.namespace}: try again in a minute.")
         steps = dead_man.recorded(self.namespace, self.request)
-        problems = dead_man.undo(steps, self.request)
+        problems = dead_man.undo(steps, self.request, machine.DO)
         if problems:
             raise DrillError(f"What a drill left can't be undone: {'; '.join(problems)}. Its record is {self._record_words()}.")
         ask(self.request, "DELETE", f"/api/v1/namespaces/{self.namespace}")
@@ -292,7 +294,7 @@ class Guard:
         remove: list[Rule] = [
             {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": [self.namespace], "verbs": ["delete"]}
         ]
-        for namespace, granted in {self.namespace: home, "": remove, **rules}.items():
+        for namespace, granted in {self.namespace: home, **rules, "": remove + rules.get("", [])}.items():
             kind, where = ("Role", f"/namespaces/{namespace}") if namespace else ("ClusterRole", "")
             metadata = {"name": name, "labels": LABELS, "ownerReferences": [owner]}
             if namespace == self.namespace:

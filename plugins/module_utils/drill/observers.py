@@ -10,6 +10,7 @@ Pods and EndpointSlices are watched. Prometheus, Alertmanager's receiver and the
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import threading
 import time
@@ -30,11 +31,12 @@ RATE = 10  # requests a second of the steady probe
 SLOW = 0.5  # seconds from which a request counts as slow
 LOOK = 0.1  # seconds between two looks at alerts
 LOG_LOOK = 0.5  # and at logs
+NODES = "/api/v1/nodes"
 STALE = 5.0  # seconds that the newest line in the back end is behind before lines count as lost
 OUTSIDE_LOOK = 5.0
 NO_STORE = "no Loki and no VictoriaLogs is installed on this cluster"
-# What the names of alerts about the way of the logs begin with, which is every application's.
-LOG_ALERTS = ("Log", "Loki", "VictoriaLogs", "FluentBit")
+# What the names of alerts about the way of the logs and about nodes begin with, which are every application's.
+SHARED_ALERTS = ("Log", "Loki", "VictoriaLogs", "FluentBit", "KubeNode")
 WATCH = 300  # seconds of one watch
 Answer = tuple[float, float, bool]  # when a request began, how many seconds it took, and whether it was answered well
 
@@ -82,6 +84,8 @@ class Observers:
         self._pods: dict[str, dict[str, Any]] = {}
         self._ready_before: set[str] = set()
         self._restarts_before: dict[str, int] = {}
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._nodes_before: set[str] = set()
         self._addresses: dict[str, set[str]] = {}
         self._addresses_before: set[str] = set()
         self._incomplete: set[str] = set()  # the observers that miss something of what was there before
@@ -98,6 +102,11 @@ class Observers:
         """Begin to observe; what is not there is left out with its reason."""
         threads: list[tuple[str, Callable[[], None]]] = [("pods", self._watch_pods), ("endpoints", self._watch_endpoints)]
         app = self.app
+        try:
+            app.get(f"{NODES}?limit=1")
+            threads.append(("node", self._watch_nodes))
+        except ApiError as error:
+            self._leave_out("node", f"the nodes can't be listed: {error}")
         if app.prometheus:
             threads.append(("alerts", self._look_at_alerts))
         else:
@@ -129,6 +138,7 @@ class Observers:
         timeline = Timeline(self._write)
         self._ready_before = self._ready()
         self._restarts_before = {name: restarts(pod) for name, pod in self._pods.items()}
+        self._nodes_before = self._ready_nodes()
         self._addresses_before = self._leads_to()
         self._active_before = {name for name, states in self._active.items() if states}
         self._told_before = {(name, starts) for name, starts, _status in self._told}
@@ -157,6 +167,9 @@ class Observers:
 
     def _ready(self) -> set[str]:
         return {name for name, pod in self._pods.items() if checks.is_ready(pod)}
+
+    def _ready_nodes(self) -> set[str]:
+        return {name for name, node in self._nodes.items() if checks.is_ready(node)}
 
     def _leads_to(self) -> set[str]:
         return {address for addresses in self._addresses.values() for address in addresses}
@@ -190,6 +203,16 @@ class Observers:
                     self._look_at_containers(item)
             self._pods = known
             self._compare("pods", self._ready_before, self._ready(), "lost", "ready")
+
+    def _watch_nodes(self) -> None:
+        for kind, items in self._watch(NODES):
+            known = {} if kind == "LIST" else dict(self._nodes)
+            for item in items:
+                known[item["metadata"]["name"]] = item
+                if kind == "DELETED":
+                    del known[item["metadata"]["name"]]
+            self._nodes = known
+            self._compare("node", self._nodes_before, self._ready_nodes(), "NotReady", "Ready")
 
     def _look_at_containers(self, pod: dict[str, Any]) -> None:
         name = pod["metadata"]["name"]
@@ -231,7 +254,7 @@ class Observers:
         namespace, app = labels.get("namespace"), labels.get("app")
         if app is not None:
             return app == self.app.name and namespace in (None, self.app.namespace)
-        return namespace in (None, self.app.namespace) or labels.get("alertname", "").startswith(LOG_ALERTS)
+        return namespace in (None, self.app.namespace) or labels.get("alertname", "").startswith(SHARED_ALERTS)
 
     def _look_at_alerts(self) -> None:
         while not self._stop.wait(LOOK):
@@ -373,6 +396,7 @@ class Users:
         self._stop = stop
         self._lock = threading.Lock()
         self._done: list[Answer] = []
+        self._answered: dict[str, tuple[float, float]] = {}  # by request id, when it began and was answered
         self._open: dict[int, float] = {}  # requests that have not ended, by number: when they began
         self.last_answer = 0.0
         self.path, self.every = app.options.path, 1
@@ -391,14 +415,21 @@ class Users:
                 number += 1
 
     def _one(self, number: int, path: str) -> None:
-        began = self._open[number]
-        status = self._app.ask(path, {"X-Request-ID": f"{self._run_id}-{uuid.uuid4().hex[:8]}"})
+        began, name = self._open[number], f"{self._run_id}-{uuid.uuid4().hex[:8]}"
+        status = self._app.ask(path, {"X-Request-ID": name})
         good = 0 < status < 500
         with self._lock:
             del self._open[number]
             self._done.append((began, time.monotonic() - began, good))
             if status:
                 self.last_answer = max(self.last_answer, began)
+            if good:
+                self._answered[name] = (began, time.monotonic())
+
+    def answered(self, since: float, until: float) -> set[str]:
+        """The ids of the requests that began and were answered between two moments."""
+        with self._lock:
+            return {name for name, (began, ended) in self._answered.items() if since <= began and ended < until}
 
     def ended(self, until: float) -> bool:
         """Whether every request that began before a moment has ended."""
@@ -411,8 +442,13 @@ class Users:
             return sorted((began - moment, took, good) for began, took, good in self._done if moment <= began < until)
 
 
-def requests(done: list[Answer]) -> dict[str, Any]:
-    """How many requests were sent and lost, and when the first and last one that was lost was sent."""
+def requests(done: list[Answer], length: float) -> dict[str, Any]:
+    """How many requests were sent and lost, when the first and last lost one was sent, and how long none at all was answered.
+
+    :param length: seconds in which they were sent.
+    """
+    answered = [0.0, *(began for began, _took, good in done if good), max(length, 0.0)]
+    silent = max(after - before for before, after in itertools.pairwise(answered))
     lost = [began for began, _took, good in done if not good]
     first, last = (round(lost[0], 1), round(lost[-1], 1)) if lost else (None, None)
-    return {"sent": len(done), "lost": len(lost), "first_lost": first, "last_lost": last}
+    return {"sent": len(done), "lost": len(lost), "first_lost": first, "last_lost": last, "silent": round(silent, 1)}

@@ -22,7 +22,7 @@ NAME_LENGTH, TEXT_LENGTH = 90, 600
 # Control characters can't be in a page, and those that turn the direction of writing could hide what a name really is.
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+")
 # Events by which a thing shows that it is well again; they come after the restoration and detect nothing.
-RECOVERIES = frozenset({"added", "ready", "resolved", "up"})
+RECOVERIES = frozenset({"added", "ready", "Ready", "resolved", "up"})
 # The event of a page's arrival, and the objective that limits it.
 RECEIVED, PAGE = "received", "page"
 

@@ -18,18 +18,15 @@ from typing import Any
 from ..verify.backends import SHIPPERS
 from ..verify.health import DEFAULT_PATH, question
 from ..verify.log_stores import STORES
-from .app import App, Plan, patched
+from .app import App, LeftOut, Plan, patched
 from .bounds import ENDS, LATE, MISSING, READINESS, Stage
 from .dead_man import Step
 from .guard import DrillError
+from .nodes import drain, lose
 
 SECONDS = 600  # after so long a fault switch ends by itself
 NOWHERE = "192.0.2.1"  # RFC 5737: an address for documentation, which nobody has
 UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
-
-
-class LeftOut(Exception):
-    """Why a scenario can't be caused here, in words that follow a colon."""
 
 
 Way = Callable[[App], Plan]
@@ -39,11 +36,11 @@ Way = Callable[[App], Plan]
 class Expect:
     """One thing that should be seen, and from what its time is computed.
 
-    :param observer: ``alert NAME``, ``pods``, ``endpoints``, ``log line``, ``prometheus``, ``log back end``.
+    :param observer: ``alert NAME``, ``pods``, ``endpoints``, ``node``, ``log line``, ``prometheus``, ``log back end``.
     :param event: of that observer; for an alert its last one, ``received``, with ``pending`` and ``firing`` before.
     :param symptom: the stages before the fault is in what the alert's rule reads; READINESS for the live readiness probe's,
         LATE and MISSING for the live scheduled verification's; or the event of another observer (``pods OOMKilled``) whose
-        measured time takes their place.
+        measured time takes their place. A way may know better (Plan.stages).
     :param source: whose scrape interval counts: ``app``, ``probe``, ``log agent``, ``log back end``,
         ``scheduled verification`` or ``kube-state-metrics``.
     :param share: the part of the requests that the fault hits, by which a window fills.
@@ -69,6 +66,8 @@ class Scenario:
     least: float = 5.0  # seconds that the fault lasts at least
     recovers: tuple[str, str] | None = None  # what is seen when the cluster has repaired it by itself
     page: bool = False  # whether somebody has to be told within the objective
+    lossless: bool = False  # whether no request may be lost
+    answering: bool = False  # whether some requests are answered all the time, and no line of an answered one is lost
 
 
 # Building plans.
@@ -339,6 +338,32 @@ SCENARIOS: tuple[Scenario, ...] = (
             Expect("pods", "ready"),
         ),
         recovers=("pods", "ready"),
+    ),
+    Scenario(
+        "node_drained",
+        "A node is drained",
+        (drain,),
+        (
+            Expect("pods", "lost", symptom=(("API server", 0.0, 2.0),)),
+            Expect("endpoints", "removed", symptom=(("API server and endpoint controller", 0.0, 4.0),)),
+            Expect("pods", "ready"),
+        ),
+        recovers=("pods", "ready"),
+        lossless=True,
+    ),
+    Scenario(
+        "node_lost",
+        "A node is lost",
+        (lose,),
+        (
+            Expect("node", "NotReady"),
+            Expect("pods", "lost"),
+            Expect("endpoints", "removed"),
+            Expect("alert FlaskReplicasUnavailable", symptom="pods lost", source="kube-state-metrics"),
+            Expect("alert KubeNodeNotReady", symptom="node NotReady", source="kube-state-metrics"),
+        ),
+        page=True,
+        answering=True,
     ),
     Scenario(
         "dns",

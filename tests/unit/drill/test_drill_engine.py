@@ -55,15 +55,15 @@ def judged(line: Timeline, scenario: Scenario = SCENARIO, **more: Any) -> Judgem
     tellings = [(line.began + after, LABELS) for after in more.get("told", [])]
     observers: Any = SimpleNamespace(app=app, left_out=[], tellings=tellings)
     limits = Limits(more.get("wait", 240), 0, more.get("objectives", {"page": 30}))
-    return Judgement(scenario, more.get("settings", SETTINGS), line, observers, limits, more.get("excuses"))
+    return Judgement(scenario, more.get("settings", SETTINGS), line, observers, limits, Plan("", [], **more.get("plan", {})))
 
 
 def test_what_a_way_need_not_cause_is_left_out_until_it_is_seen() -> None:
     excuses = {"alert HighErrorRate": "no exception"}
-    silent = judged(timeline(), excuses=excuses)
+    silent = judged(timeline(), plan={"excuses": excuses})
     assert silent.left_out == [{"observer": "alert HighErrorRate", "reason": "no exception"}]
     assert silent.awaited() == [] and "HighErrorRate" not in " ".join(silent.problems())
-    begun = judged(timeline(pending=8), excuses=excuses)
+    begun = judged(timeline(pending=8), plan={"excuses": excuses})
     assert begun.left_out == [] and begun.awaited() == ["alert HighErrorRate"]
 
 
@@ -136,6 +136,47 @@ def test_measured_symptom_takes_the_place_of_stages() -> None:
     found = next(o for o in judged(line, scenario).observations([], 99) if o["event"] == "pending")
     assert (found["shortest"], found["verdict"]) == (35, "within")
     assert found["stages"][0] == {"name": "pods OOMKilled (measured)", "shortest": 35, "longest": 35}
+
+
+def test_a_way_knows_the_stages_of_its_own_events() -> None:
+    scenario = Scenario("lost", "Lost", (), (Expect("node", "NotReady"), Expect("pods", "lost")))
+    line = Timeline(lambda entry: None)
+    line.see("node", "NotReady", line.began + 42)
+    found = judged(line, scenario, plan={"stages": {"node NotReady": [("grace", 40.0, 55.0)]}})
+    (node,) = [o for o in found.observations([], 99) if o["observer"] == "node"]
+    assert (node["shortest"], node["longest"], node["verdict"]) == (40, 55, "within")
+    assert found.awaited() == ["pods"]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "lost", "silent", "lines", "problem"),
+    [
+        ({"lossless": True}, 0, 9.0, None, ""),
+        ({"lossless": True}, 1, 0.1, None, "1 of 99 requests were lost"),
+        ({"answering": True}, 40, 1.0, {"answered": 9, "missing": 0}, ""),
+        ({"answering": True}, 40, 5.1, None, "no request was answered for 5.1 s"),
+        ({"answering": True}, 0, 0.1, {"answered": 9, "missing": 2}, "the lines of 2 of 9 answered requests"),
+        ({}, 99, 99.0, None, ""),
+    ],
+)
+def test_what_a_scenario_must_not_cost_its_users(
+    scenario: dict[str, Any], lost: int, silent: float, lines: Any, problem: str
+) -> None:
+    found = judged(timeline(), Scenario("x", "X", (), **scenario)).hurt({"sent": 99, "lost": lost, "silent": silent}, lines)
+    assert (problem in found[0]) if problem else found == []
+
+
+def test_lines_are_those_of_requests_that_had_time_to_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FakeApp()
+    drill, _guard, entries = drill_of(app, monkeypatch)
+    monkeypatch.setattr(engine, "LINES", 0.1)
+    began = time.monotonic() - 30
+    times = {"old": -20.0, "written": -5.0, "just": -0.5, "broken": 0.5, "after": 2.0}
+    drill.observers.users._answered = {name: (began + at, began + at + 0.01) for name, at in times.items()}
+    assert drill._lines(began, began + 1) is None
+    app.logs, app.options.log_check = "/l", True
+    monkeypatch.setattr(app, "request_ids", lambda run_id, seconds: {"written"}, raising=False)
+    assert drill._lines(began, began + 1) == {"answered": 2, "missing": 1} and entries[-1]["event"] == "lines"
 
 
 def test_users_are_observed_too() -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds, dead_man, scenarios
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds, dead_man, machine, scenarios
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, Plan, inverse
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, rights
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS, Expect, LeftOut, Scenario
@@ -65,6 +65,18 @@ def merged(old: Any, patch: Any) -> Any:
     return found
 
 
+def a_node(name: str, control_plane: bool = False, **spec: Any) -> dict[str, Any]:
+    labels = {"kubernetes.io/hostname": name} | ({"node-role.kubernetes.io/control-plane": ""} if control_plane else {})
+    status = {"conditions": [{"type": "Ready", "status": "True"}], "addresses": [{"type": "InternalIP", "address": "10.1.0.3"}]}
+    return {"kind": "Node", "metadata": {"name": name, "uid": name, "labels": labels}, "spec": spec, "status": status}
+
+
+@pytest.fixture(autouse=True)
+def containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nodes are containers of this machine."""
+    monkeypatch.setattr(machine, "engine_of", lambda node: "podman")
+
+
 class FakeApp:
     """An application of which everything is at hand."""
 
@@ -76,7 +88,7 @@ class FakeApp:
     replicas = 2
     prometheus = "/prometheus"
     prometheus_name, stack_namespace = "main", "monitoring"
-    store, logs = STORES["victoria_logs"], "/victoria-logs"
+    store, logs = STORES["victoria_logs"], SimpleNamespace(namespace="logs")
 
     def __init__(self, switches: bool = True, **options: Any) -> None:
         self.deployment, self.service = copy.deepcopy(DEPLOYMENT), copy.deepcopy(SERVICE)
@@ -95,10 +107,17 @@ class FakeApp:
             return {"items": [{"metadata": {"name": "revision-1"}}]}
         if path == self.service_path:
             return self.service
-        return {"items": [{"metadata": {"name": "prometheus-0"}}]}
+        if path == "/api/v1/nodes":
+            return {"items": [a_node("control", control_plane=True), a_node("one"), a_node("two")]}
+        if path == "/version":
+            return {"major": "1", "minor": "37"}
+        return {"items": [{"metadata": {"name": "prometheus-0"}, "spec": {"nodeName": "two", "containers": [{}]}}]}
 
-    def request(self, _method: str, path: str) -> tuple[int, str]:
-        return (200, "") if path == self.service_path else (404, "")
+    def pods(self) -> list[dict[str, Any]]:
+        return [a_pod("shop-1", node="one"), a_pod("shop-2", node="two")]
+
+    def request(self, _method: str, path: str, _body: Any = None, _headers: Any = None) -> tuple[int, str]:
+        return (200, "") if path == self.service_path or "dryRun" in path or path.endswith("/eviction") else (404, "")
 
     def workload(self, kind: str, _selector: str) -> Any:
         metadata = {"name": kind, "namespace": "logs", "uid": "w1"}
@@ -137,9 +156,12 @@ def test_plan_is_data_and_is_undone_by_its_own_steps(scenario: Scenario, switche
     text = json.dumps([plan.steps, plan.undo])
     assert "canary-secret" not in text
     for step in [*plan.steps, *plan.undo]:
-        assert step["do"] in dead_man.DO
+        assert step["do"] in machine.DO
+    # What undoes a fault has to be possible inside the cluster.
+    assert {step["do"] for step in plan.undo} <= set(dead_man.DO)
     patches = [step for step in plan.steps if step["do"] == "patch"]
-    assert {step["path"] for step in patches} == set(plan.touched)
+    named = [f"/api/v1/nodes/{step['node']}" for step in plan.steps if step["do"] == "kill_node"]
+    assert {step["path"] for step in patches} | set(named) == set(plan.touched)
     switched = [step["path"] for step in plan.steps if step["do"] == "switch"]
     assert sorted(switched) == sorted(step["path"] for step in plan.undo if step["do"] == "switch")
     for step in patches:
@@ -191,9 +213,9 @@ class FakeCluster:
         return self.fetch(path)
 
 
-def a_pod(name: str, phase: str = "Running") -> dict[str, Any]:
+def a_pod(name: str, phase: str = "Running", node: str = "one") -> dict[str, Any]:
     ready = [{"type": "Ready", "status": "True" if phase == "Running" else "False"}]
-    return {"metadata": {"name": name}, "spec": {}, "status": {"phase": phase, "conditions": ready}}
+    return {"metadata": {"name": name}, "spec": {"nodeName": node}, "status": {"phase": phase, "conditions": ready}}
 
 
 def test_evicted_pods_are_no_trouble_and_an_autoscaler_may_have_scaled() -> None:
@@ -286,7 +308,10 @@ def test_rights_are_no_more_than_the_steps_need() -> None:
     app: Any = FakeApp()
     plans = [scenarios.plan(scenario, app) for scenario in SCENARIOS]
     found = rights(step for plan in plans for step in plan.undo)
-    assert set(found) == {"shop", "logs"}
+    assert set(found) == {"shop", "logs", ""}
+    assert {tuple(rule["resources"]): (rule["resourceNames"], rule["verbs"]) for rule in found[""]} == {
+        ("nodes",): (["one"], ["get", "patch"])
+    }
     flat = {(namespace, tuple(rule["resources"])): rule for namespace, rules in found.items() for rule in rules}
     assert flat["shop", ("deployments",)]["resourceNames"] == ["shop"]
     assert flat["shop", ("deployments",)]["verbs"] == ["patch"]
