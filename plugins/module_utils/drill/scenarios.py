@@ -339,18 +339,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         ),
         recovers=("pods", "ready"),
     ),
-    Scenario(
-        "node_drained",
-        "A node is drained",
-        (drain,),
-        (
-            Expect("pods", "lost", symptom=(("API server", 0.0, 2.0),)),
-            Expect("endpoints", "removed", symptom=(("API server and endpoint controller", 0.0, 4.0),)),
-            Expect("pods", "ready"),
-        ),
-        recovers=("pods", "ready"),
-        lossless=True,
-    ),
+    # Before the drain, after which a cluster of two workers has all pods on one of them.
     Scenario(
         "node_lost",
         "A node is lost",
@@ -364,6 +353,18 @@ SCENARIOS: tuple[Scenario, ...] = (
         ),
         page=True,
         answering=True,
+    ),
+    Scenario(
+        "node_drained",
+        "A node is drained",
+        (drain,),
+        (
+            Expect("pods", "lost", symptom=(("API server", 0.0, 2.0),)),
+            Expect("endpoints", "removed", symptom=(("API server and endpoint controller", 0.0, 4.0),)),
+            Expect("pods", "ready"),
+        ),
+        recovers=("pods", "ready"),
+        lossless=True,
     ),
     Scenario(
         "dns",
