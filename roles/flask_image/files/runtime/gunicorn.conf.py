@@ -39,6 +39,9 @@ except OSError as error:
         f"The directory {state_dir()} cannot be made ({error.strerror}); set FLASKOPS_STATE_DIR to a writable one."
     ) from error
 draining = state_dir() / "draining"
+for link in (Path("instance"), Path(sys.prefix, "var")):
+    if link.is_symlink():  # the image has it for Flask's instance folder
+        link.readlink().mkdir(exist_ok=True)
 
 multiprocess_dir = state_dir() / "prometheus"
 
