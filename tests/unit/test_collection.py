@@ -68,6 +68,10 @@ def test_version_equals_go_module(component: str) -> None:
     assert required == [f"v{entry['version']}"]
 
 
+def test_every_component_has_an_expected_time() -> None:
+    assert sorted(load(ROOT / "toolchain/seconds.yml")) == sorted(TOOLCHAIN)
+
+
 def test_every_go_module_has_a_version() -> None:
     assert sorted(path.parent.name for path in (ROOT / "toolchain").glob("*/go.mod")) == sorted(TOOLCHAIN)
 
