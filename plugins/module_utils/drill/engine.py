@@ -255,6 +255,8 @@ class Drill:
             if status == "passed" and restored:
                 if scenario.answering:
                     lines = self._lines(timeline.began, caused)
+                if lines and not lines["missing"]:
+                    result["restored"]["evidence"] += f", the lines of {lines['answered']} answered requests arrived"
                 self._settle(timeline)
         except Interrupted as error:
             status, reason = "aborted", f"The drill was ended after the restoration: {error}."

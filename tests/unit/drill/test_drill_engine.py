@@ -411,6 +411,10 @@ def test_only_ready_addresses_of_a_slice_count() -> None:
         ({"scenario": "oom", "event": "restored", "ok": False, "evidence": "x"}, "oom: NOT RESTORED: x"),
         ({"scenario": "", "event": "dead-man", "left_out": ""}, ""),
         ({"scenario": "oom", "event": "restore"}, ""),
+        (
+            {"scenario": "x", "event": "lines", "answered": 9, "missing": 2},
+            "x: the lines of 7 of 9 answered requests have arrived",
+        ),
     ],
 )
 def test_journal_in_words(entry: dict[str, Any], text: str) -> None:
