@@ -411,7 +411,7 @@ def end_with(process: int) -> None:
     try:
         ended = os.pidfd_open(process)
     except ProcessLookupError:
-        sys.exit(1)
+        os._exit(1)
 
     def watch() -> None:
         select.select([ended], [], [])

@@ -101,6 +101,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
         folder = tmp_path_factory.mktemp("play")
         given = {f"kube_prometheus_stack_{key}": value for key, value in {**options, "source": source}.items()}
         given["__kube_prometheus_stack_images"] = yaml.safe_load((ROOT / "images.yml").read_text())
+        given["__kube_prometheus_stack_found"] = {"releases": {}, "foreign": {}}  # a cluster without any
         names = ("values", "config")
         return evaluate(folder, {name: f"__kube_prometheus_stack_{name}" for name in names}, given, ROLE)
 
