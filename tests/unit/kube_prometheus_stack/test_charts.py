@@ -177,6 +177,26 @@ def test_every_option_reaches_its_object(helm: str, written: Callable[..., dict[
 
 
 @pytest.mark.parametrize("source", SOURCES)
+def test_what_watches_the_local_cluster_is_on_its_control_plane(
+    helm: str, written: Callable[..., dict[str, Any]], source: str
+) -> None:
+    """The loss of a worker takes none of it along; the node exporter is on every node."""
+    role = "node-role.kubernetes.io/control-plane"
+    for cluster in ("", "mine"):
+        objects = render(helm, source, written(source, grafana=False, cluster=cluster)["values"])
+        pods = {
+            kind_and_name: item["spec"]
+            for kind_and_name, item in objects.items()
+            if kind_and_name[0] in ("Prometheus", "Alertmanager")
+        }
+        pods |= {key: item["spec"]["template"]["spec"] for key, item in objects.items() if key[0] == "Deployment"}
+        assert len(pods) == 5
+        for name, spec in pods.items():
+            there = role in spec.get("nodeSelector", {}), role in [each.get("key") for each in spec.get("tolerations") or []]
+            assert there == (bool(cluster), bool(cluster)), name
+
+
+@pytest.mark.parametrize("source", SOURCES)
 def test_parts_can_be_left_out(helm: str, written: Callable[..., dict[str, Any]], source: str) -> None:
     values = written(source, grafana=False, node_exporter=False, default_rules=False)["values"]
     kinds = {kind for kind, _ in render(helm, source, values)}

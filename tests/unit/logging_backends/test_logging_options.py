@@ -105,6 +105,15 @@ def test_the_program_takes_the_flags_and_keeps_within_its_limits(rendered: Rende
     assert shown["retentionPeriod"] == "7d" and shown["inmemoryDataFlushInterval"] == "1s" and shown["defaultMsgValue"] == ""
 
 
+def test_the_logs_of_the_local_cluster_are_on_its_control_plane(tmp_path: Path) -> None:
+    """A pod that comes up on another node would have another folder of that name."""
+    for cluster in ("", "mine"):
+        found = render(values(tmp_path, collector=True, local_cluster=cluster))
+        for spec in (item["spec"]["template"]["spec"] for kind in ("StatefulSet", "Job") for item in found[kind]):
+            role, tolerations = "node-role.kubernetes.io/control-plane", spec.get("tolerations", [])
+            assert (role in spec.get("nodeSelector", {}), role in [each["key"] for each in tolerations]) == (bool(cluster),) * 2
+
+
 def test_pods_keep_to_the_restricted_level(rendered: Rendered) -> None:
     pods = [item["spec"]["template"]["spec"] for kind in ("StatefulSet", "Job") for item in rendered[kind]]
     for spec in pods:
