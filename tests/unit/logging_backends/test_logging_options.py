@@ -166,6 +166,19 @@ def test_a_login_and_tls_reach_every_client(tmp_path: Path) -> None:
     assert [item["secret"]["secretName"] for item in pod["volumes"] if "secret" in item] == ["victoria-logs-collector"]
 
 
+def test_the_data_is_removed_on_each_node(tmp_path: Path) -> None:
+    """The log agent has its folder on every one, also on one that takes no ordinary pods."""
+    folders = ["/var/lib/flaskops/logging/victoria-logs", "/var/lib/flaskops/logging/agent"]
+    given = {**FOUND, "__victoria_logs_nodes": ["a", "b"], "__victoria_logs_folders": folders}
+    found = evaluate(tmp_path, {"jobs": "lookup('ansible.builtin.template', 'removal.yml.j2')"}, given, VICTORIA_LOGS)
+    jobs = [job for job in yaml.safe_load_all(found["jobs"]) if job]
+    pods = [job["spec"]["template"]["spec"] for job in jobs]
+    assert [pod["nodeName"] for pod in pods] == ["a", "b"] and len({job["metadata"]["name"] for job in jobs}) == 2
+    for pod in pods:
+        assert pod["containers"][0]["args"] == [f"/node{folder}" for folder in folders]
+        assert [volume["hostPath"]["path"] for volume in pod["volumes"]] == ["/var/lib/flaskops/logging"]
+
+
 def test_only_secrets_hold_the_login(tmp_path: Path) -> None:
     given = {**FOUND, **{f"victoria_logs_{key}": value for key, value in ASKS.items()}, "victoria_logs_collector": True}
     given |= {"__victoria_logs_embedded": True, "__victoria_logs_grafana": True, "__victoria_logs_manage_namespace": True}
