@@ -276,6 +276,22 @@ class Cluster:
                     return False
             pause.wait(0.2)
 
+    def _ask(self, kubeconfig: str, path: str) -> dict[str, Any]:
+        """One object or list of the API server, which may be busy for a moment.
+
+        :raises ClusterError: where it does not answer.
+        """
+        pause, deadline = threading.Event(), time.monotonic() + PATIENCE
+        while True:
+            try:
+                return dict(json.loads(self._connect(kubeconfig)(path)))
+            except (OSError, http.client.HTTPException) as error:
+                if time.monotonic() >= deadline:
+                    raise ClusterError(
+                        f"The API server of the cluster {self.name} did not tell {path} within {PATIENCE} s ({error}): run again."
+                    ) from error
+            pause.wait(0.5)
+
     def check_ours(self) -> None:
         """Refuse a name or file that is somebody else's, before anything is changed."""
         parts = [part for node in (self.control, *self.workers) for part in node.labels()]
@@ -401,8 +417,8 @@ class Cluster:
             return
         if reserve:
             self.control.exec("reserve.sh", "yes" if self.workers else "no")
-        for node in surplus:
-            self._retire(node, kubeconfig)
+        if surplus:
+            self._retire(surplus, kubeconfig)
         # A run that failed or was interrupted may have left a cluster that answers and does not work.
         self._settle(kubeconfig)
 
@@ -412,14 +428,13 @@ class Cluster:
             marks = dict(zip((node.name for node in self.workers), pool.map(Node.mark, self.workers), strict=True))
         if kubeconfig is None:
             return [node for node in self.workers if marks[node.name] is None]
-        mark, read = self._mark(kubeconfig), self._connect(kubeconfig)
+        mark = self._mark(kubeconfig)
         lost = [node for node in self.workers if marks[node.name] != mark]
         waiting = {node.name for node in self.workers if marks[node.name] == mark}
         pause, deadline = threading.Event(), time.monotonic() + PATIENCE
         while waiting:
             # kubelet of a node that runs may be starting again.
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                waiting -= _settled.ready(json.loads(read(_settled.PATHS["Node"]))["items"])
+            waiting -= _settled.ready(self._ask(kubeconfig, _settled.PATHS["Node"])["items"])
             if time.monotonic() >= deadline:
                 break
             pause.wait(0.5 if waiting else 0)
@@ -433,9 +448,8 @@ class Cluster:
 
     def _misplaced(self, kubeconfig: str) -> bool:
         """Whether ordinary pods may run on the control plane with workers, or may not without, or CoreDNS may be anywhere."""
-        read = self._connect(kubeconfig)
-        taints = json.loads(read(f"/api/v1/nodes/{self.control.name}"))["spec"].get("taints", [])
-        dns = json.loads(read("/apis/apps/v1/namespaces/kube-system/deployments/coredns"))["spec"]["template"]["spec"]
+        taints = self._ask(kubeconfig, f"/api/v1/nodes/{self.control.name}")["spec"].get("taints", [])
+        dns = self._ask(kubeconfig, "/apis/apps/v1/namespaces/kube-system/deployments/coredns")["spec"]["template"]["spec"]
         reserved = TAINT in {taint["key"] for taint in taints}
         return reserved != bool(self.workers) or (bool(self.workers) and TAINT not in dns.get("nodeSelector", {}))
 
@@ -557,29 +571,26 @@ class Cluster:
             if new:
                 self.control.refused("kubeadm", "token", "delete", token.split(".")[0])
 
-    def _retire(self, node: Node, kubeconfig: str) -> None:
-        """Drain a worker and remove it with its volume."""
-        read = self._connect(kubeconfig)
-        if node.mark() and node.name in _settled.ready(json.loads(read(_settled.PATHS["Node"]))["items"]):
-            drain = (
-                "drain",
-                node.name,
-                "--ignore-daemonsets",
-                "--delete-emptydir-data",
-                "--force",
-                f"--timeout={DRAIN_TIMEOUT}s",
-            )
-            try:
-                self.control.exec(*ADMIN, *drain, timeout=DRAIN_TIMEOUT + ASK_TIMEOUT)
-            except EngineError as error:
-                self.control.refused(*ADMIN, "uncordon", node.name)
-                raise ClusterError(
-                    f"The worker {node.name} could not be drained within {DRAIN_TIMEOUT} s, so it stays: {error}"
-                ) from error
-        self.control.exec(*ADMIN, "delete", "node", node.name, "--ignore-not-found")
-        node.remove_container()
-        if self.engine.inspect("volume", node.volume):
-            self._remove("volume", node.volume, "--force")
+    def _retire(self, surplus: list[Node], kubeconfig: str) -> None:
+        """Drain workers and remove them with their volumes."""
+        ready = _settled.ready(self._ask(kubeconfig, _settled.PATHS["Node"])["items"])
+        living = [node.name for node in surplus if node.name in ready and node.mark()]
+        flags = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={DRAIN_TIMEOUT}s")
+        if living:  # all at once, so that no pod goes from one of them to the next
+            self.control.exec(*ADMIN, "cordon", *living)
+        for node in surplus:
+            if node.name in living:
+                try:
+                    self.control.exec(*ADMIN, "drain", node.name, *flags, timeout=DRAIN_TIMEOUT + ASK_TIMEOUT)
+                except EngineError as error:
+                    self.control.refused(*ADMIN, "uncordon", *living[living.index(node.name) :])
+                    raise ClusterError(
+                        f"The worker {node.name} could not be drained within {DRAIN_TIMEOUT} s, so it stays: {error}"
+                    ) from error
+            self.control.exec(*ADMIN, "delete", "node", node.name, "--ignore-not-found")
+            node.remove_container()
+            if self.engine.inspect("volume", node.volume):
+                self._remove("volume", node.volume, "--force")
 
     def _bootstrap(self) -> None:
         """Let kubeadm make the cluster; its own limits are wait_timeout, so that it says itself what was late."""
