@@ -525,12 +525,11 @@ class Cluster:
                 " remove the cluster by 'state: absent' and make it again, or use the collection's version that made it."
             )
 
-    def _begin(self, node: Node, ref: str) -> str:
+    @staticmethod
+    def _begin(node: Node, ref: str) -> str:
         """Start a worker up to where it needs the control plane: a warning, or empty."""
         warning = node.start(ref)
-        on_each = ["catatonit", *({"kube-network-policies"} & set(self.params["binaries"]))]
-        archives = [f"/opt/images/{name}.tar" for name in on_each]
-        node.exec("prepare.sh", str(node.address), *archives, timeout=BOOTSTRAP * node.wait_timeout)
+        node.exec("prepare.sh", str(node.address), "worker", timeout=BOOTSTRAP * node.wait_timeout)
         return warning
 
     @staticmethod

@@ -3,7 +3,7 @@
 # $1 is the node's address; the kubeadm configuration comes by standard input and matters only to a new cluster.
 set -euo pipefail
 data=/var/lib/flaskops
-prepare.sh "$1" /opt/images/*.tar
+prepare.sh "$1" control-plane
 if [ ! -e "$data/initialised" ]; then
   cat > "$data/kubeadm.yaml"
   rm -f "$data/proxy.conf"
