@@ -63,6 +63,7 @@ NODE_PACKAGES = [
 ]  # fmt: skip
 NODE_BASE = debian_ref("flaskops/node-base", NODE_PACKAGES)
 PROBE_TIMEOUT = 5
+PULL_PATIENCE = 60  # seconds for a registry, where the node's Debian can be made here too
 # Where podman's locks are, how many bytes one takes, and the files that configure it where CONTAINERS_CONF names none.
 LOCKS = Path("/dev/shm/libpod_lock")
 MUTEX = {"x86_64": 40, "aarch64": 48}
@@ -231,7 +232,13 @@ def base_commands(engine: Engine | None) -> set[str]:
     wanted = missing(node_base())
     if not wanted or (engine and any(engine.image_exists(ref) for ref in (NODE_BASE, DEBIAN_IMAGE))):
         return set()
-    return set() if registry_answers("registry-1.docker.io") else wanted
+    if registry_answers("registry-1.docker.io"):
+        return set()
+    with contextlib.suppress(EngineError):  # which alone knows its mirrors
+        if engine:
+            engine.run(["pull", DEBIAN_IMAGE], timeout=PULL_PATIENCE)
+            return set()
+    return wanted
 
 
 def registry_answers(host: str) -> bool:

@@ -79,6 +79,32 @@ options:
     description: How many seconds a node may take to become ready; kubeadm's own waits have the same limit.
     type: int
     default: 180
+  registry_mirrors:
+    description:
+      - Mirrors of registries for the node's containerd. Those of one registry are asked in their order, then the registry itself.
+      - A node that runs gets changed ones at once, for containerd reads them with each pull.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      registry:
+        description:
+          - The registry as images name it, such as V(docker.io). V(_default) stands for every one without a mirror of its own.
+        type: str
+        required: true
+      endpoint:
+        description: The mirror's address; one with V(http://) is asked without TLS. A path is that of a project of the registry.
+        type: str
+        required: true
+      ca_file:
+        description: A PEM file with the certificate authority of the mirror, where it is a private one.
+        type: path
+      username:
+        description: The user, where the mirror asks for a login.
+        type: str
+      password:
+        description: The user's password. It is kept in a file of the node that root alone reads.
+        type: str
 """
 
 EXAMPLES = r"""
@@ -94,6 +120,10 @@ actions:
   type: list
   elements: str
   returned: always
+images:
+  description: For each image that the node itself lacked, whether it was V(pulled) from its registry, or V(imported).
+  type: dict
+  returned: success
 seconds:
   description: How long it took.
   type: float
@@ -129,7 +159,7 @@ import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
-from ..module_utils import _archive, _settled
+from ..module_utils import _archive, _mirrors, _settled
 from ..module_utils._engine import (
     ASK_TIMEOUT,
     LABEL,
@@ -147,6 +177,7 @@ from ..module_utils._host import (
     NODE_BASE,
     NODE_PACKAGES,
     NOT_LINUX,
+    PULL_PATIENCE,
     command,
     dropped,
     lacks,
@@ -157,12 +188,14 @@ from ..module_utils._host import (
 )
 from ..module_utils._node import PATIENCE, ClusterError, Node
 
-PULL_PATIENCE = 60  # seconds for a registry, where the node's Debian can be made here too
+# What keeps a pod's namespaces, upstream's image or catatonit. The name is in the node's configuration of containerd.
+PAUSE = "localhost/pause:node"
 NODE_DEBIAN = f"""\
 FROM {DEBIAN_IMAGE}
-RUN apt-get update \\
+RUN dpkg --status {" ".join(NODE_PACKAGES)} >/dev/null 2>&1 \\
+ || {{ apt-get update \\
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {" ".join(NODE_PACKAGES)} \\
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/*; }}
 """
 # kubelet sets these for the whole host; the values from before are kept as labels of the volume, and put back at the end.
 SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
@@ -188,6 +221,7 @@ class Cluster:
         self.kubeconfig = Path(params["kubeconfig"]).expanduser()
         self.actions: list[str] = []
         self.warnings: list[str] = []
+        self.images: dict[str, str] = {}
 
     def _node(self, name: str, volume: str, number: int) -> Node:
         address = ipaddress.IPv4Network(self.params["subnet"])[number]
@@ -293,7 +327,8 @@ class Cluster:
             pause.wait(0.5)
 
     def check_ours(self) -> None:
-        """Refuse a name or file that is somebody else's, before anything is changed."""
+        """Refuse mirrors that can't work, and a name or file that is somebody else's, before anything is changed."""
+        _mirrors.check(self.params["registry_mirrors"], str(ipaddress.IPv4Network(self.params["subnet"])[1]))
         parts = [part for node in (self.control, *self.workers) for part in node.labels()]
         for kind, name, labels in [*parts, ("network", self.name, self.engine.labels("network", self.name))]:
             if labels is not None and labels.get(LABEL) != self.name:
@@ -357,20 +392,22 @@ class Cluster:
                 for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
             ]
             archives += [
-                (f"registry.k8s.io/etcd:{versions['etcd']}", folders["etcd"] / "etcd", "/usr/local/bin/etcd", ["etcd"]),
+                (f"registry.k8s.io/etcd:{versions['etcd']}-0", folders["etcd"] / "etcd", "/usr/local/bin/etcd", ["etcd"]),
                 (
                     f"registry.k8s.io/coredns/coredns:v{versions['coredns']}",
                     folders["coredns"] / "coredns",
                     "/coredns",
                     ["/coredns"],
                 ),
-                ("localhost/pause:catatonit", catatonit, "/pause", ["/pause", "-P"]),
+                (PAUSE, catatonit, "/pause", ["/pause", "-P"]),
             ]
             if policy := folders.get("kube-network-policies"):
                 name = f"registry.k8s.io/networking/kube-network-policies:v{versions['kube-network-policies']}"
                 archives.append((name, policy / "kube-network-policies", "/bin/netpol", ["/bin/netpol"]))
             for image, binary, target, entrypoint in archives:
                 _archive.write(context / "images" / f"{binary.name}.tar", image, binary, target, entrypoint, arch)
+            listed = [f"{binary.name}.tar {image}\n" for image, binary, _, _ in archives]
+            (context / "images" / "list").write_text("".join(listed))
             self.engine.build(str(context), str(context / "Containerfile"), ref, {"BASE_IMAGE": NODE_BASE})
 
     def build_base(self) -> None:
@@ -400,6 +437,9 @@ class Cluster:
         if kubeconfig and self._answers(kubeconfig, PATIENCE if running else 0):
             self._write_kubeconfig(kubeconfig)
             lost = self._lost(kubeconfig)
+            for node in (self.control, *self.workers):
+                if node not in lost:
+                    self._give_mirrors(node)
         else:
             kubeconfig, lost = None, [self.control, *self._lost(None)]
         if lost:
@@ -494,6 +534,7 @@ class Cluster:
             begun = [pool.submit(self._begin, node, ref) for node in workers]
             if control:
                 self.warnings += filter(None, [self.control.start(ref, *publish)])
+                self._give_mirrors(self.control)
                 self._bootstrap()
             warnings = [each.result() for each in begun]
         self.warnings += [each for each in dict.fromkeys(warnings) if each and each not in self.warnings]
@@ -525,10 +566,19 @@ class Cluster:
                 " remove the cluster by 'state: absent' and make it again, or use the collection's version that made it."
             )
 
-    @staticmethod
-    def _begin(node: Node, ref: str) -> str:
+    def _give_mirrors(self, node: Node) -> None:
+        """Let the containerd of a node that runs ask the mirrors that are wanted, and no others."""
+        wanted = _mirrors.files(self.params["registry_mirrors"])
+        if not _mirrors.differ(self.engine, node.name, wanted):
+            return
+        self.actions.append(f"write the registry mirrors of {node.name}")
+        if not self.check_mode:
+            _mirrors.write(self.engine, node.name, wanted)
+
+    def _begin(self, node: Node, ref: str) -> str:
         """Start a worker up to where it needs the control plane: a warning, or empty."""
         warning = node.start(ref)
+        self._give_mirrors(node)
         node.exec("prepare.sh", str(node.address), "worker", timeout=BOOTSTRAP * node.wait_timeout)
         return warning
 
@@ -597,7 +647,9 @@ class Cluster:
         template = string.Template((Path(self.params["files"]) / "kubeadm.yaml").read_text())
         values = {"name": self.name, "address": address, "timeout": f"{max(timeout, 1)}s", **self.params["versions"]}
         try:
-            self.control.exec("bootstrap.sh", str(address), text=template.substitute(values), timeout=BOOTSTRAP * timeout)
+            words = ("bootstrap.sh", str(address))
+            printed = self.control.exec(*words, text=template.substitute(values), timeout=BOOTSTRAP * timeout)
+            self.images = {ref: how for how, ref in re.findall(r"^(pulled|imported) (\S+)$", printed, re.MULTILINE)}
         except EngineError as error:
             if isinstance(error, SlowEngineError) or re.search("deadline exceeded|timed out", str(error)):
                 raise ClusterError(
@@ -714,6 +766,7 @@ def main() -> None:
             "api_port": {"type": "int", "default": 6443},
             "kubeconfig": {"type": "path", "required": True},
             "wait_timeout": {"type": "int", "default": 180},
+            "registry_mirrors": {"type": "list", "elements": "dict", "default": [], "options": _mirrors.OPTIONS},
         },
         required_if=[("state", "present", ("files",))],
         supports_check_mode=True,
@@ -741,11 +794,12 @@ def main() -> None:
                 raise
             raise ClusterError(refusal(lacks(machine(error, build=True), build=True))) from None
         getattr(cluster, module.params["state"])()
-    except (ClusterError, EngineError, OSError) as error:
+    except (ClusterError, EngineError, _mirrors.MirrorError, OSError) as error:
         module.fail_json(msg=str(error), actions=[])
     for warning in cluster.warnings:
         module.warn(warning)
-    module.exit_json(changed=bool(cluster.actions), actions=cluster.actions, seconds=round(time.monotonic() - started, 1))
+    done = {"actions": cluster.actions, "images": cluster.images, "seconds": round(time.monotonic() - started, 1)}
+    module.exit_json(changed=bool(cluster.actions), **done)
 
 
 if __name__ == "__main__":

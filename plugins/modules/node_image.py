@@ -84,6 +84,7 @@ import tarfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.observability.plugins.module_utils import _mirrors
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.module_utils._host import registry_answers
 from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
@@ -152,15 +153,20 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
             import_archive(images, image, path, lacking)
         return {"changed": True, "available": True, "reason": "", "source": "archive"}
     registry = image.split("/", 1)[0]
+    # With a mirror the node may have what this machine does not reach.
+    mirrored = _mirrors.mirrored(engine, node, registry)
     without = f"the node {lacking[0]}" if len(lacking) == 1 else f"each of the nodes {', '.join(lacking)}"
     reason = f"{without} has no image {image} and the registry {registry} does not answer"
-    if registry_answers(registry):
+    if mirrored or registry_answers(registry):
         if module.check_mode:
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
         with contextlib.suppress(EngineError):
-            images.each(lambda name: images.run(name, "pull", image, timeout=params["pull_timeout"]), lacking)
+            images.each(
+                lambda name: images.run(name, "pull", "--hosts-dir", _mirrors.FOLDER, image, timeout=params["pull_timeout"]),
+                lacking,
+            )
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
-        reason = f"{without} has no image {image} and could not pull it from {registry}"
+        reason = f"{without} has no image {image} and could not pull it from {registry}{' or its mirrors' if mirrored else ''}"
     return {"changed": False, "available": False, "reason": reason, "source": ""}
 
 

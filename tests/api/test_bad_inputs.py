@@ -28,7 +28,7 @@ CASES = [
     (
         "local_cluster",
         {"local_cluster_release_bases": {"etcdd": "http://127.0.0.1:1"}, **CLUSTER},
-        "local_cluster_release_bases names etcdd: use some of etcd, cni, containerd, coredns, kubernetes.",
+        "local_cluster_release_bases names etcdd: use some of etcd, containerd, cni, coredns, kubernetes, helm, ",
     ),
     ("flask_image", {}, "flask_image_source (empty) has no Containerfile and no Dockerfile"),
     ("flask_image", {"flask_image_source": "TMP/none", "flask_image_wsgi": "app:app"}, "source TMP/none is not a folder"),

@@ -305,6 +305,7 @@ def test_a_cluster_that_answers_and_does_not_work_is_named(run: Any, monkeypatch
     monkeypatch.setattr(local_cluster.Cluster, "_connect", lambda self, kubeconfig: None)
     monkeypatch.setattr(Node, "exec", lambda self, *words, text="": "")
     monkeypatch.setattr(local_cluster.Cluster, "_unsettled", unsettled)
+    monkeypatch.setattr(local_cluster._mirrors, "differ", lambda engine, node, wanted: False)
     done = run(_ansible_check_mode=False, wait_timeout=0)
     assert "still waits for the Deployment kube-system/coredns after 0 s" in done["msg"]
     assert asked[0] == datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -461,3 +462,30 @@ def test_kube_proxy_is_synced_when_its_last_queued_rules_are_written(queued: str
     metrics += f'{name}_timestamp_seconds{{ip_family="IPv4"}} {last}\n{name}_timestamp_seconds{{ip_family="IPv6"}} 9e+09\n'
     assert _settled.synced(metrics) is done
     assert not _settled.synced("")
+
+
+@pytest.mark.usefixtures("no_objects")
+@pytest.mark.parametrize("check", [True, False])
+def test_changed_mirrors_reach_a_cluster_that_runs(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, check: bool
+) -> None:
+    (tmp_path / "kubeconfig").write_text(f"clusters: [{{name: {NAME}}}]\n")
+    (tmp_path / "kubeconfig").chmod(0o600)
+    written: list[dict[str, bytes]] = []
+    monkeypatch.setattr(Engine, "inspect", lambda self, kind, name: RUNNING)
+    monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: True)
+    monkeypatch.setattr(local_cluster.Cluster, "_settle", lambda self, kubeconfig, started: None)
+    monkeypatch.setattr(local_cluster._mirrors, "differ", lambda engine, node, wanted: wanted not in written)
+    monkeypatch.setattr(local_cluster._mirrors, "write", lambda engine, node, wanted: written.append(wanted))
+    mirrors = [{"registry": "docker.io", "endpoint": "https://r.test", "username": "u", "password": "s3cr3t"}]
+    done = run(registry_mirrors=mirrors, _ansible_check_mode=check)
+    assert done["changed"] and done["actions"] == [f"write the registry mirrors of {NAME}-node"]
+    assert "s3cr3t" not in json.dumps(done)
+    assert [set(files) for files in written] == ([] if check else [{"docker.io/hosts.toml"}])
+    assert check or not run(registry_mirrors=mirrors, _ansible_check_mode=False)["changed"]
+
+
+@pytest.mark.usefixtures("no_objects")
+def test_a_mirror_on_loopback_is_refused_with_the_address_that_a_node_reaches(run: Any) -> None:
+    done = run(registry_mirrors=[{"registry": "docker.io", "endpoint": "http://127.0.0.1:5000"}])
+    assert done["failed"] and "listen on 10.231.77.1" in done["msg"] and done["actions"] == []

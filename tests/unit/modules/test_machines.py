@@ -175,6 +175,13 @@ def test_a_registry_makes_mmdebstrap_needless(commands: Write, ask: Any, monkeyp
     assert _host.base_commands(None) == set()
 
 
+def test_a_mirror_that_the_engine_knows_makes_mmdebstrap_needless(commands: Write, ask: Any) -> None:
+    commands(docker=DOCKER, ip="")
+    assert _host.base_commands(Engine.find("docker"))
+    commands(docker='[ "$*" = "pull docker.io/library/debian:bookworm-slim" ]')
+    assert _host.base_commands(Engine("docker", "docker", dict(os.environ))) == set()
+
+
 def test_a_python_without_venv_is_named(ask: Any, monkeypatch: pytest.MonkeyPatch, commands: Write) -> None:
     monkeypatch.setitem(sys.modules, "ensurepip", None)
     commands(**{"apt-get": ""})
@@ -504,7 +511,7 @@ def test_the_pause_program_is_the_nodes_own(monkeypatch: pytest.MonkeyPatch, tmp
     for name in names:
         (tmp_path / name).mkdir()
     cluster(engine, monkeypatch, tmp_path, binaries={name: str(tmp_path / name) for name in names}).build_image("node:1")
-    assert archived["localhost/pause:catatonit"] == b"ELF"
+    assert archived[local_cluster.PAUSE] == b"ELF"
     assert engine.calls[0][-3:] == ["cat", _host.NODE_BASE, "/usr/bin/catatonit"]
 
 
@@ -680,8 +687,11 @@ def test_kubeadms_limits_follow_wait_timeout(monkeypatch: pytest.MonkeyPatch, tm
     engine = Recorder("podman")
     sent: list[str] = []
     made = cluster(engine, monkeypatch, tmp_path, wait_timeout=900)
-    monkeypatch.setattr(made.control, "exec", lambda *words, text, timeout: sent.extend((text, str(timeout))))
+    monkeypatch.setattr(
+        made.control, "exec", lambda *words, text, timeout: sent.extend((text, str(timeout))) or "pulled a:1\nimported b:1\n"
+    )
     made._bootstrap()
+    assert made.images == {"a:1": "pulled", "b:1": "imported"}
     first = next(yaml.safe_load_all(sent[0]))
     assert first["kind"] == "InitConfiguration" and set(first["timeouts"].values()) == {"900s"}
     assert {"kubernetesAPICall", "controlPlaneComponentHealthCheck", "kubeletHealthCheck"} <= set(first["timeouts"])

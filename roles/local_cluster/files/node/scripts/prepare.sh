@@ -7,9 +7,9 @@ shopt -s nullglob
 archives=(/opt/images/*.tar)
 # What runs on every node; not every cluster has the second.
 [ "$2" = control-plane ] || archives=(/opt/images/{catatonit,kube-network-policies}*.tar)
-if [ ! -e "$data/images-imported" ]; then
-  printf '%s\n' "${archives[@]}" | xargs -P 2 -I ARCHIVE ctr -n k8s.io images import --local ARCHIVE >/dev/null
-  touch "$data/images-imported"
+if ! cmp -s /opt/images/list "$data/images-imported"; then
+  images.sh "${archives[@]}"
+  cp /opt/images/list "$data/images-imported"
 fi
 # Metrics are served on the node's own network only, as those of the control plane.
 cat > "$data/kube-proxy.yaml" <<CONFIGURATION

@@ -1,0 +1,428 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The path of a machine that reaches registries and releases, from empty caches; services of this machine stand for those.
+
+Images and charts have their official names, and hold the programs and charts of this collection. The Go proxy, the package index
+and mmdebstrap are cut off, so what is not pulled or downloaded is not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gzip
+import hashlib
+import http.server
+import os
+import platform
+import shutil
+import subprocess
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils import _archive
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, debian_base
+from ansible_collections.flaskops.observability.plugins.module_utils._host import (
+    ARCH,
+    DEBIAN_IMAGE,
+    NODE_BASE,
+    NODE_PACKAGES,
+    registry_answers,
+)
+from ansible_collections.flaskops.observability.plugins.modules.container_image import DEBIAN_BASE, DEBIAN_PACKAGES
+
+from tests.harness import LONG, ROOT, Run, playbook, until
+from tests.node import free_network, free_port, output
+from tests.registry import LOGIN, Registry
+from tests.toolchain import programs as uncached
+
+pytestmark = [
+    LONG,
+    pytest.mark.skipif(os.geteuid() != 0, reason="a node needs root"),
+    pytest.mark.skipif(not shutil.which("docker-registry"), reason="Debian's docker-registry is not installed"),
+    pytest.mark.skipif(not shutil.which("podman"), reason="podman, whose images can be kept apart, is not installed"),
+]
+NAME = "flaskops-connected"
+programs = functools.cache(uncached)
+IMAGES = yaml.safe_load((ROOT / "images.yml").read_text())
+VERSIONS = {name: spec.get("release", spec["version"]) for name, spec in IMAGES["toolchain"].items()}
+CLOSED = "http://127.0.0.1:1/"
+APP_BASE = "docker.io/library/python:3.13-slim-bookworm"
+FLUENT_BIT = "cr.fluentbit.io"
+# Official names, each with the program that is in it here and where; `v` and the like are in the names.
+PROGRAMS = (
+    {
+        f"registry.k8s.io/{name}:v{VERSIONS['kubernetes']}": ("kubernetes", name, f"/usr/local/bin/{name}")
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    }
+    | {
+        f"registry.k8s.io/etcd:{VERSIONS['etcd']}-0": ("etcd", "etcd", "/usr/local/bin/etcd"),
+        f"registry.k8s.io/coredns/coredns:v{VERSIONS['coredns']}": ("coredns", "coredns", "/coredns"),
+        f"quay.io/prometheus/prometheus:v{VERSIONS['prometheus']}": ("prometheus", "prometheus", "/bin/prometheus"),
+        f"quay.io/prometheus/alertmanager:v{VERSIONS['alertmanager']}": ("alertmanager", "alertmanager", "/bin/alertmanager"),
+        f"quay.io/prometheus/node-exporter:v{VERSIONS['node-exporter']}": (
+            "node-exporter",
+            "node_exporter",
+            "/bin/node_exporter",
+        ),
+        f"quay.io/prometheus/blackbox-exporter:v{VERSIONS['blackbox-exporter']}": (
+            "blackbox-exporter",
+            "blackbox_exporter",
+            "/bin/blackbox_exporter",
+        ),
+        f"registry.k8s.io/kube-state-metrics/kube-state-metrics:v{VERSIONS['kube-state-metrics']}": (
+            "kube-state-metrics",
+            "kube-state-metrics",
+            "/kube-state-metrics",
+        ),
+        f"docker.io/victoriametrics/victoria-logs:v{VERSIONS['victoria-logs']}": (
+            "victoria-logs",
+            "victoria-logs-prod",
+            "/victoria-logs-prod",
+        ),
+    }
+    | {
+        f"quay.io/prometheus-operator/{name}:v{VERSIONS['prometheus-operator']}": (
+            "prometheus-operator",
+            binary,
+            f"/bin/{binary}",
+        )
+        for name, binary in (("prometheus-operator", "operator"), ("prometheus-config-reloader", "prometheus-config-reloader"))
+    }
+)
+# What the stand-in of the upstream chart brings besides, as Grafana, whose image nobody has here.
+GRAFANA = """\
+{{- if .Values.grafana.enabled }}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .Release.Name }}-grafana
+  labels: {app.kubernetes.io/name: grafana}
+spec:
+  selector: {matchLabels: {app.kubernetes.io/name: grafana}}
+  template:
+    metadata: {labels: {app.kubernetes.io/name: grafana}}
+    spec: {containers: [{name: grafana, image: "docker.io/grafana/grafana:0.0.0-none"}]}
+{{- end }}
+"""
+
+
+def short(image: str) -> str:
+    """An image's name without its registry, as a mirror has it."""
+    return image.partition("/")[2]
+
+
+def releases(folder: Path) -> dict[str, str]:
+    """The files of each component's releases with their checksums, laid out as their projects do; the folder of each."""
+    arch, found = ARCH[platform.machine()], {}
+    for name, spec in IMAGES["toolchain"].items():
+        if "file" not in spec:
+            continue
+        found[name] = name
+        for binary in spec["packages"]:
+            words = {"version": spec["version"], "release": spec.get("release"), "arch": arch, "name": binary}
+            file = folder / name / spec["file"].format(**words)
+            if file.exists():
+                continue
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if file.suffix in (".gz", ".tgz"):
+                with gzip.open(file, "wb", compresslevel=1) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
+                    for each in spec["packages"]:
+                        archive.add(programs(name) / each, f"release/{each}")
+            else:
+                file.symlink_to(programs(name) / binary)
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            sums = folder / name / spec["checksum"].format(**words)
+            sums.write_text(digest if sums.name == f"{file.name}.sha256" else f"{digest}  {file.name}\n")
+    return found
+
+
+def stand_in(folder: Path, chart: str, values: dict[str, Any]) -> Path:
+    """The chart of this collection under the name and version of upstream's, with default values of its own."""
+    entry, target = IMAGES["charts"][chart], folder / chart
+    shutil.copytree(ROOT / "charts" / entry["embedded"], target)
+    metadata = yaml.safe_load((target / "Chart.yaml").read_text()) | {"name": chart, "version": entry["version"]}
+    (target / "Chart.yaml").write_text(yaml.safe_dump(metadata))
+    merged = merge(yaml.safe_load((target / "values.yaml").read_text()), values)
+    (target / "values.yaml").write_text(yaml.safe_dump(merged))
+    return target
+
+
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    return old | {key: merge(old.get(key, {}), value) if isinstance(value, dict) else value for key, value in new.items()}
+
+
+def charts(folder: Path) -> list[Path]:
+    """Stand-ins of the upstream charts; their defaults name images, as upstream's do."""
+
+    def tag(component: str) -> dict[str, str]:
+        return {"tag": f"v{VERSIONS[component]}"}
+
+    prometheus, alertmanager = ({"image": tag(name), "version": f"v{VERSIONS[name]}"} for name in ("prometheus", "alertmanager"))
+    operator = tag("prometheus-operator")
+    stack = stand_in(
+        folder,
+        "kube-prometheus-stack",
+        {
+            "prometheusOperator": {"image": operator, "prometheusConfigReloader": {"image": operator}},
+            "prometheus": {"prometheusSpec": prometheus},
+            "alertmanager": {"alertmanagerSpec": alertmanager},
+            "kube-state-metrics": {"image": tag("kube-state-metrics")},
+            "prometheus-node-exporter": {"image": tag("node-exporter")},
+            "grafana": {"enabled": True},
+        },
+    )
+    (stack / "templates/grafana.yaml").write_text(GRAFANA)
+    definitions = stack / "charts/crds"
+    shutil.copytree(programs("prometheus-operator") / "crds", definitions / "crds")
+    (definitions / "Chart.yaml").write_text("{apiVersion: v2, name: crds, version: 0.0.0}\n")
+    return [stack, stand_in(folder, "prometheus-blackbox-exporter", {"image": tag("blackbox-exporter")})]
+
+
+@contextlib.contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    """Serves a folder on loopback; its address."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class Site:
+    """A machine with empty caches, its registry, and the cluster that is made on it."""
+
+    def __init__(self, folder: Path, registry: Registry, network: str, bases: dict[str, str]) -> None:
+        self.folder, self.registry = folder, registry
+        own = f"oci://{registry.host}/prometheus-community/charts"
+        self.image = f"{registry.host}/flaskops"
+        self.options: dict[str, Any] = {
+            "local_cluster_api_port": free_port(),
+            "local_cluster_subnet": f"{network}.0/24",
+            "local_cluster_release_bases": bases,
+            "local_cluster_registry_mirrors": [
+                {"registry": "_default", "endpoint": f"https://{registry.host}", "ca_file": str(registry.authority)}
+            ],
+            "kube_prometheus_stack_chart_ref": f"{own}/kube-prometheus-stack",
+            "kube_prometheus_stack_blackbox_chart_ref": f"{own}/prometheus-blackbox-exporter",
+            "kube_prometheus_stack_alert_inbox_image": f"{self.image}/runner:test",
+            "verify_schedule_image": f"{self.image}/runner:test",
+            "victoria_logs_collector_image": f"{self.image}/log-collector:test",
+            "loki_chart_ref": f"oci://{registry.host}/grafana-community/helm-charts/loki",
+            "flask_image_delivery": "push",
+            "flask_apps": [{**self._app(), "repository": f"{self.image}/flask-app"}],
+        }
+        self._cut()
+
+    @staticmethod
+    def _app() -> dict[str, Any]:
+        group: dict[str, Any] = yaml.safe_load((ROOT / "inventories/local/group_vars/local.yml").read_text())
+        return dict(group["flask_apps"][0])
+
+    def _cut(self) -> None:
+        """An environment with caches and an image store of its own, and without what makes or fetches things in another way."""
+        inventory = self.folder / "inventory.yml"
+        inventory.write_text(yaml.safe_dump({"local": {"hosts": {NAME: self.options}}}))
+        self.inventory = ("-i", "inventories/local", "-i", str(inventory), "--limit", NAME)
+        store = self.folder / "storage.conf"
+        store.write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{self.folder}/images"\nrunroot = "{self.folder}/run"\n',
+        )
+        mirrors = self.folder / "registries.conf"
+        mirrors.write_text(f'[[registry]]\nprefix = "docker.io"\nlocation = "{self.registry.host}"\n')
+        cut = self.folder / "cut"
+        cut.mkdir()
+        for name in ("mmdebstrap", "go", "helm"):
+            (cut / name).write_text(f'#!/bin/sh\necho {name} >> "{self.folder}/called"\nexit 1\n')
+            (cut / name).chmod(0o755)
+        self.trust = {"SSL_CERT_FILE": str(self.registry.authority)}
+        self.env = self.trust | {
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "CONTAINERS_STORAGE_CONF": str(store),
+            "CONTAINERS_REGISTRIES_CONF": str(mirrors),
+            "GOPROXY": "off",
+            "PIP_INDEX_URL": CLOSED,
+            "PATH": f"{cut}:{os.environ['PATH']}",
+        }
+
+    def run(self, *args: str) -> Run:
+        return playbook("site.yml", *args, inventory=self.inventory, env=self.env)
+
+    def node(self, *words: str) -> str:
+        command = ["podman", "exec", f"{NAME}-node", *words]
+        env = {**Engine.find("podman").env, **self.env}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+
+
+def fill(folder: Path, registry: Registry) -> None:
+    """Push the images and charts of others, made of the programs that the toolchain's cache has."""
+    arch, scratch = ARCH[platform.machine()], folder / "image.tar"
+    for image, (component, binary, inside) in PROGRAMS.items():
+        _archive.write(scratch, image, programs(component) / binary, inside, [inside], arch)
+        registry.add_image(scratch, short(image))
+    engine = Engine.find("podman")
+    for base, packages, image in ((NODE_BASE, NODE_PACKAGES, DEBIAN_IMAGE), (DEBIAN_BASE, DEBIAN_PACKAGES, APP_BASE)):
+        debian_base(engine, base, packages)
+        scratch.unlink()
+        output(engine, "save", "--output", str(scratch), base)
+        registry.add_image(scratch, short(image))
+    catatonit = folder / "catatonit"
+    look = ["run", "--rm", "--network", "none", "--entrypoint", "cat", NODE_BASE, "/usr/bin/catatonit"]
+    catatonit.write_bytes(engine.run(look).stdout)
+    _archive.write(scratch, pause(), catatonit, "/pause", ["/pause", "-P"], arch)
+    registry.add_image(scratch, short(pause()))
+    for chart in charts(folder):
+        version = IMAGES["charts"][chart.name]["version"]
+        registry.add_chart(chart, f"prometheus-community/charts/{chart.name}:{version}")
+
+
+@functools.cache
+def pause() -> str:
+    """The pause image of this version of Kubernetes."""
+    command = [str(programs("kubernetes") / "kubeadm"), "config", "images", "list", "--kubernetes-version"]
+    listed = subprocess.run([*command, f"v{VERSIONS['kubernetes']}"], capture_output=True, text=True, check=True).stdout
+    return next(line for line in listed.split() if "/pause:" in line)
+
+
+def build_own(site: Site, folder: Path) -> None:
+    """Push what this collection builds itself: the application by its own stage, the runner and the collector by their files."""
+    done = playbook("playbooks/image.yml", inventory=site.inventory, env=site.trust)
+    assert done.returncode == 0, done.stdout[-3000:]
+    engine, env = Engine.find("podman"), {**Engine.find("podman").env, **site.trust}
+    (task,) = yaml.safe_load((ROOT / "runner/build.yml").read_text())
+    runner = folder / "runner"
+    ignored = shutil.ignore_patterns(*task["flaskops.observability.container_image"]["exclude"])
+    shutil.copytree(ROOT / "runner", runner, ignore=ignored)
+    (runner / "flaskops_observability").mkdir()
+    (runner / "flaskops_observability/__init__.py").touch()
+    for name in ("credentials", "monitoring", "verify"):
+        shutil.copytree(ROOT / "plugins/module_utils" / name, runner / "flaskops_observability" / name, ignore=ignored)
+    sources = {
+        "runner": (runner, ROOT / "runner/Containerfile"),
+        "log-collector": (ROOT / "roles/victoria_logs/files/collector", None),
+    }
+    for name, (source, file) in sources.items():
+        ref = f"{site.image}/{name}:test"
+        engine.build(str(source), str(file or source / "Containerfile"), ref, {"BASE_IMAGE": DEBIAN_BASE})
+        subprocess.run(["podman", "push", ref], env=env, check=True, capture_output=True)
+    listed = output(engine, "images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    output(engine, "rmi", *(ref for ref in listed if ref.startswith(site.image)))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("connected")
+    network = free_network()
+    # Loopback has another address while this runs: nodes reach it, and no other machine does.
+    address = f"{free_network(int(network.rpartition('.')[2]) + 1)}.1"
+    subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+    try:
+        names = releases(folder / "releases")
+        with Registry(folder, address, free_port()) as registry, web_server(folder / "releases") as url:
+            until(registry.answers, 10, "a registry that answers", passing=(OSError,))
+            fill(folder, registry)
+            site = Site(folder, registry, network, {name: f"{url}/{path}" for name, path in names.items()})
+            build_own(site, folder)
+            registry.log.write_text("")  # what was built here asked too
+            yield site
+            done = playbook("playbooks/teardown.yml", inventory=site.inventory, env=site.env)
+            env = {**Engine.find("podman").env, **site.env}
+            subprocess.run(["podman", "rmi", "--all", "--force"], env=env, capture_output=True)
+            subprocess.run(["umount", folder / "images/overlay"], capture_output=True)
+            for name in ("images", "content", "cache", "releases"):  # which are large
+                shutil.rmtree(folder / name)
+            assert done.returncode == 0, done.stdout[-2000:]
+    finally:
+        subprocess.run(["ip", "address", "del", f"{address}/32", "dev", "lo"], check=True)
+
+
+@pytest.fixture(scope="module")
+def first(site: Site) -> Run:
+    """The first run, which ends with verify."""
+    done = site.run()
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return done
+
+
+def test_everything_is_downloaded_or_pulled(site: Site, first: Run) -> None:
+    pulled = site.registry.pulled()
+    lacking = {image for image in [*PROGRAMS, pause(), DEBIAN_IMAGE] if short(image) not in pulled}
+    assert not lacking
+    assert {f"flaskops/{name}:test" for name in ("runner", "log-collector")} <= pulled
+    assert any(name.startswith("flaskops/flask-app:") for name in pulled)
+    for chart in ("kube-prometheus-stack", "prometheus-blackbox-exporter"):
+        assert f"prometheus-community/charts/{chart}:{IMAGES['charts'][chart]['version']}" in pulled
+    assert {path.name.rsplit("-", 2)[0] for path in (site.folder / "cache/flaskops/bin").iterdir()} >= {
+        "kubernetes",
+        "etcd",
+        "helm",
+    }
+
+
+def test_nothing_is_built_or_imported(site: Site, first: Run) -> None:
+    assert not (site.folder / "called").exists() or set((site.folder / "called").read_text().split()) == {"helm"}
+    assert not (site.folder / "cache/flaskops/go").exists()
+    assert "is built from its Go module" not in first.stdout + first.stderr
+    listed = site.node("ctr", "-n", "k8s.io", "images", "ls")
+    assert "io.flaskops.binary" not in listed
+    refs = {line.split()[0] for line in listed.splitlines()[1:]}
+    assert {ref for ref in refs if ref.startswith("localhost/")} == {"localhost/pause:node"}
+
+
+def test_what_has_no_image_is_skipped_by_its_name(first: Run) -> None:
+    told = " ".join(first.stdout.split())
+    assert "Grafana is skipped: the node" in told and "no image docker.io/grafana/grafana:0.0.0-none" in told
+    assert "loki: skipped, because the chart" in told
+    if not registry_answers(FLUENT_BIT):
+        assert f"fluent_bit: left out, because the node {NAME}-node has no image {FLUENT_BIT}/fluent/fluent-bit" in told
+
+
+def test_a_second_run_changes_nothing(site: Site, first: Run) -> None:
+    assert site.run().changed == 0
+
+
+def test_a_mirror_that_asks_for_a_login(site: Site, first: Run) -> None:
+    folder, scratch = site.folder / "closed", site.folder / "exporter.tar"
+    folder.mkdir()
+    _archive.write(scratch, "a:1", programs("node-exporter") / "node_exporter", "/bin/a", ["/bin/a"], ARCH[platform.machine()])
+    with Registry(folder, site.registry.host.rpartition(":")[0], free_port(), login=True) as closed:
+        until(closed.answers, 10, "a registry that answers", passing=(OSError,))
+        closed.add_image(scratch, "private/exporter:1")
+        mirror = {"registry": "closed.invalid", "endpoint": f"https://{closed.host}", "ca_file": str(closed.authority)}
+        for password, word in (("wr0ng", "401"), (LOGIN[1], "done")):
+            login = {"username": LOGIN[0], "password": password}
+            mirrors = [*site.options["local_cluster_registry_mirrors"], {**mirror, **login}]
+            run = playbook(
+                *("playbooks/cluster.yml", "-vvv"),
+                inventory=site.inventory,
+                env=site.env,
+                extra={"local_cluster_registry_mirrors": mirrors},
+            )
+            assert run.changed == 1
+            # The line of the command has what this test gives it.
+            assert password not in "\n".join(line for line in run.stdout.splitlines() if "EXEC" not in line)
+            pull = "ctr -n k8s.io images pull --hosts-dir /etc/containerd/certs.d closed.invalid/private/exporter:1 2>&1 || true"
+            assert word in site.node("sh", "-c", pull)
+
+
+def test_changed_mirrors_reach_the_cluster_that_runs(site: Site, first: Run) -> None:
+    more = [*site.options["local_cluster_registry_mirrors"], {"registry": "quay.io", "endpoint": "https://mirror.invalid"}]
+    started = site.node("cat", "/proc/1/stat")
+    for args, changed in ((["--check"], 1), ([], 1), ([], 0)):
+        run = playbook(
+            "playbooks/cluster.yml", *args, inventory=site.inventory, env=site.env, extra={"local_cluster_registry_mirrors": more}
+        )
+        assert run.changed == changed
+    assert "mirror.invalid" in site.node("cat", "/etc/containerd/certs.d/quay.io/hosts.toml")
+    assert site.node("cat", "/proc/1/stat").split()[21] == started.split()[21]
