@@ -107,6 +107,18 @@ def test_a_whole_chain():
     assert url == f"https://api{NS}/services/flask-app:80/proxy"
 
 
+def test_the_application_alone():
+    """Before what watches it is there; the rest is neither asked nor named."""
+    results, _ = run(FakeCluster(), app_only=True)
+    assert list(results)[-1] == "logs"
+    assert {r["status"] for r in results.values()} == {"ok"}
+
+
+def test_what_a_run_went_without_is_a_row():
+    results, _ = run(FakeCluster(), skipped={"logs": "its module is refused"})
+    assert (results["part logs"]["status"], results["part logs"]["evidence"]) == ("left_out", "its module is refused")
+
+
 @pytest.mark.parametrize(
     ("path", "answer", "broken"),
     [

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import json
 import time
@@ -247,6 +248,23 @@ def test_what_is_not_there_to_be_asked_is_left_out():
     assert (found["status"], found["evidence"]) == ("left_out", "refused: services is forbidden")
     # The scheduled pod has an account of its own, whose lost rights have to be told.
     assert run(cluster)["grafana"]["status"] == "failed"
+
+
+def test_a_part_that_is_skipped_is_named_and_not_asked_for():
+    """The Prometheus object says what its installation went without."""
+    cluster = FakeStack()
+    cluster.empty = ("kube_",)
+    assert run(cluster)["exporters"]["status"] == "failed"
+    server = copy.deepcopy(SERVER)
+    server["metadata"]["annotations"] = {"flaskops/skipped": '{"kube_state_metrics": "its module is refused"}'}
+    cluster.answers[f"{OPERATOR}/prometheuses"] = (200, {"items": [server]})
+    results = run(cluster)
+    assert [name for name, r in results.items() if r["status"] == "failed"] == []
+    part = results["part kube state metrics"]
+    assert (part["status"], part["evidence"]) == ("left_out", "its module is refused")
+    assert "kube-state-metrics" not in results["exporters"]["evidence"]
+    assert results["alert path"]["status"] == "left_out"
+    assert cluster.marks == []
 
 
 def test_a_silence_is_no_broken_path():
