@@ -134,7 +134,7 @@ def _busy(place: Place, name: str) -> bool:
 
 def _begin(place: Place, wanted: dict[str, dict[str, Any]], nice: int) -> None:
     """Get components in a process of its own, which ends with this run of Ansible."""
-    if not wanted or not lanes() or not hasattr(os, "pidfd_open"):
+    if not wanted or not hasattr(os, "pidfd_open") or not lanes():
         return
     run = os.getppid()
     if child := os.fork():

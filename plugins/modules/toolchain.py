@@ -405,7 +405,9 @@ def needing(parts: dict[str, list[str]], name: str) -> list[str]:
 
 
 def end_with(process: int) -> None:
-    """End this process, and what it started, when another one ends, however it does."""
+    """End this process, and what it started, when another one ends, however it does. Linux alone can tell."""
+    if not hasattr(os, "pidfd_open"):
+        return
     with contextlib.suppress(PermissionError):  # it leads a group already
         os.setsid()
     try:
