@@ -67,6 +67,7 @@ LOGS: list[tuple[dict[str, Any], str, bool | None]] = [
     # Nothing else would bring the lines.
     ({"victoria_logs_collector": True}, "embedded", None),
     ({"chart": "victoria-logs-single", "victoria_logs_collector": True}, "upstream", False),
+    ({"victoria_logs_chart_ref": "oci://registry.test/victoria-logs-single", "victoria_logs_collector": True}, "upstream", False),
     ({"victoria_logs_local_cluster": ""}, "upstream", None),
 ]
 
