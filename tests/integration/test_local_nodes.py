@@ -162,7 +162,7 @@ def test_pods_services_and_names_are_reached_from_each_node(own: Own) -> None:
         )
         assert " 200 " in printed, node
     for here, there in ((first, second), (second, first)):
-        for target in (f"{pods[there][1]}:8000", "flask-app.flask-app.svc", address):
+        for target in (f"{pods[there][1]}:5000", "flask-app.flask-app.svc", address):
             assert own.in_pod(here, LOOK.format(target)).strip() == "200", (here, target)
     # Without another address on the way: a pod sees who asks it.
     listen = "import socket; s = socket.create_server(('', 9999)); s.settimeout(30); print(s.accept()[1][0])"
