@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -367,7 +368,7 @@ def test_component_of_no_part_is_a_failure(release: Release, refused: dict[str, 
 
 
 def play(release: Release, tasks: list[dict[str, Any]], **env: str) -> subprocess.Popen[str]:
-    """A run of ansible-playbook with these tasks, in a session of its own."""
+    """A run of ansible-playbook with these tasks."""
     path = release.root.parent / "play.yml"
     path.write_text(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}]))
     command = [sys.executable, "-m", "ansible", "playbook", str(path), "-e", f"ansible_python_interpreter={sys.executable}"]
@@ -435,9 +436,14 @@ def test_build_ends_with_the_run(release: Release, endless: Path, background: bo
     until(lambda: endless.exists() and endless.read_text().endswith("\n"))
     (build,) = (int(line) for line in endless.read_text().split())
     assert alive(build)
+    workers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     os.kill(run.pid, signal)
-    run.communicate(timeout=30)
-    until(lambda: not alive(build), 10)
+    run.wait(timeout=60)
+    until(lambda: not alive(build), 30)
+    # Ansible's own go on with their task.
+    for worker in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(worker), 9)
     place = toolchain.Place(release.source, release.cache, "build", "")
 
     def unlocked() -> bool:
