@@ -41,8 +41,12 @@ ALIVE = {
 }
 SKIPPED = "flaskops/skipped"
 KUBE_STATE_METRICS = "kube_state_metrics"
-# How the series of a part begin.
-METRICS_OF = {KUBE_STATE_METRICS: "kube_", "alerts": "alertmanager_", "node_exporter": "node_"}
+# How the series begin that are there with a part alone.
+METRICS_OF = {
+    KUBE_STATE_METRICS: ("kube_",),
+    "alerts": ("alertmanager_", "prometheus_notifications_"),
+    "node_exporter": ("node_",),
+}
 PLURALS = {"ServiceMonitor": "servicemonitors", "Probe": "probes", "PrometheusRule": "prometheusrules"}
 
 
@@ -407,7 +411,7 @@ class Stack:
         wanted = boards_of.queries(target.namespace, target.name, boards=boards)
         if not self._probes():
             wanted = [item for item in wanted if "probe_" not in item.expr]
-        away = [prefix for part, prefix in METRICS_OF.items() if part in self.skipped]
+        away = [prefix for part, prefixes in METRICS_OF.items() if part in self.skipped for prefix in prefixes]
         wanted = [item for item in wanted if not any(prefix in item.expr for prefix in away)]
         return self.run.settled(lambda: self._dashboards(wanted))
 
