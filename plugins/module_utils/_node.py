@@ -19,6 +19,7 @@ from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from . import _mirrors
 from ._engine import ASK_TIMEOUT, LABEL, Engine, EngineError
 
 PATIENCE = 30  # seconds for an API server to come back by itself
@@ -36,9 +37,19 @@ class ClusterError(Exception):
 class Node:
     """A container, its volume, and its address on the cluster's network."""
 
-    def __init__(self, engine: Engine, cluster: str, name: str, volume: str, address: IPv4Address, wait_timeout: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        cluster: str,
+        name: str,
+        volume: str,
+        address: IPv4Address,
+        wait_timeout: int,
+        mirrors: dict[str, bytes] | None = None,
+    ) -> None:
+        """:param mirrors: the files of its registry mirrors, see `_mirrors.files`."""
         self.engine, self.cluster, self.name, self.volume, self.address = engine, cluster, name, volume, address
-        self.wait_timeout = wait_timeout
+        self.wait_timeout, self.mirrors = wait_timeout, mirrors or {}
         self.deadline = 0.0
 
     def labels(self) -> list[tuple[str, str, dict[str, str] | None]]:
@@ -92,6 +103,8 @@ class Node:
         self.remove_container()
         self.run(ref, *flags)
         self.until(self.containerd)
+        if self.mirrors:
+            _mirrors.write(self.engine, self.name, self.mirrors)
         return self.give_name_servers(ref)
 
     def containerd(self) -> list[str]:

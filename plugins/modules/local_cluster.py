@@ -81,7 +81,7 @@ options:
     default: 180
   registry_mirrors:
     description:
-      - Mirrors of registries for the node's containerd. Those of one registry are asked in their order, then the registry itself.
+      - Mirrors of registries for the nodes' containerd. Those of one registry are asked in their order, then the registry itself.
       - A node that runs gets changed ones at once, for containerd reads them with each pull.
     type: list
     elements: dict
@@ -121,7 +121,7 @@ actions:
   elements: str
   returned: always
 images:
-  description: For each image that the node itself lacked, whether it was V(pulled) from its registry, or V(imported).
+  description: For each image that the control plane lacked, whether it was V(pulled) from its registry, or V(imported).
   type: dict
   returned: success
 seconds:
@@ -225,7 +225,8 @@ class Cluster:
 
     def _node(self, name: str, volume: str, number: int) -> Node:
         address = ipaddress.IPv4Network(self.params["subnet"])[number]
-        return Node(self.engine, self.name, name, volume, address, self.params["wait_timeout"])
+        mirrors = _mirrors.files(self.params["registry_mirrors"])
+        return Node(self.engine, self.name, name, volume, address, self.params["wait_timeout"], mirrors)
 
     def _worker(self, number: int) -> Node:
         return self._node(f"{self.name}-worker-{number}", f"{self.name}-worker-{number}-data", 2 + number)
@@ -327,8 +328,7 @@ class Cluster:
             pause.wait(0.5)
 
     def check_ours(self) -> None:
-        """Refuse mirrors that can't work, and a name or file that is somebody else's, before anything is changed."""
-        _mirrors.check(self.params["registry_mirrors"], str(ipaddress.IPv4Network(self.params["subnet"])[1]))
+        """Refuse a name or file that is somebody else's, before anything is changed."""
         parts = [part for node in (self.control, *self.workers) for part in node.labels()]
         for kind, name, labels in [*parts, ("network", self.name, self.engine.labels("network", self.name))]:
             if labels is not None and labels.get(LABEL) != self.name:
@@ -437,11 +437,9 @@ class Cluster:
         if kubeconfig and self._answers(kubeconfig, PATIENCE if running else 0):
             self._write_kubeconfig(kubeconfig)
             lost = self._lost(kubeconfig)
-            for node in (self.control, *self.workers):
-                if node not in lost:
-                    self._give_mirrors(node)
         else:
             kubeconfig, lost = None, [self.control, *self._lost(None)]
+        self._give_mirrors([node for node in (self.control, *self.workers) if node not in lost])
         if lost:
             kubeconfig = self._start(lost) or kubeconfig
         surplus = [node for node in self._there() if node.name not in {each.name for each in self.workers}]
@@ -461,6 +459,14 @@ class Cluster:
             self._retire(surplus, kubeconfig)
         # A run that failed or was interrupted may have left a cluster that answers and does not work.
         self._settle(kubeconfig)
+
+    def _give_mirrors(self, nodes: list[Node]) -> None:
+        """Have nodes that run ask the mirrors that are wanted, and no others."""
+        for node in nodes:
+            if node.started() and _mirrors.differ(self.engine, node.name, node.mirrors):
+                self.actions.append(f"write the registry mirrors of {node.name}")
+                if not self.check_mode:
+                    _mirrors.write(self.engine, node.name, node.mirrors)
 
     def _lost(self, kubeconfig: str | None) -> list[Node]:
         """The workers that do not run, or that the cluster of *kubeconfig* does not have as ready nodes."""
@@ -534,7 +540,6 @@ class Cluster:
             begun = [pool.submit(self._begin, node, ref) for node in workers]
             if control:
                 self.warnings += filter(None, [self.control.start(ref, *publish)])
-                self._give_mirrors(self.control)
                 self._bootstrap()
             warnings = [each.result() for each in begun]
         self.warnings += [each for each in dict.fromkeys(warnings) if each and each not in self.warnings]
@@ -566,19 +571,10 @@ class Cluster:
                 " remove the cluster by 'state: absent' and make it again, or use the collection's version that made it."
             )
 
-    def _give_mirrors(self, node: Node) -> None:
-        """Let the containerd of a node that runs ask the mirrors that are wanted, and no others."""
-        wanted = _mirrors.files(self.params["registry_mirrors"])
-        if not _mirrors.differ(self.engine, node.name, wanted):
-            return
-        self.actions.append(f"write the registry mirrors of {node.name}")
-        if not self.check_mode:
-            _mirrors.write(self.engine, node.name, wanted)
-
-    def _begin(self, node: Node, ref: str) -> str:
+    @staticmethod
+    def _begin(node: Node, ref: str) -> str:
         """Start a worker up to where it needs the control plane: a warning, or empty."""
         warning = node.start(ref)
-        self._give_mirrors(node)
         node.exec("prepare.sh", str(node.address), "worker", timeout=BOOTSTRAP * node.wait_timeout)
         return warning
 
@@ -787,6 +783,7 @@ def main() -> None:
             raise ClusterError(f"The workers are {module.params['workers']}: choose from 0 to {WORKERS}.")
         if not 0 < module.params["api_port"] < 65536:
             raise ClusterError(f"The api_port {module.params['api_port']} is no port: choose one from 1 to 65535.")
+        _mirrors.check(module.params["registry_mirrors"], str(subnet[1]))
         try:
             cluster = Cluster(module.params, module.check_mode)
         except NoEngineError as error:

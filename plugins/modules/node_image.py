@@ -153,18 +153,16 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
             import_archive(images, image, path, lacking)
         return {"changed": True, "available": True, "reason": "", "source": "archive"}
     registry = image.split("/", 1)[0]
-    # With a mirror the node may have what this machine does not reach.
-    mirrored = _mirrors.mirrored(engine, node, registry)
     without = f"the node {lacking[0]}" if len(lacking) == 1 else f"each of the nodes {', '.join(lacking)}"
     reason = f"{without} has no image {image} and the registry {registry} does not answer"
+    # With a mirror a node may have what this machine does not reach.
+    mirrored = _mirrors.mirrored(engine, lacking[0], registry)
     if mirrored or registry_answers(registry):
         if module.check_mode:
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
         with contextlib.suppress(EngineError):
-            images.each(
-                lambda name: images.run(name, "pull", "--hosts-dir", _mirrors.FOLDER, image, timeout=params["pull_timeout"]),
-                lacking,
-            )
+            words = ("pull", "--hosts-dir", _mirrors.FOLDER, image)
+            images.each(lambda name: images.run(name, *words, timeout=params["pull_timeout"]), lacking)
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
         reason = f"{without} has no image {image} and could not pull it from {registry}{' or its mirrors' if mirrored else ''}"
     return {"changed": False, "available": False, "reason": reason, "source": ""}

@@ -231,7 +231,6 @@ def test_kubeconfig_of_a_living_cluster_is_kept_right(run: Any, monkeypatch: pyt
     monkeypatch.setattr(local_cluster.Cluster, "_node_kubeconfig", lambda self: text)
     monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: kubeconfig == text)
     monkeypatch.setattr(local_cluster.Cluster, "_settle", lambda self, kubeconfig: None)
-    monkeypatch.setattr(local_cluster._mirrors, "differ", lambda engine, node, wanted: False)
 
     def missing() -> None:
         path.unlink(missing_ok=True)
@@ -474,9 +473,10 @@ def test_changed_mirrors_reach_a_cluster_that_runs(
     (tmp_path / "kubeconfig").chmod(0o600)
     written: list[dict[str, bytes]] = []
     monkeypatch.setattr(Engine, "inspect", lambda self, kind, name: RUNNING)
-    answering(monkeypatch)
     monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: True)
     monkeypatch.setattr(local_cluster.Cluster, "_settle", lambda self, kubeconfig: None)
+    monkeypatch.setattr(local_cluster.Cluster, "_lost", lambda self, kubeconfig: [])
+    monkeypatch.setattr(local_cluster.Cluster, "_misplaced", lambda self, kubeconfig: False)
     monkeypatch.setattr(local_cluster._mirrors, "differ", lambda engine, node, wanted: wanted not in written)
     monkeypatch.setattr(local_cluster._mirrors, "write", lambda engine, node, wanted: written.append(wanted))
     mirrors = [{"registry": "docker.io", "endpoint": "https://r.test", "username": "u", "password": "s3cr3t"}]

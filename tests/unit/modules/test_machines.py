@@ -456,7 +456,7 @@ def cluster(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **p
         "workers": 0,
     }
     files = {"files": str(ROOT / "roles/local_cluster/files"), "versions": {"kubernetes": "1.0", "etcd": "3", "coredns": "1"}}
-    return local_cluster.Cluster({**given, **files, "wait_timeout": 600, **params}, False)
+    return local_cluster.Cluster({**given, **files, "wait_timeout": 600, "registry_mirrors": [], **params}, False)
 
 
 def test_the_node_keeps_its_rights_under_userns_remap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -687,9 +687,8 @@ def test_kubeadms_limits_follow_wait_timeout(monkeypatch: pytest.MonkeyPatch, tm
     engine = Recorder("podman")
     sent: list[str] = []
     made = cluster(engine, monkeypatch, tmp_path, wait_timeout=900)
-    monkeypatch.setattr(
-        made.control, "exec", lambda *words, text, timeout: sent.extend((text, str(timeout))) or "pulled a:1\nimported b:1\n"
-    )
+    said = "pulled a:1\nimported b:1\n"
+    monkeypatch.setattr(made.control, "exec", lambda *words, text, timeout: sent.extend((text, str(timeout))) or said)
     made._bootstrap()
     assert made.images == {"a:1": "pulled", "b:1": "imported"}
     first = next(yaml.safe_load_all(sent[0]))

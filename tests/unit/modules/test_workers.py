@@ -141,7 +141,7 @@ def cluster(machine: Machine, tmp_path: Path) -> Callable[..., list[str]]:
     def run(workers: int, check: bool = False, state: str = "present") -> list[str]:
         params = {"name": "c", "subnet": "10.0.0.0/24", "engine": "auto", "kubeconfig": str(tmp_path / "kubeconfig")}
         params |= {"api_port": 6443, "wait_timeout": 5, "files": str(ROOT / "roles/local_cluster/files"), "workers": workers}
-        params["registry_mirrors"] = []
+        params |= {"registry_mirrors": []}
         params |= {"versions": {"kubernetes": "1.0", "etcd": "3", "coredns": "1"}, "binaries": {}}
         made = local_cluster.Cluster(params, check)
         machine.calls.clear()
