@@ -30,7 +30,7 @@ CASES = [
         {"local_cluster_release_bases": {"etcdd": "http://127.0.0.1:1"}, **CLUSTER},
         "local_cluster_release_bases names etcdd: use some of etcd, containerd, cni, coredns, kubernetes, helm, ",
     ),
-    ("flask_image", {}, "flask_image_source (empty) has no Containerfile and no Dockerfile"),
+    ("flask_image", {}, "There is nothing to build: set flask_image_source or flask_image_wsgi"),
     ("flask_image", {"flask_image_source": "TMP/none", "flask_image_wsgi": "app:app"}, "source TMP/none is not a folder"),
     ("flask_image", {"flask_image_source": "TMP"}, "flask_image_source (TMP) has no Containerfile and no Dockerfile"),
     (
