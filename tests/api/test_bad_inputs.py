@@ -32,7 +32,7 @@ CASES = [
     ),
     ("flask_image", {}, "There is nothing to build: set flask_image_source or flask_image_wsgi"),
     ("flask_image", {"flask_image_source": "TMP/none", "flask_image_wsgi": "app:app"}, "source TMP/none is not a folder"),
-    ("flask_image", {"flask_image_source": "TMP"}, "flask_image_source (TMP) has no Containerfile and no Dockerfile"),
+    ("flask_image", {"flask_image_source": "TMP"}, "TMP has no application that Flask would find"),
     (
         "flask_image",
         {"flask_image_delivery": "mail"},
