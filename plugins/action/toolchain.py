@@ -96,7 +96,7 @@ class ActionModule(ActionBase):
             display.display(f"{title}: {how} in {seconds:.0f} s")
         folders = {name: place.folder(name, spec) for name, spec in components.items()}
         had = _had({name: folder for name, folder in folders.items() if folder.is_dir()}, options["name"])
-        had |= {"changed": bool(origins), "origins": had["origins"] | origins, "skipped": skipped, "warnings": warnings}
+        had |= {"changed": bool(origins), "origins": had["origins"] | origins, "lacking": skipped, "warnings": warnings}
         return had | ({"origin": origins[options["name"]]} if options["name"] in origins else {})
 
 
@@ -159,7 +159,7 @@ def _had(folders: dict[str, Path], name: str | None) -> dict[str, Any]:
         "changed": False,
         "paths": {component: str(folder) for component, folder in folders.items()},
         "origins": dict.fromkeys(folders, "cache"),
-        "skipped": {},
+        "lacking": {},
         "seconds": 0.0,
     }
     return result | ({"path": str(folders[name]), "origin": "cache"} if name in folders else {})

@@ -40,7 +40,7 @@ options:
   parts:
     description:
       - What can be skipped, by its name, with the components that it can't go without. A component that can't be had skips the
-        parts that list it, RV(skipped) names them, and their other components are not tried. Without an entry it is a failure.
+        parts that list it, RV(lacking) names them, and their other components are not tried. Without an entry it is a failure.
     type: dict
     default: {}
   background:
@@ -106,7 +106,7 @@ origins:
   description: Where each component came from.
   type: dict
   returned: success
-skipped:
+lacking:
   description: Why each of O(parts) that is skipped can't be had.
   type: dict
   returned: success
@@ -490,7 +490,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "paths": {component: path for component, (path, _) in got.items()},
         "origins": {component: origin for component, (_, origin) in got.items()},
-        "skipped": skipped,
+        "lacking": skipped,
     }
     if name in got:
         result |= {"path": got[name][0], "origin": got[name][1]}

@@ -355,7 +355,7 @@ def check_skipped(skipped: dict[str, str]) -> None:
 def test_part_without_its_component_is_skipped(release: Release, refused: dict[str, Any]) -> None:
     done = release.get(components=refused, mode="auto", parts=PARTS)
     assert (list(done["paths"]), done["origins"]) == (["other"], {"other": "download"})
-    check_skipped(done["skipped"])
+    check_skipped(done["lacking"])
     # The part's other component was not tried.
     assert [folder.name.rsplit("-", 1)[0] for folder in release.cached()] == ["other-1.2.3"]
 
@@ -396,7 +396,7 @@ def test_run_goes_on_without_a_part_and_says_which(release: Release, refused: di
     said, _ = run.communicate(timeout=120)
     assert run.returncode == 0, said
     got = json.loads((release.root.parent / "got.json").read_text())
-    check_skipped(got["skipped"])
+    check_skipped(got["lacking"])
     # What is got beside the first one may be of the part that is skipped.
     assert (got["changed"], set(got["paths"]) - {"beside"}) == (True, {"other"})
     assert "refused 1.9.9: can't be had" in said
