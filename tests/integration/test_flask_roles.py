@@ -76,7 +76,7 @@ APPLICATIONS = {
     },
     "few-lines": {
         "flask_image_source": "{{ playbook_dir }}/few_lines",
-        "flask_image_wsgi": "app:app",
+        "flask_image_requirements": ["flask==3.1.3", "prometheus-flask-exporter==0.23.2"],
         "flask_app_namespace": "stranger-lines",
         "flask_app_replicas": 1,
         "flask_app_metrics_port": 5000,
