@@ -624,7 +624,7 @@ MUTATIONS = [
     Mutation(blackbox_exporter_down, "exporters", "nobody answers at prometheus-blackbox-exporter"),
     Mutation(kube_state_metrics_down, "exporters", "kube-state-metrics tells nothing of the app"),
     Mutation(shipper_stopped, "log shipper", "runs on no node", sample=True),
-    Mutation(shipper_sends_nowhere, "log shipper", "on node .* it does not reach it"),
+    Mutation(shipper_sends_nowhere, "log shipper", "on node .* it does not reach it, and its log says: "),
     Mutation(victoria_logs_down, "victoria_logs", "(no endpoints|503)"),
     Mutation(victoria_logs_read_only, "victoria_logs", "read-only"),
     Mutation(victoria_logs_asks_for_a_login, "victoria_logs", "answers 401.*names no Secret"),

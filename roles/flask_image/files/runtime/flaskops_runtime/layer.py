@@ -222,7 +222,6 @@ class Layer:
     def end(self, request: Request) -> None:
         """Count the request and write its line."""
         self.running.pop(threading.get_ident(), None)
-        request.log |= {"route": request.route}
         if self.metrics:
             self.metrics.count(request, request.method if request.method in self.methods else OTHER)
         fields = {**request.log, "status": request.status, "duration": round(time.perf_counter() - request.started, 6)}
