@@ -52,7 +52,7 @@ IDLE = (
     " unless sum by (pod) (increase(log_collector_records_total{own}[2m])) > 0)"
 )
 # What an agent writes into its log when it can't send, and what that is where its login is wrong.
-COMPLAINT = re.compile(r"\[ ?(error|warn)|HTTP status|did not take|refused")
+COMPLAINT = re.compile(r"\[ ?(error|warn)|HTTP status|did not take|does not say|refused")
 REFUSED = re.compile(r"(?:status(?: code)?[=: ]+|reason(?: is)?: |sent again until it does: )40[13]\b")
 METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus"}
 TITLES = {"es": "elasticsearch", "elasticsearch": "elasticsearch", "opensearch": "opensearch", "cloudwatch_logs": "cloudwatch"}
