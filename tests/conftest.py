@@ -9,17 +9,37 @@ from collections import Counter
 import pytest
 
 
+class Failures:
+    """Keeps each failure when it happens, so that a run that takes long need not end before its first one can be read."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.keep(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.keep(report)
+
+    def keep(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.failed:
+            _keep(self.config, "failures.txt", [f"{report.nodeid}: {_cause(report)}"])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # a process of xdist, whose reports the main one has too
+        config.pluginmanager.register(Failures(config))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Count what could not be shown, by the reason, and keep failures and durations for the Makefile."""
+    """Count what could not be shown, by the reason, and keep the durations for the Makefile."""
     if hasattr(config, "workerinput"):
         return  # a process of xdist, whose reports the main one has too
-    failed = [report for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])]
     seconds: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds[report.nodeid] += report.duration
-    _keep(config, "failures.txt", [f"{report.nodeid}: {_cause(report)}" for report in failed])
     _keep(config, "durations.txt", [f"{taken:7.1f} {name}" for name, taken in seconds.items()])
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)]
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
