@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 import urllib.error
@@ -101,7 +102,8 @@ def test_what_was_refused_before_is_not_the_cause(loki):
     loki.discarded["fake", "rate_limited"] = 7
     loki.answers["POST", "loki_api_v1_push", 429] = 7
     found = verified(Cluster(loki, agent=False))
-    assert "it is not sent, or not taken" in found["cause"] and "429" not in found["cause"]
+    # The line's random mark may have these digits too.
+    assert "it is not sent, or not taken" in found["cause"] and not re.search(r"\b429\b", found["cause"])
 
 
 def test_another_process_is_not_compared(loki, monkeypatch):
