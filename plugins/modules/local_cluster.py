@@ -64,7 +64,9 @@ options:
     type: dict
     default: {}
   subnet:
-    description: The network of the nodes and of C(LoadBalancer) addresses, a /24.
+    description:
+      - The network of the nodes and of C(LoadBalancer) addresses, a /24.
+      - Not in 10.96.0.0/12 or 10.244.0.0/16, which Services and pods have.
     type: str
     default: 10.89.240.0/24
   api_port:
@@ -204,6 +206,8 @@ PROC_SYS = Path("/proc/sys")
 ADMIN = ("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")  # in the control plane's node
 DRAIN_TIMEOUT = 180
 WORKERS = 4  # at most
+# kubeadm.yaml's, and kubeadm's own; an address in one of them is not the node's for what runs in the cluster.
+INSIDE = {"pods": ipaddress.IPv4Network("10.244.0.0/16"), "Services": ipaddress.IPv4Network("10.96.0.0/12")}
 TAINT = "node-role.kubernetes.io/control-plane"
 
 
@@ -350,6 +354,9 @@ class Cluster:
                     ) from error
         if self.engine.inspect("network", self.name) is None:
             wanted = ipaddress.ip_network(self.params["subnet"])
+            for kind, network in INSIDE.items():
+                if network.overlaps(wanted):
+                    raise ClusterError(f"The address range {wanted} is in that of the {kind}, {network}: choose another 'subnet'.")
             routes = subprocess.run([str(command("ip")), "-4", "route", "show"], capture_output=True, text=True).stdout
             for line in routes.splitlines():
                 # A line begins with the network, or with the route's type ('blackhole', 'unreachable') and then the network.

@@ -45,7 +45,7 @@ class Refused:
 
     returncode = 1
     stderr = b"no such object"
-    stdout = "default via 10.99.0.1 dev eth0\n10.99.0.0/16 dev eth0 proto kernel scope link \n"
+    stdout = "default via 10.77.0.1 dev eth0\n10.77.0.0/16 dev eth0 proto kernel scope link \n"
 
 
 class Empty:
@@ -111,10 +111,17 @@ def test_taken_port(run: Any) -> None:
 
 @pytest.mark.usefixtures("no_objects")
 def test_overlapping_subnet(run: Any) -> None:
-    assert run(subnet="10.99.7.0/24")["msg"] == (
-        "The address range 10.99.7.0/24 overlaps the route '10.99.0.0/16 dev eth0 proto kernel scope link':"
+    assert run(subnet="10.77.7.0/24")["msg"] == (
+        "The address range 10.77.7.0/24 overlaps the route '10.77.0.0/16 dev eth0 proto kernel scope link':"
         " choose another 'subnet'."
     )
+
+
+@pytest.mark.usefixtures("no_objects")
+@pytest.mark.parametrize(("subnet", "kind"), [("10.244.7.0/24", "pods"), ("10.98.0.0/24", "Services")])
+def test_subnet_that_the_cluster_uses_itself(run: Any, subnet: str, kind: str) -> None:
+    """The node could be reached from this machine, and not from its own pods."""
+    assert f"{subnet} is in that of the {kind}, {local_cluster.INSIDE[kind]}: choose" in run(subnet=subnet)["msg"]
 
 
 @pytest.mark.skipif(shutil.which("podman") is None, reason="podman is not installed")
