@@ -258,11 +258,14 @@ def test_a_request_id_is_handed_on(observed: Callable[..., Observed], app: Flask
     assert observed(app).get(headers={"X-Request-ID": "abc-1"}).headers["X-Request-ID"] == "abc-1"
 
 
-@pytest.mark.parametrize("how", ["handler", "signal"])
+@pytest.mark.parametrize("how", ["handler", "signal", "two signals"])
 def test_exceptions_are_counted_that_the_application_handles(observed: Callable[..., Observed], app: Flask, how: str) -> None:
     app.add_url_rule("/fails", "fails", lambda: 1 / 0)
     if how == "handler":
         app.register_error_handler(Exception, lambda error: ("sorry", getattr(error, "code", 500)))
+    elif how == "two signals":
+        # As connexion, which sends Flask's signal again with what Flask made of the exception.
+        app.register_error_handler(500, lambda error: (got_request_exception.send(app, exception=error), ("sorry", 500))[1])
     else:
         # As Flask-RESTX, which answers by itself and sends Flask's signal.
         def handle_user_exception(error: Exception) -> Any:

@@ -309,7 +309,8 @@ def _started(app: Flask, **_: Any) -> None:
 
 def _failed(app: Flask, exception: BaseException, **_: Any) -> None:
     if request := _of(flask_request.environ):
-        request.error, request.uncaught = exception, True
+        # connexion sends the signal once more, with the answer that Flask has made of the exception.
+        request.error, request.uncaught = getattr(exception, "original_exception", None) or exception, True
 
 
 def _see_handled_errors(app: Flask) -> None:
