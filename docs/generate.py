@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fill the table of variables in each role's README from its argument specification.
+"""Fill the table of variables in each role's README from its argument specification, and the one of applications from their list.
 
-With --check nothing is written, and the exit code is 1 when a README is stale.
+With --check nothing is written, and the exit code is 1 when one is stale.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-START, END = "<!-- variables:start -->", "<!-- variables:end -->"
+APPLICATIONS = ROOT / "docs/applications.md"
 # O(name), V(value), C(code) and the like of Ansible's markup.
 MARKUP = re.compile(r"\b([BCEIMOV])\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
 
@@ -56,36 +56,56 @@ def table(specs: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def filled(readme: Path) -> str:
-    """The README's text as it should be."""
-    text = readme.read_text()
-    if text.count(START) != 1 or text.count(END) != 1:
-        sys.exit(f"{readme.relative_to(ROOT)} needs exactly one '{START}' and one '{END}': add the two lines.")
-    head, rest = text.split(START)
-    tail = rest.split(END)[1]
-    specs = yaml.safe_load((readme.parent / "meta/argument_specs.yml").read_text())
-    return f"{head}{START}\n{table(specs)}\n{END}{tail}"
+def applications() -> str:
+    """One row for each application that the tests build, with its options."""
+    rows = ["| application | options | what is special about it |", "|---|---|---|"]
+    for one in yaml.safe_load((ROOT / "tests/applications.yml").read_text()):
+        given = {f"flask_image_{name}": value for name, value in one["image"].items()}
+        if "sdist" in one:
+            given["flask_image_source"] = f"{one['image']['source']} of the source package {one['sdist']}"
+        elif "files" in one:
+            given["flask_image_source"] = "a folder with " + " and ".join(one["files"])
+        if "environment" in one:
+            given["flask_app_environment"] = one["environment"]
+        said = [
+            f"`{name}`: {value if name == 'flask_image_source' else f'`{json.dumps(value)}`'}" for name, value in given.items()
+        ]
+        rows.append(f"| {one['name']} | {'<br>'.join(said)} | {plain(one['about'])} |")
+    return "\n".join(rows)
+
+
+def filled(page: Path, word: str, table: str) -> str:
+    """The page's text as it should be, with its table between two marks."""
+    text, start, end = page.read_text(), f"<!-- {word}:start -->", f"<!-- {word}:end -->"
+    if text.count(start) != 1 or text.count(end) != 1:
+        sys.exit(f"{page.relative_to(ROOT)} needs exactly one '{start}' and one '{end}': add the two lines.")
+    head, rest = text.split(start)
+    return f"{head}{start}\n{table}\n{end}{rest.split(end)[1]}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a README is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is stale")
     check = parser.parse_args().check
+    pages = {
+        specs.parents[1] / "README.md": ("variables", table(yaml.safe_load(specs.read_text())))
+        for specs in sorted(ROOT.glob("roles/*/meta/argument_specs.yml"))
+    }
+    pages[APPLICATIONS] = ("applications", applications())
     stale = 0
-    for specs in sorted(ROOT.glob("roles/*/meta/argument_specs.yml")):
-        readme = specs.parents[1] / "README.md"
-        if not readme.exists():
-            print(f"{readme.relative_to(ROOT)} is missing: write it.", file=sys.stderr)
+    for page, (word, rows) in pages.items():
+        if not page.exists():
+            print(f"{page.relative_to(ROOT)} is missing: write it.", file=sys.stderr)
             stale += 1
             continue
-        wanted = filled(readme)
-        if wanted != readme.read_text():
+        wanted = filled(page, word, rows)
+        if wanted != page.read_text():
             if check:
-                print(f"{readme.relative_to(ROOT)} is stale: run 'make docs'.", file=sys.stderr)
+                print(f"{page.relative_to(ROOT)} is stale: run 'make docs'.", file=sys.stderr)
                 stale += 1
             else:
-                readme.write_text(wanted)
-                print(f"{readme.relative_to(ROOT)} was rewritten.")
+                page.write_text(wanted)
+                print(f"{page.relative_to(ROOT)} was rewritten.")
     return 1 if stale else 0
 
 

@@ -1,0 +1,146 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The applications of applications.yml: their trees, and what they answer to their steps."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import yaml
+
+LIST: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("applications.yml").read_text())
+# Asked of every application, besides its own steps: what its first page, and a page that is none, say to other methods.
+ALWAYS = ("HEAD {}", "OPTIONS {}", "PUT {}", "BREW {}", "GET /no-such-page", "BREW /no-such-page")
+HOST = "localhost"
+MASKS = (
+    # What differs from one start to the next: times, ids, signed cookies and tokens of forms.
+    (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d[ -]\w{3}[ -]\d{4} \d\d:\d\d:\d\d GMT", "<date>"),
+    (r"(?<!\d)\d{4}-\d\d-\d\d([T_ ]\d\d[:-]?\d\d([:-]?\d\d)?(\.\d+)?(Z|\+00:00)?)?", "<date>"),
+    (r"(?<![\w-])(?=[\w.-]*\d)(?=[\w.-]*[A-Za-z])[\w-]{20,}(\.[\w-]+)*", "<id>"),
+    (r"\b1[78]\d{8}(\.\d+)?\b", "<time>"),
+)
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass
+class Step:
+    """A request of an application's list, or a command."""
+
+    do: str = ""
+    run: list[str] = field(default_factory=list)
+    status: int = 0
+    route: str | None = None
+    fails: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    form: dict[str, str] | None = None
+    json: Any = None
+
+    @property
+    def method(self) -> str:
+        return self.do.partition(" ")[0]
+
+    @property
+    def path(self) -> str:
+        return self.do.partition(" ")[2]
+
+
+def named(name: str) -> dict[str, Any]:
+    return next(one for one in LIST if one["name"] == name)
+
+
+def steps(application: dict[str, Any]) -> list[Step]:
+    own = [Step(**given) for given in application["steps"]]
+    first = own[0]
+    return own + [replace(first, do=text.format(first.path), status=0, route=None) for text in ALWAYS]
+
+
+def options(application: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The options of the role flask_image; *folder* gets the tree."""
+    given = dict(application["image"])
+    if "sdist" in application:
+        given["source"] = str(unpacked(application["sdist"], folder) / given["source"])
+    elif "files" in application:
+        tree = folder / application["name"]
+        tree.mkdir()
+        for name, text in application["files"].items():
+            (tree / name).write_text(text)
+        given["source"] = str(tree)
+    return {f"flask_image_{name}": value for name, value in given.items()}
+
+
+def unpacked(requirement: str, folder: Path) -> Path:
+    """The folder of a source package, as the package index has it."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--no-binary", requirement.partition("=")[0], "--dest", str(folder), requirement]
+    subprocess.run(command, check=True, timeout=300)
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def answers(port: int, todo: list[Step], run: Callable[[list[str]], object]) -> list[Reply]:
+    """What the application at a port says to all steps, one after the other; a client that keeps its cookies asks."""
+    cookies: dict[str, str] = {}
+    found = []
+    for number, step in enumerate(todo):
+        if step.run:
+            run(step.run)
+            continue
+        headers = {"Host": HOST, "X-Request-ID": f"step-{number}", "Connection": "close", **step.headers}
+        if cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        body = None
+        if step.form is not None:
+            body, headers["Content-Type"] = urlencode(step.form), "application/x-www-form-urlencoded"
+        elif step.json is not None:
+            body, headers["Content-Type"] = json.dumps(step.json), "application/json"
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request(step.method, step.path, body, headers)
+        response = connection.getresponse()
+        given = tuple(
+            (name, value) for name, value in response.getheaders() if (name, value) != ("X-Request-ID", f"step-{number}")
+        )
+        reply = Reply(f"{response.status} {response.reason}", given, response.read())
+        connection.close()
+        for name, value in given:
+            if name.lower() == "set-cookie":
+                key, _, rest = value.partition("=")
+                cookies[key] = rest.partition(";")[0]
+        found.append(reply)
+    return found
+
+
+def masked(reply: Reply) -> Reply:
+    """The answer without what differs from one start to the next."""
+
+    def hide(text: str) -> str:
+        for pattern, word in MASKS:
+            text = re.sub(pattern, word, text)
+        return text
+
+    body = hide(reply.body.decode("latin1")).encode("latin1")
+    headers = [
+        (name, re.sub("=[^;]*", "=<cookie>", hide(value), count=1) if name.lower() == "set-cookie" else hide(value))
+        for name, value in reply.headers
+    ]
+    if body != reply.body:
+        # An id may be longer the next time.
+        headers = [(name, "<length>" if name.lower() == "content-length" else value) for name, value in headers]
+    return Reply(reply.status, tuple(headers), body)
