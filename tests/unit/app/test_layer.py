@@ -31,8 +31,10 @@ from .support import Server
 class Observed:
     """An application with the layer around it, asked in this process."""
 
-    def __init__(self, app: Any, capfd: pytest.CaptureFixture[str], threads: int = 1) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(
+        self, app: Any, capfd: pytest.CaptureFixture[str], threads: int = 1, registry: CollectorRegistry | None = None
+    ) -> None:
+        self.registry = registry or CollectorRegistry()
         self.layer = Layer(app, self.registry, threads)
         self.client = Client(self.layer)
         self._capfd = capfd
@@ -313,15 +315,21 @@ def test_made_up_methods_make_no_series_of_an_own_exporter(observed: Callable[..
     assert one.lines()[0]["method"] == "M0000"
 
 
-def test_an_own_exporter_is_the_only_one_and_sees_no_probes(observed: Callable[..., Observed], app: Flask) -> None:
+@pytest.mark.parametrize("path", ["/x", None])
+@pytest.mark.parametrize("where", ["on our page", "elsewhere", "in the same files"])
+def test_an_own_exporter_counts_each_request_once_and_no_probe(
+    observed: Callable[..., Observed], app: Flask, monkeypatch: pytest.MonkeyPatch, where: str, path: str | None
+) -> None:
     registry = CollectorRegistry()
-    PrometheusMetrics(app, path="/x", registry=registry)
-    one = observed(app)
+    PrometheusMetrics(app, path=path, registry=registry)
+    if where == "in the same files":
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/some/folder")
+    one = observed(app, registry=registry if where == "on our page" else None)
     one.get("/health")
     for _ in range(10):
         one.get()
     assert registry.get_sample_value("flask_http_request_total", {"method": "GET", "status": "200"}) == 10
-    assert one.page() == ""
+    assert one.value("total", method="GET", status="200") == {"in the same files": None}.get(where, 10)
 
 
 def test_a_stream_that_fails_at_once_or_later(observed: Callable[..., Observed], app: Flask) -> None:

@@ -9,7 +9,6 @@ ports, logs and folders.
 import logging
 import os
 import runpy
-import shutil
 import signal
 import socket
 import sys
@@ -43,25 +42,37 @@ for link in (Path("instance"), Path(sys.prefix, "var")):
     if link.is_symlink():  # the image has it for Flask's instance folder
         link.readlink().mkdir(exist_ok=True)
 
-multiprocess_dir = state_dir() / "prometheus"
+
+def metrics_folder(workers: int) -> Path | None:
+    """The folder of the metrics where they are in files: those of several workers, and of who names one for it.
+
+    prometheus_client chooses its kind of value at import, so this comes before it.
+    """
+    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+    if workers == 1 and not given:
+        return None
+    folder = Path(given or state_dir() / "prometheus")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(
+            f"PROMETHEUS_MULTIPROC_DIR is {folder}, which cannot be made ({error.strerror}): name a folder below /tmp, or none."
+        ) from error
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    return folder
 
 
-def share_metrics(workers: int) -> int:
-    """prometheus_client chooses its kind of value at import, so this comes before it: one worker has values of its own."""
-    if workers > 1:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(multiprocess_dir)
-        multiprocess_dir.mkdir(exist_ok=True)
-    else:
-        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-    return workers
-
-
-workers = share_metrics(number("WEB_CONCURRENCY", 1, 1, 64))
+metrics_folder(number("WEB_CONCURRENCY", 1, 1, 64))
 own_file = Path("gunicorn.conf.py").resolve()
 own = runpy.run_path(str(own_file)) if own_file.is_file() and own_file != Path(__file__).resolve() else {}
-workers = share_metrics(number("WEB_CONCURRENCY", own.get("workers", 1), 1, 64))
-threads = number("THREADS", own.get("threads", 8), 1, 256)
+workers = number("WEB_CONCURRENCY", own.get("workers", 1), 1, 64)
+multiprocess_dir = metrics_folder(workers)
+worker_class = own.get("worker_class", "gthread")
+# sync is one request at a time, which the threaded worker does too; that one answers the health check meanwhile.
+threads = number("THREADS", own.get("threads", 1 if worker_class == "sync" else 8), 1, 256)
 os.environ["THREADS"] = str(threads)  # for the layer, which counts them
+if worker_class not in ("sync", "gthread"):
+    os.environ.setdefault("STUCK_SECONDS", "0")  # others have no threads that could all be stuck
 graceful_timeout = number("GRACEFUL_TIMEOUT", own.get("graceful_timeout", 20), 1, 600)
 timeout = own.get("timeout", 60)
 # Longer than the 60 seconds for which load balancers usually keep an idle connection.
@@ -88,12 +99,12 @@ for name in (
     if name in own:
         globals()[name] = own[name]
 
-from flaskops_runtime import logs
+from flaskops_runtime import logs, memory
 from flaskops_runtime.worker import worker_class as threaded
 from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-worker_class = own.get("worker_class", threaded)
+worker_class = threaded if worker_class in ("sync", "gthread") else worker_class
 loglevel = os.environ.get("LOG_LEVEL", "info").lower()
 logconfig_dict = logs.config(loglevel.upper())
 logging.captureWarnings(True)
@@ -129,8 +140,8 @@ def then(name: str, *given: Any) -> None:
 
 def on_starting(server: Any) -> None:
     draining.unlink(missing_ok=True)
-    shutil.rmtree(multiprocess_dir, ignore_errors=True)
-    multiprocess_dir.mkdir()
+    for left in multiprocess_dir.glob("*.db") if multiprocess_dir else ():
+        left.unlink(missing_ok=True)
     # The master keeps the socket, so a worker that is replaced never leaves the port closed.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -143,10 +154,11 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    if workers > 1:
+    if multiprocess_dir:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
         serve_metrics(server.metrics_listener, registry)
+    threading.Thread(target=memory.watch, args=(log,), name="memory", daemon=True).start()
 
     until = 0.0
 
@@ -176,7 +188,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    if workers == 1:
+    if not multiprocess_dir:
         serve_metrics(worker.metrics_listener, REGISTRY)
     then("post_worker_init", worker)
 
@@ -190,6 +202,6 @@ def pre_request(worker: Any, req: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    if workers > 1:
+    if multiprocess_dir:
         mark_process_dead(worker.pid)
     then("child_exit", server, worker)

@@ -13,20 +13,21 @@ import json
 import logging
 import os
 import re
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from flask import Flask, got_request_exception, request_started
-from flask import request as flask_request
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
-from werkzeug.exceptions import HTTPException
 
 from . import logs, number, state_dir
-from .target import WSGI, flasks
+from .target import WSGI, Flask, flasks
+
+with contextlib.suppress(ModuleNotFoundError):  # the application need not be one of Flask
+    from flask import got_request_exception, request_started
+    from flask import request as flask_request
+    from werkzeug.exceptions import HTTPException
 
 HEALTH = os.environ.get("HEALTH_PATH") or "/health"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -179,22 +180,25 @@ class Layer:
         self.log = logs.own_logger()
         self.running: dict[int, Request] = {}
         self.metrics: Metrics | None = None
-        if not any(has_exporter(one) for one in self.flasks):
-            # An application that has series of these names keeps them.
+        self.exporter = any(has_exporter(one) for one in self.flasks)
+        # Files are shared by all registries, so its series would be counted twice.
+        if not (self.exporter and "PROMETHEUS_MULTIPROC_DIR" in os.environ):
+            # An application that has series of these names keeps them; one that has them elsewhere has no others on our page.
             with contextlib.suppress(ValueError):
                 self.metrics = Metrics(registry)
         self.methods = METHODS.union(*(rule.methods or () for one in self.flasks for rule in one.url_map.iter_rules()))
         for one in self.flasks:
             _see_handled_errors(one)
-        request_started.connect(_started)
-        got_request_exception.connect(_failed)
+        if self.flasks:
+            request_started.connect(_started)
+            got_request_exception.connect(_failed)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("PATH_INFO") == HEALTH and environ.get("REQUEST_METHOD") in ("GET", "HEAD"):
             return self.health(environ, start_response)
         request = environ[KEY] = Request(environ, self.outermost)
         logs.current.set(request.log)
-        if self.metrics is None and request.method not in self.methods:
+        if (self.exporter or self.metrics is None) and request.method not in self.methods:
             # The application's own exporter makes series of it. Flask answers all methods that no route has in one way.
             environ["REQUEST_METHOD"] = OTHER
         environ["wsgi.input"] = Input(environ["wsgi.input"], request)
@@ -326,7 +330,14 @@ def _see_handled_errors(app: Flask) -> None:
     app.handle_user_exception = handle_user_exception  # type: ignore[method-assign]
 
 
-def warn_of_moved_files(before: str | None) -> None:
-    """Say so where the application moved the folder of the metrics, which its workers share, after they were opened."""
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR") != before:
-        print("The application changes PROMETHEUS_MULTIPROC_DIR, which the server has set: leave it as it is.", file=sys.stderr)
+def keep_files(before: str | None) -> None:
+    """Undo it, and say so, where the application moved the folder of the metrics after they were opened."""
+    now = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    if before is not None:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = before
+    if now != before:
+        logging.getLogger("gunicorn.error").warning(
+            "The application sets PROMETHEUS_MULTIPROC_DIR to %s after the metrics were opened:"
+            " set it in flask_app_environment, or not at all.",
+            now,
+        )

@@ -9,8 +9,17 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask
 from gunicorn.util import import_app
+
+try:
+    from flask import Flask
+except ModuleNotFoundError as missing:
+    if missing.name != "flask":
+        raise
+
+    class Flask:  # type: ignore[no-redef]
+        """In an image without Flask nothing is one of its applications."""
+
 
 WSGI = Callable[..., Iterable[bytes]]
 # Where a middleware keeps what it wraps: werkzeug's and most others, WhiteNoise, connexion, DispatcherMiddleware.

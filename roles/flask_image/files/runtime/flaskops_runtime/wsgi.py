@@ -5,7 +5,7 @@
 import os
 
 from . import logs, number
-from .layer import Layer, warn_of_moved_files
+from .layer import Layer, keep_files
 from .target import load
 
 before = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -13,5 +13,5 @@ try:
     loaded = load(os.environ["FLASK_IMAGE_WSGI"])
 finally:
     logs.keep_gunicorn()
-warn_of_moved_files(before)
+keep_files(before)
 app = Layer(loaded, threads=number("THREADS", 8, 1, 256))
