@@ -129,7 +129,9 @@ class Observed:
         return found
 
     def request_lines(self) -> list[dict[str, Any]]:
-        return [line for line in self.lines() if line["logger"] == "flaskops.request"]
+        """By their requests' order; a line is written after its answer was sent, and the next request may be faster."""
+        found = [line for line in self.lines() if line["logger"] == "flaskops.request"]
+        return sorted(found, key=lambda line: int(line["request_id"].removeprefix("step-")))
 
     def count(self, name: str, *labels: str) -> Counter[tuple[str, ...]]:
         """The values of a series by labels."""

@@ -1,0 +1,124 @@
+# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Five of these applications through site.yml on the shared cluster: all links are well, and a drill tells of no other one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+
+from tests import applications
+from tests.harness import INVENTORY, LONG, Cluster, playbook
+
+pytestmark = LONG
+
+PROMETHEUS = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1/query?"
+# The scenario, what is asked meanwhile, what fails where the scenario needs that, and the alerts that may fire.
+DRILLS: dict[str, tuple[str, str, str, set[str]]] = {
+    "httpbin": ("errors", "/get", "/status/500", {"HighErrorRate"}),
+    "flask-limiter": (
+        "errors",
+        "/ping",
+        "/half/0",
+        {"HighErrorRate", "FlaskUncaughtExceptions", "LogTraceback", "LogErrorLines"},
+    ),
+    "flask-tutorial": ("endpoint_lost", "/hello", "", {"FlaskHealthProbeFailed"}),
+    "flask-javascript": (
+        "crash_loop",
+        "/",
+        "",
+        {"FlaskPodCrashLooping", "FlaskHealthProbeFailed", "FlaskReplicasUnavailable", "FlaskTargetDown", "FlaskMetricsAbsent"},
+    ),
+    "fava": ("pod_killed", "/", "", set()),
+}
+CLEAR = [
+    {
+        "name": "Remove the applications of the test",
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {
+                "name": f"Remove what {role} made",
+                "ansible.builtin.include_role": {"name": f"flaskops.observability.{role}"},
+                "vars": {
+                    f"{role}_state": "absent",
+                    **(
+                        {"flask_image_repository": "localhost/{{ app.name }}"}
+                        if role == "flask_image"
+                        else {f"{role}_name": "{{ app.name }}"}
+                    ),
+                    **({} if role == "flask_image" else {f"{role}_namespace": "{{ app.name }}"}),
+                },
+                "loop": "{{ flask_apps }}",
+                "loop_control": {"loop_var": "app", "label": "{{ app.name }}"},
+            }
+            for role in ("verify", "app_monitoring", "flask_app", "flask_image")
+        ],
+    }
+]
+
+
+def by_name(of: int, template: str) -> str:
+    """A template with what DRILLS says of the application that a loop is at."""
+    found = json.dumps({name: drill[of] for name, drill in DRILLS.items()})
+    return "{{ " + template.format(f"{found}[app.name]") + " }}"
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folder of the reports, and the variables of the run."""
+    folder = tmp_path_factory.mktemp("applications")
+    apps = []
+    for name in DRILLS:
+        options = applications.options(applications.named(name), folder)
+        keys = {key.removeprefix("flask_image_"): value for key, value in options.items()}
+        apps.append({"name": name, **keys})
+    variables = {"flask_apps": apps, "verify_report": f"{folder}/{{{{ app.name }}}}.json"}
+    done = playbook("site.yml", extra=variables)
+    assert done.returncode == 0, done.error
+    yield folder, variables
+    (folder / "clear.yml").write_text(yaml.safe_dump(CLEAR))
+    cleared = playbook(str(folder / "clear.yml"), inventory=INVENTORY, extra={"flask_apps": apps})
+    assert cleared.returncode == 0, cleared.error
+    assert not cluster.namespaces() & set(DRILLS)
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_every_link_is_well(deployed: tuple[Path, dict[str, Any]], name: str) -> None:
+    report = json.loads((deployed[0] / f"{name}.json").read_text())
+    others = {link["link"]: link["status"] for link in report["results"] if link["status"] != "ok"}
+    # Only Grafana reads data sources.
+    assert others == {"grafana": "left_out", "data sources": "left_out"}
+
+
+def test_a_drill_tells_of_the_application_that_is_drilled_and_of_no_other(
+    cluster: Cluster, deployed: tuple[Path, dict[str, Any]]
+) -> None:
+    folder, variables = deployed
+    began = time.time()
+    options = {
+        "drill_scenarios": by_name(0, "[{}]"),
+        "drill_path": by_name(1, "{}"),
+        "drill_error_path": by_name(2, "{}"),
+        "drill_report": f"{folder}/drill-{{{{ app.name }}}}",
+    }
+    done = playbook("playbooks/drill.yml", extra={**variables, **options})
+    assert done.returncode == 0, done.error
+    for name, (scenario, *_rest) in DRILLS.items():
+        report = json.loads((folder / f"drill-{name}/drill.json").read_text())
+        assert [(item["name"], item["status"]) for item in report["scenarios"]] == [(scenario, "passed")]
+    seconds = int(time.time() - began)
+    query = f'max by (app, alertname) (max_over_time(ALERTS{{alertstate="firing",app=~"{"|".join(DRILLS)}"}}[{seconds}s]))'
+    answer, *_ = cluster.api.call_api(
+        f"{PROMETHEUS}{urlencode({'query': query})}", "GET", auth_settings=["BearerToken"], response_type="object"
+    )
+    fired = {(item["metric"]["app"], item["metric"]["alertname"]) for item in answer["data"]["result"]}
+    assert fired <= {(name, alert) for name, (*_rest, alerts) in DRILLS.items() for alert in alerts}
+    assert {name for name, _alert in fired} == {name for name, (*_rest, alerts) in DRILLS.items() if alerts}
