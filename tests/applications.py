@@ -47,6 +47,7 @@ class Step:
     status: int = 0
     route: str | None = None
     fails: str = ""
+    told: bool = True
     headers: dict[str, str] = field(default_factory=dict)
     form: dict[str, str] | None = None
     json: Any = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -54,6 +55,24 @@ def turn():
 @app.get("/most")
 def seen():
     return str(most[0])
+"""
+STREAMS = """
+import time
+from flask import Flask, request
+app = Flask(__name__)
+@app.post("/up")
+def up():
+    return str(len(request.get_data()))
+@app.get("/<path:text>")
+def echo(text):
+    return text
+@app.get("/stream")
+def stream():
+    def lines():
+        while True:
+            yield b"x" * 100000
+            time.sleep(0.01)
+    return lines()
 """
 NO_FLASK = """
 def app(environ, start_response):
@@ -172,6 +191,27 @@ def test_a_worker_class_of_the_tree_s_own_is_heeded(start: Callable[..., Server]
     assert (server.status("/"), server.status("/health")) == (200, 200)
     assert any("Using worker: Own" in line["message"] for line in server.lines())
     assert f"{TOTAL} 1.0" in server.metrics()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_application_that_is_loaded_before_the_workers_are_forked(start: Callable[..., Server], workers: str) -> None:
+    server = start(TOLD, {"gunicorn.conf.py": "preload_app = True\n"}, WEB_CONCURRENCY=workers)
+    assert [server.status("/") for _ in range(10)] == [200] * 10
+    assert server.status("/health") == 200
+    assert f"{TOTAL} 10.0" in server.metrics()
+    wait_for(lambda: sum(line["logger"] == "flaskops.request" for line in server.lines()) == 10)
+
+
+def test_large_bodies_odd_paths_and_clients_that_go(start: Callable[..., Server]) -> None:
+    server = start(STREAMS)
+    assert server.request("/up", "POST", "x" * 40_000_000)[1] == "40000000"
+    assert server.request("/caf%C3%A9%2Fau%20lait")[:2] == (200, "caf\u00e9/au lait")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        client.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(10)
+    wait_for(lambda: any(line["route"] == "/stream" for line in server.requests()))
+    assert [line["path"] for line in server.requests()] == ["/up", "/caf\u00e9/au lait", "/stream"]
+    assert server.status("/health") == 200
 
 
 @pytest.mark.parametrize("version", [1, 2])
