@@ -283,6 +283,22 @@ def test_exceptions_are_counted_that_the_application_handles(observed: Callable[
     assert line["level"] == "ERROR" and "ZeroDivisionError" in line["message"]
 
 
+@pytest.mark.parametrize(("error", "status"), [(lambda: abort(401), 401), (lambda: abort(503), 503), (lambda: {}["a"], 400)])
+def test_an_extension_that_answers_errors_itself_makes_no_exceptions_of_them(
+    observed: Callable[..., Observed], app: Flask, error: Any, status: int
+) -> None:
+    # As Flask-RESTful, which sends Flask's signal whatever it answers then.
+    def handle_user_exception(error: Exception) -> Any:
+        got_request_exception.send(app, exception=error)
+        return Response("no", getattr(error, "code", 400))
+
+    app.handle_user_exception = handle_user_exception  # type: ignore[method-assign,assignment]
+    app.add_url_rule("/refused", "refused", error)
+    one = observed(app)
+    assert one.get("/refused").status_code == status
+    assert "flask_http_request_exceptions_total{" not in one.page()
+
+
 def test_an_error_that_is_meant_is_no_exception(observed: Callable[..., Observed], app: Flask) -> None:
     app.add_url_rule("/closed", "closed", lambda: ("closed", 503))
     app.add_url_rule("/gone", "gone", lambda: abort(500))

@@ -312,9 +312,11 @@ def _started(app: Flask, **_: Any) -> None:
 
 
 def _failed(app: Flask, exception: BaseException, **_: Any) -> None:
-    if request := _of(flask_request.environ):
-        # connexion sends the signal once more, with the answer that Flask has made of the exception.
-        request.error, request.uncaught = getattr(exception, "original_exception", None) or exception, True
+    # connexion sends the signal once more, with the answer that Flask has made of the exception.
+    exception = getattr(exception, "original_exception", None) or exception
+    # Flask-RESTful sends it for answers that are meant too, such as abort(401).
+    if (request := _of(flask_request.environ)) and not isinstance(exception, HTTPException):
+        request.error, request.uncaught = exception, True
 
 
 def _see_handled_errors(app: Flask) -> None:
@@ -325,7 +327,10 @@ def _see_handled_errors(app: Flask) -> None:
         request = _of(flask_request.environ)
         if request and not isinstance(error, HTTPException):
             request.error = error
-        return handle(error)
+        answer = handle(error)
+        if request:
+            request.uncaught = False  # an extension that answers here may have sent the signal before
+        return answer
 
     app.handle_user_exception = handle_user_exception  # type: ignore[method-assign]
 
