@@ -264,9 +264,11 @@ class Engine:
         ref: str,
         build_args: dict[str, str] | None = None,
         volumes: list[str] | None = None,
+        options: list[str] | None = None,
     ) -> None:
         """Build *ref* from *context*.
 
+        :param options: further words of the command.
         :raises BuildError: with the failing step and the last lines that it printed.
         """
         args = ["build", "--tag", ref, "--file", containerfile]
@@ -280,7 +282,7 @@ class Engine:
         if volumes and self.name != "docker":
             # SELinux would deny the build what is mounted; a new label (":z") would be on this machine's own files.
             args += ["--security-opt", "label=disable", *(word for volume in volumes for word in ("--volume", volume))]
-        done = self._call([*args, context], None, None)
+        done = self._call([*args, *(options or []), context], None, None)
         if done.returncode:
             step, tail = failed_step(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
             raise BuildError(f"'{self.name} build' failed with status {done.returncode}: {' | '.join(tail)}", step)
@@ -352,13 +354,14 @@ def debian_ref(name: str, include: list[str]) -> str:
     return f"localhost/{name}:bookworm-{hashlib.sha256(how.encode()).hexdigest()[:12]}"
 
 
-def debian_base(engine: Engine, ref: str, include: list[str]) -> bool:
+def debian_base(engine: Engine, ref: str, include: list[str], anew: bool = False) -> bool:
     """Make a Debian image with *include* by mmdebstrap, where no registry has one.
 
+    :param anew: make it though it is here, of what Debian's mirror has now.
     :returns: whether it was made now.
     :raises EngineError: when mmdebstrap or Debian's keys are missing, or it fails.
     """
-    if engine.image_exists(ref):
+    if engine.image_exists(ref) and not anew:
         return False
     mmdebstrap = shutil.which("mmdebstrap")
     if mmdebstrap is None:

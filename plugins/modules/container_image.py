@@ -29,7 +29,7 @@ options:
     description: Folder of the source tree. May be left out when O(containerfile_content) is set.
     type: path
   containerfile:
-    description: Containerfile to use; C(Containerfile) or C(Dockerfile) of O(source) by default.
+    description: Containerfile to use, a path in O(source); C(Containerfile) or C(Dockerfile) by default.
     type: path
   containerfile_content:
     description: Text of a Containerfile, used instead of a file.
@@ -47,9 +47,36 @@ options:
     type: str
     required: true
   build_args:
-    description: Build arguments. They are visible in the image's history, so they must not hold secrets.
+    description:
+      - Build arguments. They are visible in the image's history, so they must not hold secrets.
+      - One that the Containerfile has no C(ARG) for is refused.
     type: dict
     default: {}
+  build_secrets:
+    description:
+      - Secrets of the build by their ids, each a text or a mapping with C(src), the file that has it.
+      - The engine gets them from a private file, for C(RUN --mount=type=secret,id=...).
+      - They are in no layer, in no command line, and not in the tag.
+      - One that the Containerfile does not mount is refused.
+    type: dict
+    default: {}
+  target:
+    description: Stage of the Containerfile to build; the last one by default.
+    type: str
+    default: ""
+  platform:
+    description:
+      - Platform to build for, such as V(linux/arm64); that of this machine by default.
+      - Where it is set, the base image comes from its registry.
+    type: str
+    default: ""
+  rebuild:
+    description:
+      - A text that is part of the tag, such as a date.
+      - A new one pulls the base image again and builds without the engine's cache, though the tree is the same.
+      - V(true) does so at each run.
+    type: str
+    default: ""
   base_image:
     description: Base image, handed to the build as E(BASE_IMAGE) and E(RUNTIME_IMAGE).
     type: str
@@ -79,10 +106,15 @@ options:
     choices: [auto, podman, buildah, docker]
     default: auto
   exclude:
-    description: Names or patterns that are neither hashed nor handed to the build.
+    description:
+      - Further patterns of what is neither hashed nor handed to the build, as in a C(.dockerignore).
+      - One without a slash is a name in any folder.
+      - The tree's own C(.containerignore) or C(.dockerignore) counts for both too.
+      - Version control, caches, virtual environments and credentials are skipped by default.
+      - A pattern that begins with V(!) brings back what is skipped by default, for example V(!.env).
     type: list
     elements: str
-    default: [.git, __pycache__, '*.pyc', .venv]
+    default: []
   delivery:
     description:
       - V(import) puts the image into the cluster of O(node), V(push) into its registry; one on C(localhost) needs no TLS.
@@ -155,19 +187,29 @@ removed:
 """
 
 import base64
-import fnmatch
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
-from typing import Any
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible.module_utils.urls import open_url
+from ansible_collections.flaskops.observability.plugins.module_utils._build_context import (
+    ContextError,
+    Entry,
+    Tree,
+    content_tag,
+    read_tree,
+    write_tree,
+)
 from ansible_collections.flaskops.observability.plugins.module_utils._cluster_tools import TOOLS, ClusterTool
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import (
     BuildError,
@@ -178,7 +220,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils._engine imp
 )
 from ansible_collections.flaskops.observability.plugins.module_utils._host import host_bundle
 from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic, careful
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic, careful, hide
 
 DEBIAN_PACKAGES = ["python3", "python3-venv", "python3-pip", "ca-certificates"]
 DEBIAN_BASE = debian_ref("python", DEBIAN_PACKAGES)
@@ -194,128 +236,133 @@ ENV {" ".join(f"{name}={CA_BUNDLE}" for name in CA_ARGS)}
 """
 BASE_ARGS = ("BASE_IMAGE", "RUNTIME_IMAGE")
 DELIVERY_TIMEOUT = 600
-FIRST_MOMENT = 315_619_200  # 2 January 1980: a ZIP file, which a wheel is, knows none before that year
-IGNORE_FILES = (".containerignore", ".dockerignore")
+# How the program that installs a generated image's packages says why it can't; it has the cause already.
+INSTALLER = re.compile(r"(The application can't be installed: .*?)(?: \| |\n|$)")
+# Build arguments that engines know by themselves.
+PREDEFINED = re.compile(r"(?i:https?|ftp|no|all)_proxy|SOURCE_DATE_EPOCH|BUILDKIT_\w+|(TARGET|BUILD)(PLATFORM|OS|ARCH|VARIANT)")
 CONTENT_TAG = re.compile(r"^[0-9a-f]{12}$")
 REPOSITORY = re.compile(r"^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$")
-
-# relative path -> (kind, content); kind is "-" for a file, "x" for an executable, "l" for a link
-Tree = dict[str, tuple[str, bytes]]
 
 
 class ImageError(Exception):
     """One sentence for the user."""
 
 
-def read_tree(root: str, exclude: list[str]) -> Tree:
-    """Everything below root that is not excluded."""
-    tree: Tree = {}
+class Inputs(NamedTuple):
+    """What an image is built of."""
 
-    def excluded(rel: str) -> bool:
-        name = os.path.basename(rel)
-        return any(fnmatch.fnmatch(name, p) or fnmatch.fnmatch(rel, p) for p in exclude)
-
-    for folder, dirs, files in os.walk(root):
-        links = [d for d in dirs if os.path.islink(os.path.join(folder, d))]
-        dirs[:] = [d for d in dirs if d not in links and not excluded(os.path.relpath(os.path.join(folder, d), root))]
-        for name in files + links:
-            path = os.path.join(folder, name)
-            rel = os.path.relpath(path, root)
-            if excluded(rel):
-                continue
-            if os.path.islink(path):
-                tree[rel] = ("l", os.readlink(path).encode())
-            elif os.path.isfile(path):
-                with open(path, "rb") as handle:
-                    tree[rel] = ("x" if os.access(path, os.X_OK) else "-", handle.read())
-    return tree
+    tree: Tree
+    containerfile: str
+    secrets: list[str]  # credentials of the tree, which are not in it
 
 
-def content_tag(tree: Tree, containerfile: str, build_args: dict[str, str], base: str) -> str:
-    """First twelve hexadecimal digits of a hash over all inputs; every part carries its length."""
-    digest = hashlib.sha256()
-
-    def add(*parts: bytes) -> None:
-        for part in parts:
-            digest.update(b"%d:" % len(part))
-            digest.update(part)
-
-    for rel in sorted(tree):
-        kind, content = tree[rel]
-        add(b"file", rel.encode(), kind.encode(), content)
-    add(b"containerfile", containerfile.encode())
-    for key in sorted(build_args):
-        add(b"arg", key.encode(), build_args[key].encode())
-    add(b"base", base.encode())
-    return digest.hexdigest()[:12]
-
-
-def write_tree(tree: Tree, target: str) -> None:
-    """Write exactly what was hashed."""
-    for rel, (kind, content) in tree.items():
-        path = os.path.join(target, rel)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        if kind == "l":
-            os.symlink(content.decode(), path)
-            continue
-        with open(path, "wb") as handle:
-            handle.write(content)
-        os.chmod(path, 0o755 if kind == "x" else 0o644)
-        # It follows the content: engines keep their layer cache, and browsers are told when a file has changed.
-        moment = FIRST_MOMENT + int.from_bytes(hashlib.sha256(content).digest()[:3])
-        os.utime(path, (moment, moment))
-
-
-def inputs(params: dict[str, Any]) -> tuple[Tree, str]:
+def inputs(params: dict[str, Any]) -> Inputs:
     """Tree and Containerfile text, or a sentence about what is missing."""
-    source = params["source"]
+    source, content = params["source"], params["containerfile_content"]
+    if source and not os.path.isdir(source):
+        raise ImageError(f"source {source} is not a folder; set it to the folder of the source tree.")
+    if not source and not content and not params["containerfile"]:
+        raise ImageError("There is nothing to build: set source, or containerfile_content.")
+    names = [params["containerfile"]] if params["containerfile"] else ["Containerfile", "Dockerfile"]
+    candidates = [os.path.join(source or "", name) for name in names]
+    path = next((each for each in candidates if os.path.isfile(each)), "")
+    if not content:
+        if not path:
+            raise ImageError(f"No Containerfile at {' or '.join(candidates)}; add one or set containerfile.")
+        content = Path(path).read_text(encoding="utf-8", errors="replace")
     tree: Tree = {}
+    secrets: list[str] = []
     if source:
-        if not os.path.isdir(source):
-            raise ImageError(f"source {source} is not a folder; set it to the folder of the source tree.")
-        tree = read_tree(source, params["exclude"])
+        own = "" if params["containerfile_content"] else os.path.relpath(path, source)
+        tree, secrets = read_tree(source, params["exclude"], own)
     for option in ("extra_folders", "extra_files"):
         for rel in params[option]:
             if os.path.isabs(rel) or ".." in rel.split("/"):
                 raise ImageError(f"{option} has {rel}; its names must be relative paths inside the build context.")
+    # What is added is needed, whatever the tree's ignore file and the option say.
     for rel, folder in params["extra_folders"].items():
         if not os.path.isdir(folder):
             raise ImageError(f"extra_folders has {folder}, which is not a folder; set it to one.")
-        tree |= {os.path.join(rel, name): content for name, content in read_tree(folder, params["exclude"]).items()}
-    for rel, text in params["extra_files"].items():
-        tree[rel] = ("-", str(text).encode())
-    ours = sorted({rel.split("/")[0] for option in ("extra_folders", "extra_files") for rel in params[option]})
-    for name in IGNORE_FILES:
-        if name in tree and ours:
-            # What is added is needed, whatever the tree ignores.
-            kind, content = tree[name]
-            tree[name] = kind, content + "".join(f"\n!{one}\n!{one}/**" for one in ours).encode()
-    if params["containerfile_content"]:
-        return tree, params["containerfile_content"]
-    if params["containerfile"]:
-        candidates = [params["containerfile"]]
-    elif source:
-        candidates = [os.path.join(source, "Containerfile"), os.path.join(source, "Dockerfile")]
-    else:
-        raise ImageError("There is nothing to build: set source, or containerfile_content.")
-    for path in candidates:
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8") as handle:
-                return tree, handle.read()
-    raise ImageError(f"No Containerfile at {' or '.join(candidates)}; add one or set containerfile.")
+        tree |= {os.path.join(rel, name): entry for name, entry in read_tree(folder, [])[0].items()}
+    tree |= {rel: Entry.text(str(text).encode()) for rel, text in params["extra_files"].items()}
+    return Inputs(tree, content, secrets)
+
+
+def check(params: dict[str, Any], containerfile: str) -> None:
+    """Refuse what the Containerfile would pass over without a word, or what a build would find out late.
+
+    :raises ImageError: with what to change.
+    """
+    text = re.sub(r"\\\r?\n", " ", re.sub(r"(?m)^\s*#.*\n?", "", containerfile))
+    declared = {word.partition("=")[0] for line in re.findall(r"(?im)^\s*ARG\s+(.+)$", text) for word in line.split()}
+    if unused := sorted(name for name in params["build_args"] if name not in declared and not PREDEFINED.fullmatch(name)):
+        raise ImageError(
+            f"build_args has {', '.join(unused)}, for which the Containerfile has no ARG: add ARG {unused[0]} to it, or drop it."
+        )
+    mounts = [dict(word.partition("=")[::2] for word in each.split(",")) for each in re.findall(r"--mount=(\S+)", text)]
+    mounted = {each.get("id") or os.path.basename(each.get("target", "")) for each in mounts if each.get("type") == "secret"}
+    if unused := sorted(set(params["build_secrets"]) - mounted):
+        raise ImageError(
+            f"build_secrets has {', '.join(unused)}, which the Containerfile mounts nowhere:"
+            f" add --mount=type=secret,id={unused[0]} to a RUN of it, or drop it."
+        )
+    stages = re.findall(r"(?im)^\s*FROM\s.+\sAS\s+(\S+)", text)
+    target = params["target"]
+    if target and target.lower() not in [stage.lower() for stage in stages] and not target.isdecimal():
+        raise ImageError(
+            f"target is {target}, and the Containerfile has no such stage: set it to one that it has"
+            f" ({', '.join(stages) or 'none has a name'})."
+        )
+
+
+def secret_texts(build_secrets: dict[str, Any]) -> dict[str, str]:
+    """The secrets by their ids, each given as a text or as the file that has it.
+
+    :raises ImageError: where one is neither.
+    """
+    texts = {}
+    for name, given in build_secrets.items():
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise ImageError(
+                "build_secrets has an id with other characters than letters, digits, dot, dash and underscore; name it so."
+            )
+        if isinstance(given, str):
+            texts[name] = given
+        elif isinstance(given, dict) and set(given) == {"src"}:
+            try:
+                texts[name] = Path(given["src"]).expanduser().read_text(encoding="utf-8")
+            except (OSError, ValueError, TypeError) as error:
+                raise ImageError(
+                    f"The src of build_secrets.{name} can't be read ({type(error).__name__}); correct it."
+                ) from error
+        else:
+            raise ImageError(
+                f"build_secrets.{name} is neither a text nor a mapping with src, the file that has it; give one of them."
+            )
+    return texts
+
+
+def secret_parts(text: str) -> set[str]:
+    """What no message may show of a secret: the whole, its lines, and the values and passwords in them."""
+    found = {text, *text.splitlines()}
+    found |= set(re.findall(r"(?:=|\b(?:password|account)\b)[ \t]*(\S+)", text))
+    for login in re.findall(r"//([^/\s]*)@", text):
+        found |= {login, login.partition(":")[2]}
+    return {each.strip() for each in found if len(each.strip()) > 3}
 
 
 def resolve_base(engine: Engine, params: dict[str, Any]) -> tuple[str, str]:
     """Base image that is here after this call, and a warning (or '')."""
     image, warning = params["base_image"], ""
-    if params["base"] != "debian":
-        if engine.image_exists(image):
+    foreign = ["--platform", params["platform"]] if params["platform"] else []
+    if params["base"] != "debian" or foreign:
+        if engine.image_exists(image) and not params["rebuild"] and not foreign:
             return image, ""
         try:
-            engine.run(["pull", image], timeout=params["pull_timeout"] if params["base"] == "auto" else 600)
+            engine.run(["pull", *foreign, image], timeout=params["pull_timeout"] if params["base"] == "auto" else 600)
             return image, ""
         except EngineError as error:
-            if params["base"] == "registry" or "manifest unknown" in str(error):
+            if params["base"] == "registry" or foreign or "manifest unknown" in str(error):
                 raise ImageError(
                     f"The base image {image} can't be pulled ({one_line(error)}); correct base_image, or set base to debian."
                 ) from error
@@ -323,7 +370,7 @@ def resolve_base(engine: Engine, params: dict[str, Any]) -> tuple[str, str]:
                 f"The base image {image} could not be pulled, so a Debian base image made here is used ({one_line(error, 200)})."
             )
     try:
-        debian_base(engine, DEBIAN_BASE, DEBIAN_PACKAGES)
+        debian_base(engine, DEBIAN_BASE, DEBIAN_PACKAGES, anew=bool(params["rebuild"]))
     except EngineError as error:
         raise ImageError(f"{warning} It can't be made: {one_line(error)}".strip()) from error
     return DEBIAN_BASE, warning
@@ -344,13 +391,14 @@ def trusting_base(engine: Engine, base: str) -> str:
     content = bundle.read_bytes()
     ref = f"localhost/flaskops/trusting-base:{hashlib.sha256(base.encode() + content).hexdigest()[:12]}"
     with tempfile.TemporaryDirectory(prefix="container_image.") as context:
-        write_tree({"bundle": ("-", content), "Containerfile": ("-", TRUSTING_BASE.encode())}, context)
+        write_tree({"bundle": Entry.text(content), "Containerfile": Entry.text(TRUSTING_BASE.encode())}, context)
         engine.build(context, os.path.join(context, "Containerfile"), ref, {"BASE_IMAGE": base})
     return ref
 
 
 def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str, ref: str) -> tuple[str, str]:
     """Build ref; returns base image and warning."""
+    secrets = params["build_secrets"]
     args = {key: str(value) for key, value in params["build_args"].items()}
     base = warning = ""
     wanted = [name for name in BASE_ARGS if f"ARG {name}" in containerfile and name not in args]
@@ -386,12 +434,27 @@ def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str
         path = os.path.join(work, "Containerfile")
         with open(path, "w", encoding="utf-8") as handle:
             handle.write(containerfile)
-        engine.build(context, path, ref, args, volumes)
+        options = [word for name in ("target", "platform") if params[name] for word in (f"--{name}", params[name])]
+        if params["rebuild"]:
+            # The base is new already where it is of this machine alone.
+            options += ["--no-cache", *([] if base.startswith("localhost/") else ["--pull"])]
+        for number, (name, text) in enumerate(secrets.items()):
+            file = os.path.join(work, f"secret{number}")
+            with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
+                handle.write(text)
+            options += ["--secret", f"id={name},src={file}"]
+        engine.build(context, path, ref, args, volumes, options)
     except BuildError as error:
-        step = error.step if len(error.step) <= 200 else f"{error.step[:200]}..."
-        where = f" at step {step!r}" if step else ""
-        cause = one_line(str(error).replace(context, params["source"] or "the generated files"))
-        raise ImageError(f"The build of {ref} failed{where}: {cause}") from error
+        printed, step = (
+            hide(text, set().union(*map(secret_parts, secrets.values()))) for text in (str(error), " ".join(error.step.split()))
+        )
+        if said := INSTALLER.search(printed):
+            raise ImageError(said[1]) from None
+        where = f" at step {step if len(step) <= 200 else step[:200] + '...'!r}" if step else ""
+        cause = one_line(printed.replace(context, params["source"] or "the generated files"))
+        lost = re.match(r"(?i)(?:COPY|ADD)\b", step) and re.search("no such file|not found|no items matching", printed)
+        hint = " Add the file to the tree, or let the ignore file and exclude not skip it." if lost else ""
+        raise ImageError(f"The build of {ref} failed{where}: {cause}{hint}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return base, warning
@@ -546,11 +609,19 @@ def absent(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
 def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     params = module.params
     delivery, node, tool = params["delivery"], params["node"], tool_of(params, engine)
-    tree, containerfile = inputs(params)
+    params["rebuild"] = str(time.time_ns()) if params["rebuild"].lower() in ("true", "yes") else params["rebuild"]
+    tree, containerfile, secrets = inputs(params)
+    check(params, containerfile)
+    params["build_secrets"] = secret_texts(params["build_secrets"])
     args = {key: str(value) for key, value in params["build_args"].items()}
     # How a Debian base is made counts too: an image on one that was made wrongly is not taken for right.
     bases = [params["base"], params["base_image"], *([] if params["base"] == "registry" else [DEBIAN_BASE])]
-    tag = content_tag(tree, containerfile, args, " ".join(bases))
+    # An image holds programs of one kind of processor.
+    how = [
+        params["platform"] or platform.machine(),
+        *(f"{name}={params[name]}" for name in ("target", "rebuild") if params[name]),
+    ]
+    tag = content_tag(tree, containerfile, args, " ".join(bases + how))
     ref = f"{params['repository']}:{tag}"
     login = (params["registry_username"], params["registry_password"])
 
@@ -569,6 +640,11 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     needs_build = not (delivery == "push" and delivered) and not engine.image_exists(ref)
     base = ""
     if not module.check_mode:
+        if needs_build and secrets:
+            module.warn(
+                f"Not in the image, as a credential may be in them: {', '.join(secrets)}. Bring back what the app needs by"
+                f" exclude, such as '!{secrets[0]}', and name the rest in the ignore file."
+            )
         if needs_build:
             base, warning = build(engine, params, tree, containerfile, ref)
             if warning:
@@ -599,12 +675,16 @@ def argument_spec() -> dict[str, Any]:
         "extra_folders": {"type": "dict", "default": {}},
         "repository": {"type": "str", "required": True},
         "build_args": {"type": "dict", "default": {}},
+        "build_secrets": {"type": "dict", "default": {}, "no_log": True},
+        "target": {"type": "str", "default": ""},
+        "platform": {"type": "str", "default": ""},
+        "rebuild": {"type": "str", "default": ""},
         "base_image": {"type": "str", "default": "docker.io/library/python:3.13-slim-bookworm"},
         "base": {"type": "str", "choices": ["auto", "registry", "debian"], "default": "auto"},
         "pull_timeout": {"type": "int", "default": 20},
         "trust_host_ca": {"type": "bool", "default": False},
         "engine": {"type": "str", "choices": ["auto", "podman", "buildah", "docker"], "default": "auto"},
-        "exclude": {"type": "list", "elements": "str", "default": [".git", "__pycache__", "*.pyc", ".venv"]},
+        "exclude": {"type": "list", "elements": "str", "default": []},
         "delivery": {"type": "str", "choices": ["none", "import", "push", *TOOLS], "default": "none"},
         "node": {"type": "str"},
         "cluster": {"type": "str"},
@@ -633,7 +713,7 @@ def main() -> None:
         node = first_node(module.params)
         engine = Engine.find(module.params["engine"], having=(("container", node),) if node else ())
         result = (absent if module.params["state"] == "absent" else present)(module, engine)
-    except (EngineError, ImageError) as error:
+    except (ContextError, EngineError, ImageError) as error:
         module.fail_json(msg=one_line(error, 2000))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or 'A file'} can't be used: {error.strerror or error}.")

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,10 +15,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils import _host
+from ansible_collections.flaskops.observability.plugins.module_utils._build_context import Entry
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import BuildError, EngineError
 from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
 
-EXCLUDE = [".git", "__pycache__", "*.pyc", ".venv"]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class FakeEngine:
@@ -28,6 +31,7 @@ class FakeEngine:
         self.calls: list[list[str]] = []
         self.builds: list[dict[str, Any]] = []
         self.fail_pull = self.fail_build = ""
+        self.fail_step = "RUN false"
 
     def image_exists(self, ref: str) -> bool:
         return ref in self.images
@@ -39,11 +43,21 @@ class FakeEngine:
         return SimpleNamespace(stdout="\n".join(sorted(self.images)).encode())
 
     def build(
-        self, context: str, containerfile: str, ref: str, build_args: dict[str, str], volumes: list[str] | None = None
+        self,
+        context: str,
+        containerfile: str,
+        ref: str,
+        build_args: dict[str, str],
+        volumes: list[str] | None = None,
+        options: list[str] | None = None,
     ) -> None:
         if self.fail_build:
-            raise BuildError(self.fail_build, "RUN false")
+            raise BuildError(self.fail_build, self.fail_step)
+        words = options or []
+        secrets = [dict(part.split("=") for part in word.split(",")) for word in words if word.startswith("id=")]
         self.builds.append({"ref": ref, "files": sorted(os.listdir(context)), "args": build_args, "volumes": volumes})
+        self.builds[-1] |= {"options": words, "secrets": {one["id"]: Path(one["src"]).read_text() for one in secrets}}
+        self.builds[-1]["modes"] = {Path(one["src"]).stat().st_mode & 0o777 for one in secrets}
         self.images.add(ref)
 
 
@@ -59,7 +73,7 @@ class FakeModule:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    (tmp_path / "Containerfile").write_text("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n")
+    (tmp_path / "Containerfile").write_text("ARG BASE_IMAGE\nFROM ${BASE_IMAGE} AS a\nARG A\n")
     (tmp_path / "app.py").write_text("app = 1\n")
     return tmp_path
 
@@ -92,32 +106,37 @@ def test_tag_ignores_excluded_files_and_times(source: Path) -> None:
 def test_times_follow_the_content(tmp_path: Path) -> None:
     """So a browser is told of another file of the same length; and no wheel has a file from before 1980."""
     for folder, content in (("one", b"red"), ("two", b"tan"), ("three", b"red")):
-        ci.write_tree({"site.css": ("-", content)}, str(tmp_path / folder))
+        ci.write_tree({"site.css": Entry.text(content)}, str(tmp_path / folder))
     times = {name: (tmp_path / name / "site.css").stat().st_mtime for name in ("one", "two", "three")}
     assert times["one"] == times["three"] != times["two"]
     assert min(times.values()) > 315_532_800
 
 
-@pytest.mark.parametrize("ignored", [".*", "*\n!app.py", ""])
+@pytest.mark.parametrize("ignored", [".*", "*\n!app.py", ".flaskops", "**"])
 @pytest.mark.parametrize("name", [".dockerignore", ".containerignore"])
-def test_what_is_added_is_not_ignored(source: Path, name: str, ignored: str) -> None:
+def test_what_is_added_is_not_ignored(source: Path, tmp_path: Path, name: str, ignored: str) -> None:
     (source / name).write_text(ignored)
-    module = FakeModule(source=str(source), repository="localhost/a", extra_files={".ours/a": "1", ".ours/b": "2"})
-    tree, _ = ci.inputs(module.params)
-    assert tree[name][1].decode() == f"{ignored}\n!.ours\n!.ours/**"
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    (folder / "c.py").write_text("")
+    added = {"extra_files": {".ours/a": "1", ".ours/b": "2"}, "extra_folders": {".flaskops": str(folder)}}
+    module = FakeModule(source=str(source), repository="localhost/a", exclude=[".*", "*.py"], **added)
+    assert {".ours/a", ".ours/b", ".flaskops/c.py"} <= set(ci.inputs(module.params).tree)
+    # The engine would heed it once more.
+    assert name not in ci.inputs(module.params).tree
 
 
 def test_parts_of_the_hash_do_not_run_together() -> None:
-    one = ci.content_tag({"a": ("-", b"bc")}, "", {}, "")
-    two = ci.content_tag({"ab": ("-", b"c")}, "", {}, "")
-    assert one != two
+    one = ci.content_tag({"a": Entry.text(b"bc")}, "b", {}, "c")
+    assert one != ci.content_tag({"ab": Entry.text(b"bc")}, "b", {}, "c")
+    assert one != ci.content_tag({"a": Entry.text(b"bc")}, "", {}, "bc")
 
 
 def test_builds_once_and_never_decides_the_base_again(source: Path) -> None:
     engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a")
     first = ci.present(module, engine)
     assert first["changed"] and first["base"] == module.params["base_image"]
-    assert engine.builds[0]["args"] == {"BASE_IMAGE": module.params["base_image"]}
+    assert (engine.builds[0]["args"], engine.builds[0]["options"]) == ({"BASE_IMAGE": module.params["base_image"]}, [])
     engine.calls.clear()
     second = ci.present(module, engine)
     assert not second["changed"] and second["image"] == first["image"]
@@ -130,9 +149,134 @@ def test_check_mode_says_changed_and_builds_nothing(source: Path) -> None:
     assert engine.builds == [] and engine.calls == []
 
 
+@pytest.mark.parametrize(
+    ("params", "parts"),
+    [
+        ({"build_args": {"A": "1", "PIP_EXTRA_INDEX_URL": "x"}}, ["build_args", "PIP_EXTRA_INDEX_URL", "ARG"]),
+        ({"build_secrets": {"netrc": "x"}}, ["build_secrets", "netrc", "--mount=type=secret,id=netrc"]),
+        ({"build_secrets": {"pip": {"src": "/nowhere"}}}, ["build_secrets.pip", "src"]),
+        ({"build_secrets": {"pip": 1}}, ["build_secrets.pip", "src"]),
+        ({"build_secrets": {"p,i": "x"}}, ["build_secrets"]),
+        ({"target": "b"}, ["target is b", "(a, last)"]),
+        ({"containerfile": "docker/Other"}, ["docker/Other", "containerfile"]),
+    ],
+)
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_what_the_containerfile_has_no_place_for_is_refused(
+    source: Path, params: dict[str, Any], parts: list[str], check_mode: bool
+) -> None:
+    (source / "Containerfile").write_text(
+        "FROM x AS a\nARG A B=1 \\\n  C\nRUN --mount=target=/p,id=pip,type=secret x\n# ARG PIP_EXTRA_INDEX_URL\nFROM a as last\n"
+    )
+    engine = FakeEngine()
+    with pytest.raises(ci.ImageError) as error:
+        ci.present(FakeModule(check_mode, source=str(source), repository="localhost/a", **params), engine)
+    assert all(part in str(error.value) for part in parts), error.value
+    assert engine.builds == engine.calls == []
+
+
+def test_arguments_that_every_build_knows(source: Path) -> None:
+    known = {"A": "1", "HTTP_PROXY": "x", "no_proxy": "y", "SOURCE_DATE_EPOCH": "1", "BASE_IMAGE": "z"}
+    assert tag_of(source, build_args=known)
+
+
+def test_a_containerfile_anywhere_in_the_tree_with_an_ignore_file_of_its_own(source: Path) -> None:
+    (source / "docker").mkdir()
+    (source / "docker/Web").write_text("FROM x\n")
+    (source / ".dockerignore").write_text("app.py")
+    params = {"source": str(source), "repository": "localhost/a", "containerfile": "docker/Web"}
+    assert set(ci.inputs(FakeModule(**params).params).tree) == {"Containerfile", "docker/Web"}
+    (source / "docker/Web.dockerignore").write_text("Containerfile")
+    found = ci.inputs(FakeModule(**params).params)
+    assert (set(found.tree), found.containerfile) == ({"docker/Web", "app.py"}, "FROM x\n")
+
+
+def test_target_platform_and_rebuild_are_in_the_tag_and_in_the_command(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine({ci.argument_spec()["base_image"]["default"]})
+    given = {"target": "a", "platform": "linux/arm64", "rebuild": "2026-11"}
+    tags = {
+        ci.present(FakeModule(source=str(source), repository="localhost/a", **{k: v}), engine)["tag"] for k, v in given.items()
+    }
+    assert len(tags | {tag_of(source)}) == 4
+    assert [build["options"] for build in engine.builds] == [
+        ["--target", "a"],
+        ["--platform", "linux/arm64"],
+        ["--no-cache", "--pull"],
+    ]
+    base = ci.argument_spec()["base_image"]["default"]
+    assert engine.calls == [["pull", "--platform", "linux/arm64", base], ["pull", base]]
+    # The same text builds nothing again; true does so each time.
+    assert not ci.present(FakeModule(source=str(source), repository="localhost/a", rebuild="2026-11"), engine)["built"]
+    assert tag_of(source, rebuild="true") != tag_of(source, rebuild="true")
+    before = tag_of(source)
+    monkeypatch.setattr(ci.platform, "machine", lambda: "riscv64")
+    assert tag_of(source) != before
+
+
+def test_a_secret_is_in_a_private_file_only(source: Path, tmp_path: Path) -> None:
+    (source / "Containerfile").write_text("FROM x\nRUN --mount=type=secret,id=pip --mount=type=secret,target=/run/netrc true\n")
+    (tmp_path / "my-netrc").write_text("machine pypi.example.com\nlogin me\npassword s3cret-word\n")
+    pip = "[global]\nindex-url = https://me:hidden-word@pypi.example.com/simple\n"
+    params = {"build_secrets": {"pip": pip, "netrc": {"src": str(tmp_path / "my-netrc")}}, "exclude": ["my-netrc"]}
+    engine = FakeEngine()
+    ci.present(FakeModule(source=str(source), repository="localhost/a", **params), engine)
+    (build,) = engine.builds
+    assert (build["secrets"]["pip"], "s3cret-word" in build["secrets"]["netrc"], build["modes"]) == (pip, True, {0o600})
+    assert not any(word in str([build["options"], build["args"]]) for word in ("hidden-word", "s3cret-word"))
+    assert not any(Path(word.partition("src=")[2]).exists() for word in build["options"] if "src=" in word)
+    assert tag_of(source, **params) == tag_of(source, **params | {"build_secrets": {"pip": "other", "netrc": "other"}})
+    engine.images.clear()
+    engine.fail_build = "no answer from https://me:hidden-word@pypi.example.com/simple | with s3cret-word and hidden-word"
+    engine.fail_step = "RUN echo s3cret-word"
+    with pytest.raises(ci.ImageError) as error:
+        ci.present(FakeModule(source=str(source), repository="localhost/a", **params), engine)
+    assert not any(word in str(error.value) + str(error.value.__cause__) for word in ("hidden-word", "s3cret-word"))
+
+
+def test_credentials_of_the_tree_are_told_and_are_not_in_the_image(source: Path) -> None:
+    before = tag_of(source)
+    (source / ".env").write_text("PASSWORD=1")
+    engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a")
+    assert (ci.present(module, engine)["tag"], ".env" in engine.builds[0]["files"]) == (before, False)
+    assert ".env" in module.warnings[0] and "exclude" in module.warnings[0]
+    back = FakeModule(source=str(source), repository="localhost/a", exclude=["!.env"])
+    assert ci.present(back, engine)["tag"] != before and ".env" in engine.builds[1]["files"] and not back.warnings
+
+
+def test_a_copy_of_a_missing_file_says_what_may_hide_it(source: Path) -> None:
+    engine = FakeEngine()
+    engine.fail_build = 'checking on sources under "/x": copier: stat: "/gone.txt": no such file or directory'
+    engine.fail_step = "COPY gone.txt ."
+    with pytest.raises(ci.ImageError, match=r"COPY gone.txt.*ignore file and exclude"):
+        ci.present(FakeModule(source=str(source), repository="localhost/a"), engine)
+
+
+def test_the_installer_s_own_sentence_is_the_message(source: Path) -> None:
+    engine = FakeEngine()
+    engine.fail_build = "'podman build' failed: x | The application can't be installed: no git. Set y. | Error: at STEP"
+    with pytest.raises(ci.ImageError) as error:
+        ci.present(FakeModule(source=str(source), repository="localhost/a"), engine)
+    assert str(error.value) == "The application can't be installed: no git. Set y."
+
+
+def test_a_large_file_is_not_kept_in_memory(source: Path) -> None:
+    with (source / "large.bin").open("wb") as file:
+        file.truncate(300 << 20)
+    program = (
+        "import resource, sys, tempfile\n"
+        "from ansible_collections.flaskops.observability.plugins.module_utils._build_context import read_tree, write_tree\n"
+        "tree, _ = read_tree(sys.argv[1], [])\n"
+        "with tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder: write_tree(tree, folder)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT / "collections")}
+    done = subprocess.run([sys.executable, "-c", program, str(source)], env=env, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100 << 10  # KiB
+
+
 def test_auto_falls_back_to_debian_with_a_warning(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr(ci, "debian_base", lambda engine, ref, include: made.append(ref) or True)
+    monkeypatch.setattr(ci, "debian_base", lambda engine, ref, include, anew: made.append(ref) or True)
     engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a")
     engine.fail_pull = "no such host"
     assert ci.present(module, engine)["base"] == ci.DEBIAN_BASE
@@ -176,7 +320,8 @@ def test_a_docker_build_trusts_by_a_base_of_its_own(
     (source / "bundle.pem").write_text("certificates")
     monkeypatch.setattr(_host, "BUNDLES", ("/nowhere", str(source / "bundle.pem")))
     engine = FakeEngine(name="docker")
-    module = FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True, build_args={"BASE_IMAGE": "mine:1"})
+    given = {"BASE_IMAGE": "mine:1"} if "ARG" in containerfile else {}
+    module = FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True, build_args=given)
     ci.present(module, engine)
     *made, app = engine.builds
     assert [build["args"] for build in made] == [{"BASE_IMAGE": "mine:1"}] * len(trusting)
@@ -328,8 +473,8 @@ def test_further_folders_are_part_of_the_context_and_of_the_tag(tmp_path: Path) 
     (tmp_path / "lib/a.py").write_text("1")
     (tmp_path / "lib/__pycache__/a.pyc").write_text("x")
     params = {"containerfile_content": "FROM x", "extra_folders": {"inside/lib": str(tmp_path / "lib")}}
-    tree, text = ci.inputs(FakeModule(repository="localhost/a", **params).params)
-    assert tree == {"inside/lib/a.py": ("-", b"1")}
+    tree, text, _ = ci.inputs(FakeModule(repository="localhost/a", **params).params)
+    assert list(tree) == ["inside/lib/a.py"]
     before = ci.content_tag(tree, text, {}, "")
     (tmp_path / "lib/a.py").write_text("2")
     assert ci.content_tag(ci.inputs(FakeModule(repository="localhost/a", **params).params)[0], text, {}, "") != before
