@@ -18,6 +18,22 @@ options:
     description: The folder of the source tree, on the machine that runs Ansible.
     type: path
     required: true
+  folder:
+    description: The application's folder in the tree.
+    type: str
+    default: ""
+  wsgi:
+    description: The application, where it is known.
+    type: str
+    default: ""
+  containerfile:
+    description: The tree's own Containerfile, where it is not at its root; then there is nothing to find.
+    type: str
+    default: ""
+  base_image:
+    description: The base image, where it is named; then the project is not asked for its Python.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -28,22 +44,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(wsgi), the application as gunicorn names it, and C(problem), which is empty where one was found.
+  description:
+    - C(wsgi), the application as gunicorn names it, which is empty where the tree has a Containerfile.
+    - C(problem), which is empty where all is well.
+    - C(base_image), with the Python that the project asks for (C(requires-python), C(.python-version)), or the usual one.
   type: dict
 """
 
 import typing as t
 
-from ansible_collections.flaskops.observability.plugins.module_utils._flask_target import find
-
-
-def flask_target(source: str) -> dict[str, str]:
-    """The application's name, or what is wrong."""
-    return dict(zip(("wsgi", "problem"), find(source), strict=True))
+from ansible_collections.flaskops.observability.plugins.module_utils._flask_target import described
 
 
 class FilterModule:
     """The filter."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"flask_target": flask_target}
+        return {"flask_target": described}

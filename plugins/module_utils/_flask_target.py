@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 NAMES = ("app", "application")
 FACTORIES = ("create_app", "make_app")
 # Folders and files of a tree that hold no application to serve.
 ELSE = {"tests", "test", "docs", "doc", "examples", "migrations", "node_modules", "venv", "env", "build", "dist"}
+BASE_IMAGE = "docker.io/library/python:{}-slim-bookworm"
+PYTHON = "3.13"
+MINORS = range(11, 15)  # of Python 3: those that the server of a generated image works with
 ELSE_FILES = {"setup.py", "conftest.py", "noxfile.py", "gunicorn.conf.py"}
 
 
@@ -28,9 +35,12 @@ class Module:
         self.made: list[str] = []  # from a call of a class named like Flask's
         self.assigned: set[str] = set()
         self.factories: dict[str, list[str]] = {}  # with the arguments that they need
+        self.problem = ""
         try:
             body = ast.parse(path.read_bytes()).body
-        except (OSError, SyntaxError, ValueError):
+        except (OSError, SyntaxError, ValueError) as error:
+            where = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+            self.problem = f"{path} can't be read as Python ({getattr(error, 'msg', None) or error}{where})"
             return
         for statement in body:
             self._note(statement)
@@ -73,6 +83,97 @@ class Module:
         return [f"{self.name}:{name}({', '.join(self.factories[name])})" for name in FACTORIES if self.factories.get(name)]
 
 
+def described(source: str, folder: str = "", wsgi: str = "", containerfile: str = "", base_image: str = "") -> dict[str, str]:
+    """What image a tree gets: its application (empty for its own Containerfile), its base image, and why it gets none.
+
+    :param folder: the application's folder in the tree, for a generated image.
+    :param wsgi: the application, where the user names it.
+    :param containerfile: the tree's own Containerfile, where the user names it.
+    :param base_image: the base image, where the user names it.
+    """
+    root = Path(source).expanduser()
+    own = bool(containerfile) or (source != "" and any((root / name).is_file() for name in ("Containerfile", "Dockerfile")))
+    place = root / folder
+    found, python, problem = "", "", ""
+    if containerfile and (wsgi or folder):
+        given = "flask_image_wsgi" if wsgi else "flask_image_folder"
+        problem = (
+            f"{given} is for an image that is generated, and flask_image_containerfile for one of your own: set one of them."
+        )
+    elif not source and not wsgi:
+        problem = "There is nothing to build: set flask_image_source or flask_image_wsgi."
+    elif folder and (Path(folder).is_absolute() or ".." in Path(folder).parts or not place.is_dir()):
+        problem = f"{source} has no folder {folder} inside it: correct flask_image_folder, a path in flask_image_source."
+    elif wsgi or folder or not own:
+        found, problem = (wsgi, "") if wsgi else find(str(place))
+        if source and not problem and not base_image:
+            python, problem = wanted_python(place, root)
+    return {"wsgi": found, "problem": problem, "base_image": base_image or BASE_IMAGE.format(python or PYTHON)}
+
+
+def wanted_python(place: Path, root: Path) -> tuple[str, str]:
+    """The Python that an application asks for, or why there is none for it.
+
+    A ``.python-version``, also of a folder above, chooses among what the project works with.
+    """
+    wanted, file = _python_of_project(place)
+    pin = 0
+    above = [folder for folder in (place, *place.parents) if folder.is_relative_to(root)]
+    for pins in (folder / ".python-version" for folder in above):
+        if pins.is_file() and (said := re.match(r"\s*(?:cpython-)?3\.(\d+)", pins.read_text(errors="replace"))):
+            pin, file = int(said[1]), file or ".python-version"
+            break
+    try:
+        specifier = SpecifierSet(wanted)
+    except InvalidSpecifier:
+        return "", f"{place / file} wants Python {wanted!r}, which is no version specifier: correct it there."
+    minors = [minor for minor in MINORS if any(specifier.contains(f"3.{minor}.{patch}") for patch in range(40))]
+    if pin and not wanted:
+        minors = [minor for minor in MINORS if minor >= pin]
+    if not minors:
+        return "", (
+            f"{place / file} wants Python {wanted or f'3.{pin}'}, and a generated image has 3.{MINORS[0]} to 3.{MINORS[-1]}:"
+            " correct it there, or name an image that has it by flask_image_base_image."
+        )
+    if pin in minors:
+        return f"3.{pin}", ""
+    usual = int(PYTHON.partition(".")[2])
+    return (PYTHON if usual in minors else f"3.{max(minors)}"), ""
+
+
+def _python_of_project(place: Path) -> tuple[str, str]:
+    """Which Python a project says that it works with, and the file that says so; what can't be read, pip tells of."""
+    project, pipfile = _toml(place / "pyproject.toml"), _toml(place / "Pipfile")
+    if wanted := project.get("project", {}).get("requires-python"):
+        return str(wanted), "pyproject.toml"
+    poetry = project.get("tool", {}).get("poetry", {}).get("dependencies", {}).get("python", "")
+    if isinstance(poetry, str) and poetry and "|" not in poetry:
+        return ",".join(map(_of_poetry, poetry.split(","))).strip(","), "pyproject.toml"
+    if version := pipfile.get("requires", {}).get("python_version"):
+        return f"=={version}.*", "Pipfile"
+    return "", ""
+
+
+def _of_poetry(constraint: str) -> str:
+    """A constraint of poetry as a specifier of versions."""
+    text = constraint.strip()
+    numbers = [int(each) for each in re.findall(r"\d+", text)]
+    if text.startswith("^") and numbers:
+        return f">={text[1:].strip()},<{numbers[0] + 1}"
+    if text.startswith("~") and not text.startswith("~=") and len(numbers) > 1:
+        return f">={text[1:].strip()},<{numbers[0]}.{numbers[1] + 1}"
+    if text == "*":
+        return ""
+    return f"=={text}{'' if '*' in text or len(numbers) > 2 else '.*'}" if text[:1].isdigit() else text
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError:
+        return {}
+
+
 def _called(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
@@ -107,6 +208,8 @@ def find(source: str) -> tuple[str, str]:
     if len(candidates) == 1:
         return candidates[0], ""
     needy = [each for module in modules for each in module.needy()]
+    if not candidates and (broken := next((module.problem for module in modules if module.problem), "")):
+        return "", f"{broken}: correct it, or name the application by flask_image_wsgi."
     if candidates:
         return "", f"{source} has several applications ({', '.join(candidates)}): name one by flask_image_wsgi."
     if needy:

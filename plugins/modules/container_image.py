@@ -239,7 +239,7 @@ DELIVERY_TIMEOUT = 600
 # How the program that installs a generated image's packages says why it can't; it has the cause already.
 INSTALLER = re.compile(r"(The application can't be installed: .*?)(?: \| |\n|$)")
 # Build arguments that engines know by themselves.
-PREDEFINED = re.compile(r"(?i:https?|ftp|no|all)_proxy|SOURCE_DATE_EPOCH|BUILDKIT_\w+|(TARGET|BUILD)(PLATFORM|OS|ARCH|VARIANT)")
+PREDEFINED = re.compile(r"(?i:(https?|ftp|no|all)_proxy)|SOURCE_DATE_EPOCH|BUILDKIT_\w+|(TARGET|BUILD)(PLATFORM|OS|ARCH|VARIANT)")
 CONTENT_TAG = re.compile(r"^[0-9a-f]{12}$")
 REPOSITORY = re.compile(r"^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$")
 

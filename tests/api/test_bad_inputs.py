@@ -38,6 +38,26 @@ CASES = [
         {"flask_image_delivery": "mail"},
         "flask_image_delivery must be one of: none, import, push, kind, minikube, k3d, got: mail",
     ),
+    (
+        "flask_image",
+        {"flask_image_source": "TMP", "flask_image_wsgi": "a:b", "flask_image_build_args": {"PIP_INDEX_URL": "https://a:b@c/"}},
+        "login for PIP_INDEX_URL, which the image would keep: give the login in flask_image_build_secrets",
+    ),
+    (
+        "flask_image",
+        {"flask_image_source": "TMP", "flask_image_containerfile": "docker/Web"},
+        "No Containerfile at TMP/docker/Web; add one or set containerfile",
+    ),
+    (
+        "flask_image",
+        {"flask_image_source": "TMP", "flask_image_folder": "web"},
+        "TMP has no folder web inside it: correct flask_image_folder",
+    ),
+    (
+        "flask_image",
+        {"flask_image_source": "TMP", "flask_image_wsgi": "a:b", "flask_image_build_secrets": {"netrc": {"src": "TMP/none"}}},
+        "The src of build_secrets.netrc can't be read (FileNotFoundError)",
+    ),
     ("flask_image", {"flask_image_build_args": "A"}, "argument 'flask_image_build_args' is of type str"),
     ("flask_app", IMAGE, "No cluster was named: set flask_app_kubeconfig or flask_app_context"),
     ("flask_app", CLUSTER, "flask_app_image is empty: set it to the image of the application."),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import install
@@ -41,11 +42,112 @@ def test_what_is_installed(
 @pytest.mark.parametrize("project", ["", SETUPTOOLS])
 def test_a_lock_is_told_by_its_own_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str, project: str) -> None:
     tree(tmp_path, monkeypatch, {lock: "", "pyproject.toml": project})
+    asked = exporting(monkeypatch, "flask==3")
+    calls = install.application([], ["web"], ["prod", "more"])
+    assert calls[1:] == ([NO_DEPS] if project else []) and Path(calls[0][1]).read_text().strip() == "flask==3"
+    how = install.LOCKS[lock]
+    assert set(how.packages) <= set(asked[0]) and set(how.export) <= set(asked[-1])
+    assert (len(asked), set(how.check) <= set(asked[1])) == (3 if how.check else 2, True)
+    assert asked[-1][-6:] == [how.extra, "web", how.group, "prod", how.group, "more"]
+
+
+@pytest.mark.parametrize(
+    ("exported", "rest", "local"),
+    [
+        ("flask==3 \\\n    --hash=sha256:1\n", "", []),
+        ("-e ./libs/common\nflask==3 --hash=sha256:1\n", "flask==3 --hash=sha256:1", ["TREE/libs/common"]),
+        ("./libs/common ; python_version > '3'\n# via\n    # x\nflask==3\n", "# via\n    # x\nflask==3", ["TREE/libs/common"]),
+        ("common @ file:///app/libs/common ; x\nflask==3", "flask==3", ["common @ file:///app/libs/common"]),
+        ("-e git+https://x/y@1#egg=y\nflask==3", "", []),
+    ],
+)
+def test_folders_that_a_lock_names_have_no_hash(tmp_path: Path, exported: str, rest: str, local: list[str]) -> None:
+    """pip refuses a folder among packages with hashes."""
+    (tmp_path / "locked.txt").write_text(exported)
+    calls = install.split(tmp_path / "locked.txt", tmp_path)
+    assert calls[1:] == ([["--no-deps", *(one.replace("TREE", str(tmp_path)) for one in local)]] if local else [])
+    assert not rest or Path(calls[0][1]).read_text().strip() == rest
+
+
+def test_a_member_of_a_workspace_has_the_lock_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = "[tool.uv.workspace]\nmembers = ['services/*']\n"
+    member = {"services/web/pyproject.toml": PROJECT, "other/web/pyproject.toml": PROJECT}
+    tree(tmp_path, monkeypatch, {"uv.lock": "", "pyproject.toml": workspace, **member})
+    monkeypatch.setattr(install, "HERE", tmp_path / ".flaskops")
+    asked = exporting(monkeypatch, "-e ./libs/common\n")
+    monkeypatch.chdir(tmp_path / "services/web")
+    assert install.application([])[1] == ["--no-deps", str(tmp_path / "libs/common")] and len(asked) == 2
+    monkeypatch.chdir(tmp_path / "other/web")
+    assert install.application([]) == [["flask", "markdown>=3"]]
+    monkeypatch.setattr(install, "HERE", tmp_path / "other/.flaskops")
+    monkeypatch.chdir(tmp_path / "services/web")
+    assert install.application([]) == [["flask", "markdown>=3"]]
+
+
+CHOICES = """[project.optional-dependencies]
+web = ["waitress"]
+[dependency-groups]
+prod = ["a>=1", {include-group = "more"}]
+more = ["b", {include-group = "prod"}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "calls"),
+    [
+        ({"pyproject.toml": PROJECT + CHOICES}, [["flask", "markdown>=3", "waitress", "a>=1", "b"]]),
+        ({"pyproject.toml": SETUPTOOLS + CHOICES}, [[".[web]", "waitress", "a>=1", "b"]]),
+        (
+            {"pyproject.toml": SETUPTOOLS + CHOICES, "requirements.txt": ""},
+            [["-r", "requirements.txt"], ["waitress", "a>=1", "b"]],
+        ),
+    ],
+)
+def test_extras_and_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], calls: list[list[str]]
+) -> None:
+    tree(tmp_path, monkeypatch, files)
+    assert install.application([], ["web"], ["prod"]) == calls
+    for chosen, option in (((["gone"], []), "flask_image_extras"), (([], ["gone"]), "flask_image_groups")):
+        with pytest.raises(SystemExit, match=rf"gone.*{option}.*(web|prod)"):
+            install.application([], *chosen)
+
+
+def test_an_extra_of_a_setup_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, monkeypatch, {"setup.py": ""})
+    assert install.application([], ["web"]) == [[".[web]"]]
+
+
+def test_secrets_become_what_the_tools_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "SECRETS", tmp_path)
+    monkeypatch.setattr(install.os, "environ", {})
+    tree(
+        tmp_path,
+        monkeypatch,
+        {"pip.conf": "", "uv.toml": "", "PIP_EXTRA_INDEX_URL": "https://me:x@y\n", "netrc": "", "Other": ""},
+    )
+    install.use_secrets()
+    assert install.os.environ == {
+        "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
+        "UV_CONFIG_FILE": str(tmp_path / "uv.toml"),
+        "PIP_EXTRA_INDEX_URL": "https://me:x@y",
+    }
+
+
+def exporting(monkeypatch: pytest.MonkeyPatch, text: str) -> list[list[str]]:
+    """Let a lock's tool export this; what was asked of it."""
     asked: list[list[str]] = []
-    monkeypatch.setattr(install, "run", asked.append)
+    locked = Path(tempfile.mkdtemp(dir=Path.cwd())) / "locked.txt"
+
+    def run(command: list[str], *_: object) -> None:
+        asked.append(command)
+        if str(locked) in command:
+            locked.write_text(text)
+
+    monkeypatch.setattr(install, "WORK", locked.parent)
+    monkeypatch.setattr(install, "run", run)
     monkeypatch.setattr(install.venv, "create", lambda *_, **__: None)
-    assert install.application([]) == [["-r", "/tmp/locked.txt"], *([NO_DEPS] if project else [])]
-    assert [set(install.LOCKS[lock][0]) <= set(asked[0]), set(install.LOCKS[lock][1]) <= set(asked[1])] == [True, True]
+    return asked
 
 
 @pytest.mark.parametrize("hint", ["requirements/prod.txt", "environment.yml", "Pipfile", "requirements-dev.txt"])
@@ -62,19 +164,27 @@ def test_the_application_s_pins_count(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "ours").mkdir()
     (tmp_path / "ours/requirements.txt").write_text("\n")
     (tmp_path / "ours/server-requirements.txt").write_text("Prometheus.Client==0.1\ngunicorn==0.1\nnot-here-at-all>=1\n")
-    asked: list[list[str]] = []
+    asked = exporting(monkeypatch, "")
     monkeypatch.setattr(install, "HERE", tmp_path / "ours")
-    monkeypatch.setattr(install, "run", asked.append)
     install.main()
     assert [call[len(install.PIP) :] for call in asked] == [["-r", "requirements.txt"], ["not-here-at-all>=1"]]
 
 
+def test_the_option_s_lines_name_files_of_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip looks for such a file beside the one that names it."""
+    tree(tmp_path, monkeypatch, {"requirements/prod.txt": "-r base.txt", "requirements/base.txt": "", "app.py": ""})
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours/requirements.txt").write_text("-r requirements/prod.txt\n")
+    (tmp_path / "ours/server-requirements.txt").write_text("")
+    monkeypatch.setattr(install, "HERE", tmp_path / "ours")
+    install.main()
+    assert not (tmp_path / ".flask-image-requirements.txt").exists()
+
+
 def test_poetry_without_a_package_and_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree(tmp_path, monkeypatch, {"pyproject.toml": "[tool.poetry]\npackage-mode = false\n[build-system]\nrequires = []\n"})
-    asked: list[list[str]] = []
-    monkeypatch.setattr(install, "run", asked.append)
-    monkeypatch.setattr(install.venv, "create", lambda *_, **__: None)
-    assert install.application([]) == [["-r", "/tmp/locked.txt"]]
+    asked = exporting(monkeypatch, "")
+    assert install.application([])[0][1].endswith("/locked.txt")
     assert asked[1][-2:] == ["poetry", "lock"] and "export" in asked[2]
 
 
@@ -98,12 +208,12 @@ ERROR: Failed to build 'psycopg2' when getting requirements to build wheel
         (
             BUILD.format("running egg_info\nError: pg_config executable not found.\n\nIt is required.\n(https://x)"),
             "Error: pg_config",
-            "BASE_IMAGE",
+            "flask_image_build_packages",
         ),
         (
             BUILD.format("a.c:1:10: fatal error: Python.h: No such file\nerror: command 'gcc' failed with exit code 1"),
             "Python.h",
-            "BASE_IMAGE",
+            "flask_image_build_packages",
         ),
         (BUILD.format("Traceback (most recent call last):\n  File x\nValueError: no version"), "ValueError: no version", ""),
         (
@@ -120,7 +230,7 @@ ERROR: Failed to build 'psycopg2' when getting requirements to build wheel
             "ERROR: Could not find a version that satisfies the requirement flask==99 (from versions: 1, 2)\n"
             "ERROR: No matching distribution found for flask==99\n",
             "No matching distribution found for flask==99",
-            "",
+            "flask_image_build_secrets",
         ),
         (
             "ERROR: Cannot install a==1 and b==2 because these package versions have conflicting dependencies.\n"
@@ -131,7 +241,7 @@ ERROR: Failed to build 'psycopg2' when getting requirements to build wheel
         (
             "ERROR: Cannot find command 'git' - do you have 'git' installed and in your PATH?\n",
             "Cannot find command 'git'",
-            "BASE_IMAGE",
+            "add git to flask_image_build_packages",
         ),
         ("something\nelse went wrong\n", "else went wrong", ""),
     ],

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._flask_target import find
+from ansible_collections.flaskops.observability.plugins.module_utils._flask_target import described, find
 
 APP = "from flask import Flask\napp = Flask(__name__)\n"
 FACTORY = "from flask import Flask\ndef create_app(test_config=None):\n    return Flask(__name__)\n"
@@ -54,7 +54,8 @@ def test_found(tmp_path: Path, files: dict[str, str], expected: str) -> None:
         ({"shop.py": "def create_app(config):\n    pass\n"}, ["shop:create_app(config)", "arguments"]),
         ({"shop.py": "x = 1\n", "tool/__init__.py": ""}, ["read: shop.py, tool/__init__.py"]),
         ({"README.md": ""}, ["no Python file"]),
-        ({"app.py": "def broken(:\n"}, ["read: app.py"]),
+        ({"app.py": "import flask\ndef broken(:\n"}, ["app.py can't be read as Python", "in line 2"]),
+        ({"shop/app.py": "", "shop/__init__.py": "<<<<<<< HEAD\n"}, ["shop/__init__.py can't be read", "in line 1"]),
         ({".flaskenv": "FLASK_APP=gone\n", "app.py": APP}, ["FLASK_APP", "gone"]),
     ],
 )
@@ -63,6 +64,76 @@ def test_not_found(tmp_path: Path, files: dict[str, str], parts: list[str]) -> N
     assert found == "" and "\n" not in problem and "flask_image_wsgi" in problem
     for part in parts:
         assert re.search(re.escape(part), problem), problem
+
+
+@pytest.mark.parametrize(
+    ("files", "python"),
+    [
+        ({}, "3.13"),
+        ({"pyproject.toml": "[project]\nrequires-python = '>=3.11'\n"}, "3.13"),
+        ({"pyproject.toml": "[project]\nrequires-python = '>=3.9,<3.13'\n"}, "3.12"),
+        ({"pyproject.toml": "[project]\nrequires-python = '>=3.14'\n"}, "3.14"),
+        ({"pyproject.toml": "[project]\nrequires-python = '~=3.12.4'\n"}, "3.12"),
+        ({"pyproject.toml": "[project]\nrequires-python = '>=3.11'\n", ".python-version": "3.12.4\n"}, "3.12"),
+        ({"pyproject.toml": "[project]\nrequires-python = '>=3.12'\n", ".python-version": "3.11\n"}, "3.13"),
+        ({".python-version": "3.14\n3.12\n"}, "3.14"),
+        ({".python-version": "3.9\n"}, "3.13"),
+        ({".python-version": "pypy3.10\n"}, "3.13"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\npython = '^3.11,<3.13'\n"}, "3.12"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\npython = '~3.11'\n"}, "3.11"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\npython = '3.12.*'\n"}, "3.12"),
+        ({"Pipfile": "[requires]\npython_version = '3.11'\n"}, "3.11"),
+        ({"pyproject.toml": "<<<<<<< HEAD"}, "3.13"),
+    ],
+)
+def test_the_python_of_the_base_image(tmp_path: Path, files: dict[str, str], python: str) -> None:
+    place = tree(tmp_path, {"app.py": APP} | files)
+    found = described(place)
+    assert (found["problem"], found["base_image"]) == ("", f"docker.io/library/python:{python}-slim-bookworm")
+    assert described(place, base_image="mine:1")["base_image"] == "mine:1"
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/app.py").write_text(APP)
+    if ".python-version" in files and "pyproject.toml" not in files:  # it counts for the folders below, as pyenv has it
+        assert described(place, "web")["base_image"] == found["base_image"]
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "parts"),
+    [
+        (
+            {"pyproject.toml": "[project]\nrequires-python = '>=3.99'\n"},
+            {},
+            ["pyproject.toml", ">=3.99", "flask_image_base_image"],
+        ),
+        ({"pyproject.toml": "[project]\nrequires-python = 'newest'\n"}, {}, ["pyproject.toml", "'newest'"]),
+        ({".python-version": "3.99"}, {}, [".python-version", "3.99", "flask_image_base_image"]),
+        ({}, {"folder": "gone"}, ["no folder gone", "flask_image_folder"]),
+        ({}, {"folder": "../else"}, ["../else", "flask_image_folder"]),
+        ({}, {"wsgi": "app:app", "containerfile": "C"}, ["flask_image_wsgi", "flask_image_containerfile"]),
+        ({}, {"folder": "web", "containerfile": "C"}, ["flask_image_folder", "flask_image_containerfile"]),
+    ],
+)
+def test_one_sentence_on_what_does_not_fit(
+    tmp_path: Path, files: dict[str, str], given: dict[str, str], parts: list[str]
+) -> None:
+    problem = described(tree(tmp_path, {"app.py": APP} | files), **given)["problem"]
+    assert all(part in problem for part in parts) and "\n" not in problem, problem
+
+
+def test_which_image_a_tree_gets(tmp_path: Path) -> None:
+    place = tree(tmp_path, {"app.py": APP, "web/app.py": "application = 1\n"})
+    assert [described(place, **given)["wsgi"] for given in ({}, {"folder": "web"}, {"containerfile": "docker/C"})] == [
+        "app:app",
+        "app:application",
+        "",
+    ]
+    (tmp_path / "Dockerfile").write_text("FROM x")
+    assert [described(place, **given)["wsgi"] for given in ({}, {"folder": "web"}, {"wsgi": "a:b"})] == [
+        "",
+        "app:application",
+        "a:b",
+    ]
+    assert "flask_image_source" in described("")["problem"] and described("", wsgi="a:b")["problem"] == ""
 
 
 def test_no_folder(tmp_path: Path) -> None:
