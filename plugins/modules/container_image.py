@@ -396,9 +396,10 @@ def trusting_base(engine: Engine, base: str) -> str:
     return ref
 
 
-def build(engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str, ref: str) -> tuple[str, str]:
+def build(
+    engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str, ref: str, secrets: dict[str, str]
+) -> tuple[str, str]:
     """Build ref; returns base image and warning."""
-    secrets = params["build_secrets"]
     args = {key: str(value) for key, value in params["build_args"].items()}
     base = warning = ""
     wanted = [name for name in BASE_ARGS if f"ARG {name}" in containerfile and name not in args]
@@ -612,7 +613,8 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     params["rebuild"] = str(time.time_ns()) if params["rebuild"].lower() in ("true", "yes") else params["rebuild"]
     tree, containerfile, secrets = inputs(params)
     check(params, containerfile)
-    params["build_secrets"] = secret_texts(params["build_secrets"])
+    # Not among the options again: Ansible shows them, and hides only what it was given there.
+    build_secrets = secret_texts(params["build_secrets"])
     args = {key: str(value) for key, value in params["build_args"].items()}
     # How a Debian base is made counts too: an image on one that was made wrongly is not taken for right.
     bases = [params["base"], params["base_image"], *([] if params["base"] == "registry" else [DEBIAN_BASE])]
@@ -646,7 +648,7 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
                 f" exclude, such as '!{secrets[0]}', and name the rest in the ignore file."
             )
         if needs_build:
-            base, warning = build(engine, params, tree, containerfile, ref)
+            base, warning = build(engine, params, tree, containerfile, ref, build_secrets)
             if warning:
                 module.warn(warning)
         if not delivered and images:

@@ -218,8 +218,9 @@ def test_a_secret_is_in_a_private_file_only(source: Path, tmp_path: Path) -> Non
     (tmp_path / "my-netrc").write_text("machine pypi.example.com\nlogin me\npassword s3cret-word\n")
     pip = "[global]\nindex-url = https://me:hidden-word@pypi.example.com/simple\n"
     params = {"build_secrets": {"pip": pip, "netrc": {"src": str(tmp_path / "my-netrc")}}, "exclude": ["my-netrc"]}
-    engine = FakeEngine()
-    ci.present(FakeModule(source=str(source), repository="localhost/a", **params), engine)
+    engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a", **params)
+    ci.present(module, engine)
+    assert module.params["build_secrets"] == params["build_secrets"]  # Ansible shows the options at -vvv
     (build,) = engine.builds
     assert (build["secrets"]["pip"], "s3cret-word" in build["secrets"]["netrc"], build["modes"]) == (pip, True, {0o600})
     assert not any(word in str([build["options"], build["args"]]) for word in ("hidden-word", "s3cret-word"))
