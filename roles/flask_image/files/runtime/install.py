@@ -26,7 +26,7 @@ from pip._vendor.packaging.specifiers import InvalidSpecifier, SpecifierSet
 HERE = Path(__file__).resolve().parent
 SECRETS = Path("/run/secrets")
 WORK = Path("/tmp")  # of the stage that builds; the image has nothing of it
-PIP = [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
+PIP = [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check"]
 # The module container_image shows the sentence that begins so, and nothing else of the build.
 FAILED = "The application can't be installed: "
 
@@ -83,13 +83,13 @@ HINTS: tuple[tuple[str, str], ...] = (
         r"flat-layout|non-package mode",
         "the tree is no package: name what it needs in a requirements.txt or in flask_image_requirements",
     ),
-    (r"requires a different Python|Requires-Python|wants Python", "name an image with that Python by flask_image_base_image"),
+    (r"different Python|another Python", "correct the version, or name an image with that Python by flask_image_base_image"),
     (
         r"setuptools-scm",
         "the version comes from git, of which an image has none:"
         " set SETUPTOOLS_SCM_PRETEND_VERSION in flask_image_build_args, or a version in pyproject.toml",
     ),
-    (r"40[13] |Credentials not correct", "give the login as netrc or pip.conf in flask_image_build_secrets"),
+    (r"40[13] |asks for a login", "give the login as netrc or pip.conf in flask_image_build_secrets"),
     (
         r"CERTIFICATE_VERIFY_FAILED|SSLError",
         "set flask_image_trust_host_ca where this machine trusts the authority, or PIP_INDEX_URL in flask_image_build_args",
@@ -127,10 +127,13 @@ SEVERAL: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     ),
     (r"ERROR: (Invalid requirement: .*\(from line \d+ of \S+\))", lambda found: found[1].split(": Expected")[0]),
     (
-        r"BackendUnavailable(?:: .*)?|Cannot import '[\w.]+'",
-        lambda found: (
-            f"{found[0].replace('BackendUnavailable', 'its build-backend is unavailable')} (build-backend of its pyproject.toml)"
-        ),
+        r"Cannot import (?:build backend )?'([\w.]+)'|BackendUnavailable(?:.*\n)+?.*No module named '([\w.]+)'",
+        lambda found: f"the build-backend of its pyproject.toml can't be imported ({found[1] or found[2]})",
+    ),
+    (r"User for (\S+): ", lambda found: f"the package index {found[1]} asks for a login"),
+    (
+        r"ERROR: Ignored the following versions that require a different python(?:.*\n)*?ERROR: (No matching .*)",
+        lambda found: f"{found[1]} (some of its versions are for another Python)",
     ),
     (
         r"(?:UnicodeDecodeError: (.*))",
@@ -173,7 +176,7 @@ def run(command: list[str], about: str = "", cwd: Path | None = None) -> None:
     """
     printed = ""
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=cwd
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=cwd
     ) as process:
         assert process.stdout
         for line in process.stdout:
@@ -187,7 +190,9 @@ def run(command: list[str], about: str = "", cwd: Path | None = None) -> None:
         if not hint and about:
             hint = f"correct {about}"
         # One sentence, whatever is quoted in it.
-        raise SystemExit(": ".join(part for part in (" ".join(why.split()).rstrip(".: "), hint) if part))
+        why = re.sub(r"\. It should either .*", "", why)
+        why = re.sub(r"\. (?=[A-Z])", "; ", " ".join(why.split()).rstrip(".: "))
+        raise SystemExit(": ".join(part for part in (why, hint) if part))
 
 
 def exported(lock: Path, extras: list[str], groups: list[str]) -> Path:
@@ -237,8 +242,8 @@ def chosen(project: dict[str, Any], extras: list[str], groups: list[str]) -> lis
         todo = list(names)
         for name in todo:
             if name not in table:
-                has = ", ".join(sorted(table)) or "none"
-                raise SystemExit(f"pyproject.toml has no {name}, which {option} names: choose of {has}")
+                has = f"choose one of {', '.join(sorted(table))}" if table else "add it there, or drop it"
+                raise SystemExit(f"pyproject.toml has no {name}, which {option} names: {has}")
             found += [one for one in table[name] if isinstance(one, str)]
             todo += [
                 one["include-group"]
