@@ -41,6 +41,12 @@ _BOOTSTRAP = [
     *("--quiet", "--variant=minbase", "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
     "--dpkgopt=path-exclude=/usr/share/locale/*",
 ]
+# Of a failed build: what pip says around the cause, and the engines of each attempt; and what may be the cause.
+_NOISE = re.compile(
+    r"(note|hint): |[│╰─>]*\s*(See above|exit code: \d+$|\[(end|\d+ lines?) of output\])|time=\S+ level=warning"
+    r"|error: (subprocess-exited-with-error|metadata-generation-failed)|[\u00d7╰]"
+)
+_CAUSE = re.compile(r"(?i)\berror\b|\bfatal\b|not found|no such file|denied|can(?:'|no)t\b")
 LABEL = "io.flaskops.cluster"  # of all that the module local_cluster makes: the name of its cluster
 CTR_IMAGES = ["ctr", "-n", "k8s.io", "images"]
 # Of an archive at standard input. A node unpacks an image when the first container needs it, and most nodes need only some.
@@ -301,16 +307,22 @@ def failed_step(stdout: str, stderr: str) -> tuple[str, list[str]]:
         own = [line.removeprefix(failed[-1][0]) for line in err if line.startswith(failed[-1][0])]
         heads = [line.split("] ", 1)[1] for line in own if re.match(r"\[.*\d+/\d+\] ", line)]
         printed = [line.split(" ", 1)[1] for line in own if re.match(r"\d+\.\d+ \S", line)]
-        return (heads or [""])[0], [line for line in own if line.startswith("ERROR: ")] + printed[-5:]
+        return (heads or [""])[0], [line for line in own if line.startswith("ERROR: ")] + telling(printed)
     steps = [number for number, line in enumerate(out) if re.match(r"(\[\d+/\d+\] )?(Step|STEP) \d+(/\d+)? ?: ", line)]
     step = out[steps[-1]].split(": ", 1)[1] if steps else ""
     printed = out[steps[-1] + 1 :] if steps else out
     printed = [line for line in printed if not re.match(r" ---> |Removing intermediate container ", line)]
     if err and re.search(r"returned a non-zero code: \d+$", err[-1]):
-        return step, err[-1:] + printed[-5:]
+        return step, err[-1:] + telling(printed)
     if err and (named := re.search(r'STEP "(.+)":', err[-1])):
-        return named[1], err[-1:] + (err[:-1] or printed)[-5:]
-    return step, err[-5:] or printed[-5:]
+        return (step if f'STEP "{step}":' in err[-1] else named[1]), err[-1:] + telling(err[:-1] or printed)
+    return step, telling(err) or telling(printed)
+
+
+def telling(lines: list[str]) -> list[str]:
+    """The end of what a step printed, and before it what names an error: pip says last that it is not to blame."""
+    own = [line for line in lines if not _NOISE.match(line.strip())] or lines
+    return [line for line in own[:-3] if _CAUSE.search(line)][-2:] + own[-3:]
 
 
 def plain_host() -> bool:

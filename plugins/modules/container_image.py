@@ -254,6 +254,7 @@ class Inputs(NamedTuple):
     tree: Tree
     containerfile: str
     secrets: list[str]  # credentials of the tree, which are not in it
+    file: str  # where the Containerfile is; empty for a text
 
 
 def inputs(params: dict[str, Any]) -> Inputs:
@@ -285,7 +286,7 @@ def inputs(params: dict[str, Any]) -> Inputs:
             raise ImageError(f"extra_folders has {folder}, which is not a folder; set it to one.")
         tree |= {os.path.join(rel, name): entry for name, entry in read_tree(folder, [])[0].items()}
     tree |= {rel: Entry.text(str(text).encode()) for rel, text in params["extra_files"].items()}
-    return Inputs(tree, content, secrets)
+    return Inputs(tree, content, secrets, "" if params["containerfile_content"] else path)
 
 
 def check(params: dict[str, Any], containerfile: str) -> None:
@@ -306,6 +307,11 @@ def check(params: dict[str, Any], containerfile: str) -> None:
             f"build_secrets has {', '.join(unused)}, which the Containerfile mounts nowhere:"
             f" add --mount=type=secret,id={unused[0]} to a RUN of it, or drop it."
         )
+    needed = {
+        each.get("id", "") for each in mounts if each.get("type") == "secret" and each.get("required", "false") in ("", "true")
+    }
+    if lacking := sorted(needed - set(params["build_secrets"])):
+        raise ImageError(f"The Containerfile needs the secret {', '.join(lacking)} (required=true): give it in build_secrets.")
     stages = re.findall(r"(?im)^\s*FROM\s.+\sAS\s+(\S+)", text)
     target = params["target"]
     if target and target.lower() not in [stage.lower() for stage in stages] and not target.isdecimal():
@@ -396,17 +402,16 @@ def trusting_base(engine: Engine, base: str) -> str:
     return ref
 
 
-def build(
-    engine: Engine, params: dict[str, Any], tree: Tree, containerfile: str, ref: str, secrets: dict[str, str]
-) -> tuple[str, str]:
+def build(engine: Engine, params: dict[str, Any], given: Inputs, ref: str, secrets: dict[str, str]) -> tuple[str, str]:
     """Build ref; returns base image and warning."""
+    tree, containerfile = given.tree, given.containerfile
     args = {key: str(value) for key, value in params["build_args"].items()}
     base = warning = ""
     wanted = [name for name in BASE_ARGS if f"ARG {name}" in containerfile and name not in args]
     if wanted:
         # one of the two given by the user stands for both: stages that share a venv must share their Python
-        given = [args[name] for name in BASE_ARGS if name in args]
-        base, warning = (given[0], "") if given else resolve_base(engine, params)
+        named = [args[name] for name in BASE_ARGS if name in args]
+        base, warning = (named[0], "") if named else resolve_base(engine, params)
         args.update({name: base for name in wanted})
     volumes = []
     if params["trust_host_ca"] and engine.name == "docker":
@@ -452,10 +457,16 @@ def build(
         if said := INSTALLER.search(printed):
             raise ImageError(said[1]) from None
         where = f" at step {step if len(step) <= 200 else step[:200] + '...'!r}" if step else ""
-        cause = one_line(printed.replace(context, params["source"] or "the generated files"))
+        where += f" {'of' if step else 'by'} {given.file}" if given.file else ""
+        # The step is named already, and an exit status tells nothing beside what the step printed.
+        cause = re.sub(r"^'\w+ build' failed with status \d+: ", "", " ".join(printed.split()))
+        cause = cause.replace(f'Error: building at STEP "{step}": ', "").replace(
+            context, params["source"] or "the generated files"
+        )
+        cause = one_line(re.sub(r"^while running runtime: exit status \d+ \| ", "", cause)).rstrip(".")
         lost = re.match(r"(?i)(?:COPY|ADD)\b", step) and re.search("no such file|not found|no items matching", printed)
-        hint = " Add the file to the tree, or let the ignore file and exclude not skip it." if lost else ""
-        raise ImageError(f"The build of {ref} failed{where}: {cause}{hint}") from None
+        hint = ": add the file to the tree, or let neither the ignore file nor exclude skip it" if lost else ""
+        raise ImageError(f"The build of {ref} failed{where}: {cause}{hint}.") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return base, warning
@@ -611,8 +622,8 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     params = module.params
     delivery, node, tool = params["delivery"], params["node"], tool_of(params, engine)
     params["rebuild"] = str(time.time_ns()) if params["rebuild"].lower() in ("true", "yes") else params["rebuild"]
-    tree, containerfile, secrets = inputs(params)
-    check(params, containerfile)
+    given = inputs(params)
+    check(params, given.containerfile)
     # Not among the options again: Ansible shows them, and hides only what it was given there.
     build_secrets = secret_texts(params["build_secrets"])
     args = {key: str(value) for key, value in params["build_args"].items()}
@@ -623,7 +634,7 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
         params["platform"] or platform.machine(),
         *(f"{name}={params[name]}" for name in ("target", "rebuild") if params[name]),
     ]
-    tag = content_tag(tree, containerfile, args, " ".join(bases + how))
+    tag = content_tag(given.tree, given.containerfile, args, " ".join(bases + how))
     ref = f"{params['repository']}:{tag}"
     login = (params["registry_username"], params["registry_password"])
 
@@ -642,13 +653,13 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     needs_build = not (delivery == "push" and delivered) and not engine.image_exists(ref)
     base = ""
     if not module.check_mode:
-        if needs_build and secrets:
+        if needs_build and given.secrets:
             module.warn(
-                f"Not in the image, as a credential may be in them: {', '.join(secrets)}. Bring back what the app needs by"
-                f" exclude, such as '!{secrets[0]}', and name the rest in the ignore file."
+                f"Not in the image, as a credential may be in them: {', '.join(given.secrets)}. Bring back what the app needs by"
+                f" exclude, such as '!{given.secrets[0]}', and name the rest in the ignore file."
             )
         if needs_build:
-            base, warning = build(engine, params, tree, containerfile, ref, build_secrets)
+            base, warning = build(engine, params, given, ref, build_secrets)
             if warning:
                 module.warn(warning)
         if not delivered and images:

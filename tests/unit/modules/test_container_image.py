@@ -157,6 +157,7 @@ def test_check_mode_says_changed_and_builds_nothing(source: Path) -> None:
         ({"build_secrets": {"pip": {"src": "/nowhere"}}}, ["build_secrets.pip", "src"]),
         ({"build_secrets": {"pip": 1}}, ["build_secrets.pip", "src"]),
         ({"build_secrets": {"p,i": "x"}}, ["build_secrets"]),
+        ({"containerfile": "Needy"}, ["secret key", "build_secrets"]),
         ({"target": "b"}, ["target is b", "(a, last)"]),
         ({"containerfile": "docker/Other"}, ["docker/Other", "containerfile"]),
     ],
@@ -168,6 +169,7 @@ def test_what_the_containerfile_has_no_place_for_is_refused(
     (source / "Containerfile").write_text(
         "FROM x AS a\nARG A B=1 \\\n  C\nRUN --mount=target=/p,id=pip,type=secret x\n# ARG PIP_EXTRA_INDEX_URL\nFROM a as last\n"
     )
+    (source / "Needy").write_text("FROM x\nRUN --mount=type=secret,id=key,required --mount=type=secret,id=other true\n")
     engine = FakeEngine()
     with pytest.raises(ci.ImageError) as error:
         ci.present(FakeModule(check_mode, source=str(source), repository="localhost/a", **params), engine)
@@ -246,9 +248,12 @@ def test_credentials_of_the_tree_are_told_and_are_not_in_the_image(source: Path)
 
 def test_a_copy_of_a_missing_file_says_what_may_hide_it(source: Path) -> None:
     engine = FakeEngine()
-    engine.fail_build = 'checking on sources under "/x": copier: stat: "/gone.txt": no such file or directory'
+    engine.fail_build = (
+        "'podman build' failed with status 125: Error: building at STEP \"COPY gone.txt .\": checking on sources under"
+        ' "/x": copier: stat: "/gone.txt": no such file or directory'
+    )
     engine.fail_step = "COPY gone.txt ."
-    with pytest.raises(ci.ImageError, match=r"COPY gone.txt.*ignore file and exclude"):
+    with pytest.raises(ci.ImageError, match=r"'COPY gone.txt .' of \S+/Containerfile: checking .*no such file.*ignore file nor"):
         ci.present(FakeModule(source=str(source), repository="localhost/a"), engine)
 
 
@@ -474,7 +479,7 @@ def test_further_folders_are_part_of_the_context_and_of_the_tag(tmp_path: Path) 
     (tmp_path / "lib/a.py").write_text("1")
     (tmp_path / "lib/__pycache__/a.pyc").write_text("x")
     params = {"containerfile_content": "FROM x", "extra_folders": {"inside/lib": str(tmp_path / "lib")}}
-    tree, text, _ = ci.inputs(FakeModule(repository="localhost/a", **params).params)
+    tree, text, *_ = ci.inputs(FakeModule(repository="localhost/a", **params).params)
     assert list(tree) == ["inside/lib/a.py"]
     before = ci.content_tag(tree, text, {}, "")
     (tmp_path / "lib/a.py").write_text("2")

@@ -178,6 +178,29 @@ def test_a_failed_build_says_why(stdout: str, stderr: str, step: str, first: str
     assert len(lines) <= 6
 
 
+def test_the_cause_is_there_before_what_pip_says_of_itself() -> None:
+    printed = [
+        "Error: pg_config executable not found.",
+        "",
+        "It is required to build.",
+        "Add its folder.",
+        "Or install a binary.",
+    ]
+    around = [
+        "error: metadata-generation-failed",
+        "\u00d7 Encountered error",
+        "╰─> See above for output.",
+        "hint: See above for details.",
+    ]
+    _, lines = failed_step(PODMAN, "\n".join(printed + around) + f"\n{PODMAN_ERROR}")
+    assert lines == [PODMAN_ERROR.strip(), *printed[:1], *printed[2:]]
+
+
+def test_a_step_with_quotes_in_its_error() -> None:
+    error = 'Error: building at STEP "COPY a b": checking on sources under "/x": copier: stat: "/a": no such file\n'
+    assert failed_step("STEP 1/2: FROM x\nSTEP 2/2: COPY a b\n", error) == ("COPY a b", [error.strip()])
+
+
 def test_the_failed_step_is_in_the_error(engines: Any, tmp_path: Path) -> None:
     (tmp_path / "out").write_text(LEGACY)
     (tmp_path / "err").write_text(LEGACY_ERRORS)
