@@ -356,7 +356,9 @@ class Cluster:
             wanted = ipaddress.ip_network(self.params["subnet"])
             for kind, network in INSIDE.items():
                 if network.overlaps(wanted):
-                    raise ClusterError(f"The address range {wanted} is in that of the {kind}, {network}: choose another 'subnet'.")
+                    raise ClusterError(
+                        f"The address range {wanted} is in that of the {kind}, {network}: choose another 'subnet'."
+                    )
             routes = subprocess.run([str(command("ip")), "-4", "route", "show"], capture_output=True, text=True).stdout
             for line in routes.splitlines():
                 # A line begins with the network, or with the route's type ('blackhole', 'unreachable') and then the network.
