@@ -12,6 +12,12 @@ import pytest
 
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\n[project]\nname = "shop"\nversion = "1"\n'
 PROJECT = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["flask", "markdown>=3"]\n'
+CHOICES = """[project.optional-dependencies]
+web = ["waitress"]
+[dependency-groups]
+prod = ["a>=1", {include-group = "more"}]
+more = ["b", {include-group = "prod"}]
+"""
 NO_DEPS = ["--no-deps", "."]
 
 
@@ -41,14 +47,30 @@ def test_what_is_installed(
 @pytest.mark.parametrize("lock", install.LOCKS)
 @pytest.mark.parametrize("project", ["", SETUPTOOLS])
 def test_a_lock_is_told_by_its_own_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str, project: str) -> None:
-    tree(tmp_path, monkeypatch, {lock: "", "pyproject.toml": project})
+    tree(tmp_path, monkeypatch, {lock: "", "pyproject.toml": project + CHOICES})
     asked = exporting(monkeypatch, "flask==3")
     calls = install.application([], ["web"], ["prod", "more"])
     assert calls[1:] == ([NO_DEPS] if project else []) and Path(calls[0][1]).read_text().strip() == "flask==3"
     how = install.LOCKS[lock]
-    assert set(how.packages) <= set(asked[0]) and set(how.export) <= set(asked[-1])
+    assert set(how.packages) <= set(asked[0])
     assert (len(asked), set(how.check) <= set(asked[1])) == (3 if how.check else 2, True)
-    assert asked[-1][-6:] == [how.extra, "web", how.group, "prod", how.group, "more"]
+    assert " ".join(asked[-1]).endswith(
+        {
+            "uv.lock": "--extra web --group prod --group more",
+            "poetry.lock": "--only main --only prod --only more --extras web",
+            "pdm.lock": "--group default --group web --group prod --group more",
+            "Pipfile.lock": "default,web,prod,more",
+        }[lock]
+    )
+    install.exported(Path(lock), [], [])
+    assert " ".join(asked[-1]).endswith(
+        {
+            "uv.lock": "-o FILE",
+            "poetry.lock": "-o FILE --only main",
+            "pdm.lock": "-o FILE --prod",
+            "Pipfile.lock": "FILE default",
+        }[lock].replace("FILE", str(install.WORK / "locked.txt"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,14 +104,6 @@ def test_a_member_of_a_workspace_has_the_lock_of_the_whole(tmp_path: Path, monke
     monkeypatch.setattr(install, "HERE", tmp_path / "other/.flaskops")
     monkeypatch.chdir(tmp_path / "services/web")
     assert install.application([]) == [["flask", "markdown>=3"]]
-
-
-CHOICES = """[project.optional-dependencies]
-web = ["waitress"]
-[dependency-groups]
-prod = ["a>=1", {include-group = "more"}]
-more = ["b", {include-group = "prod"}]
-"""
 
 
 @pytest.mark.parametrize(

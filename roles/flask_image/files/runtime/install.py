@@ -31,36 +31,51 @@ PIP = [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--disable-pip-
 FAILED = "The application can't be installed: "
 
 
+def each(option: str, names: list[str]) -> list[str]:
+    """An option once for each name."""
+    return [word for name in names for word in (option, name)]
+
+
 class Lock(NamedTuple):
     """Who can tell what a lock file holds, and how."""
 
     packages: list[str]
-    export: list[str]
-    extra: str
-    group: str
     check: list[str]  # where exporting does not tell that the project has changed since
+    export: Callable[[str, list[str], list[str]], list[str]]  # to a file, with extras and groups
 
 
 LOCKS = {
     "uv.lock": Lock(
         ["uv"],
-        ["uv", "export", "--locked", "--no-dev", "--no-emit-project", "--format", "requirements-txt", "-o"],
-        "--extra",
-        "--group",
         [],
+        lambda file, extras, groups: [
+            *("uv", "export", "--locked", "--no-dev", "--no-emit-project", "--format", "requirements-txt", "-o", file),
+            *(each("--extra", extras) + each("--group", groups)),
+        ],
     ),
     "poetry.lock": Lock(
         ["poetry", "poetry-plugin-export"],
-        ["poetry", "export", "--only=main", "-f", "requirements.txt", "-o"],
-        "--extras",
-        "--with",
-        ["poetry", "check", "--lock"],
+        [],
+        lambda file, extras, groups: [
+            *("poetry", "export", "-f", "requirements.txt", "-o", file),
+            *(each("--only", ["main", *groups]) + each("--extras", extras)),
+        ],
     ),
     "pdm.lock": Lock(
-        ["pdm"], ["pdm", "export", "--prod", "-f", "requirements", "-o"], "--group", "--group", ["pdm", "lock", "--check"]
+        ["pdm", "hishel<2"],  # pdm 2.29 can't do with a newer one, and does not say so
+        ["pdm", "lock", "--check"],
+        lambda file, extras, groups: [
+            *("pdm", "export", "-f", "requirements", "-o", file),
+            *(each("--group", ["default", *extras, *groups]) if extras or groups else ["--prod"]),
+        ],
     ),
     "Pipfile.lock": Lock(
-        ["pipenv"], ["sh", "-c", 'pipenv requirements --hash "$@" >"$0"'], "--categories", "--categories", ["pipenv", "verify"]
+        ["pipenv"],
+        ["pipenv", "verify"],
+        lambda file, extras, groups: [
+            *("sh", "-c", 'pipenv requirements --hash --categories "$1" >"$0"', file),
+            ",".join(["default", *extras, *groups]),
+        ],
     ),
 }
 
@@ -83,6 +98,7 @@ HINTS: tuple[tuple[str, str], ...] = (
         r"flat-layout|non-package mode",
         "the tree is no package: name what it needs in a requirements.txt or in flask_image_requirements",
     ),
+    (r"Group(\(s\))? .*not|[Ee]xtra .*not", "choose others by flask_image_extras and flask_image_groups"),
     (r"different Python|another Python", "correct the version, or name an image with that Python by flask_image_base_image"),
     (
         r"setuptools-scm",
@@ -207,8 +223,7 @@ def exported(lock: Path, extras: list[str], groups: list[str]) -> Path:
         run([*path, how.packages[0], "lock"], "pyproject.toml")
     elif how.check:
         run([*path, *how.check], stale)
-    chosen = [word for flag, names in ((how.extra, extras), (how.group, groups)) for name in names for word in (flag, name)]
-    run([*path, *how.export, str(target), *chosen], stale)
+    run([*path, *how.export(str(target), extras, groups)], stale)
     return target
 
 
@@ -303,6 +318,8 @@ def application(extra: list[str], extras: list[str] | None = None, groups: list[
         needed = chosen(project, extras, groups)
         return [["-r", "requirements.txt"], *([needed] if needed else []), *package]
     if lock := found_lock():
+        if lock.name in ("uv.lock", "pdm.lock"):
+            chosen(project, extras, groups)  # pdm exports something else for a name that it does not know
         return [*split(exported(lock, extras, groups), lock.parent), *([["--no-deps", "."]] if builds else [])]
     if "poetry" in tool and no_package and "project" not in project:
         return [["-r", str(exported(Path("poetry.lock"), extras, groups))]]
