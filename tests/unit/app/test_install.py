@@ -270,6 +270,13 @@ def test_the_cause_of_a_failure_is_its_last_word(output: str, line: str, hint: s
         assert "psycopg2" in said
 
 
+def test_an_older_pip_names_the_package_before_it_fails() -> None:
+    output = (
+        BUILD.format("Error: pg_config executable not found.").rpartition("ERROR")[0].replace("╰─> psycopg2", "╰─> See above")
+    )
+    assert install.cause("Collecting flask\n" + output) == "psycopg2==2.9.10: Error: pg_config executable not found."
+
+
 def tree(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

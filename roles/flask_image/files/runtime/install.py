@@ -178,7 +178,9 @@ def cause(output: str) -> str:
         about = re.findall(
             r"^╰─> (?!\[|See above)(\S+)$|^ERROR: Failed (?:building wheel|to build) (?:for )?(\S+)", "\n".join(lines), re.M
         )
-        name = next((one or other for one, other in about), "").strip("'")
+        # An older pip names the package only where it begins with it.
+        begun = [line.split()[1] for line in lines[: ends[0]] if re.match(r"Collecting \S|Processing \S", line)]
+        name = next((one or other for one, other in about), "").strip("'") or os.path.basename((begun or [""])[-1])
         return f"{name}: {(found_lines or inside[-1:] or [''])[0]}".removeprefix(": ")
     errors = [re.sub(r"^(ERROR|error): ", "", line) for line in lines if re.match(r"(ERROR|error): ", line)]
     return next((line for line in errors if "Could not find a version" not in line and "for help visit" not in line), "")
@@ -368,6 +370,13 @@ def use_secrets() -> None:
             os.environ[file.name] = file.read_text().strip()
 
 
+def use_authorities() -> None:
+    """Let git and the locks' tools trust what pip trusts."""
+    if trusted := os.environ.get("SSL_CERT_FILE"):
+        for variable in ("GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE"):
+            os.environ.setdefault(variable, trusted)
+
+
 def source_of(call: list[str]) -> str:
     """Where what a call of pip installs is named."""
     if call[0] == "-r":
@@ -397,6 +406,7 @@ def install() -> None:
 
 def main() -> None:
     use_secrets()
+    use_authorities()
     try:
         install()
     except SystemExit as error:
