@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils import _host
 from ansible_collections.flaskops.observability.plugins.module_utils._build_context import Entry
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import BuildError, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils._engine import BuildError, Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -234,6 +235,35 @@ def test_a_secret_is_in_a_private_file_only(source: Path, tmp_path: Path) -> Non
     with pytest.raises(ci.ImageError) as error:
         ci.present(FakeModule(source=str(source), repository="localhost/a", **params), engine)
     assert not any(word in str(error.value) + str(error.value.__cause__) for word in ("hidden-word", "s3cret-word"))
+
+
+@pytest.mark.skipif(shutil.which("podman") is None or os.geteuid() != 0, reason="wants podman and root")
+def test_podman_builds_with_a_secret_of_which_nothing_is_left(source: Path) -> None:
+    engine, repository = Engine.find("podman"), f"localhost/flaskops-test-{os.getpid()}"
+    if not engine.image_exists(ci.DEBIAN_BASE):
+        pytest.skip(f"{ci.DEBIAN_BASE} is not on this machine: run `make up` first")
+    (source / "docker").mkdir()
+    (source / "docker/Web").write_text(
+        "ARG BASE_IMAGE\nFROM ${BASE_IMAGE} AS web\nCOPY . /app\nRUN --mount=type=secret,id=word"
+        " grep -q very- /run/secrets/word && ls -A /app >/listed\nFROM web AS broken\nCOPY gone.txt /\n"
+    )
+    (source / ".dockerignore").write_text("*\n!app.py\n")
+    params: dict[str, Any] = {"source": str(source), "repository": repository, "containerfile": "docker/Web", "base": "debian"}
+    params |= {"build_secrets": {"word": "very-s3cret-word"}}
+    try:
+        ref = ci.present(FakeModule(**params, target="web"), engine)["image"]
+        assert engine.run(["run", "--rm", "--network", "none", ref, "cat", "/listed"]).stdout.split() == [b"app.py"]
+        told = engine.run(["history", "--no-trunc", ref]).stdout + engine.run(["image", "inspect", ref]).stdout
+        left = engine.run(["run", "--rm", "--network", "none", ref, "sh", "-c", "ls /run/secrets/word || true"]).stdout
+        assert b"s3cret" not in told and left == b""
+        with pytest.raises(ci.ImageError) as error:
+            ci.present(FakeModule(**params), engine)
+    finally:
+        for each in ci.content_refs(engine, repository):
+            engine.run(["rmi", "--force", each])
+    said = str(error.value)
+    assert "at step 'COPY gone.txt /' of" in said and "docker/Web: " in said and "no such file" in said and "\n" not in said
+    assert "container_image." not in said and "exclude" in said, said
 
 
 def test_credentials_of_the_tree_are_told_and_are_not_in_the_image(source: Path) -> None:
