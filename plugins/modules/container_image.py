@@ -623,9 +623,9 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     delivery, node, tool = params["delivery"], params["node"], tool_of(params, engine)
     params["rebuild"] = str(time.time_ns()) if params["rebuild"].lower() in ("true", "yes") else params["rebuild"]
     given = inputs(params)
-    check(params, given.containerfile)
     # Not among the options again: Ansible shows them, and hides only what it was given there.
     build_secrets = secret_texts(params["build_secrets"])
+    check(params, given.containerfile)
     args = {key: str(value) for key, value in params["build_args"].items()}
     # How a Debian base is made counts too: an image on one that was made wrongly is not taken for right.
     bases = [params["base"], params["base_image"], *([] if params["base"] == "registry" else [DEBIAN_BASE])]
@@ -717,6 +717,9 @@ def main() -> None:
         mutually_exclusive=[("containerfile", "containerfile_content")],
         required_if=[("delivery", "import", ["node"]), *(("delivery", tool, ["cluster"]) for tool in TOOLS)],
     )
+    # Ansible hides a text that it was given, but not what it has made of one like "netrc=...".
+    for given in module.params["build_secrets"].values():
+        module.no_log_values.update(secret_parts(given) if isinstance(given, str) else ())
     repository = module.params["repository"]
     if not REPOSITORY.match(repository):
         module.fail_json(

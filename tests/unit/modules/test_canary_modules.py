@@ -74,6 +74,16 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {**APP, "receivers": [{"name": "chat", "type": "webhook", "url": SLACK}]},
         "chat",
     ),
+    "a secret of a build as one text": (
+        "container_image",
+        {"repository": "localhost/a", "containerfile_content": "FROM x", "build_secrets": f"netrc={CANARY}"},
+        "netrc",
+    ),
+    "a secret of a build in a list": (
+        "container_image",
+        {"repository": "localhost/a", "containerfile_content": "FROM x", "build_secrets": {"netrc": [CANARY]}},
+        "netrc",
+    ),
     "a webhook with a login": (
         "app_monitoring_plan",
         {**APP, "receivers": [{"name": "chat", "type": "webhook", "url": f"https://ann:{CANARY}@chat.test"}]},
@@ -115,6 +125,8 @@ def test_no_module_shows_a_malformed_kubeconfig(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize("case", REFUSED)
 def test_no_module_shows_a_credential_that_it_refuses(capsys: pytest.CaptureFixture[str], case: str) -> None:
     name, options, key = REFUSED[case]
-    answer, said = run(name, {"kubeconfig": "/nowhere", **options} if name != "external_checks" else options, capsys)
+    answer, said = run(
+        name, {"kubeconfig": "/nowhere", **options} if name not in ("container_image", "external_checks") else options, capsys
+    )
     assert answer["failed"] and key in answer["msg"]
     assert not leaks(said), said
