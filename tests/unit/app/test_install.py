@@ -4,11 +4,18 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import install
+import jinja2
 import pytest
+import yaml
+
+from .support import RUNTIME
 
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\n[project]\nname = "shop"\nversion = "1"\n'
 PROJECT = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["flask", "markdown>=3"]\n'
@@ -282,3 +289,46 @@ def tree(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     monkeypatch.chdir(folder)
+
+
+@pytest.mark.parametrize(
+    ("given", "lines", "never"),
+    [
+        ({}, ["COPY . /app", "WORKDIR /app", "COPY --from=build /links /app", "RUN python3 -m venv"], ["apt-get", "--mount"]),
+        ({"folder": "services/web/"}, ["WORKDIR /app/services/web", "COPY --from=build /links /app/services/web"], ["web/\n"]),
+        ({"build_packages": ["gcc", "a;b"]}, ["--no-install-recommends gcc 'a;b' && rm"], []),
+        (
+            {"build_args": {"FOO": "1", "PIP_INDEX_URL": "x", "BASE_IMAGE": "y"}},
+            ["ARG FOO\nCOPY . /app"],
+            ["ARG BASE_IMAGE\nCOPY"],
+        ),
+        (
+            {"build_secrets": {"pip.conf": "s3cret", "netrc": "s3cret"}},
+            ["RUN --mount=type=secret,id=netrc,target=/root/.netrc --mount=type=secret,id=pip.conf python3 -m venv"],
+            ["s3cret"],
+        ),
+    ],
+)
+def test_the_generated_containerfile(given: dict[str, Any], lines: list[str], never: list[str]) -> None:
+    text = containerfile(given)
+    assert all(line in text for line in lines) and not any(word in text for word in never), text
+    assert (
+        text.count("\nARG PIP_INDEX_URL\n") == 1
+        and text.count("\nFROM ") == 2
+        and all(line.strip() for line in text.split("\n\n"))
+    )
+
+
+def test_packages_of_the_image_are_in_its_last_stage() -> None:
+    stages = containerfile({"packages": ["libpq5"], "build_packages": ["libpq-dev"]}).split("\nFROM ")
+    assert [[name in stage for name in ("libpq5", "libpq-dev")] for stage in stages[1:]] == [[False, True], [True, False]]
+
+
+def containerfile(given: dict[str, Any]) -> str:
+    """What the role makes of its options, as Ansible renders it."""
+    made = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+    made.filters |= {"quote": shlex.quote, "to_json": json.dumps, "difference": lambda one, two: [x for x in one if x not in two]}
+    defaults = yaml.safe_load((RUNTIME.parents[1] / "defaults/main.yml").read_text())
+    options = defaults | {f"flask_image_{name}": value for name, value in given.items()}
+    template = made.from_string((RUNTIME.parents[1] / "templates/Containerfile.j2").read_text())
+    return template.render(**options, __flask_image_found={"wsgi": "app:app"})

@@ -298,8 +298,8 @@ def check_python(project: dict[str, Any]) -> None:
         raise SystemExit(f"{file} is {wanted!r}, which is no version specifier: correct it there") from error
     if not fits:
         raise SystemExit(
-            f"the application wants Python {wanted} ({file}), and the base image has {platform.python_version()}: name another"
-            " by flask_image_base_image, and set flask_image_base to registry where it is made here"
+            f"the application wants Python {wanted} ({file}), and the base image has {platform.python_version()}:"
+            " set flask_image_base to registry if this one was made here, or name another by flask_image_base_image"
         )
 
 
