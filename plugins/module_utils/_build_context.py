@@ -9,6 +9,7 @@ Its interface can change at any time.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 from pathlib import Path
@@ -74,7 +75,7 @@ class Rules:
 
     def __init__(self, patterns: list[str], *, anywhere: bool = False) -> None:
         """:param anywhere: whether a pattern without a slash is a name in any folder, as in a .gitignore."""
-        self.rules: list[tuple[bool, re.Pattern[str]]] = []
+        rules = []
         for line in patterns:
             pattern = line.strip()
             if not pattern or line.startswith("#"):
@@ -85,21 +86,25 @@ class Rules:
             if anywhere and "/" not in pattern.rstrip("/"):
                 cleaned = f"**/{cleaned}"
             if cleaned != ".":
-                self.rules.append((back, _expression(cleaned, line)))
-        self.exceptions = any(back for back, _ in self.rules)
+                rules.append((back, _expression(cleaned, line)))
+        self.exceptions = any(back for back, _ in rules)
+        # Neighbours of one kind are one expression, for a tree may have many files.
+        self.rules = [
+            (back, re.compile("|".join(text for _, text in same), re.DOTALL))
+            for back, same in itertools.groupby(rules, key=lambda rule: rule[0])
+        ]
 
     def __call__(self, rel: str) -> bool:
         """Whether a path is ignored."""
-        above = [rel[:end] for end in range(len(rel)) if rel[end] == "/"] + [rel]
         ignored = False
         for back, expression in self.rules:
-            if ignored == back and any(expression.fullmatch(each) for each in above):
+            if ignored == back and expression.fullmatch(rel):
                 ignored = not back
         return ignored
 
 
-def _expression(pattern: str, line: str) -> re.Pattern[str]:
-    """A pattern of Go's filepath.Match with ``**`` for any number of folders, as docker and podman have it."""
+def _expression(pattern: str, line: str) -> str:
+    """What a pattern fits, and all below it: of Go's filepath.Match, and ``**`` for any number of folders, as engines have it."""
     parts = {r"\*\*/": "(?:.*/)?", r"\*\*": ".*", r"\*": "[^/]*", r"\?": "[^/]", r"\[\^?[^]]+\]": "", r"\\.": "", ".": ""}
     text = ""
     for token in re.findall("|".join(parts), pattern, re.DOTALL):
@@ -108,11 +113,12 @@ def _expression(pattern: str, line: str) -> re.Pattern[str]:
             token if token[0] == "[" and len(token) > 1 else re.escape(token[-1]),
         )
     try:
-        return re.compile(text, re.DOTALL)
+        re.compile(text)
     except re.error as error:
         raise ContextError(
             f"The pattern {line!r} can't be understood ({error}): correct it in the ignore file or in exclude."
         ) from error
+    return f"(?:{text})(?:/.*)?"
 
 
 def ignore_file(root: Path, containerfile: str = "") -> Path | None:
