@@ -12,6 +12,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from difflib import ndiff
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -128,20 +129,23 @@ def answers(port: int, todo: list[Step], run: Callable[[list[str]], object]) -> 
     return found
 
 
-def masked(reply: Reply) -> Reply:
-    """The answer without what differs from one start to the next."""
+def difference(plain: Reply, reply: Reply) -> list[str]:
+    """The lines in which two answers differ, but for what differs from one start to the next."""
+    return [line for line in ndiff(lines(plain), lines(reply)) if line[0] in "+-"]
 
-    def hide(text: str) -> str:
+
+def lines(reply: Reply) -> list[str]:
+    def masked(text: str) -> str:
         for pattern, word in MASKS:
             text = re.sub(pattern, word, text)
         return text
 
-    body = hide(reply.body.decode("latin1")).encode("latin1")
-    headers = [
-        (name, re.sub("=[^;]*", "=<cookie>", hide(value), count=1) if name.lower() == "set-cookie" else hide(value))
-        for name, value in reply.headers
-    ]
-    if body != reply.body:
-        # An id may be longer the next time.
-        headers = [(name, "<length>" if name.lower() == "content-length" else value) for name, value in headers]
-    return Reply(reply.status, tuple(headers), body)
+    given = reply.body.decode("latin1")
+    body, head = masked(given), []
+    for name, value in reply.headers:
+        if name.lower() == "set-cookie":
+            value = re.sub("=[^;]*", "=<cookie>", value, count=1)
+        elif name.lower() == "content-length" and body != given:
+            value = "<length>"  # an id may be longer the next time
+        head.append(f"{name}: {masked(value)}")
+    return [reply.status, *head, *body.splitlines()]
