@@ -27,7 +27,7 @@ MASKS = (
     # What differs from one start to the next: times, ids, signed cookies and tokens of forms.
     (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d[ -]\w{3}[ -]\d{4} \d\d:\d\d:\d\d GMT", "<date>"),
     (r"(?<!\d)\d{4}-\d\d-\d\d([T_ ]\d\d[:-]?\d\d([:-]?\d\d)?(\.\d+)?(Z|\+00:00)?)?", "<date>"),
-    (r"(?<![\w-])(?=[\w.-]*\d)(?=[\w.-]*[A-Za-z])[\w-]{20,}(\.[\w-]+)*", "<id>"),
+    (r"(?<![\w~-])(?=[\w.~-]*\d)(?=[\w.~-]*[A-Za-z])[\w~-]{20,}(\.[\w-]+)*", "<id>"),
     (r"\b1[78]\d{8}(\.\d+)?\b", "<time>"),
 )
 
