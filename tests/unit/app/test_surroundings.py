@@ -123,9 +123,12 @@ def test_the_level_of_the_application_s_log_is_chosen(start: Callable[..., Serve
     assert sum(line["message"] == "in detail" for line in server.lines()) == lines
 
 
+@pytest.mark.parametrize("variable", ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_folder_that_is_named_for_the_metrics_is_made(start: Callable[..., Server], tmp_path: Path, workers: str) -> None:
-    server = start(EXPORTER, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "a/b"), WEB_CONCURRENCY=workers)
+def test_a_folder_that_is_named_for_the_metrics_is_made(
+    start: Callable[..., Server], tmp_path: Path, workers: str, variable: str
+) -> None:
+    server = start(EXPORTER, **{variable: str(tmp_path / "a/b"), "WEB_CONCURRENCY": workers})
     assert [server.status("/") for _ in range(3)] == [200] * 3
     server.status("/health")
     assert f"{TOTAL} 3.0" in server.metrics()

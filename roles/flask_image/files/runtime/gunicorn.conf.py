@@ -48,7 +48,8 @@ def metrics_folder(workers: int) -> Path | None:
 
     prometheus_client chooses its kind of value at import, so this comes before it.
     """
-    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+    # prometheus_client still takes the old name, in small letters.
+    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or os.environ.get("prometheus_multiproc_dir", "")  # noqa: SIM112
     if workers == 1 and not given:
         return None
     folder = Path(given or state_dir() / "prometheus")
