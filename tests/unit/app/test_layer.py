@@ -487,13 +487,22 @@ def plain(environ, start_response):
         ("few:plain", 0, ""),
         ("few:with_name", 0, r"with_name\('...'\)"),
         ("few:nothing", 0, "NoneType"),
-        ("ends:app", 0, "exit status 3"),
+        ("few:missing", 0, "missing.*flask_image_wsgi"),
+        ("few:with_name('x', 'y')", 0, "takes 1 positional argument.*flask_image_wsgi"),
+        ("fewer:app", 0, "no module fewer: correct flask_image_wsgi"),
+        ("needs:app", 0, "the module nothing_of_this_name, .*flask_image_requirements"),
+        ("asks:app", 0, r"KeyError in \S+/asks.py, line 2: 'SHOP_KEY'\): .*flask_app_environment"),
+        ("broken:app", 0, r"SyntaxError in \S+/broken.py, line 2: "),
+        ("ends:app", 0, "exit status 3.*flask_app_environment"),
         ("writes:app", 0, "/nowhere.*flask_app_pod_overrides"),
     ],
 )
 def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, flasks: int, error: str) -> None:
     (tmp_path / "few.py").write_text(FACTORIES)
     (tmp_path / "ends.py").write_text("import sys\nsys.exit(3)\n")
+    (tmp_path / "needs.py").write_text("import nothing_of_this_name\n")
+    (tmp_path / "asks.py").write_text("import os\nos.environ['SHOP_KEY']\n")
+    (tmp_path / "broken.py").write_text("import os\n<<<<<<< HEAD\n")
     (tmp_path / "writes.py").write_text("import errno\nraise OSError(errno.EROFS, 'Read-only file system', '/nowhere')\n")
     monkeypatch.syspath_prepend(tmp_path)
     if error:

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import errno
 import inspect
+import sys
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from gunicorn.errors import AppImportError
 from gunicorn.util import import_app
 
 try:
@@ -34,21 +37,51 @@ class TargetError(RuntimeError):
 def load(name: str) -> WSGI:
     """The WSGI callable of a name such as `shop:app`, `shop:create_app('prod')` or `shop:create_app`.
 
-    :raises TargetError: where it ends the process, calls for arguments, or writes where nothing can be written.
+    :raises TargetError: where it can't be imported or made, with the cause and what to change.
     """
     try:
         found = import_app(name)
         return made(name, found) if inspect.isroutine(found) else found
+    except TargetError:
+        raise
     except SystemExit as error:
         # gunicorn would start its worker again for ever.
-        raise TargetError(f"The application {name} ends while it is imported (exit status {error.code}).") from error
-    except OSError as error:
-        if error.errno != errno.EROFS:
-            raise
         raise TargetError(
+            f"The application {name} ends while it is imported (exit status {error.code}):"
+            " read why above, and set what it asks for by flask_app_environment."
+        ) from error
+    except AppImportError as error:
+        raise TargetError(f"{name} names no application ({str(error).rstrip('.')}): correct flask_image_wsgi.") from error
+    except Exception as error:
+        raise TargetError(_reason(name, error)) from error
+
+
+def _reason(name: str, error: Exception) -> str:
+    """Why an application can't be imported."""
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return (
             f"The application {name} writes to {error.filename}, and the root file system is read-only:"
             " mount a volume there by flask_app_pod_overrides, or have it write below /tmp."
-        ) from error
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        if f"{name.partition(':')[0]}.".startswith(f"{error.name}."):
+            return (
+                f"The image has no module {error.name}: correct flask_image_wsgi,"
+                " or name the module's folder by flask_image_folder."
+            )
+        return (
+            f"The application {name} needs the module {error.name}, which is not installed:"
+            " add its package to the tree's requirements, or to flask_image_requirements."
+        )
+    frames = traceback.extract_tb(error.__traceback__)
+    elsewhere = (sys.prefix, sys.base_prefix, "<", __file__)
+    frame = ([one for one in frames if not one.filename.startswith(elsewhere)] or frames)[-1]
+    file, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (frame.filename, frame.lineno)
+    said = error.msg if isinstance(error, SyntaxError) else error
+    return (
+        f"The application {name} fails while it is imported ({type(error).__name__} in {file}, line {line}: {said}):"
+        " mend it there, or set what it asks for by flask_app_environment."
+    )
 
 
 def made(name: str, factory: Callable[..., Any]) -> WSGI:
