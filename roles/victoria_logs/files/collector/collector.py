@@ -60,6 +60,7 @@ PUSH = "/insert/loki/api/v1/push?disable_message_parsing=1"
 ACCESS = Path("/access")  # the Secret with the login and the authority that VictoriaLogs asks for, where it does
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
+STREAMS = ("stdout", "stderr")
 LINE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) (stdout|stderr) (\S+) ?(.*)", re.DOTALL)
 LEVELS = {
     "debug": "debug|trace|verbose|d",
@@ -140,6 +141,8 @@ class File:
     inode: int
     handle: BinaryIO
     position: int  # the first byte that was not read yet; in a compressed file, of its content
+    # By stream, the first byte that an earlier process had not finished; one stream can be further behind than the other.
+    done: dict[str, int] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -183,9 +186,13 @@ class Assembler:
         self.malformed = 0
         self._clock = Clock()
 
-    def position(self, file: File) -> int:
-        """The first byte of a file that is not in a finished record."""
-        return min((held.starts[file] for held in self.held.values() if file in held.starts), default=file.position)
+    def positions(self, file: File) -> dict[str, int]:
+        """By stream, the first byte of a file that is not in a finished record."""
+        found = {stream: max(file.position, file.done.get(stream, 0)) for stream in STREAMS}
+        for (_, stream, _), held in self.held.items():
+            if file in held.starts:
+                found[stream] = held.starts[file]
+        return found
 
     def replace(self, old: File, new: File) -> None:
         """What is held of `old` is in `new` from now on, at the same place."""
@@ -210,6 +217,8 @@ class Assembler:
             self.malformed += 1
             return
         second, fraction, zone, stream, flags, text = found.groups()
+        if position < file.done.get(stream.decode(), 0):
+            return
         key = (file.folder, stream.decode(), file.start)
         partial = flags.startswith(b"P")
         held = self.held.get(key)
@@ -465,7 +474,10 @@ class Collector:
         except ValueError as error:
             say(f"{self.positions} can't be read ({error}), so that every file is read from its beginning.")
             known = {"files": {}, "apps": {}}
-        self._known: dict[str, list[Any]] = known["files"]  # inode -> path and position
+        self._known: dict[str, list[Any]] = known["files"]  # inode -> path and positions by stream
+        for entry in self._known.values():
+            if isinstance(entry[1], int):  # an older collector's, which had one for both
+                entry[1] = dict.fromkeys(STREAMS, entry[1])
         self.pods.apps = known["apps"]
         self._saved = ""
 
@@ -483,22 +495,22 @@ class Collector:
     def _open(self, path: str, inode: int) -> File | None:
         """Begin to follow a file: where it was left, or at its beginning."""
         compressed = path.endswith(".gz")
-        name, position = self._known.get(str(inode), [path, 0])
+        name, done = self._known.get(str(inode), [path, {}])
         if Path(name).parent != Path(path).parent:
-            position = 0  # another file with the inode of one that is gone
+            done = {}  # another file with the inode of one that is gone
         if compressed and str(inode) not in self._known:
             # kubelet compressed a file that was known under its name before.
-            position = max((seen for name, seen in self._known.values() if name == path[:-3]), default=0)
+            done = next((seen for name, seen in self._known.values() if name == path[:-3]), {})
         try:
             raw = open(path, "rb")  # noqa: SIM115, it stays open: what is deleted can still be read
         except FileNotFoundError:
             return None
-        if not compressed and os.fstat(raw.fileno()).st_size < position:
-            position = 0
+        if not compressed and os.fstat(raw.fileno()).st_size < max(done.values(), default=0):
+            done = {}
         handle: Any = gzip.GzipFile(fileobj=raw) if compressed else raw
-        file = File(path, inode, handle, position)
+        file = File(path, inode, handle, min(done.values(), default=0), done)
         for old in [old for old in self.files.values() if compressed and old.path == path[:-3]]:
-            file.position = old.position
+            file.position, file.done = old.position, old.done
             self.assembler.replace(old, file)
             del self.files[old.inode]
             old.handle.close()
@@ -540,7 +552,7 @@ class Collector:
 
     def _commit(self, batch: Batch) -> Batch:
         """Put a batch into the spool and write down how far everything was read, both or neither; the next batch."""
-        files = {str(inode): [file.path, self.assembler.position(file)] for inode, file in self.files.items()}
+        files = {str(inode): [file.path, self.assembler.positions(file)] for inode, file in self.files.items()}
         text = json.dumps({"files": files, "apps": self.pods.apps})
         if batch.records:
             write(self.following, json.dumps({"files": files, "apps": self.pods.apps, "batch": self.spool.number + 1}).encode())
