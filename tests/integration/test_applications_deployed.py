@@ -22,7 +22,7 @@ pytestmark = LONG
 PROMETHEUS = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1/query?"
 # The scenario, what is asked meanwhile, what fails where the scenario needs that, and the alerts that may fire.
 DRILLS: dict[str, tuple[str, str, str, set[str]]] = {
-    "httpbin": ("errors", "/get", "/status/500", {"HighErrorRate"}),
+    "httpbin": ("errors", "/get", "/status/500", {"HighErrorRate", "LogErrorLines"}),
     "flask-limiter": (
         "errors",
         "/ping",
