@@ -34,7 +34,14 @@ DRILLS: dict[str, tuple[str, str, str, set[str]]] = {
         "crash_loop",
         "/",
         "",
-        {"FlaskPodCrashLooping", "FlaskHealthProbeFailed", "FlaskReplicasUnavailable", "FlaskTargetDown", "FlaskMetricsAbsent"},
+        {
+            "FlaskPodCrashLooping",
+            "FlaskHealthProbeFailed",
+            "FlaskReplicasUnavailable",
+            "FlaskRestarting",
+            "FlaskTargetDown",
+            "FlaskMetricsAbsent",
+        },
     ),
     "fava": ("pod_killed", "/", "", set()),
 }
