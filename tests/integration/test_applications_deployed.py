@@ -9,17 +9,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
 
 from tests import applications
 from tests.harness import INVENTORY, LONG, Cluster, playbook
 
 pytestmark = LONG
 
-PROMETHEUS = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1/query?"
+PROMETHEUS = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1/query"
 # The scenario, what is asked meanwhile, what fails where the scenario needs that, and the alerts that may fire.
 DRILLS: dict[str, tuple[str, str, str, set[str]]] = {
     "httpbin": ("errors", "/get", "/status/500", {"HighErrorRate", "LogErrorLines"}),
@@ -123,9 +123,7 @@ def test_a_drill_tells_of_the_application_that_is_drilled_and_of_no_other(
         assert [(item["name"], item["status"]) for item in report["scenarios"]] == [(scenario, "passed")]
     seconds = int(time.time() - began)
     query = f'max by (app, alertname) (max_over_time(ALERTS{{alertstate="firing",app=~"{"|".join(DRILLS)}"}}[{seconds}s]))'
-    answer, *_ = cluster.api.call_api(
-        f"{PROMETHEUS}{urlencode({'query': query})}", "GET", auth_settings=["BearerToken"], response_type="object"
-    )
+    answer = Objects(cluster.api).request("GET", PROMETHEUS, {"query": query})
     fired = {(item["metric"]["app"], item["metric"]["alertname"]) for item in answer["data"]["result"]}
     assert fired <= {(name, alert) for name, (*_rest, alerts) in DRILLS.items() for alert in alerts}
     assert {name for name, _alert in fired} == {name for name, (*_rest, alerts) in DRILLS.items() if alerts}
