@@ -29,7 +29,13 @@ DRILLS: dict[str, tuple[str, str, str, set[str]]] = {
         "/half/0",
         {"HighErrorRate", "FlaskUncaughtExceptions", "LogTraceback", "LogErrorLines"},
     ),
-    "flask-tutorial": ("endpoint_lost", "/hello", "", {"FlaskHealthProbeFailed"}),
+    # Its first page, which verify asks for, raises an exception until somebody has made its tables.
+    "flask-tutorial": (
+        "endpoint_lost",
+        "/hello",
+        "",
+        {"FlaskHealthProbeFailed", "HighErrorRate", "FlaskUncaughtExceptions", "LogTraceback", "LogErrorLines"},
+    ),
     "flask-javascript": (
         "crash_loop",
         "/",
@@ -122,7 +128,9 @@ def test_a_drill_tells_of_the_application_that_is_drilled_and_of_no_other(
         report = json.loads((folder / f"drill-{name}/drill.json").read_text())
         assert [(item["name"], item["status"]) for item in report["scenarios"]] == [(scenario, "passed")]
     seconds = int(time.time() - began)
-    query = f'max by (app, alertname) (max_over_time(ALERTS{{alertstate="firing",app=~"{"|".join(DRILLS)}"}}[{seconds}s]))'
+    # But for the one by which verify tests the way of alerts.
+    chosen = f'alertstate="firing",alertname!="VerifyTestAlert",app=~"{"|".join(DRILLS)}"'
+    query = f"max by (app, alertname) (max_over_time(ALERTS{{{chosen}}}[{seconds}s]))"
     answer = Objects(cluster.api).request("GET", PROMETHEUS, {"query": query})
     fired = {(item["metric"]["app"], item["metric"]["alertname"]) for item in answer["data"]["result"]}
     assert fired <= {(name, alert) for name, (*_rest, alerts) in DRILLS.items() for alert in alerts}
