@@ -586,7 +586,7 @@ STEPS = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(steps=STEPS)
+@given(steps=STEPS, at_a_time=st.sampled_from([60, 150, 1 << 20]))
 # The older file is read again for one stream only; what the other one has in it was finished in the newer file.
 @example(
     steps=[
@@ -596,9 +596,23 @@ STEPS = st.lists(
         ("write", "F", "stdout"),
         ("read", None, None),
         ("restart", None, None),
-    ]
+    ],
+    at_a_time=1 << 20,
 )
-def test_each_line_arrives_once(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Any, Any]]) -> None:
+# The older file has more than is read of it at a time, and its last line ends in the newer file.
+@example(
+    steps=[("write", "F", "stdout")] * 4 + [("write", "P", "stdout"), ("rotate", None, None), ("write", "F", "stdout")],
+    at_a_time=60,
+)
+def test_each_line_arrives_once(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Any, Any]], at_a_time: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(c, "READ", at_a_time)
+        each_line_arrives_once(tmp_path_factory, steps)
+
+
+def each_line_arrives_once(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Any, Any]]) -> None:
     node = Node(tmp_path_factory.mktemp("node"), "http://127.0.0.1:1")
     collector = node.collector()
     wanted: list[str] = []
@@ -621,7 +635,8 @@ def test_each_line_arrives_once(tmp_path_factory: pytest.TempPathFactory, steps:
             rotated.append(node.rotate(f"20260131-{node.number:06d}-{len(list(node.container.iterdir()))}"))
         elif step == "restart":
             collector = node.collector()
-    collector.read()
+    while collector.read():
+        pass
     found: list[str] = []
     for path in (node.state / "spool").iterdir():
         for item in json.loads(gzip.decompress(path.read_bytes()))["streams"]:

@@ -592,18 +592,26 @@ class Collector:
             restart, _log, rotated = Path(file.path).name.partition(".log")
             return int(restart) if restart.isdecimal() else 0, not rotated, rotated
 
+        # Whose older file was not read to its end: a line may begin there and end in the newer one, which has to wait.
+        behind: set[tuple[str, str]] = set()
         for file in sorted(self.files.values(), key=age):
             left = self._left(file)
             unread += left
-            app = self.pods.app(file.folder)
+            key = (file.folder, file.start)
+            app = None if key in behind else self.pods.app(file.folder)
             if app is None:
+                behind.add(key)
                 continue
             self._see(file, app)
             if not left:
                 continue
             if self.spool.size >= self.spool.limit:
+                behind.add(key)
                 continue
             data = file.handle.read(READ)
+            if len(data) == READ:
+                more = True
+                behind.add(key)
             end = data.rfind(b"\n") + 1
             if not end and (len(data) == READ or not os.fstat(file.handle.fileno()).st_nlink):
                 # No container writes a line of this length, and nobody ends the last line of a file that is deleted.
@@ -618,7 +626,6 @@ class Collector:
                 file.position += len(line) + 1
                 if batch.size >= BATCH:
                     batch = self._commit(batch)
-            more = more or len(data) == READ
         for record in self.assembler.expire():
             self._take(batch, record)
         self._commit(batch)
