@@ -28,6 +28,8 @@ IMAGES = yaml.safe_load((ROOT / "images.yml").read_text())
 PARTS: dict[str, list[str]] = IMAGES["parts"]
 # There is no cluster without them.
 REQUIRED = {"cluster", "network_policy"}
+# Only a cluster whose user asks for an autoscaler's figures has it, and without it there is none.
+BY_OPTION = {"metrics-server"}
 OPTIONAL = sorted(component for part, needed in PARTS.items() if part not in REQUIRED for component in needed)
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
 # What the part is to the chain: the links that have nothing to say without it.
@@ -63,7 +65,7 @@ class Machine:
 
     def without(self, component: str) -> None:
         """Give it all programs of this machine but those of one component."""
-        have = {name: programs(name) for name in IMAGES["toolchain"] if name != component}
+        have = {name: programs(name) for name in IMAGES["toolchain"] if name not in {component, *BY_OPTION}}
         (self.cache / "flaskops/bin").mkdir(parents=True)
         for folder in have.values():
             (self.cache / "flaskops/bin" / folder.name).symlink_to(folder)
@@ -118,5 +120,5 @@ def test_without_a_program_of_the_cluster_nothing_is_made(machine: Machine) -> N
 
 def test_every_component_belongs_to_one_part() -> None:
     listed = [component for needed in PARTS.values() for component in needed]
-    assert sorted(listed) == sorted(IMAGES["toolchain"])
+    assert sorted([*listed, *BY_OPTION]) == sorted(IMAGES["toolchain"])
     assert set(SILENT) == set(PARTS) - REQUIRED
