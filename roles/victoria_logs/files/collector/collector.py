@@ -216,10 +216,11 @@ class Assembler:
         if not found:
             self.malformed += 1
             return
-        second, fraction, zone, stream, flags, text = found.groups()
-        if position < file.done.get(stream.decode(), 0):
+        second, fraction, zone, source, flags, text = found.groups()
+        stream = source.decode()
+        if position < file.done.get(stream, 0):
             return
-        key = (file.folder, stream.decode(), file.start)
+        key = (file.folder, stream, file.start)
         partial = flags.startswith(b"P")
         held = self.held.get(key)
         if held and held.partial:
