@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError, NoEngineError
@@ -74,6 +74,21 @@ def pids(engine: Engine, node: str) -> set[int]:
         except OSError:
             continue  # it has ended
     return found
+
+
+def kill(found: Iterable[int]) -> None:
+    """kill -9 of processes, some of which may have ended."""
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_node(engine: Engine, node: str) -> None:
+    """As after the hard stop of a machine: the monitor too, so that podman may go on saying that the container is up."""
+    monitor = int(output(engine, "container", "inspect", "--format", "{{.State.ConmonPid}}", node))
+    found = pids(engine, node)
+    assert monitor in found and len(found) > 10
+    kill((monitor, *(found - {monitor})))
 
 
 def host(engine: Engine, kubeconfig: Path, port: int, alone: bool) -> dict[str, set[str]]:
@@ -145,6 +160,18 @@ def left(before: dict[str, set[str]], now: dict[str, set[str]], ours: str) -> di
         for aspect in before.keys() - {"others"}
         if (found := {line for line in before[aspect] ^ now[aspect] if not foreign or re.search(ours, line)})
     }
+
+
+def assert_nothing_left(before: dict[str, set[str]], look: Callable[[], dict[str, set[str]]], ours: str) -> None:
+    """Wait until the host, as `look` finds it, is as before: what others do on it passes, and what we had left would stay."""
+    difference: dict[str, set[str]] = {}
+
+    def same() -> bool:
+        difference.clear()
+        difference.update(left(before, look(), ours))
+        return not difference
+
+    assert wait_until(same, 15), difference
 
 
 def kill_kubeadm(engine: Engine, node: str, address: str) -> None:

@@ -20,10 +20,10 @@ NAMES = ("app", "application")
 FACTORIES = ("create_app", "make_app")
 # Folders and files of a tree that hold no application to serve.
 ELSE = {"tests", "test", "docs", "doc", "examples", "migrations", "node_modules", "venv", "env", "build", "dist"}
+ELSE_FILES = {"setup.py", "conftest.py", "noxfile.py", "gunicorn.conf.py"}
 BASE_IMAGE = "docker.io/library/python:{}-slim-bookworm"
 PYTHON = "3.13"
 MINORS = range(11, 15)  # of Python 3: those that the server of a generated image works with
-ELSE_FILES = {"setup.py", "conftest.py", "noxfile.py", "gunicorn.conf.py"}
 
 
 class Module:

@@ -218,6 +218,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils._engine imp
     debian_base,
     debian_ref,
 )
+from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
 from ansible_collections.flaskops.observability.plugins.module_utils._host import host_bundle
 from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic, careful, hide
@@ -301,15 +302,14 @@ def check(params: dict[str, Any], containerfile: str) -> None:
             f"build_args has {', '.join(unused)}, for which the Containerfile has no ARG: add ARG {unused[0]} to it, or drop it."
         )
     mounts = [dict(word.partition("=")[::2] for word in each.split(",")) for each in re.findall(r"--mount=(\S+)", text)]
-    mounted = {each.get("id") or os.path.basename(each.get("target", "")) for each in mounts if each.get("type") == "secret"}
+    wanted = [each for each in mounts if each.get("type") == "secret"]
+    mounted = {each.get("id") or os.path.basename(each.get("target", "")) for each in wanted}
     if unused := sorted(set(params["build_secrets"]) - mounted):
         raise ImageError(
             f"build_secrets has {', '.join(unused)}, which the Containerfile mounts nowhere:"
             f" add --mount=type=secret,id={unused[0]} to a RUN of it, or drop it."
         )
-    needed = {
-        each.get("id", "") for each in mounts if each.get("type") == "secret" and each.get("required", "false") in ("", "true")
-    }
+    needed = {each.get("id", "") for each in wanted if each.get("required", "false") in ("", "true")}
     if lacking := sorted(needed - set(params["build_secrets"])):
         raise ImageError(f"The Containerfile needs the secret {', '.join(lacking)} (required=true): give it in build_secrets.")
     stages = re.findall(r"(?im)^\s*FROM\s.+\sAS\s+(\S+)", text)
@@ -446,8 +446,7 @@ def build(engine: Engine, params: dict[str, Any], given: Inputs, ref: str, secre
             options += ["--no-cache", *([] if base.startswith("localhost/") else ["--pull"])]
         for number, (name, text) in enumerate(secrets.items()):
             file = os.path.join(work, f"secret{number}")
-            with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
-                handle.write(text)
+            write_whole(file, text, 0o600)
             options += ["--secret", f"id={name},src={file}"]
         engine.build(context, path, ref, args, volumes, options)
     except BuildError as error:
@@ -537,8 +536,7 @@ def push(engine: Engine, ref: str, username: str | None, password: str | None) -
             key = "https://index.docker.io/v1/" if host == "docker.io" and engine.name == "docker" else host
             token = base64.b64encode(f"{username}:{password}".encode()).decode()
             path = os.path.join(work, "config.json")
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
-                json.dump({"auths": {key: {"auth": token}}}, handle)
+            write_whole(path, json.dumps({"auths": {key: {"auth": token}}}), 0o600)
             args = ["--config", work, *args] if engine.name == "docker" else ["push", "--authfile", path, ref]
         if on_loopback(host) and engine.name != "docker":
             args.insert(1, "--tls-verify=false")

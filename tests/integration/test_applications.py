@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests import applications
 from tests.applications import Reply, Step
 from tests.harness import LONG, engine_env, run_role, until
-from tests.unit.app.support import free_port
+from tests.node import free_port
 
 # What flask_app gives a pod: its user is the image's.
 AS_IN_A_POD = ["--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp:rw,size=64m,mode=1777", "--cap-drop=ALL"]

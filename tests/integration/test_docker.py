@@ -22,7 +22,16 @@ from ansible_collections.flaskops.observability.plugins.module_utils._engine imp
 from ansible_collections.flaskops.observability.plugins.modules.local_cluster import LABEL
 
 from tests.harness import LONG, Cluster, Run, playbook, run_role, until
-from tests.node import assert_whole, engines, free_network, free_port, host, kill_kubeadm, left, output, wait_until
+from tests.node import (
+    assert_nothing_left,
+    assert_whole,
+    engines,
+    free_network,
+    free_port,
+    host,
+    kill_kubeadm,
+    output,
+)
 
 pytestmark = LONG
 NAME = "flaskops-docker-test"
@@ -203,13 +212,5 @@ def test_down_leaves_the_host_as_it_was(own: Own, docker: Engine, before: dict[s
     assert own.down().changed == 1
     assert own.down().changed == 0
     assert not KUBECONFIG.parent.exists()
-    difference: dict[str, set[str]] = {}
-
-    def same() -> bool:
-        difference.clear()
-        now = host(docker, KUBECONFIG, PORT, alone())
-        difference.update(left(before, now, rf"{NAME}|{re.escape(own.network)}\.|:{PORT}\b"))
-        return not difference
-
-    # What others do on this machine meanwhile passes; what we had left would stay.
-    assert wait_until(same, 15), difference
+    ours = rf"{NAME}|{re.escape(own.network)}\.|:{PORT}\b"
+    assert_nothing_left(before, lambda: host(docker, KUBECONFIG, PORT, alone()), ours)

@@ -9,8 +9,6 @@ nothing.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import signal
 import subprocess
@@ -24,7 +22,7 @@ import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
 
 from tests.harness import LONG, ROOT, Cluster, Run, clean_environment, playbook, processes
-from tests.node import assert_whole, free_network, free_port, host, left, wait_until
+from tests.node import assert_nothing_left, assert_whole, free_network, free_port, host, kill
 
 NAME = "flaskops-killed-test"
 KUBECONFIG = Path.home() / f".local/share/flaskops/clusters/{NAME}/kubeconfig"
@@ -80,12 +78,12 @@ class Own:
                 timer.cancel()
                 if changed:
                     done.add(task)
-                    kill(run.pid)
+                    kill(processes(run.pid))
                     return f"after {task}"
                 task = line.split("[", 1)[1].split("]")[0].split(" : ")[-1]
                 if within.get(task):
                     seconds = within[task].pop(0)
-                    timer = threading.Timer(seconds, kill, [run.pid])
+                    timer = threading.Timer(seconds, lambda: kill(processes(run.pid)))
                     timer.start()
             timer.cancel()
         if run.returncode == -signal.SIGKILL:
@@ -93,16 +91,13 @@ class Own:
         assert run.returncode == 0, "".join(lines[-60:])
         return None
 
-    def assert_nothing_left(self, before: dict[str, set[str]]) -> None:
-        difference: dict[str, set[str]] = {}
+    def host(self) -> dict[str, set[str]]:
+        return host(self.engine, KUBECONFIG, self.port, alone=False)
 
-        def same() -> bool:
-            difference.clear()
-            now = host(self.engine, KUBECONFIG, self.port, alone=False)
-            difference.update(left(before, now, rf"{NAME}|{re.escape(self.network)}\.|:{self.port}\b"))
-            return not difference
-
-        assert wait_until(same, 15), difference
+    def gone(self, before: dict[str, set[str]]) -> None:
+        """Take everything down, and see that nothing is left."""
+        assert self.down().returncode == 0
+        assert_nothing_left(before, self.host, rf"{NAME}|{re.escape(self.network)}\.|:{self.port}\b")
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +110,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
 
 @pytest.fixture(scope="module")
 def before(own: Own) -> dict[str, set[str]]:
-    return host(own.engine, KUBECONFIG, own.port, alone=False)
-
-
-def kill(root: int) -> None:
-    for pid in processes(root):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    return own.host()
 
 
 def test_each_run_goes_on_where_the_one_before_was_killed(own: Own, before: dict[str, set[str]]) -> None:
@@ -133,8 +122,7 @@ def test_each_run_goes_on_where_the_one_before_was_killed(own: Own, before: dict
         print(f"{len(places)} killed {place}", flush=True)
         assert len(places) < 3 * STEPS, "the runs do not get further"
         if len(places) in DOWN_AFTER:
-            assert own.down().returncode == 0
-            own.assert_nothing_left(before)
+            own.gone(before)
     assert len(places) >= STEPS
     assert not any(within.values()), "a task that takes long has another name now"
     cluster = Cluster(KUBECONFIG, NAME)
@@ -142,5 +130,4 @@ def test_each_run_goes_on_where_the_one_before_was_killed(own: Own, before: dict
     with urllib.request.urlopen(f"http://{cluster.address('flask-app', 'flask-app')}/health", timeout=5) as reply:
         assert reply.status == 200
     assert own.run("site.yml").changed == 0
-    assert own.down().returncode == 0
-    own.assert_nothing_left(before)
+    own.gone(before)

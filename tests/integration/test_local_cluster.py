@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 import ssl
 import threading
@@ -27,7 +26,18 @@ from ansible_collections.flaskops.observability.plugins.modules.local_cluster im
 from kubernetes import client, config
 
 from tests.harness import LONG, Cluster, Run, playbook
-from tests.node import assert_whole, free_network, free_port, host, kill_kubeadm, left, output, pids, wait_until
+from tests.node import (
+    assert_nothing_left,
+    assert_whole,
+    free_network,
+    free_port,
+    host,
+    kill_kubeadm,
+    kill_node,
+    output,
+    pids,
+    wait_until,
+)
 
 NAME = "flaskops-lc-test"
 NODE = f"{NAME}-node"
@@ -220,15 +230,7 @@ def test_killed_container_comes_back(own: Own) -> None:
 
 
 def test_node_whose_processes_were_all_killed_comes_back(own: Own) -> None:
-    """As after a machine's hard stop; podman may go on saying that the container is up."""
-    monitor = int(output(PODMAN, "container", "inspect", "--format", "{{.State.ConmonPid}}", NODE))
-    found = pids(PODMAN, NODE)
-    assert monitor in found and len(found) > 10
-    for pid in (monitor, *(found - {monitor})):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    kill_node(PODMAN, NODE)
     assert own.run().changed == 1
     own.connect()
     assert own.read() == own.uids
@@ -240,16 +242,8 @@ def test_absent_leaves_the_host_as_it_was(own: Own, before: dict[str, set[str]])
     assert own.absent().changed == 0
     assert not KUBECONFIG.parent.exists()
     assert not {pid for pid in running if Path(f"/proc/{pid}").exists()}
-    difference: dict[str, set[str]] = {}
-
-    def same() -> bool:
-        difference.clear()
-        now = host(PODMAN, KUBECONFIG, PORT, alone=not others())
-        difference.update(left(before, now, rf"{NAME}|{re.escape(NETWORK)}\.|:{PORT}\b"))
-        return not difference
-
-    # What others do on this machine meanwhile passes; what we had left would stay.
-    assert wait_until(same, 15), difference
+    ours = rf"{NAME}|{re.escape(NETWORK)}\.|:{PORT}\b"
+    assert_nothing_left(before, lambda: host(PODMAN, KUBECONFIG, PORT, alone=not others()), ours)
 
 
 def test_neighbour_was_not_disturbed(neighbour: Neighbour | None) -> None:

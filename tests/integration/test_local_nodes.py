@@ -8,7 +8,6 @@ end the whole chain runs there, and drills take nodes from it.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 import os
@@ -32,7 +31,7 @@ from kubernetes import client
 from kubernetes.stream import stream
 
 from tests.harness import LONG, ROOT, Cluster, Run, playbook, processes, until
-from tests.node import free_network, free_port, host, left, output, pids
+from tests.node import free_network, free_port, host, kill_node, left, output
 
 pytestmark = LONG
 NAME = "flaskops-nodes-test"
@@ -174,13 +173,7 @@ def test_pods_services_and_names_are_reached_from_each_node(own: Own) -> None:
 
 
 def kill_all(node: str) -> None:
-    """As after the hard stop of a machine: the monitor too, so that podman may go on saying that the container is up."""
-    monitor = int(output(PODMAN, "container", "inspect", "--format", "{{.State.ConmonPid}}", node))
-    found = pids(PODMAN, node)
-    assert monitor in found and len(found) > 10
-    for pid in (monitor, *(found - {monitor})):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    kill_node(PODMAN, node)
 
 
 def remove(node: str) -> None:

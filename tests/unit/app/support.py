@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,16 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.node import free_port
+
 ROOT = Path(__file__).resolve().parents[3]
 APP = ROOT / "app"
 RUNTIME = ROOT / "roles/flask_image/files/runtime"
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", str(RUNTIME / "gunicorn.conf.py"), "flaskops_runtime.wsgi:app"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 15) -> Any:

@@ -232,15 +232,16 @@ def exported(lock: Path, extras: list[str], groups: list[str]) -> Path:
 def split(requirements: Path, base: Path) -> list[list[str]]:
     """Calls of pip for exported requirements: hashes are for packages of an index, and those of folders have none."""
     lines = requirements.read_text().replace("\\\n", " ").splitlines()
-    local = [
-        line.split(" ;")[0].split(";")[0].strip()
-        for line in lines
-        if re.match(r"(-e |--editable[ =])?(\.{1,2}/|\.$|file:|/)|\S+ @ file:", line)
-    ]
+
+    def bare(line: str) -> str:
+        """Without the condition under which it counts."""
+        return line.partition(";")[0].strip()
+
+    local = [bare(line) for line in lines if re.match(r"(-e |--editable[ =])?(\.{1,2}/|\.$|file:|/)|\S+ @ file:", line)]
     if not local:
         return [["-r", str(requirements)]]
     rest = requirements.with_name("locked-packages.txt")
-    rest.write_text("\n".join(line for line in lines if line.split(" ;")[0].split(";")[0].strip() not in local) + "\n")
+    rest.write_text("\n".join(line for line in lines if bare(line) not in local) + "\n")
     paths = [str(base / one) if one.startswith(".") else one for one in (re.sub(r"^(-e|--editable)[ =]", "", x) for x in local)]
     return [["-r", str(rest)], ["--no-deps", *paths]]
 
