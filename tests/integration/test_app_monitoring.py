@@ -201,9 +201,9 @@ def test_second_run_and_check_mode_change_nothing(stack: Stack, target: Cluster,
 def test_drift_is_found_and_repaired(stack: Stack, target: Cluster, folder: Path) -> None:
     custom = client.CustomObjectsApi(target.api)
     where = ("monitoring.coreos.com", "v1", SHOP["namespace"], "servicemonitors", SHOP["name"])
-    custom.patch_namespaced_custom_object(*where, {"spec": {"sampleLimit": 7}})
+    custom.patch_namespaced_custom_object(*where, {"spec": {"sampleLimit": 6000}})
     assert role(target, folder, "app_monitoring", [SHOP], "--check", **PROFILE).changed == 1
-    assert custom.get_namespaced_custom_object(*where)["spec"]["sampleLimit"] == 7
+    assert custom.get_namespaced_custom_object(*where)["spec"]["sampleLimit"] == 6000
     assert role(target, folder, "app_monitoring", [SHOP], **PROFILE).changed == 1
     assert custom.get_namespaced_custom_object(*where)["spec"]["sampleLimit"] == 5000
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import queue
 import re
@@ -30,6 +29,7 @@ from .health import App, check_health
 from .stack import Stack
 
 ADDRESS_SECONDS = 5.0
+REFUSED = range(400, 429)  # HTTP statuses of what does not change by waiting
 SETTLE = 15.0  # seconds that what is installed may need for what it has seen before
 LOOK_AGAIN = 0.2  # seconds between two looks at what the cluster is about to bring
 
@@ -124,18 +124,25 @@ class Run:
         return min(REQUEST_SECONDS, self.seconds_left())
 
     def settled(self, look: Callable[[], list[Result]], seconds: float | None = None) -> list[Result]:
-        """Look again until nothing is broken any more: what was just installed takes a while.
+        """Look again until nothing is broken any more: what was just installed or started takes a while.
 
         :param seconds: how long at most; without it, ``settle``, which is longer where the app is new.
+        :raises ApiError: what is not read as long as that, or at all: somebody refuses it or does not know it.
         """
         until = min(self.deadline, time.monotonic() + (self.settle if seconds is None else seconds))
-        found = look()
-        while any(result.status == checks.FAILED for result in found) and time.monotonic() <= until:
-            self._never.wait(LOOK_AGAIN)
-            # Near the end there is no time left for an answer; what was seen before says more.
-            with contextlib.suppress(ApiError):
+        found: list[Result] | None = None
+        while True:
+            try:
                 found = look()
-        return found
+                if not any(result.status == checks.FAILED for result in found):
+                    return found
+            except ApiError as error:
+                # Near the end there is no time left for an answer; what was seen before says more.
+                if found is None and (error.status in REFUSED or time.monotonic() > until):
+                    raise
+            if found is not None and time.monotonic() > until:
+                return found
+            self._never.wait(LOOK_AGAIN)
 
     def prepare(self) -> None:
         """Read the app's objects; only an API server that does not serve us at all ends the run here."""

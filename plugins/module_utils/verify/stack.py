@@ -8,6 +8,7 @@ Everything is read through the API server's service proxy, so that no port of th
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import re
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from .links import Run
 
 OPERATOR = "/apis/monitoring.coreos.com"
-# A new rule goes through a ConfigMap, a kubelet's sync and a reload before Prometheus has it: up to two minutes.
+# A new rule goes through a ConfigMap, a kubelet's sync and a reload before Prometheus has it: up to two minutes. A Prometheus
+# that was just started reads what it had written before, and scrapes everything anew.
 FRESH, SETTLE_FRESH = 180.0, 150.0
 SKEW = 10.0  # seconds that two clocks may differ
 # What says that a data source is there, by Grafana's name of its type.
@@ -175,13 +177,30 @@ class Stack:
         return [item for item in self._objects["probes"] if item in ours or labels(item).get("app") == self.app.name]
 
     def _age(self) -> float:
-        """Seconds since the app's pods or its monitoring objects were last changed."""
+        """Seconds since the app's pods or its monitoring objects were last changed, or Prometheus was started."""
         items = [item for found in self._objects.values() for item in found]
         metadata = [item["metadata"] for item in [*items, *self.run.pods]]
         times = [m["creationTimestamp"] for m in metadata if "creationTimestamp" in m]
         times += [entry["time"] for item in items for entry in item["metadata"].get("managedFields") or [] if "time" in entry]
+        containers = [each for pod in self._own_pods() for each in pod["status"].get("containerStatuses") or []]
+        times += [each["state"]["running"]["startedAt"] for each in containers if "running" in (each.get("state") or {})]
         newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
         return (datetime.datetime.now(datetime.UTC) - newest).total_seconds() if newest else FRESH
+
+    @property
+    def _selector(self) -> str:
+        return f"app.kubernetes.io/name=prometheus,operator.prometheus.io/name={self._server['metadata']['name']}"
+
+    def _own_pods(self) -> list[dict[str, Any]]:
+        """The pods of Prometheus; none where they may not be read, which the link says."""
+        with contextlib.suppress(ApiError):
+            return self._pods_of(self._selector)
+        return []
+
+    def _pods_of(self, selector: str) -> list[dict[str, Any]]:
+        path = f"/api/v1/namespaces/{self.namespace}/pods?{urlencode({'labelSelector': selector})}"
+        found: list[dict[str, Any]] = self.run.get(path).get("items", [])
+        return found
 
     def command(self, *words: str) -> str:
         return str(self.app.kubectl("-n", self.namespace, *words, namespaced=False))
@@ -193,8 +212,7 @@ class Stack:
         """How many pods of a Prometheus or Alertmanager object are ready, and what is wrong with them."""
         name, spec = item["metadata"]["name"], item["spec"]
         wanted = spec.get("replicas", 1) * spec.get("shards", 1)
-        path = f"/api/v1/namespaces/{self.namespace}/pods?{urlencode({'labelSelector': selector})}"
-        pods = self.run.get(path).get("items", [])
+        pods = self._pods_of(selector)
         ready = [pod for pod in pods if checks.is_ready(pod)]
         evidence = f"{len(ready)} of {wanted} pods of {kind} {name} ready"
         if not wanted:
@@ -219,11 +237,10 @@ class Stack:
     def _prometheus_runs(self) -> list[Result]:
         name = self._server["metadata"]["name"]
         server = self.run.get(f"{OPERATOR}/v1/namespaces/{self.namespace}/prometheuses/{name}")
-        selector = f"app.kubernetes.io/name=prometheus,operator.prometheus.io/name={name}"
         reload = f'prometheus_config_last_reload_successful{{namespace="{self.namespace}"}} == 0'
         query = f"GET {OPERATOR}/v1/namespaces/{self.namespace}/prometheuses/{name} and its pods; PromQL {reload}"
-        evidence, cause = self._server_pods(server, selector, "Prometheus")
-        command = self.command("describe", "pods", "-l", selector)
+        evidence, cause = self._server_pods(server, self._selector, "Prometheus")
+        command = self.command("describe", "pods", "-l", self._selector)
         if not cause:
             operators = [d for d in self._deployments() if self._is_operator(d)]
             down = [d["metadata"]["name"] for d in operators if not d.get("status", {}).get("availableReplicas")]
@@ -232,7 +249,7 @@ class Stack:
                 command = self.command("describe", "deployment", down[0])
             elif self.query(reload):
                 cause = "Prometheus refused its newest configuration and runs with the one before"
-                command = self.command("logs", "-l", selector, "-c", "prometheus", "--tail=50")
+                command = self.command("logs", "-l", self._selector, "-c", "prometheus", "--tail=50")
             evidence += ", operator available, configuration loaded" if operators and not cause else ""
         if cause:
             return [checks.failed("prometheus", evidence, cause, query, command)]

@@ -220,6 +220,26 @@ def test_a_stack_below_a_route_prefix():
     assert [r["cause"] for r in run(cluster).values() if r["status"] == "failed" and r["link"] in LINKS] == []
 
 
+@pytest.mark.parametrize(("age", "status", "found"), [(1, 503, "ok"), (3600, 503, "failed"), (1, 403, "failed")])
+def test_a_prometheus_that_was_just_started_is_waited_for(age, status, found):
+    """As after a restart of its node: pods and objects are old, and the API server's proxy has nobody to ask yet."""
+
+    class Starting(FakeStack):
+        refusals = 30
+
+        def fetch(self, path, headers=None, seconds=10):
+            if path.startswith(PROMETHEUS) and self.refusals:
+                self.refusals -= 1
+                return status, json.dumps({"kind": "Status", "message": "no endpoints available"})
+            return super().fetch(path, headers, seconds)
+
+    server = pod("prometheus-0")
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age)
+    server["status"]["containerStatuses"] = [{"state": {"running": {"startedAt": since.isoformat()}}}]
+    results = run(Starting(**{"/api/v1/namespaces/monitoring/pods": (200, {"items": [server]})}))
+    assert results["prometheus"]["status"] == found, results["prometheus"]
+
+
 def test_the_prometheus_of_the_app_is_asked_where_there_are_several():
     other = {"metadata": {"name": "k8s", "namespace": "infra"}, "spec": {}}
     parts = [*PARTS, "Prometheus/monitoring/stack"]
