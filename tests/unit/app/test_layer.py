@@ -318,6 +318,7 @@ def test_made_up_methods_and_paths_make_no_series(observed: Callable[..., Observ
     for number in range(1000):
         one.get(f"/nope/{number}", method=f"M{number:04}")
     assert one.value("total", method=OTHER, status="404") == 1000
+    assert f'duration_seconds_count{{method="{OTHER}"' not in one.page()
     assert len([line for line in one.page().splitlines() if not line.startswith("#")]) <= 25
 
 
@@ -328,6 +329,7 @@ def test_made_up_methods_make_no_series_of_an_own_exporter(observed: Callable[..
     for number in range(100):
         assert one.get("/ok", method=f"M{number:04}").status_code == 405
     assert registry.get_sample_value("flask_http_request_total", {"method": OTHER, "status": "405"}) == 100
+    assert f'duration_seconds_count{{method="{OTHER}"' not in generate_latest(registry).decode()
     assert one.lines()[0]["method"] == "M0000"
 
 

@@ -151,7 +151,8 @@ class Metrics:
 
     def count(self, request: Request, method: str) -> None:
         status = str(request.status)
-        if not request.socket:
+        # How long it takes to refuse a method that nobody knows says nothing, and a histogram has some twenty series.
+        if not request.socket and method != OTHER:
             seconds = (request.answered or time.perf_counter()) - request.started
             self.duration.labels(method, str(request.route), status).observe(max(seconds, 0))
         self.total.labels(method, status).inc()
@@ -304,6 +305,8 @@ def _of(environ: dict[str, Any]) -> Request | None:
 
 def _started(app: Flask, **_: Any) -> None:
     request = _of(flask_request.environ)
+    if flask_request.method == OTHER:
+        flask_request.prom_duration_reported = True  # type: ignore[attr-defined]  # as prometheus_flask_exporter marks it
     if request and flask_request.url_rule:
         # A mounted application has rules below its mount; before the outermost one stands what a proxy, or a client, says.
         mount = "" if app is request.outermost else flask_request.script_root
