@@ -39,7 +39,7 @@ _value:
 import re
 import typing as t
 
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import load_all
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import load_all
 
 RELOADER = re.compile(r"--prometheus-config-reloader=(\S+)")
 

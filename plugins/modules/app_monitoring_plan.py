@@ -305,14 +305,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..module_utils._engine import cache_dir
-from ..module_utils._kube import KubeError, api_client
 from ..module_utils._module import MaskingModule
-from ..module_utils._objects import Objects
 from ..module_utils.credentials.guard import careful, is_secret_address
+from ..module_utils.kube.client import api_client
+from ..module_utils.kube.objects import Objects
+from ..module_utils.kube.transport import ApiError, Cluster, KubeCluster, KubeError, read_object
 from ..module_utils.monitoring import objects as build
 from ..module_utils.monitoring import rules
 from ..module_utils.monitoring.objects import GROUP, OURS, PART_OF, Json, PlanError
-from ..module_utils.verify.api import ApiError, Cluster, KubeCluster, read_object
 from ..module_utils.verify.stack import prometheus_path
 
 PLURALS = {

@@ -75,9 +75,10 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import cache_dir
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, holds, load_all
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects, holds, load_all
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 
 POLL = 0.2  # seconds
 

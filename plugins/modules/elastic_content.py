@@ -110,15 +110,11 @@ import uuid
 from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import (
-    KubeError,
-    api_client,
-    first_line,
-    port_forward,
-)
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, holds
-from ansible_collections.flaskops.observability.plugins.module_utils._pods import pod_troubles
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects, holds
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.pods import pod_troubles
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError, first_line, port_forward
 
 POLL = 1.0  # seconds
 TIMEOUT = 60  # seconds of one request

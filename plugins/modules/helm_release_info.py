@@ -156,10 +156,11 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused, holds, label
-from ansible_collections.flaskops.observability.plugins.module_utils._release import Release, folder_digest, neighbour
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.release import Release, folder_digest, neighbour
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects, holds, label
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, KubeError
 
 POLL = 0.5  # seconds
 OURS = {"app.kubernetes.io/managed-by": "flaskops"}
@@ -248,8 +249,8 @@ def monitors(objects: Objects) -> bool:
     """Whether the cluster knows the monitoring kinds of a Prometheus operator that roles make."""
     try:
         found = objects.request("GET", "/apis/monitoring.coreos.com/v1")
-    except Refused as refused:
-        if refused.status != 404:
+    except ApiError as error:
+        if error.status != 404:
             raise
         return False
     return {item["kind"] for item in found["resources"]} >= {"ServiceMonitor", "PrometheusRule"}
@@ -287,8 +288,8 @@ def main() -> None:
         try:
             namespace = objects.request("GET", f"/api/v1/namespaces/{params['namespace']}")
             namespace["metadata"].pop("managedFields", None)
-        except Refused as refused:
-            if refused.status != 404:
+        except ApiError as error:
+            if error.status != 404:
                 raise
             namespace = {}
         beside = owners(objects, params["namespace"], params["objects"])

@@ -77,10 +77,11 @@ actions:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, label
-from ansible_collections.flaskops.observability.plugins.module_utils._release import PENDING, Release
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.release import PENDING, Release
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects, label
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 
 
 def main() -> None:

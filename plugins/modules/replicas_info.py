@@ -76,9 +76,10 @@ note:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import autoscalers
 
 MANAGER = "flaskops"  # the field manager by which the roles apply

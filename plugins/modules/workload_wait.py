@@ -109,14 +109,10 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import (
-    KubeError,
-    api_client,
-    describe,
-    first_line,
-)
-from ansible_collections.flaskops.observability.plugins.module_utils._pods import Trouble, pod_troubles
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client, describe
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.pods import Trouble, pod_troubles
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError, first_line
 
 GRACE = 15  # seconds that a state which mostly is permanent may last
 WINDOW = 2  # seconds of one watch, after which the pods are looked at

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import api_client
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
 
 from tests.api_rig import Rig
 from tests.harness import ROOT, Run, inventory_of, playbook

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 
 from tests.api_rig import CONTEXT, Rig
 from tests.harness import LONG, Run, inventory_of, playbook

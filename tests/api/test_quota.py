@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
 from ansible_collections.flaskops.observability.plugins.modules.workload_wait import GRACE, Waiter
 
 from tests.api_rig import Rig

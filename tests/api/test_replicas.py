@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import api_client
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import autoscalers
 from ansible_collections.flaskops.observability.plugins.modules import replicas_info
 

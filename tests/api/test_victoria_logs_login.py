@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 
 from tests.api_rig import CONTEXT, Rig
 from tests.fakes.certificates import certificate

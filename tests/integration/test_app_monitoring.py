@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, KubeCluster, read_object
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, rules
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster, read_object
 from kubernetes import client
 
 from tests.harness import LONG, Cluster, Run, failures, playbook, until

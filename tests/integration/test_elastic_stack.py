@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from ansible_collections.flaskops.observability.plugins.modules.elastic_content import Server
 from kubernetes import client
 
@@ -272,7 +273,7 @@ def refused(objects: Objects, item: dict[str, Any]) -> str:
     query = {"fieldManager": "test", "force": "true", "dryRun": "All", "fieldValidation": "Strict"}
     try:
         objects.request("PATCH", str(objects.path(item)), query, item, "application/apply-patch+yaml")
-    except Refused as error:
+    except ApiError as error:
         return str(error)
     return ""
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from kubernetes import client
 
 from tests.harness import LONG, ROOT, Cluster, Run, engine_env, failures, playbook, until
@@ -388,7 +389,7 @@ def test_working_set_of_the_whole_node(objects: Objects) -> None:
     """Everything on the node, its control plane and the applications too, in bytes."""
     expression = 'sum(container_memory_working_set_bytes{container!="", pod!=""})'
     # The test before leaves Prometheus with a new pod.
-    found = until(lambda: query(objects, expression), 120, "the memory of the containers", passing=(Refused,))
+    found = until(lambda: query(objects, expression), 120, "the memory of the containers", passing=(ApiError,))
     total = float(found[0]["value"][1])
     print(f"working set of all containers: {total / 2**20:.0f} MiB")
     assert total < 3 * 2**30

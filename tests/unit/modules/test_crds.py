@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 from ansible_collections.flaskops.observability.plugins.modules import crds
 
 KEY = "operator.prometheus.io/version"

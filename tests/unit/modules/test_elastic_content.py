@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 from ansible_collections.flaskops.observability.plugins.modules import elastic_content as ec
 
 from tests.evaluation import evaluate

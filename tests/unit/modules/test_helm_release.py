@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Refused, difference, load_all
-from ansible_collections.flaskops.observability.plugins.module_utils._release import MARK, Release, folder_digest
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.release import MARK, Release, folder_digest
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import difference, load_all
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from ansible_collections.flaskops.observability.plugins.modules import helm_release_info as info
 
 DEPLOYED, UPGRADING = "2026-01-02T03:04:05.123456789Z", "2026-01-02T04:04:05Z"
@@ -66,7 +67,7 @@ class Server:
             return {"items": sorted(self.secrets, key=lambda secret: secret["metadata"]["name"]) if path == folder else []}
         found = [secret for secret in self.secrets if path == f"{folder}/{secret['metadata']['name']}"]
         if not found:
-            raise Refused(404, "not found")
+            raise ApiError(404, "not found")
         if method == "PATCH":
             assert kind == "application/merge-patch+json" and list(body) == ["metadata"]
             found[0]["metadata"]["labels"] |= body["metadata"]["labels"]

@@ -19,7 +19,8 @@ COLLECTIONS = str(pathlib.Path(__file__).resolve().parents[3] / "collections")
 if COLLECTIONS not in sys.path:
     sys.path.insert(0, COLLECTIONS)
 
-from ansible_collections.flaskops.observability.plugins.module_utils import _kube
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import client as kube
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
 from ansible_collections.flaskops.observability.plugins.modules import workload_wait as ww
 
 
@@ -262,7 +263,7 @@ def test_stale_status_is_not_judged() -> None:
 def test_image() -> None:
     waiter = FakeWaiter([deployment()], [])
     waiter.check_image("a:1")
-    with pytest.raises(_kube.KubeError, match="has the image a:1 and not a:2"):
+    with pytest.raises(transport.KubeError, match="has the image a:1 and not a:2"):
         waiter.check_image("a:2")
 
 
@@ -277,18 +278,18 @@ def kubeconfig(path: pathlib.Path, server: str) -> str:
 
 
 def test_client_refuses_what_it_cannot_use(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(_kube.KubeError, match="No cluster was named"):
-        _kube.api_client("", "")
-    with pytest.raises(_kube.KubeError, match="does not exist"):
-        _kube.api_client(str(tmp_path / "none"), "")
+    with pytest.raises(transport.KubeError, match="No cluster was named"):
+        kube.api_client("", "")
+    with pytest.raises(transport.KubeError, match="does not exist"):
+        kube.api_client(str(tmp_path / "none"), "")
     good = kubeconfig(tmp_path / "good", "http://127.0.0.1:9")
-    with pytest.raises(_kube.KubeError, match="name a context that the kubeconfig holds"):
-        _kube.api_client(good, "other")
-    with pytest.raises(_kube.KubeError, match="can't be reached"):
-        _kube.api_client(good, "c")
+    with pytest.raises(transport.KubeError, match="name a context that the kubeconfig holds"):
+        kube.api_client(good, "other")
+    with pytest.raises(transport.KubeError, match="can't be reached"):
+        kube.api_client(good, "c")
     (tmp_path / "bad").write_text("{")
-    with pytest.raises(_kube.KubeError, match=r"can't be (read|used)"):
-        _kube.api_client(str(tmp_path / "bad"), "")
+    with pytest.raises(transport.KubeError, match=r"can't be (read|used)"):
+        kube.api_client(str(tmp_path / "bad"), "")
 
 
 @pytest.mark.parametrize(("status", "message"), [(200, ""), (403, ""), (401, "refuses the credentials"), (500, "answers 500")])
@@ -313,10 +314,10 @@ def test_client_asks_the_api(tmp_path: pathlib.Path, status: int, message: str) 
     try:
         path = kubeconfig(tmp_path / "k", f"http://127.0.0.1:{server.server_port}")
         if message:
-            with pytest.raises(_kube.KubeError, match=message):
-                _kube.api_client(path, "c")
+            with pytest.raises(transport.KubeError, match=message):
+                kube.api_client(path, "c")
         else:
-            assert _kube.api_client(path, "c") is not None
+            assert kube.api_client(path, "c") is not None
     finally:
         server.shutdown()
         server.server_close()

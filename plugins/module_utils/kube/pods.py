@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import first_line
+from .transport import first_line
 
 
 class Trouble(t.NamedTuple):

@@ -13,8 +13,9 @@ import json
 import typing as t
 from pathlib import Path
 
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused, holds, label, load_all
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import autoscalers
+from ..kube.objects import Objects, holds, label, load_all
+from ..kube.transport import ApiError
+from ..verify import autoscalers
 
 MANAGER = "helm"
 # On every record of a release that this collection made or took over. Helm (3.13 and newer) gives a new revision the labels of
@@ -161,8 +162,8 @@ class Release:
         name = self.records.pop()["metadata"]["name"]
         try:
             self.objects.request("DELETE", f"{self.folder}/{name}")
-        except Refused as refused:
-            if refused.status != 404:
+        except ApiError as error:
+            if error.status != 404:
                 raise
         return str(name)
 

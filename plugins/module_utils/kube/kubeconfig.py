@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import is_address, is_header, is_token
+
+from ..credentials.guard import is_address, is_header, is_token
 
 KINDS = {str: "text", bool: "true or false", list: "a list", dict: "a mapping"}
 CLUSTER: dict[str, type] = {

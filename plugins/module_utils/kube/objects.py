@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlencode
 
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, first_line
+from .transport import ApiError, KubeCluster, first_line, read_object
 
 TIMEOUT = 60  # seconds of one request; a busy API server takes its time to publish a large definition
 WORKERS = 8
@@ -36,53 +35,35 @@ def label(item: dict[str, t.Any]) -> str:
     return f"{item['kind']} {namespace + '/' if namespace else ''}{item['metadata']['name']}"
 
 
-class Refused(KubeError):
-    """The API server refused an object; `status` is the HTTP status."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
 class Objects:
     """One API server, asked for objects by their `apiVersion` and `kind`."""
 
     def __init__(self, api_client: t.Any) -> None:
-        self._config = api_client.configuration
-        self._pool = api_client.rest_client.pool_manager
+        self.cluster = KubeCluster(api_client, retries=1)
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
 
     def request(self, method: str, path: str, query: dict[str, str] | None = None, body: t.Any = None, kind: str = "") -> t.Any:
         """Send one request and return its JSON.
 
-        :raises Refused: with the server's own words when the status is 400 or more.
+        :param kind: the media type of *body*, where it is not JSON.
+        :raises ApiError: with the server's own words, or with the status 0 where it gave no answer.
         """
-        headers = {"Accept": "application/json"}
-        if kind:
-            headers["Content-Type"] = kind
-        for setting in self._config.auth_settings().values():
-            if setting["in"] == "header" and setting["value"]:
-                headers[setting["key"]] = setting["value"]
-        url = str(self._config.host).rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-        data = None if body is None else json.dumps(body).encode()
+        address = path + (f"?{urlencode(query)}" if query else "")
         try:
-            reply = self._pool.request(method, url, headers=headers, body=data, timeout=TIMEOUT)
-        except Exception as exc:  # urllib3 has no common base for what its pool raises
-            raise KubeError(f"The API at {self._config.host} gave no answer to {method} {path}: {first_line(exc)}") from exc
-        if reply.status >= 400:
-            try:
-                text = json.loads(reply.data)["message"]
-            except (ValueError, KeyError):
-                text = reply.data.decode(errors="replace") or reply.reason
-            raise Refused(reply.status, first_line(text))
-        return json.loads(reply.data)
+            return read_object(*self.cluster.send(method, address, body, {"Content-Type": kind} if kind else None, TIMEOUT))
+        except ApiError as error:
+            if error.status:
+                raise ApiError(error.status, first_line(error)) from error
+            raise ApiError(0, f"The API at {self.cluster.host} gave no answer to {method} {path}: {first_line(error)}") from error
 
     def ask(self, path: str) -> tuple[int, dict[str, t.Any]]:
         """The status of a GET and, where it is 200, the answer."""
         try:
             return 200, self.request("GET", path)
-        except Refused as refused:
-            return refused.status, {}
+        except ApiError as error:
+            if not error.status:
+                raise
+            return error.status, {}
 
     def _resource(self, api_version: str, kind: str) -> tuple[str, bool] | None:
         """The plural of a kind and whether it lives in namespaces; None where the cluster knows no such kind."""
@@ -90,8 +71,8 @@ class Objects:
             root = "/apis/" if "/" in api_version else "/api/"
             try:
                 listed = self.request("GET", root + api_version)["resources"]
-            except Refused as refused:
-                if refused.status != 404:
+            except ApiError as error:
+                if error.status != 404:
                     raise
                 listed = []
             self._kinds[api_version] = {i["kind"]: (i["name"], i["namespaced"]) for i in listed if "/" not in i["name"]}
@@ -115,8 +96,8 @@ class Objects:
             return None
         try:
             found: dict[str, t.Any] = self.request("GET", path)
-        except Refused as refused:
-            if refused.status == 404:
+        except ApiError as error:
+            if error.status == 404:
                 return None
             raise
         return found
@@ -124,16 +105,16 @@ class Objects:
     def apply(self, item: dict[str, t.Any], manager: str, namespace: str = "", dry_run: bool = False) -> dict[str, t.Any]:
         """Server-side apply with force; the object as it is, or with `dry_run` would be, afterwards.
 
-        :raises Refused: when the server does not take the object.
+        :raises ApiError: when the server does not take the object.
         """
         path = self.path(item, namespace)
         if path is None:
-            raise Refused(404, f"The cluster knows no {item['kind']} of {item['apiVersion']}")
+            raise ApiError(404, f"The cluster knows no {item['kind']} of {item['apiVersion']}")
         query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         try:
             done: dict[str, t.Any] = self.request("PATCH", path, query, item, "application/apply-patch+yaml")
-        except Refused as refused:
-            raise Refused(refused.status, f"{label(item)} is refused: {refused}") from refused
+        except ApiError as error:
+            raise ApiError(error.status, f"{label(item)} is refused: {error}") from error
         return done
 
     def compare(self, item: dict[str, t.Any], manager: str, namespace: str = "") -> dict[str, t.Any]:

@@ -1,7 +1,10 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests to an API server, and through its proxies to what runs on the cluster."""
+"""Requests to an API server, and through its proxies to what runs on the cluster.
+
+This is the one place that sends any. It needs neither Ansible nor the package kubernetes, since it also runs in a pod.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import json
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +25,11 @@ REQUEST_SECONDS = 10.0
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # where Kubernetes puts a pod's credentials
 
 
-class ApiError(Exception):
+class KubeError(Exception):
+    """What is wrong, where, and what to do, in one sentence."""
+
+
+class ApiError(KubeError):
     """The API server answered with an error, or not at all (status 0)."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -43,6 +51,12 @@ class Cluster(Protocol):
     def dial(self, service: dict[str, Any], seconds: float) -> socket.socket: ...
 
 
+def first_line(error: object) -> str:
+    """Return the first line of an error, without a closing full stop."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__
+
+
 def reason(error: BaseException) -> str:
     """The innermost words of a connection error."""
     inner = getattr(error, "reason", None) or error
@@ -50,10 +64,13 @@ def reason(error: BaseException) -> str:
 
 
 class KubeCluster:
-    """Requests on an API server with the credentials of a kubernetes client."""
+    """Requests on an API server with the credentials of a kubernetes client.
 
-    def __init__(self, api_client: Any) -> None:
-        self._client = api_client
+    :param retries: how often a request is sent again that found no connection.
+    """
+
+    def __init__(self, api_client: Any, retries: int = 0) -> None:
+        self._client, self._retries = api_client, retries or False
         self._config = api_client.configuration
         self._pool = api_client.rest_client.pool_manager
         self.host = str(self._config.host).rstrip("/")
@@ -61,6 +78,10 @@ class KubeCluster:
     def _open(
         self, path: str, headers: dict[str, str] | None, seconds: float, method: str = "GET", body: str | None = None
     ) -> Any:
+        """The answer to one request, of which nothing is read yet.
+
+        :raises ApiError: with the status 0, where there is none.
+        """
         import urllib3
 
         sent = dict(headers or {})
@@ -75,7 +96,7 @@ class KubeCluster:
                 body=body,
                 headers=sent,
                 timeout=timeout,
-                retries=False,
+                retries=self._retries,
                 redirect=False,
                 preload_content=False,
             )
@@ -83,14 +104,21 @@ class KubeCluster:
             raise ApiError(0, f"no answer from {self.host}: {reason(error)}") from error
 
     def fetch(self, path: str, headers: dict[str, str] | None = None, seconds: float = REQUEST_SECONDS) -> tuple[int, str]:
-
+        """The status and the text of the answer to a GET."""
         return self._whole(self._open(path, headers, seconds))
 
-    def send(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        seconds: float = REQUEST_SECONDS,
+    ) -> tuple[int, str]:
         """A request that changes something; *body* is sent as JSON, of which *headers* may name another type."""
         text = None if body is None else json.dumps(body)
         sent = {"Content-Type": "application/json", **(headers or {})}
-        return self._whole(self._open(path, sent, REQUEST_SECONDS, method, text))
+        return self._whole(self._open(path, sent, seconds, method, text))
 
     def _whole(self, response: Any) -> tuple[int, str]:
         import urllib3
@@ -129,9 +157,6 @@ class KubeCluster:
         """
         from kubernetes import client
 
-        # Not at the top: in a pod there is neither.
-        from .._kube import first_line, port_forward
-
         metadata, entry = service["metadata"], service["spec"]["ports"][0]
         selector = urlencode({"labelSelector": ",".join(f"{k}={v}" for k, v in service["spec"]["selector"].items())})
         pods = read_object(*self.fetch(f"/api/v1/namespaces/{metadata['namespace']}/pods?{selector}", None, seconds))["items"]
@@ -153,6 +178,33 @@ class KubeCluster:
             raise ApiError(error.status or 0, f"no way to pod {pod['metadata']['name']} by a port-forward: {why}") from error
         connection.settimeout(seconds)
         return connection
+
+
+# The client's own functions are replaced while it opens a connection, by us and by itself.
+_FORWARDING = threading.Lock()
+
+
+def port_forward(core: Any, pod: str, namespace: str, port: int) -> Any:
+    """A connection to a port of a pod, as kubernetes.stream.portforward makes it, as whom the kubeconfig says.
+
+    That function sends no header of its own but the token.
+    """
+    from kubernetes import stream
+
+    ws_client: Any = stream.ws_client
+    headers = [f"{name}: {value}" for name, value in getattr(core.api_client.rest_client.pool_manager, "impersonation", [])]
+    with _FORWARDING:
+        plain = ws_client.WebSocket
+
+        class Impersonating(plain):  # type: ignore[misc,valid-type]
+            def connect(self, url: str, **options: Any) -> None:
+                super().connect(url, **{**options, "header": [*options.get("header", []), *headers]})
+
+        ws_client.WebSocket = Impersonating
+        try:
+            return stream.portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+        finally:
+            ws_client.WebSocket = plain
 
 
 class PodCluster:

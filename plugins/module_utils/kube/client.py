@@ -1,25 +1,21 @@
 # Copyright (c) 2026, flaskops
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One way to a Kubernetes API client. Private to this collection."""
+"""A client of an API server as a kubeconfig says. Private to this collection."""
 
 from __future__ import annotations
 
 import os
-import threading
 import typing as t
 from urllib.parse import unquote
 
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import is_token
+from ..credentials.guard import is_token
+from .transport import KubeError, first_line
 
 if t.TYPE_CHECKING:
-    from ansible_collections.flaskops.observability.plugins.module_utils._kubeconfig import Access
+    from .kubeconfig import Access
 
 CONNECT_TIMEOUT = 5
-
-
-class KubeError(Exception):
-    """What is wrong, where, and what to do, in one sentence."""
 
 
 def describe(kubeconfig: str, context: str) -> str:
@@ -30,12 +26,6 @@ def describe(kubeconfig: str, context: str) -> str:
     if context:
         parts.append(f"context {context}")
     return " and ".join(parts)
-
-
-def first_line(error: object) -> str:
-    """Return the first line of an error, without a closing full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ") if lines else type(error).__name__
 
 
 class Guarded:
@@ -66,7 +56,7 @@ def unconnected(kubeconfig: str, context: str) -> tuple[Access, t.Any]:
         raise KubeError("No cluster was named: set kubeconfig, context, or both.")
     try:
         # Reading comes before Kubernetes' package, whose import takes a second.
-        from ansible_collections.flaskops.observability.plugins.module_utils._kubeconfig import Malformed, read
+        from .kubeconfig import Malformed, read
 
         access = read(kubeconfig, context)
         import urllib3
@@ -153,30 +143,3 @@ def api_client(kubeconfig: str, context: str) -> t.Any:
             " check that the cluster runs and the address is right."
         ) from exc
     return api
-
-
-# The client's own functions are replaced while it opens a connection, by us and by itself.
-_FORWARDING = threading.Lock()
-
-
-def port_forward(core: t.Any, pod: str, namespace: str, port: int) -> t.Any:
-    """A connection to a port of a pod, as kubernetes.stream.portforward makes it, as whom the kubeconfig says.
-
-    That function sends no header of its own but the token.
-    """
-    from kubernetes import stream
-
-    ws_client: t.Any = stream.ws_client
-    headers = [f"{name}: {value}" for name, value in getattr(core.api_client.rest_client.pool_manager, "impersonation", [])]
-    with _FORWARDING:
-        plain = ws_client.WebSocket
-
-        class Impersonating(plain):  # type: ignore[misc,valid-type]
-            def connect(self, url: str, **options: t.Any) -> None:
-                super().connect(url, **{**options, "header": [*options.get("header", []), *headers]})
-
-        ws_client.WebSocket = Impersonating
-        try:
-            return stream.portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
-        finally:
-            ws_client.WebSocket = plain
