@@ -16,7 +16,7 @@ from ..module_utils.kube.transport import KubeError
 
 # A second that the playbook pays once: the strategy loads an action in its own process, from which each task is forked.
 with contextlib.suppress(ImportError):  # whoever needs it says that it is missing
-    import kubernetes.client  # noqa: F401
+    import kubernetes.client
     import kubernetes.config  # noqa: F401
     import yaml  # noqa: F401
 
