@@ -236,6 +236,8 @@ def test_receivers_refer_to_secrets() -> None:
     route = config["spec"]["route"]
     assert {"name": "app", "value": "shop", "matchType": "="} in route["matchers"]
     assert next(child["matchers"][0]["value"] for child in route["routes"]) == "critical"
+    # The first that takes an alert keeps it from none of the others.
+    assert [(child["receiver"], child["continue"]) for child in route["routes"]] == [(item["name"], True) for item in RECEIVERS]
     assert "c2VjcmV0" not in json.dumps(found)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,40 @@ def test_alerts_about_a_verification_follow_its_interval() -> None:
     )
     # Longer than the time between two runs, or the alert would come and go.
     assert "[10800s]" in hourly["expr"] and "[1m]" in given["expr"]
+
+
+def held_back(firing: dict[str, str]) -> set[str]:
+    """What Alertmanager holds back while an alert with these labels fires; its expressions are whole matches."""
+    labelled = {
+        **{name: {"alertname": name} for name in rules.ALERTS},
+        "public probe": {"alertname": "FlaskHealthProbeFailed", "probe": "public"},
+        "no targets": {"alertname": "FlaskMetricsAbsent", "source": "targets"},
+        "no metrics": {"alertname": "FlaskMetricsAbsent", "source": "requests"},
+    }
+
+    def takes(wanted: dict[str, str], labels: dict[str, str]) -> bool:
+        return all(re.fullmatch(value, labels.get(key, "")) for key, value in wanted.items())
+
+    held = [item["target"] for item in rules.INHIBITIONS if takes(item["source"], firing)]
+    return {name for name, labels in labelled.items() if any(takes(target, labels) for target in held)}
+
+
+@pytest.mark.parametrize(
+    ("firing", "held"),
+    [
+        (
+            {"alertname": "FlaskHealthProbeFailed", "probe": "inside"},
+            "HighErrorRate FlaskHighLatencyP95 FlaskUncaughtExceptions FlaskPodCrashLooping FlaskPodOOMKilled FlaskRestarting"
+            " FlaskReplicasUnavailable FlaskTargetDown FlaskErrorBudgetBurnFast FlaskErrorBudgetBurnSlow public+probe no+targets",
+        ),
+        ({"alertname": "FlaskHealthProbeFailed", "probe": "public"}, ""),
+        ({"alertname": "FlaskPodCrashLooping"}, "FlaskRestarting FlaskReplicasUnavailable FlaskTargetDown"),
+        ({"alertname": "FlaskPodOOMKilled"}, "FlaskRestarting"),
+        ({"alertname": "FlaskReplicasUnavailable"}, "FlaskTargetDown"),
+        ({"alertname": "FlaskErrorBudgetBurnFast"}, "HighErrorRate FlaskUncaughtExceptions FlaskErrorBudgetBurnSlow"),
+        ({"alertname": "HighErrorRate"}, "FlaskUncaughtExceptions FlaskErrorBudgetBurnSlow"),
+        ({"alertname": "FlaskTargetDown"}, ""),
+    ],
+)
+def test_one_fault_pages_once(firing: dict[str, str], held: str) -> None:
+    assert held_back(firing) == {name.replace("+", " ") for name in held.split()}

@@ -180,6 +180,9 @@ def test_rule_of_the_application_goes_before_the_clusters_and_a_strangers_is_non
     # One of the same name in another namespace is a stranger too.
     bounds._add_rules(found, [group("A", 'up{namespace="staging"} == 0', "shop", 4)], App())
     assert found.rules["A"].wait == 2
+    alone = Settings()
+    bounds._add_rules(alone, [group("A", 'up{namespace="staging"} == 0', "shop", 4)], App())
+    assert alone.rules == {}
 
 
 def test_numbered_lines_are_late_after_their_bound_and_missing_after_the_next_run() -> None:

@@ -258,6 +258,9 @@ def test_nothing_is_sent_for_a_list_that_holds_what_cannot_be() -> None:
 def test_private_addresses_on_request() -> None:
     with bench("uptimerobot") as made:
         assert run(made, [{"name": "a", "url": "http://10.0.0.1/"}], allow_private_urls=True)["changed"]
+        # To remove one needs no permission.
+        assert run(made, [{"name": "a", "url": "http://10.0.0.1/", "state": "absent"}])["changed"]
+        assert made.fake.checks == {}
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

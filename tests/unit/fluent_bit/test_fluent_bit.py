@@ -157,6 +157,13 @@ def test_no_input_or_output_loses_lines(name: str) -> None:
         assert entry["storage.total_limit_size"]
 
 
+@pytest.mark.parametrize(("policy", "pauses"), [("drop_oldest", False), ("pause", True)])
+def test_reading_pauses_where_the_policy_says_so(policy: str, pauses: bool) -> None:
+    for agent in made({"outputs": [LOKI], "buffer_policy": policy})["agents"]:
+        for entry in agent["config"]["pipeline"]["inputs"]:
+            assert entry["storage.pause_on_chunks_overlimit"] is pauses
+
+
 def test_every_output_has_a_process_of_its_own() -> None:
     """Outputs of one process share its chunks, and one backend that is away soon holds all of them."""
     options = {**GOOD["all at once"], "metrics_port": 3000}

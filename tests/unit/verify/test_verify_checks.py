@@ -124,6 +124,21 @@ def test_endpoint(found, cause):
     assert cause in result.cause
 
 
+def test_who_counts_as_ready():
+    ending = pod()
+    ending["metadata"]["deletionTimestamp"] = "2026-11-28T00:00:00Z"
+    assert [checks.is_ready(one) for one in (pod(), pod(ready="False"), ending)] == [True, False, False]
+    unsaid = [
+        {
+            "endpoints": [
+                {"addresses": ["10.0.0.1"], "targetRef": {"name": "pod-1"}},
+                {"addresses": ["10.0.0.2"], "conditions": {}},
+            ]
+        }
+    ]
+    assert checks.ready_endpoints(unsaid) == ["pod-1", "10.0.0.2"]
+
+
 def test_what_follows_from_a_broken_link():
     names = ("node", "probes", "rollout", "endpoint", "health", "rules", "check at pingdom")
     found = [checks.failed(name, "", "") for name in names if name not in ("node", "endpoint")]
