@@ -309,6 +309,7 @@ from ..module_utils._module import MaskingModule
 from ..module_utils.credentials.guard import careful, is_secret_address
 from ..module_utils.kube.client import api_client
 from ..module_utils.kube.objects import Objects
+from ..module_utils.kube.selectors import NotSelected, labels_for
 from ..module_utils.kube.transport import ApiError, Cluster, KubeCluster, KubeError, read_object
 from ..module_utils.monitoring import objects as build
 from ..module_utils.monitoring import rules
@@ -378,18 +379,9 @@ class Planner:
             raise Missing(f"There is no {which} in {where}: install kube-prometheus-stack (role kube_prometheus_stack) first.")
         return found[0]
 
-    def labels(self, owner: Json, field: str, space: str, namespace: Json) -> dict[str, str]:
-        """The labels by which selector *field* of *owner* takes an object of the application."""
-        spec, meta = owner["spec"], owner["metadata"]
-        what = f"{field} of {owner.get('kind', 'Prometheus')} {meta['namespace']}/{meta['name']}"
-        home, labels = meta["namespace"], namespace["metadata"].get("labels") or {}
-        if not build.selects_namespace(spec.get(space), home, self.options["namespace"], labels):
-            raise PlanError(
-                f"{what.replace(field, space)} does not take the namespace {self.options['namespace']}:"
-                f" label the namespace as it asks ({json.dumps(spec.get(space))}), or change it to {{}}."
-            )
-        own = {"app.kubernetes.io/name": self.options["name"], **OURS}
-        return build.selector_labels(spec.get(field), own, what)
+    def labels(self, owner: Json, field: str, namespace: Json) -> dict[str, str]:
+        """The labels by which the selectors *field* of *owner* take an object of the application."""
+        return labels_for(owner, field, {"app.kubernetes.io/name": self.options["name"], **OURS}, namespace)
 
     def application(self) -> tuple[tuple[str, Json], tuple[str, Json] | None]:
         """The Services, each with its port, that lead to the metrics and to the health check."""
@@ -438,8 +430,8 @@ class Planner:
         for item in self.listed("alertmanagers"):
             try:
                 item["kind"] = "Alertmanager"
-                return self.labels(item, "alertmanagerConfigSelector", "alertmanagerConfigNamespaceSelector", namespace)
-            except PlanError as error:
+                return self.labels(item, "alertmanagerConfig", namespace)
+            except NotSelected as error:
                 reason = str(error)
         if self.options["receivers"]:
             raise PlanError(f"The receivers can't be told of anything, for {reason[0].lower()}{reason[1:]}")
@@ -580,7 +572,7 @@ def plan(planner: Planner, check_mode: bool) -> Json:
         prometheus = planner.prometheus()
         for kind in labels:
             if kind != "probe" or options["probe"]:
-                labels[kind] = planner.labels(prometheus, f"{kind}Selector", f"{kind}NamespaceSelector", namespace)
+                labels[kind] = planner.labels(prometheus, kind, namespace)
         monitor, health = planner.application()
         prober = planner.prober() if options["probe"] else ""
         config_labels = planner.alertmanager_labels(namespace)

@@ -261,10 +261,8 @@ class Stack:
             pause.wait(POLL)
 
     def _troubles(self) -> list[str]:
-        from kubernetes import client
-
-        selector = "common.k8s.elastic.co/type in (elasticsearch,kibana)"
-        pods = client.CoreV1Api(self.api).list_namespaced_pod(self.namespace, label_selector=selector).items
+        selector = {"labelSelector": "common.k8s.elastic.co/type in (elasticsearch,kibana)"}
+        pods = self.objects.request("GET", f"/api/v1/namespaces/{self.namespace}/pods", selector)["items"]
         return [f"pod {trouble.pod}: {trouble.text}" for pod in pods for trouble in pod_troubles(pod)]
 
     def secret(self, name: str, *keys: str) -> str:

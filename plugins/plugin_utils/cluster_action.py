@@ -46,11 +46,16 @@ class ClusterAction(ActionBase):
         try:
             return self.work(options, task_vars or {})
         except KubeError as error:
-            return {"failed": True, "msg": str(error)}
+            return {"failed": True, "msg": str(error), **getattr(error, "failure", {})}
         except AnsibleError:
             raise
         except Exception as error:
             return {"failed": True, "msg": unforeseen(error)}
+
+    def called(self, option: str) -> str:
+        """What an option is called where the user sets it: the roles name those of one meaning alike."""
+        role = self._task._role
+        return f"{role.get_name(include_role_fqcn=False)}_{option}" if role else option
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Do it, or in check mode say what would be done, and return the result of the task.

@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import json
+import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlencode
 
-from .transport import ApiError, KubeCluster, first_line, read_object
+from .transport import ApiError, KubeCluster, KubeError, first_line, read_object
 
 TIMEOUT = 60  # seconds of one request; a busy API server takes its time to publish a large definition
 WORKERS = 8
+# Of each object its metadata alone.
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 def load_all(text: str) -> list[dict[str, t.Any]]:
@@ -41,16 +45,33 @@ class Objects:
     def __init__(self, api_client: t.Any) -> None:
         self.cluster = KubeCluster(api_client, retries=1)
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        self._sent: list[str] = []
 
-    def request(self, method: str, path: str, query: dict[str, str] | None = None, body: t.Any = None, kind: str = "") -> t.Any:
+    @property
+    def sent(self) -> dict[str, int]:
+        """How many requests were sent, by what they do."""
+        return {kind: self._sent.count(kind) for kind in ("reads", "dry_runs", "writes")}
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: t.Any = None,
+        kind: str = "",
+        accept: str = "",
+    ) -> t.Any:
         """Send one request and return its JSON.
 
         :param kind: the media type of *body*, where it is not JSON.
+        :param accept: the media type of the answer, where it is not plain JSON.
         :raises ApiError: with the server's own words, or with the status 0 where it gave no answer.
         """
         address = path + (f"?{urlencode(query)}" if query else "")
+        headers = {name: value for name, value in (("Content-Type", kind), ("Accept", accept)) if value}
+        self._sent.append("reads" if method == "GET" else "dry_runs" if "dryRun" in (query or {}) else "writes")
         try:
-            return read_object(*self.cluster.send(method, address, body, {"Content-Type": kind} if kind else None, TIMEOUT))
+            return read_object(*self.cluster.send(method, address, body, headers, TIMEOUT))
         except ApiError as error:
             if error.status:
                 raise ApiError(error.status, first_line(error)) from error
@@ -65,7 +86,7 @@ class Objects:
                 raise
             return error.status, {}
 
-    def _resource(self, api_version: str, kind: str) -> tuple[str, bool] | None:
+    def resource(self, api_version: str, kind: str) -> tuple[str, bool] | None:
         """The plural of a kind and whether it lives in namespaces; None where the cluster knows no such kind."""
         if api_version not in self._kinds:
             root = "/apis/" if "/" in api_version else "/api/"
@@ -78,16 +99,20 @@ class Objects:
             self._kinds[api_version] = {i["kind"]: (i["name"], i["namespaced"]) for i in listed if "/" not in i["name"]}
         return self._kinds[api_version].get(kind)
 
-    def path(self, item: dict[str, t.Any], namespace: str = "") -> str | None:
-        """The address of an object; `namespace` stands in where it names none. None where the kind is unknown."""
-        found = self._resource(item["apiVersion"], item["kind"])
+    def collection(self, api_version: str, kind: str, namespace: str) -> str | None:
+        """The address of all objects of a kind in a namespace, or of the cluster; None where the kind is unknown."""
+        found = self.resource(api_version, kind)
         if found is None:
             return None
         plural, namespaced = found
-        root = ("/apis/" if "/" in item["apiVersion"] else "/api/") + item["apiVersion"]
+        root = ("/apis/" if "/" in api_version else "/api/") + api_version
+        return f"{root}/namespaces/{quote(namespace)}/{plural}" if namespaced else f"{root}/{plural}"
+
+    def path(self, item: dict[str, t.Any], namespace: str = "") -> str | None:
+        """The address of an object; `namespace` stands in where it names none. None where the kind is unknown."""
         inside = item["metadata"].get("namespace") or namespace
-        middle = f"/namespaces/{quote(inside)}" if namespaced else ""
-        return f"{root}{middle}/{plural}/{quote(item['metadata']['name'])}"
+        root = self.collection(item["apiVersion"], item["kind"], inside)
+        return root and f"{root}/{quote(item['metadata']['name'])}"
 
     def get(self, item: dict[str, t.Any], namespace: str = "") -> dict[str, t.Any] | None:
         """The live object, or None."""
@@ -116,6 +141,86 @@ class Objects:
         except ApiError as error:
             raise ApiError(error.status, f"{label(item)} is refused: {error}") from error
         return done
+
+    def listed(self, api_version: str, kind: str, namespace: str, selector: str = "") -> list[dict[str, t.Any]]:
+        """The objects that a label selector takes, without what they hold: kind and metadata alone.
+
+        :raises ApiError: where the account may not list them.
+        """
+        path = self.collection(api_version, kind, namespace)
+        if path is None:
+            return []
+        try:
+            found = self.request("GET", path, {"labelSelector": selector} if selector else None, accept=METADATA)["items"] or []
+        except ApiError as error:
+            if error.status == 404:
+                return []
+            raise
+        return [{"apiVersion": api_version, "kind": kind, "metadata": item["metadata"]} for item in found]
+
+    def every(self, api_version: str, kind: str) -> list[dict[str, t.Any]]:
+        """All objects of a kind in the whole cluster; none where the kind is unknown or the account may not list them."""
+        found = self.resource(api_version, kind)
+        if found is None:
+            return []
+        root = ("/apis/" if "/" in api_version else "/api/") + api_version
+        status, answer = self.ask(f"{root}/{found[0]}")
+        return list(answer["items"]) if status == 200 else []
+
+    def remove(self, item: dict[str, t.Any], policy: str = "Foreground") -> None:
+        """Have an object deleted, and what it owns before it.
+
+        :param item: as it was read, so that another object of that name which came since stays.
+        """
+        path = self.path(item)
+        if path is None:
+            return
+        body = {"propagationPolicy": policy, "preconditions": {"uid": item["metadata"]["uid"]}}
+        try:
+            self.request("DELETE", path, body=body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise ApiError(error.status, f"{label(item)} can't be removed: {error}") from error
+
+    def until_gone(self, item: dict[str, t.Any], deadline: float) -> None:
+        """Return when an object that is being deleted is gone.
+
+        :raises KubeError: where it is still there at the `deadline`, as time.monotonic counts.
+        """
+        path, uid = self.path(item), item["metadata"]["uid"]
+        while path is not None:
+            status, live = self.ask(path)
+            if status == 404 or (status == 200 and live["metadata"]["uid"] != uid):
+                return
+            if status != 200:
+                raise ApiError(
+                    status, f"Whether {label(item)} is gone can't be read ({status}): check the account's permissions."
+                )
+            left = deadline - time.monotonic()
+            if left <= 0:
+                held = ", ".join(live["metadata"].get("finalizers") or []) or "nothing that it names"
+                raise KubeError(f"{label(item)} is still being deleted, held by {held}: see what keeps it, and run again.")
+            for event in self.watch(item, live["metadata"]["resourceVersion"], left):
+                if event["type"] == "DELETED":
+                    break
+
+    def watch(self, item: dict[str, t.Any], version: str, seconds: float) -> t.Iterator[dict[str, t.Any]]:
+        """The events of one object since a version of it, for some seconds at most; it ends early where the connection does."""
+        path = self.path(item)
+        bound, name = max(1, min(30, int(seconds))), item["metadata"]["name"]
+        query = {
+            "watch": "true",
+            "fieldSelector": f"metadata.name={name}",
+            "resourceVersion": version,
+            "timeoutSeconds": str(bound),
+        }
+        self._sent.append("reads")
+        try:
+            for line in self.cluster.lines(f"{str(path).rpartition('/')[0]}?{urlencode(query)}", bound + 10):
+                yield json.loads(line)
+        except ApiError as error:
+            if error.status != 410:  # the version is too old to watch from: the next read gives a newer one
+                raise
 
     def compare(self, item: dict[str, t.Any], manager: str, namespace: str = "") -> dict[str, t.Any]:
         """An object as `item`, its `live` counterpart or None, and the `paths` at which applying it would change that."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import objects
-from ansible_collections.flaskops.observability.plugins.module_utils.monitoring.objects import OURS, PlanError
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring.objects import OURS
 from ansible_collections.flaskops.observability.plugins.modules import app_monitoring_plan as module
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -150,7 +151,7 @@ def test_labels_that_selectors_ask_for() -> None:
     ],
 )
 def test_selectors_that_nothing_satisfies(selectors: dict[str, Any], message: str) -> None:
-    with pytest.raises(PlanError, match=re.escape(message)):
+    with pytest.raises(KubeError, match=re.escape(message)):
         plan(Fake(selectors))
 
 
@@ -192,7 +193,7 @@ def test_others_objects_are_left_alone() -> None:
     fake = Fake()
     fake.answers[f"{OPERATOR}/namespaces/shop/servicemonitors/shop"] = {"metadata": meta("shop", "shop", team="theirs")}
     for state in ("present", "absent"):
-        with pytest.raises(PlanError, match="The ServiceMonitor shop in namespace shop is not ours: rename it"):
+        with pytest.raises(KubeError, match="The ServiceMonitor shop in namespace shop is not ours: rename it"):
             plan(fake, state=state)
 
 
@@ -201,7 +202,7 @@ def test_check_mode_forgives_what_earlier_stages_make() -> None:
     fake.answers.clear()
     found = plan(fake, check_mode=True)
     assert not found["ready"] and len(found["objects"]) == 7
-    with pytest.raises(PlanError, match="There is no namespace shop"):
+    with pytest.raises(KubeError, match="There is no namespace shop"):
         plan(fake)
     assert plan(fake, state="absent") == {"objects": [], "unwanted": [], "ready": True}
 
@@ -210,7 +211,7 @@ def test_several_prometheuses() -> None:
     fake = Fake()
     items = fake.answers[f"{OPERATOR}/prometheuses"]["items"]
     items.append({"metadata": meta("second", "stack"), "spec": items[0]["spec"]})
-    with pytest.raises(PlanError, match=r"There are several Prometheus objects \(stack/main, stack/second\)"):
+    with pytest.raises(KubeError, match=r"There are several Prometheus objects \(stack/main, stack/second\)"):
         plan(fake)
     assert plan(fake, prometheus_name="second")["prometheus"] == "stack/second"
 
@@ -255,7 +256,7 @@ def test_secret_is_missing(answer: Any, message: str) -> None:
     if answer != 404:
         fake.answers["/api/v1/namespaces/shop/secrets/s"] = answer
     if message:
-        with pytest.raises(PlanError, match=message):
+        with pytest.raises(KubeError, match=message):
             plan(fake, receivers=RECEIVERS[3:])
     else:
         assert plan(fake, receivers=RECEIVERS[3:])["ready"]
@@ -267,7 +268,7 @@ def test_alertmanager_that_takes_no_configuration() -> None:
     found = plan(fake)
     assert of_kind(found, "AlertmanagerConfig") == []
     assert found["left_out"][0].startswith("inhibitions of this application, for alertmanagerConfigSelector of Alertmanager")
-    with pytest.raises(PlanError, match="The receivers can't be told of anything"):
+    with pytest.raises(KubeError, match="The receivers can't be told of anything"):
         plan(fake, receivers=[{"name": "x", "type": "webhook", "url": "http://x"}])
 
 
@@ -288,7 +289,7 @@ def test_running_prometheus_parses_the_rules() -> None:
     prefixed.answers[f"{OPERATOR}/prometheuses"]["items"][0]["spec"]["routePrefix"] = "/prometheus"
     assert plan(prefixed)["rules_checked_by"] == "prometheus"
     assert plan(Fake())["rules_checked_by"] == ""
-    with pytest.raises(PlanError, match=r"group shop.extra, Bad: 1:5: parse error\): correct it"):
+    with pytest.raises(KubeError, match=r"group shop.extra, Bad: 1:5: parse error\): correct it"):
         plan(Asked(), extra_rules=[{"alert": "Bad", "expr": "sum("}])
 
 

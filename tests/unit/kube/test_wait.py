@@ -1,7 +1,7 @@
 # Copyright (c) 2026, flaskops
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What workload_wait takes for done, for hopeless, and what it says."""
+"""What is taken for a workload that is done, for one that is hopeless, and what is said."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import pathlib
 import sys
 import threading
 import typing as t
-from types import SimpleNamespace
 
 import pytest
-from kubernetes import client
 
 COLLECTIONS = str(pathlib.Path(__file__).resolve().parents[3] / "collections")
 if COLLECTIONS not in sys.path:
@@ -21,18 +19,18 @@ if COLLECTIONS not in sys.path:
 
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import client as kube
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
-from ansible_collections.flaskops.observability.plugins.modules import workload_wait as ww
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import wait as ww
 
 
-def typed(kind: str, data: dict[str, t.Any]) -> t.Any:
-    """Read a dict as the client reads an answer of the API."""
-    return client.ApiClient()._ApiClient__deserialize(data, kind)  # type: ignore[attr-defined]
+def typed(kind: str, data: dict[str, t.Any]) -> dict[str, t.Any]:
+    """An object of a kind."""
+    return {"kind": kind, **data}
 
 
 def deployment(generation: int = 1, desired: int = 2, **status: t.Any) -> t.Any:
     full = {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
     return typed(
-        "V1Deployment",
+        "Deployment",
         {
             "metadata": {"name": "flask-app", "generation": generation, "uid": "d1"},
             "spec": {
@@ -47,9 +45,7 @@ def deployment(generation: int = 1, desired: int = 2, **status: t.Any) -> t.Any:
 
 def pod(state: dict[str, t.Any], ready: bool = False, **status: t.Any) -> t.Any:
     container = {"name": "flask-app", "image": "a:1", "imageID": "", "ready": ready, "restartCount": 0, "state": state}
-    return typed(
-        "V1Pod", {"metadata": {"name": "p1"}, "status": {"containerStatuses": [container], "phase": "Pending", **status}}
-    )
+    return typed("Pod", {"metadata": {"name": "p1"}, "status": {"containerStatuses": [container], "phase": "Pending", **status}})
 
 
 def waiting(reason: str) -> t.Any:
@@ -70,12 +66,12 @@ def waiting(reason: str) -> t.Any:
     ],
 )
 def test_deployment_done(workload: t.Any, done: bool) -> None:
-    assert ww.is_done("Deployment", workload) is done
+    assert ww.is_done(workload) is done
 
 
 def stateful_set(updated: int, strategy: dict[str, t.Any]) -> t.Any:
     return typed(
-        "V1StatefulSet",
+        "StatefulSet",
         {
             "metadata": {"generation": 1},
             "spec": {"replicas": 3, "serviceName": "s", "selector": {}, "template": {}, "updateStrategy": strategy},
@@ -101,7 +97,7 @@ def stateful_set(updated: int, strategy: dict[str, t.Any]) -> t.Any:
     ],
 )
 def test_stateful_set_done(updated: int, strategy: dict[str, t.Any], done: bool) -> None:
-    assert ww.is_done("StatefulSet", stateful_set(updated, strategy)) is done
+    assert ww.is_done(stateful_set(updated, strategy)) is done
 
 
 @pytest.mark.parametrize(("ready", "done"), [(2, True), (1, False)])
@@ -116,10 +112,10 @@ def test_daemon_set_done(ready: int, done: bool) -> None:
         "numberAvailable": ready,
     }
     workload = typed(
-        "V1DaemonSet",
+        "DaemonSet",
         {"metadata": {"generation": 1}, "spec": {"selector": {}, "template": {}}, "status": status},
     )
-    assert ww.is_done("DaemonSet", workload) is done
+    assert ww.is_done(workload) is done
 
 
 def test_crash_loop_is_fatal_at_once() -> None:
@@ -157,7 +153,7 @@ def test_texts() -> None:
     assert ww.pod_troubles(pod({"running": {}}))[0].text == "container flask-app runs but is not ready"
     assert ww.pod_troubles(pod({"running": {}}, ready=True)) == []
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes."}
-    unscheduled = typed("V1Pod", {"metadata": {"name": "p1"}, "status": {"conditions": [condition]}})
+    unscheduled = typed("Pod", {"metadata": {"name": "p1"}, "status": {"conditions": [condition]}})
     assert ww.pod_troubles(unscheduled)[0].text == "Unschedulable (0/1 nodes)"
 
 
@@ -172,7 +168,7 @@ def test_blocking_condition() -> None:
 )
 def test_replica_set_of_an_older_revision_is_not_blamed(newest: list[dict[str, t.Any]], said: str) -> None:
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "the older one"}
-    replica_set = typed("V1ReplicaSet", {"spec": {"selector": {}}, "status": {"replicas": 0, "conditions": newest}})
+    replica_set = typed("ReplicaSet", {"spec": {"selector": {}}, "status": {"replicas": 0, "conditions": newest}})
     assert ww.blocking_condition(deployment(conditions=[condition]), replica_set).startswith(said)
     assert "older" not in ww.blocking_condition(deployment(conditions=[condition]), replica_set)
 
@@ -189,9 +185,9 @@ def refused(version: int) -> t.Any:
 
 
 def test_refusals_of_pods() -> None:
-    waiter = ww.Waiter(None, "StatefulSet", "shop", "flask-app")
+    waiter = ww.Waiter(t.cast(t.Any, None), "StatefulSet", "shop", "flask-app")
     listed: list[list[t.Any]] = [[refused(1)], [refused(1)], [refused(2)], [refused(2)], [refused(2)], [refused(3)], []]
-    waiter.core = SimpleNamespace(list_namespaced_event=lambda *_, **__: SimpleNamespace(items=listed.pop(0)))
+    waiter.listed = lambda *_, **__: listed.pop(0)  # type: ignore[method-assign]
     said = []
     for updated in (0, 0, 0, 0, 1, 1, 3):
         waiter.workload = stateful_set(updated, {"type": "RollingUpdate"})
@@ -205,8 +201,7 @@ def test_selector() -> None:
         {"key": "tier", "operator": "In", "values": ["a", "b"]},
         {"key": "x", "operator": "DoesNotExist"},
     ]
-    selector = typed("V1LabelSelector", {"matchLabels": {"app": "f"}, "matchExpressions": expressions})
-    workload = SimpleNamespace(spec=SimpleNamespace(selector=selector))
+    workload = {"spec": {"selector": {"matchLabels": {"app": "f"}, "matchExpressions": expressions}}}
     assert ww.selector_of(workload) == "app=f,tier in (a,b),!x"
 
 
@@ -214,7 +209,7 @@ class FakeWaiter(ww.Waiter):
     """A waiter whose cluster is a list of answers."""
 
     def __init__(self, answers: list[t.Any], pods: list[t.Any]) -> None:
-        super().__init__(None, "Deployment", "shop", "flask-app")
+        super().__init__(t.cast(t.Any, None), "Deployment", "shop", "flask-app")
         self.answers, self.found = answers, pods
         self.workload = answers.pop(0)
 
@@ -324,5 +319,5 @@ def test_client_asks_the_api(tmp_path: pathlib.Path, status: int, message: str) 
 
 
 def test_pod_without_containers_is_named() -> None:
-    pending = typed("V1Pod", {"metadata": {"name": "p1"}, "status": {"phase": "Pending"}})
+    pending = typed("Pod", {"metadata": {"name": "p1"}, "status": {"phase": "Pending"}})
     assert ww.pod_troubles(pending)[0].text == "phase Pending, no container has started"

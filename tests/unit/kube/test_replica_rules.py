@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.modules import replicas_info as info
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import replicas as info
 
 HPA = "HorizontalPodAutoscaler shop"
 OURS = ("flaskops", "Apply", "")

@@ -1,0 +1,55 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from ..module_utils.kube.client import api_client
+from ..module_utils.kube.objects import Objects
+from ..module_utils.kube.state import State, Wish
+from ..module_utils.kube.transport import KubeError
+from ..plugin_utils.cluster_action import ClusterAction
+
+SPEC: dict[str, dict[str, Any]] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "owner": {"type": "str", "required": True},
+    "definitions": {"type": "list", "elements": "dict", "default": []},
+    "known": {"type": "list", "elements": "dict", "default": []},
+    "prune": {"type": "bool", "default": True},
+    "adopt": {"type": "bool", "default": False},
+    "monitoring": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+    "monitoring_labels": {"type": "raw", "default": "auto"},
+    "wait": {"type": "bool", "default": True},
+    "wait_timeout": {"type": "int", "default": 120},
+}
+
+
+class ActionModule(ClusterAction):
+    """Brings a list of Kubernetes objects to a state."""
+
+    SPEC = SPEC
+
+    def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        labels = options["monitoring_labels"]
+        if labels != "auto" and not isinstance(labels, dict):
+            raise KubeError(f"{self.called('monitoring_labels')} is neither auto nor a mapping of labels: correct it.")
+        cluster = {name: options.pop(name) or "" for name in ("kubeconfig", "context")}
+        state = options.pop("state")
+        wish = Wish(**options, check_mode=self._task.check_mode, called=self.called)
+        found = State(Objects(api_client(**cluster)), wish).run(state)
+        compared = found.pop("diff")
+        if self._task.diff:
+            found["diff"] = [
+                {
+                    "before_header": part["name"],
+                    "after_header": part["name"],
+                    "before": yaml.safe_dump(part["before"]) if part["before"] else "",
+                    "after": yaml.safe_dump(part["after"]) if part["after"] else "",
+                }
+                for part in compared
+            ]
+        return found
