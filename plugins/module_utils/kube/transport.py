@@ -207,39 +207,31 @@ def port_forward(core: Any, pod: str, namespace: str, port: int) -> Any:
             ws_client.WebSocket = plain
 
 
-class PodCluster:
-    """Requests on the API server from inside a pod, with its ServiceAccount; needs nothing but Python.
+class PlainCluster:
+    """Requests that need nothing but Python, and never go by a proxy.
 
-    :param account: the folder with the token, which is renewed every hour, and the certificate authority.
+    :param host: the server's address.
+    :param context: trusts the server, and may have a certificate for it; needed where the address is https.
     """
 
-    def __init__(self, account: str = ACCOUNT, address: str = "") -> None:
-        host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
-        inside = f"[{host}]" if ":" in host else host
-        self.host = address or f"https://{inside}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
-        self._token = Path(account) / "token"
-        self._context = (
-            ssl.create_default_context(cafile=str(Path(account) / "ca.crt")) if self.host.startswith("https") else None
-        )
+    def __init__(self, host: str, context: ssl.SSLContext | None = None) -> None:
+        self.host, self._context = host.rstrip("/"), context
+
+    def _login(self) -> dict[str, str]:
+        """The headers that say who asks."""
+        return {}
 
     def _open(
         self, path: str, headers: dict[str, str] | None, seconds: float, method: str = "GET", body: str | None = None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        where = self.host.split("://", 1)[1]
-        try:
-            token = self._token.read_text(errors="replace").strip()
-        except OSError as error:
-            raise ApiError(0, f"the token of the pod's ServiceAccount can't be read: {reason(error)}") from error
-        if not is_token(token):
-            raise ApiError(0, f"the file {self._token} holds no token")
+        where, login = self.host.split("://", 1)[1], self._login()
         connection = (
             http.client.HTTPSConnection(where, timeout=seconds, context=self._context)
             if self._context
             else http.client.HTTPConnection(where, timeout=seconds)
         )
         try:
-            sent = {"Authorization": f"Bearer {token}", **(headers or {})}
-            connection.request(method, path, body, sent)
+            connection.request(method, path, body, {**login, **(headers or {})})
             return connection, connection.getresponse()
         except (http.client.HTTPException, OSError) as error:
             connection.close()
@@ -273,6 +265,30 @@ class PodCluster:
             return
         finally:
             connection.close()
+
+
+class PodCluster(PlainCluster):
+    """Requests on the API server from inside a pod, with its ServiceAccount.
+
+    :param account: the folder with the token, which is renewed every hour, and the certificate authority.
+    """
+
+    def __init__(self, account: str = ACCOUNT, address: str = "") -> None:
+        host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+        inside = f"[{host}]" if ":" in host else host
+        found = address or f"https://{inside}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
+        authority = str(Path(account) / "ca.crt")
+        super().__init__(found, ssl.create_default_context(cafile=authority) if found.startswith("https") else None)
+        self._token = Path(account) / "token"
+
+    def _login(self) -> dict[str, str]:
+        try:
+            token = self._token.read_text(errors="replace").strip()
+        except OSError as error:
+            raise ApiError(0, f"the token of the pod's ServiceAccount can't be read: {reason(error)}") from error
+        if not is_token(token):
+            raise ApiError(0, f"the file {self._token} holds no token")
+        return {"Authorization": f"Bearer {token}"}
 
     def dial(self, service: dict[str, Any], seconds: float) -> socket.socket:
         """A connection to the first port of a Service.
