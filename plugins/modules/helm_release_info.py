@@ -157,7 +157,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
-from ansible_collections.flaskops.observability.plugins.module_utils.helm.release import Release, folder_digest, neighbour
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.chart import Reference
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.release import Release
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.surroundings import neighbour
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects, holds, label
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, KubeError
@@ -318,7 +320,7 @@ def main() -> None:
         other = neighbour(objects, params["namespace"], params["releases"]) if namespace else ""
     except KubeError as error:
         module.fail_json(msg=str(error))
-    digests = {folder: folder_digest(folder) for folder in params["charts"]}
+    digests = {folder: chart.digest if (chart := Reference(folder).find()) else "" for folder in params["charts"]}
     module.exit_json(
         changed=False,
         namespace=namespace,

@@ -1,56 +1,29 @@
 # Copyright (c) 2026, flaskops
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Helm releases as Helm 3 stores them, read without Helm. Private to this collection."""
+"""Helm releases as Helm 3 and Helm 4 store them, read without Helm. Private to this collection."""
 
 from __future__ import annotations
 
 import base64
 import datetime
 import gzip
-import hashlib
 import json
 import typing as t
-from pathlib import Path
 
 from ..kube.objects import Objects, holds, label, load_all
 from ..kube.transport import ApiError
 from ..verify import autoscalers
+from .chart import default_values, template_digest
 
 MANAGER = "helm"
 # On every record of a release that this collection made or took over. Helm (3.13 and newer) gives a new revision the labels of
 # the one before it, and a rollback those of the one that it goes back to; what somebody installs by hand has none.
 MARK = {"flaskops/managed": "true"}
+OURS = {"app.kubernetes.io/managed-by": "flaskops"}
 # Where Helm's drivers keep records, the default first.
 STORES = ("secrets", "configmaps")
 PENDING = {"pending-install", "pending-upgrade", "pending-rollback"}
-
-
-def template_digest(templates: dict[str, bytes]) -> str:
-    """A hash of a chart's templates and default values, by their names."""
-    digest = hashlib.sha256()
-    for name in sorted(templates):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(templates[name]).digest())
-    return digest.hexdigest()[:16]
-
-
-def default_values(metadata: dict[str, t.Any], values: t.Any) -> dict[str, bytes]:
-    """A chart's default values as one more of its files; none where Helm merges those of subcharts in."""
-    return {} if metadata.get("dependencies") else {"values.yaml": json.dumps(values or {}, sort_keys=True).encode()}
-
-
-def folder_digest(folder: str) -> str:
-    """The digest of a chart in a folder; empty where there is none."""
-    import yaml
-
-    root = Path(folder)
-    if not (root / "Chart.yaml").is_file():
-        return ""
-    files = {str(f.relative_to(root)): f.read_bytes() for f in (root / "templates").rglob("*") if f.is_file()}
-    metadata = yaml.safe_load((root / "Chart.yaml").read_text())
-    defaults = root / "values.yaml"  # which a chart need not have
-    values = yaml.safe_load(defaults.read_text()) if defaults.is_file() else {}
-    return template_digest({**files, **default_values(metadata, values)})
 
 
 class Release:
@@ -68,6 +41,8 @@ class Release:
             if found:
                 break
         self.records = sorted(found, key=lambda record: int(record["metadata"]["labels"]["version"]))
+        # What Helm calls the place of the records in HELM_DRIVER.
+        self.driver = self.folder.rpartition("/")[2].removesuffix("s") if found else ""
 
     def _content(self, record: dict[str, t.Any]) -> dict[str, t.Any]:
         packed = base64.b64decode(record["data"]["release"])
@@ -120,15 +95,36 @@ class Release:
             record["metadata"]["labels"] |= MARK
         return bool(lacking)
 
+    def is_ours(self, signs: list[dict[str, t.Any]]) -> bool:
+        """Whether this collection made the release, or there is none.
+
+        :param signs: what tells one that this collection made before it marked them: its `values`, and an `object` beside it.
+        """
+        if not self.records or self.marked():
+            return True
+        values = self.newest().get("config") or {}
+        return any(holds(values, sign["values"]) and self._is_kept(sign["object"]) for sign in signs)
+
+    def _is_kept(self, item: dict[str, t.Any]) -> bool:
+        live = self.objects.get(item, self.namespace)
+        return live is not None and holds(live["metadata"].get("labels") or {}, OURS)
+
     def describe(self) -> str:
         """Chart, revision and date of the newest revision, for those who wonder whose it is."""
         info = self.info()
         return f"chart {info['chart']} {info['chart_version']}, revision {info['revision']} of {info['deployed']}"
 
     def manifest(self) -> list[dict[str, t.Any]]:
-        """The objects of the deployed revision."""
+        """The objects of the deployed revision, as Helm applies them."""
         found = load_all(self.effective().get("manifest", ""))
-        return [item for item in found if "helm.sh/hook" not in (item["metadata"].get("annotations") or {})]
+        kept = [item for item in found if "helm.sh/hook" not in (item["metadata"].get("annotations") or {})]
+        # Helm 4 applies on the server, as whom we compare: what we did not name we would take away.
+        notes = {"meta.helm.sh/release-name": self.name, "meta.helm.sh/release-namespace": self.namespace}
+        for item in kept:
+            meta = item["metadata"]
+            meta["labels"] = {**(meta.get("labels") or {}), "app.kubernetes.io/managed-by": "Helm"}
+            meta["annotations"] = {**(meta.get("annotations") or {}), **notes}
+        return kept
 
     def compare(self) -> list[dict[str, t.Any]]:
         """Each object of the deployed revision, its live counterpart, and the paths at which they differ."""
@@ -166,12 +162,3 @@ class Release:
             if error.status != 404:
                 raise
         return str(name)
-
-
-def neighbour(objects: Objects, namespace: str, names: list[str]) -> str:
-    """The name of one release in a namespace that is none of `names`, or ''."""
-    query = {"labelSelector": "owner=helm" + (f",name notin ({','.join(names)})" if names else ""), "limit": "1"}
-    for store in STORES:
-        for record in objects.request("GET", f"/api/v1/namespaces/{namespace}/{store}", query)["items"]:
-            return str(record["metadata"]["labels"]["name"])
-    return ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.filter.rendered_images import full_name, rendered_images
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.chart import full_name, images
 
 
 def pod(*images: str, **metadata: object) -> dict[str, object]:
@@ -29,7 +29,7 @@ def test_images_of_pods_kinds_of_an_operator_and_its_arguments() -> None:
     grafana = pod("docker.io/g/grafana:1", "quay.io/k/sidecar:1", labels={"app.kubernetes.io/name": "grafana"})
     crd = {"kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"image": "nothing:1"}}
     texts = [yaml.safe_dump_all(each) for each in ([operator, prometheus, hook], [test, grafana, crd, None])]
-    assert rendered_images(texts) == {
+    assert images("---\n".join(texts)) == {
         "docker.io/g/grafana:1": ["grafana"],
         "ghcr.io/c/certgen:1": ["hook"],
         "quay.io/k/sidecar:1": ["grafana"],

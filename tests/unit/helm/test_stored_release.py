@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.helm.release import MARK, Release, folder_digest
+from ansible_collections.flaskops.observability.plugins.module_utils.helm import surroundings, workloads
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.chart import Chart
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.release import MARK, Release
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import difference, load_all
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
-from ansible_collections.flaskops.observability.plugins.modules import helm_release_info as info
 
 DEPLOYED, UPGRADING = "2026-01-02T03:04:05.123456789Z", "2026-01-02T04:04:05Z"
 MANIFEST = """\
@@ -94,7 +95,10 @@ def test_newest_of_many_revisions() -> None:
 
 def test_manifest_is_that_of_the_deployed_revision_without_hooks() -> None:
     found = release(("deployed", MANIFEST), ("pending-upgrade", "kind: Other\nmetadata: {name: b}\n")).manifest()
-    assert found == [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"sign": "="}}]
+    notes = {"meta.helm.sh/release-name": "stack", "meta.helm.sh/release-namespace": "monitoring"}
+    # What Helm adds; Helm 4 applies on the server, and would lose it to an object that lacks it.
+    metadata = {"name": "a", "labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": notes}
+    assert found == [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"sign": "="}}]
 
 
 @pytest.mark.parametrize("status", ["pending-install", "pending-upgrade", "pending-rollback"])
@@ -117,19 +121,19 @@ def test_digest_of_a_folder_is_that_of_the_release_made_of_it(tmp_path: Path) ->
     (tmp_path / "Chart.yaml").write_text("name: chart\n")
     (tmp_path / "values.yaml").write_text("# a comment\na: 1\n")
     (tmp_path / "templates" / "a.yaml").write_text("text")
-    assert folder_digest(str(tmp_path)) == stored
+    assert Chart(tmp_path).digest == stored
     (tmp_path / "values.yaml").write_text("a: 2\n")
-    assert folder_digest(str(tmp_path)) != stored
+    assert Chart(tmp_path).digest != stored
     (tmp_path / "values.yaml").write_text("a: 1\n")
     (tmp_path / "templates" / "a.yaml").write_text("other")
-    assert folder_digest(str(tmp_path)) != stored
+    assert Chart(tmp_path).digest != stored
 
 
 def test_digest_of_a_chart_without_values(tmp_path: Path) -> None:
     (tmp_path / "Chart.yaml").write_text("name: chart\n")
-    without = folder_digest(str(tmp_path))
+    without = Chart(tmp_path).digest
     (tmp_path / "values.yaml").write_text("# nothing\n")
-    assert folder_digest(str(tmp_path)) == without != ""
+    assert Chart(tmp_path).digest == without != ""
 
 
 @pytest.mark.parametrize("store", ["secrets", "configmaps"])
@@ -150,24 +154,28 @@ def test_newest_revision_decides_whose_a_release_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "ours", "known"),
+    ("values", "label", "known"),
     [
-        ("stack", {"a": {"b": 1, "c": 2}}, True, True),
-        ("stack", {"a": {"b": 1}}, False, False),
-        ("stack", {"a": {"b": 2}}, True, False),
-        ("other", {"a": {"b": 1}}, True, False),
+        ({"replicas": 1}, "flaskops", True),
+        ({"replicas": 1}, "somebody", False),
+        ({"replicas": 1}, "", False),
+        ({"replicas": 2}, "flaskops", False),
+        ({"replicas": 1, "more": 1}, "flaskops", False),
     ],
 )
 def test_release_from_before_the_mark_is_known_by_its_values_and_an_object(
-    name: str, values: dict[str, Any], ours: bool, known: bool
+    values: dict[str, Any], label: str, known: bool
 ) -> None:
     beside = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}
-    signs = [{"release": "stack", "values": {"a": {"b": 1}}, "object": beside}]
-    assert info.known(name, {"values": values}, signs, [beside] if ours else []) is known
 
+    class Beside(Server):
+        def get(self, item: dict[str, Any], namespace: str) -> dict[str, Any] | None:
+            assert (item, namespace) == (beside, "monitoring")
+            return {"metadata": {"labels": {"app.kubernetes.io/managed-by": label}}} if label else None
 
-def test_digest_of_no_chart(tmp_path: Path) -> None:
-    assert folder_digest(str(tmp_path)) == ""
+    found = Release(Beside(("deployed", "")), "monitoring", "stack")  # type: ignore[arg-type]
+    assert found.is_ours([{"values": values, "object": beside}]) is known
+    assert not found.is_ours([])
 
 
 AUTOSCALER = {"metadata": {"name": "h"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}}}
@@ -185,7 +193,11 @@ def test_number_of_an_autoscaler_is_no_difference(
     status: int, items: list[dict[str, Any]], paths: list[str], applied: int
 ) -> None:
     item = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 1}}
-    live = {**item, "metadata": {"name": "web", "namespace": "monitoring"}, "spec": {"replicas": 7, "paused": True}}
+    live: dict[str, Any] = {
+        **item,
+        "metadata": {"name": "web", "namespace": "monitoring"},
+        "spec": {"replicas": 7, "paused": True},
+    }
 
     class Scaled(Server):
         def compare(self, item: dict[str, Any], manager: str, namespace: str) -> dict[str, Any]:
@@ -237,13 +249,13 @@ def operated(available: str = "True", reconciled: str = "True", seen: int = 3) -
 )
 def test_operated_object_leads_to_a_statefulset(live: dict[str, Any], ready: bool) -> None:
     expected = {"kind": "StatefulSet", "name": "prometheus-k-prometheus", "namespace": "monitoring", "ready": ready}
-    assert info.workload(live) == expected
+    assert workloads.workload(live) == expected
 
 
 @pytest.mark.parametrize(
     ("kind", "spec", "status", "ready"),
     [
-        ("Deployment", {"replicas": 2}, {"updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}, True),
+        ("Deployment", {"replicas": 2}, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}, True),
         ("Deployment", {"replicas": 2}, {"updatedReplicas": 2, "readyReplicas": 1, "availableReplicas": 1}, False),
         ("Deployment", {"replicas": 0}, {}, True),
         (
@@ -257,12 +269,12 @@ def test_operated_object_leads_to_a_statefulset(live: dict[str, Any], ready: boo
 )
 def test_workload_is_ready(kind: str, spec: dict[str, Any], status: dict[str, Any], ready: bool) -> None:
     live = {"kind": kind, "metadata": {"name": "a", "namespace": "n", "generation": 1}, "spec": spec}
-    assert info.ready({**live, "status": {**status, "observedGeneration": 1}}) is ready
-    assert info.ready({**live, "status": {**status, "observedGeneration": 0}}) is False
+    assert workloads.ready({**live, "status": {**status, "observedGeneration": 1}}) is ready
+    assert workloads.ready({**live, "status": {**status, "observedGeneration": 0}}) is False
 
 
 def test_other_kinds_are_no_workloads() -> None:
-    assert info.workload({"kind": "Service", "metadata": {"name": "a", "namespace": "n"}, "spec": {}}) is None
+    assert workloads.workload({"kind": "Service", "metadata": {"name": "a", "namespace": "n"}, "spec": {}}) is None
 
 
 def test_contents_of_secrets_are_told_as_hashes_only() -> None:
@@ -272,5 +284,5 @@ def test_contents_of_secrets_are_told_as_hashes_only() -> None:
             data = {"a.yaml": base64.b64encode(b"text").decode()}
             return {"metadata": item["metadata"], "data": data} if item["metadata"]["name"] == "there" else None
 
-    found = info.secret_digests(Secrets(), "monitoring", ["there", "gone"])  # type: ignore[arg-type]
+    found = surroundings.secret_digests(Secrets(), "monitoring", ["there", "gone"])  # type: ignore[arg-type]
     assert found == {"there": {"a.yaml": hashlib.sha256(b"text").hexdigest()}}
