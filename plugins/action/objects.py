@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from ..module_utils.kube.client import api_client
 from ..module_utils.kube.objects import Objects
 from ..module_utils.kube.state import State, Wish
@@ -40,16 +38,4 @@ class ActionModule(ClusterAction):
         cluster = {name: options.pop(name) or "" for name in ("kubeconfig", "context")}
         state = options.pop("state")
         wish = Wish(**options, check_mode=self._task.check_mode, called=self.called)
-        found = State(Objects(api_client(**cluster)), wish).run(state)
-        compared = found.pop("diff")
-        if self._task.diff:
-            found["diff"] = [
-                {
-                    "before_header": part["name"],
-                    "after_header": part["name"],
-                    "before": yaml.safe_dump(part["before"]) if part["before"] else "",
-                    "after": yaml.safe_dump(part["after"]) if part["after"] else "",
-                }
-                for part in compared
-            ]
-        return found
+        return self.compared(State(Objects(api_client(**cluster)), wish).run(state))

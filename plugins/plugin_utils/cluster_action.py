@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, ClassVar
 
+import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
@@ -18,7 +19,6 @@ from ..module_utils.kube.transport import KubeError
 with contextlib.suppress(ImportError):  # whoever needs it says that it is missing
     import kubernetes.client
     import kubernetes.config  # noqa: F401
-    import yaml  # noqa: F401
 
 
 class ClusterAction(ActionBase):
@@ -56,6 +56,27 @@ class ClusterAction(ActionBase):
         """What an option is called where the user sets it: the roles name those of one meaning alike."""
         role = self._task._role
         return f"{role.get_name(include_role_fqcn=False)}_{option}" if role else option
+
+    def compared(self, result: dict[str, Any]) -> dict[str, Any]:
+        """A result with its differences as Ansible shows them, or without, as the user asked for."""
+        parts = result.pop("diff")
+        if not self._task.diff:
+            return result
+
+        def written(side: dict[str, Any]) -> str:
+            return str(yaml.safe_dump(side)) if side else ""
+
+        return result | {
+            "diff": [
+                {
+                    "before_header": part["name"],
+                    "after_header": part["name"],
+                    "before": written(part["before"]),
+                    "after": written(part["after"]),
+                }
+                for part in parts
+            ]
+        }
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Do it, or in check mode say what would be done, and return the result of the task.

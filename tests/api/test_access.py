@@ -91,7 +91,7 @@ def test_groups_and_all_else_of_a_user_are_sent(rig: Rig) -> None:
     assert status == 201 and '"ann"' in text
 
 
-def test_roles_act_for_groups_or_refuse_what_kubernetes_core_can_not_send(rig: Rig, tmp_path: Path) -> None:
+def test_roles_act_for_groups_and_all_else_of_a_user(rig: Rig, tmp_path: Path) -> None:
     """Only one of the groups may do it, so all were sent; check mode asks the server all the same."""
     user = {"token": rig.tokens["admin"], "as": "ann", "as-groups": ["others", "system:masters"]}
     users = {
@@ -102,9 +102,17 @@ def test_roles_act_for_groups_or_refuse_what_kubernetes_core_can_not_send(rig: R
     }
     hosts = {name: ("flask_app", rig.kubeconfig(name, item)) for name, item in users.items()}
     _done, failures = run_roles(tmp_path, hosts, "--check")
-    assert set(failures) == {"others", "as-uid", "as-user-extra"}
+    assert set(failures) == {"others"}
     assert "403" in failures["others"]
-    for key in ("as-uid", "as-user-extra"):
+
+
+def test_what_kubernetes_core_can_not_send_is_refused(rig: Rig, tmp_path: Path) -> None:
+    """By the roles that still use it."""
+    user = {"token": rig.tokens["admin"], "as": "ann", "as-groups": ["system:masters"]}
+    users = {"as-uid": user | {"as-uid": "7"}, "as-user-extra": user | {"as-user-extra": {"scope": ["a"]}}}
+    hosts = {name: ("external_checks", rig.kubeconfig(name, item)) for name, item in users.items()}
+    _done, failures = run_roles(tmp_path, hosts, "--check")
+    for key in users:
         assert key in failures[key] and "kubernetes.core" in failures[key]
 
 

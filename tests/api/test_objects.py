@@ -19,7 +19,8 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube.transp
 
 from tests.api_rig import Rig
 from tests.canary import CANARY, leaks
-from tests.harness import inventory_of, playbook, until
+from tests.fakes.operator import operator
+from tests.harness import inventory_of, playbook
 
 NAME = "thing"
 OWNER = {"app.kubernetes.io/managed-by": "flaskops", "flaskops/owner": "role.thing"}
@@ -168,35 +169,14 @@ def test_life(rig: Rig) -> None:
     assert rig.versions(*LISTS) == start
 
 
-PROMETHEUS = an(
-    "monitoring.coreos.com/v1",
-    "Prometheus",
-    {"name": "main", "namespace": "default"},
-    spec={"ruleSelector": {"matchLabels": {"release": "stack"}}, "ruleNamespaceSelector": {}},
-)
-
-
 @pytest.fixture
-def operator(rig: Rig) -> Iterator[None]:
-    """The definitions of an operator, and a Prometheus that asks rules for a label."""
-    path, group = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", "monitoring.coreos.com"
-    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
-    kinds = {"Prometheus": "prometheuses", "PrometheusRule": "prometheusrules"}
-    for kind, plural in kinds.items():
-        names = {"kind": kind, "plural": plural, "singular": kind.lower()}
-        spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}
-        rig.request("POST", path, {"metadata": {"name": f"{plural}.{group}"}, "spec": spec})
-    for plural in kinds.values():
-        served = f"/apis/{group}/v1/namespaces/default/{plural}"
-        until(lambda served=served: rig.request("GET", served), 20, "it is served", passing=(AssertionError,))
-    rig.request("POST", f"/apis/{group}/v1/namespaces/default/prometheuses", PROMETHEUS)
-    yield
-    for plural in kinds.values():
-        rig.request("DELETE", f"{path}/{plural}.{group}")
+def stack(rig: Rig) -> Iterator[None]:
+    """A Prometheus that asks rules for a label."""
+    with operator(rig, ruleSelector={"matchLabels": {"release": "stack"}}):
+        yield
 
 
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("stack")
 def test_labels_of_the_clusters_prometheus(rig: Rig) -> None:
     def run(*definitions: dict[str, Any], **options: Any) -> dict[str, Any]:
         return State(Objects(api_client(str(rig.kubeconfig()), "")), wish(present(*definitions, **options), False)).run("present")

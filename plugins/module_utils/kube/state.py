@@ -180,8 +180,9 @@ def prepared(definitions: list[Json], owner: str) -> list[Json]:
         if key_of(item) in seen:
             raise KubeError(f"{label(item)} is twice among the definitions: remove one.")
         seen.add(key_of(item))
-        labels = {MANAGED: MANAGER} if item["kind"] == "Namespace" else {MANAGED: MANAGER, OWNER: owner}
-        meta["labels"] = {**(meta.get("labels") or {}), **labels}
+        labels = {MANAGED: MANAGER} if item["kind"] == "Namespace" else {OWNER: owner, MANAGED: MANAGER}
+        # What several share names its owner itself.
+        meta["labels"] = {**labels, **(meta.get("labels") or {}), MANAGED: MANAGER}
     return items
 
 
@@ -347,7 +348,7 @@ class State:
             manager = (entry.live["metadata"].get("labels") or {}).get(MANAGED)
             if not is_ours(entry.live):
                 found.append(f"{label(entry.live)}{f' (of {manager})' if manager else ''}")
-            elif other and other != self.owner:
+            elif other not in ("", owner_of(entry.item)):
                 found.append(f"{label(entry.live)} (of {other})")
         if found:
             raise KubeError(
@@ -453,7 +454,8 @@ class State:
         }
         for listed in self.objects.each(self.labelled, sorted(places)):
             found += listed
-        mine = {key_of(live): live for live in found if is_ours(live) and owner_of(live) in ("", self.owner)}
+        owners = {key: owner_of(item) or self.owner for key, item in named.items()}
+        mine = {key_of(i): i for i in found if is_ours(i) and owner_of(i) in ("", owners.get(key_of(i), self.owner))}
         return [live for key, live in sorted(mine.items()) if key not in wanted]
 
     def labelled(self, place: tuple[str, str, str]) -> list[Json]:

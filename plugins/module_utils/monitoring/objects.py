@@ -15,6 +15,8 @@ Json = dict[str, t.Any]
 GROUP = "monitoring.coreos.com"
 PART_OF = {"app.kubernetes.io/part-of": "flaskops-app-monitoring"}
 OURS = {"app.kubernetes.io/managed-by": "flaskops", **PART_OF}
+# On the dashboards, which all applications share.
+SHARED = {"flaskops/owner": "app_monitoring"}
 # On each object of an application: all that were installed with it, so that verify can tell what is gone, and the Prometheus
 # that they are for, so that verify and drill ask that one.
 PARTS = "flaskops/parts"
@@ -231,7 +233,7 @@ def dashboard_maps(namespace: str, labels: dict[str, str], folder: str) -> list[
             "metadata": {
                 "name": f"{item['uid']}-dashboard",
                 "namespace": namespace,
-                "labels": {**OURS, **labels},
+                "labels": {**OURS, **SHARED, **labels},
                 "annotations": {"grafana_folder": folder},
             },
             "data": {f"{item['uid']}.json": dashboards.text(item)},
