@@ -19,6 +19,18 @@ SPEC: dict[str, dict[str, Any]] = {
     "known": {"type": "list", "elements": "dict", "default": []},
     "prune": {"type": "bool", "default": True},
     "adopt": {"type": "bool", "default": False},
+    "secrets": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "no_log": False,  # it names Secrets
+        "options": {
+            "name": {"type": "str", "required": True},
+            "namespace": {"type": "str", "required": True},
+            "keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+        },
+    },
+    "optional_namespaces": {"type": "list", "elements": "str", "default": []},
     "monitoring": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
     "monitoring_labels": {"type": "raw", "default": "auto"},
     "wait": {"type": "bool", "default": True},

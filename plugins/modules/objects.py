@@ -49,7 +49,7 @@ options:
       - The objects. All but those of the whole cluster name their namespace.
       - A Namespace among them is made where it is missing, labelled where it is ours, and used as it is where it is
         somebody else's. A namespace that is not among them must exist.
-      - With O(state=absent) a Namespace is removed where it is ours and holds nothing that somebody may miss.
+      - With O(state=absent) a Namespace is removed where it is ours, nothing else runs in it, and no volume is claimed in it.
     type: list
     elements: dict
     default: []
@@ -69,6 +69,30 @@ options:
     description: Whether objects of somebody else with these names are taken over.
     type: bool
     default: false
+  secrets:
+    description: Secrets that must be there before anything is applied. One that the account may not read is not checked.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the Secret.
+        type: str
+        required: true
+      namespace:
+        description: Namespace of the Secret.
+        type: str
+        required: true
+      keys:
+        description: Keys that it must have.
+        type: list
+        elements: str
+        default: []
+  optional_namespaces:
+    description: Namespaces whose objects are skipped where the namespace is missing, such as that of Grafana.
+    type: list
+    elements: str
+    default: []
   monitoring:
     description:
       - Whether objects of C(monitoring.coreos.com) are applied.

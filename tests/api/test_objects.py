@@ -27,6 +27,8 @@ OWNER = {"app.kubernetes.io/managed-by": "flaskops", "flaskops/owner": "role.thi
 MERGE = "application/merge-patch+json"
 HERE = {"name": NAME, "namespace": NAME}
 SERVICE = f"/api/v1/namespaces/{NAME}/services/{NAME}"
+CLAIMS = f"/api/v1/namespaces/{NAME}/persistentvolumeclaims"
+CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 CONFIG = f"/api/v1/namespaces/{NAME}/configmaps/{NAME}"
 
 
@@ -132,9 +134,9 @@ LIFE = [
         "a namespace with something in it stays",
         GONE,
         ["removed"] * 5,
-        before=("POST", f"/api/v1/namespaces/{NAME}/configmaps", {"metadata": {"name": "precious"}}),
+        before=("POST", CLAIMS, {"metadata": {"name": "precious"}, "spec": CLAIM}),
     ),
-    Step("absent", GONE, ["removed Namespace thing"], before=("DELETE", f"/api/v1/namespaces/{NAME}/configmaps/precious")),
+    Step("absent", GONE, ["removed Namespace thing"], before=("DELETE", f"{CLAIMS}/precious")),
     Step("absent again", GONE, writes=0),
 ]
 
@@ -202,6 +204,28 @@ def test_a_refused_object_leaves_nothing(rig: Rig) -> None:
         State(Objects(api_client(str(rig.kubeconfig()), "")), wish(present(SPACE, MAP, bad), False)).run("present")
     assert leaks(str(error.value)) == []
     assert rig.versions(*LISTS) == before
+
+
+def test_what_has_to_be_there_and_what_may_be_missing(rig: Rig) -> None:
+    def run(**options: Any) -> dict[str, Any]:
+        there = {**MAP, "metadata": {"name": NAME, "namespace": "default"}}
+        elsewhere = {**MAP, "metadata": {"name": NAME, "namespace": "nowhere"}}
+        state = State(Objects(api_client(str(rig.kubeconfig()), "")), wish(present(there, elsewhere, **options), False))
+        return state.run("present")
+
+    with pytest.raises(KubeError, match="Namespace nowhere does not exist"):
+        run()
+    secret = {"name": "needed", "namespace": "default", "keys": ["user"]}
+    with pytest.raises(KubeError, match="Secret needed in namespace default does not exist"):
+        run(optional_namespaces=["nowhere"], secrets=[secret])
+    rig.request("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "needed"}, "stringData": {"a": "b"}})
+    with pytest.raises(KubeError, match="Secret needed in namespace default has no key user"):
+        run(optional_namespaces=["nowhere"], secrets=[secret])
+    found = run(optional_namespaces=["nowhere"], secrets=[{**secret, "keys": ["a"]}])
+    assert found["changes"] == ["created ConfigMap default/thing"]
+    assert found["not_applied"] == ["ConfigMap nowhere/thing: there is no namespace nowhere"]
+    for plural, name in (("secrets", "needed"), ("configmaps", NAME)):
+        rig.request("DELETE", f"/api/v1/namespaces/default/{plural}/{name}")
 
 
 def test_connections_are_few(rig: Rig) -> None:

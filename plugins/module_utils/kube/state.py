@@ -41,7 +41,7 @@ PHASES = (
     {"CustomResourceDefinition", "PriorityClass", "ServiceAccount", "Secret", "ConfigMap", "Role", "ClusterRole"},
     {"RoleBinding", "ClusterRoleBinding", "Service", "NetworkPolicy", "PodDisruptionBudget", "PersistentVolumeClaim"},
 )
-# What keeps a namespace: all that somebody may miss.
+# What keeps a namespace: what runs, and data.
 PRECIOUS = (
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
@@ -50,9 +50,6 @@ PRECIOUS = (
     ("batch/v1", "Job"),
     ("v1", "Pod"),
     ("v1", "PersistentVolumeClaim"),
-    ("v1", "Service"),
-    ("v1", "Secret"),
-    ("v1", "ConfigMap"),
 )
 MISSING = 404
 
@@ -66,6 +63,8 @@ class Wish:
     known: list[Json] = field(default_factory=list)
     prune: bool = True
     adopt: bool = False
+    secrets: list[Json] = field(default_factory=list)
+    optional_namespaces: list[str] = field(default_factory=list)
     monitoring: str = "auto"
     monitoring_labels: t.Any = "auto"
     wait: bool = True
@@ -150,8 +149,9 @@ def secrets_in(items: list[Json]) -> list[str]:
                 found.append(base64.b64decode(str(value), validate=True).decode())
             except (ValueError, binascii.Error):
                 continue
-    # A word of three letters is no credential, and hiding it would hide half of a sentence.
-    return [text for text in found if len(text) > 3]
+    # Of a file each long word; a word of three letters is no credential, and hiding it would hide half of a sentence.
+    words = [word for text in found for word in re.findall(r"[^\s\"',:;{}\[\]]{16,}", text)]
+    return [text for text in (*found, *words) if len(text) > 3]
 
 
 def shown(live: Json | None) -> Json:
@@ -228,6 +228,8 @@ class State:
         spaces = {item["metadata"]["name"]: item for item in items if item["kind"] == "Namespace"}
         items = [item for item in items if item["kind"] != "Namespace"]
         self.read_namespaces({*spaces, *(item["metadata"].get("namespace") for item in items)} - {None}, set(spaces))
+        items = [item for item in items if not self.is_without_a_place(item, spaces)]
+        self.objects.each(self.check_secret, self.wish.secrets)
         homes = [Entry(item, self.namespaces[name]) for name, item in spaces.items() if self.is_open(name)]
         entries = [Entry(item) for item in self.servable(items)]
         self.add_monitoring_labels(entries, spaces)
@@ -269,7 +271,7 @@ class State:
         ordered = sorted(names)
         for name, live in zip(ordered, self.objects.each(self.namespace, ordered), strict=True):
             self.namespaces[name] = live
-            if live is None and name not in wanted:
+            if live is None and name not in wanted and name not in self.wish.optional_namespaces:
                 option = self.wish.called("create_namespace")
                 advice = f"create it, or set {option} to true" if option != "create_namespace" else "create it first"
                 raise KubeError(f"Namespace {name} does not exist: {advice}.")
@@ -284,6 +286,30 @@ class State:
                 f"Namespace {name} can't be read ({error.status or 'no answer'}: {error}):"
                 " check that the cluster runs, that the context exists, and that the account may read namespaces."
             ) from error
+
+    def is_without_a_place(self, item: Json, spaces: dict[str, Json]) -> bool:
+        """Whether the namespace of an object is missing, and may be."""
+        name = item["metadata"].get("namespace")
+        if name not in self.wish.optional_namespaces or name in spaces or self.namespaces[name] is not None:
+            return False
+        self.not_applied.append(f"{label(item)}: there is no namespace {name}")
+        return True
+
+    def check_secret(self, wanted: Json) -> None:
+        """Refuse a Secret that is missing or lacks a key; of one that may not be read nothing is known."""
+        name, space = wanted["name"], wanted["namespace"]
+        if self.namespaces.get(space, {}) is None and self.wish.check_mode:
+            return  # whoever makes the Secret needs the namespace first
+        try:
+            found = self.objects.get({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": space}})
+        except ApiError as error:
+            if error.status in (401, 403):
+                return
+            raise
+        missing = sorted(set(wanted.get("keys") or []) - set((found or {}).get("data") or {}))
+        if found is None or missing:
+            problem = f"has no key {' and '.join(missing)}" if found else "does not exist"
+            raise KubeError(f"Secret {name} in namespace {space} {problem}: create it with the keys that the options name.")
 
     def is_open(self, name: str) -> bool:
         """Whether a namespace is ours, or would be."""
@@ -487,7 +513,7 @@ class State:
             self.delete(going)
 
     def is_empty(self, space: Json, going: list[Json]) -> bool:
-        """Whether nothing is in a namespace that somebody may miss, but what goes anyway."""
+        """Whether nothing runs in a namespace and no data is in it, but what goes anyway."""
         name = space["metadata"]["name"]
         gone = {key_of(live) for live in going}
 
@@ -501,9 +527,7 @@ class State:
 
         for item in (item for found in self.objects.each(listed, list(PRECIOUS)) for item in found):
             meta = item["metadata"]
-            # Kubernetes makes and removes these by itself.
-            derived = bool(meta.get("ownerReferences")) or meta["name"] == "kube-root-ca.crt"
-            if derived or "kubernetes.io/service-account.name" in (meta.get("annotations") or {}) or key_of(item) in gone:
+            if meta.get("ownerReferences") or key_of(item) in gone:
                 continue
             self.notes.append(f"namespace {name} stays, because {item['kind']} {meta['name']} is in it")
             return False

@@ -369,14 +369,11 @@ def test_grafana_gets_the_keys_that_were_given(tmp_path: Path) -> None:
     """Grafana splits a value at $$, expands each part as a variable, and joins them with $."""
     given = {
         "__fluent_bit_plan": {"datasources": [{"name": "CloudWatch", "jsonData": {}}]},
-        "__fluent_bit_datasource_reference": {"metadata": {"name": "fluent-bit"}},
-        "__fluent_bit_labels": {},
         "fluent_bit_grafana_role_arn": "",
         "fluent_bit_grafana_secrets": {"aws-access-key-id": "a$B", "aws-secret-access-key": "c$$d"},
     }
-    template = ROOT / "roles/fluent_bit/templates/datasource.yml.j2"
-    lookup = f"lookup('ansible.builtin.template', '{template}') | from_yaml"
-    secret = evaluate(tmp_path, {"secret": lookup}, given)["secret"]
-    (source,) = json.loads(base64.b64decode(secret["data"]["cloudwatch.yaml"]))["datasources"]
+    lookup = "lookup('ansible.builtin.template', 'secret.yml.j2') | from_yaml"
+    secret = evaluate(tmp_path, {"secret": lookup}, given, ROOT / "roles/fluent_bit")["secret"]
+    (source,) = yaml.safe_load(base64.b64decode(secret["data"]["cloudwatch.yaml"]))["datasources"]
     keys = [source["secureJsonData"][name] for name in ("accessKey", "secretKey")]
     assert ["$".join(map(os.path.expandvars, key.split("$$"))) for key in keys] == ["a$B", "c$$d"]
