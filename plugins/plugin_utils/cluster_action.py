@@ -37,6 +37,7 @@ class ClusterAction(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
+        self._variables = task_vars or {}
         if self._connection.transport != "local":
             host = (task_vars or {}).get("inventory_hostname", "")
             text = f"{self._task.action} runs where Ansible does, and the host {host} is reached by {self._connection.transport}:"
@@ -55,7 +56,8 @@ class ClusterAction(ActionBase):
     def called(self, option: str) -> str:
         """What an option is called where the user sets it: the roles name those of one meaning alike."""
         role = self._task._role
-        return f"{role.get_name(include_role_fqcn=False)}_{option}" if role else option
+        name = f"{role.get_name(include_role_fqcn=False)}_{option}" if role else option
+        return name if name in self._variables else option
 
     def compared(self, result: dict[str, Any]) -> dict[str, Any]:
         """A result with its differences as Ansible shows them, or without, as the user asked for."""

@@ -57,8 +57,19 @@ MADE = [
 ]
 LISTS = [
     *(f"/api/v1/{plural}" for plural in ("namespaces", "configmaps", "secrets", "services")),
-    *("/apis/apps/v1/deployments", "/apis/policy/v1/poddisruptionbudgets", "/apis/rbac.authorization.k8s.io/v1/clusterroles"),
+    *(f"/apis/rbac.authorization.k8s.io/v1/{plural}" for plural in ("roles", "rolebindings", "clusterroles")),
 ]
+# Controllers go on writing the status of these.
+CONTROLLED = ["/apis/apps/v1/deployments", "/apis/policy/v1/poddisruptionbudgets"]
+
+
+def seen(rig: Rig) -> dict[str, Any]:
+    """What tells one state of the cluster from another."""
+    found: dict[str, Any] = rig.versions(*LISTS)
+    for path in CONTROLLED:
+        for item in rig.request("GET", path)["items"]:
+            found[f"{path} {item['metadata']['name']}"] = (item["metadata"]["uid"], item["metadata"]["generation"])
+    return found
 
 
 @dataclass
@@ -146,17 +157,17 @@ def wish(options: dict[str, Any], check: bool) -> Wish:
 
 
 def test_life(rig: Rig) -> None:
-    start, kubeconfig = rig.versions(*LISTS), str(rig.kubeconfig())
+    start, kubeconfig = seen(rig), str(rig.kubeconfig())
     for step in LIFE:
         if step.before:
             rig.request(*step.before)
-        before = rig.versions(*LISTS)
+        before = seen(rig)
         options = {key: value for key, value in step.options.items() if key != "state"}
         state = State(Objects(api_client(kubeconfig, "")), wish(options, step.check))
         if step.error:
             with pytest.raises(KubeError, match=re.escape(step.error)):
                 state.run("present")
-            assert rig.versions(*LISTS) == before, step.name
+            assert seen(rig) == before, step.name
             continue
         found = state.run(step.options.get("state", "present"))
         said = found["changes"]
@@ -167,8 +178,8 @@ def test_life(rig: Rig) -> None:
         if step.writes is not None:
             assert found["requests"]["writes"] == step.writes, (step.name, found["requests"])
         if step.check or not step.changes:
-            assert rig.versions(*LISTS) == before, step.name
-    assert rig.versions(*LISTS) == start
+            assert seen(rig) == before, step.name
+    assert seen(rig) == start
 
 
 @pytest.fixture
@@ -196,14 +207,14 @@ def test_labels_of_the_clusters_prometheus(rig: Rig) -> None:
 
 
 def test_a_refused_object_leaves_nothing(rig: Rig) -> None:
-    before = rig.versions(*LISTS)
+    before = seen(rig)
     bad = an(
         "v1", "Secret", {"name": "bad", "namespace": NAME}, type="kubernetes.io/dockerconfigjson", stringData={"key": CANARY}
     )
     with pytest.raises(KubeError, match="Secret thing/bad is refused") as error:
         State(Objects(api_client(str(rig.kubeconfig()), "")), wish(present(SPACE, MAP, bad), False)).run("present")
     assert leaks(str(error.value)) == []
-    assert rig.versions(*LISTS) == before
+    assert seen(rig) == before
 
 
 def test_what_has_to_be_there_and_what_may_be_missing(rig: Rig) -> None:
@@ -226,6 +237,50 @@ def test_what_has_to_be_there_and_what_may_be_missing(rig: Rig) -> None:
     assert found["not_applied"] == ["ConfigMap nowhere/thing: there is no namespace nowhere"]
     for plural, name in (("secrets", "needed"), ("configmaps", NAME)):
         rig.request("DELETE", f"/api/v1/namespaces/default/{plural}/{name}")
+
+
+@pytest.fixture
+def team(rig: Rig) -> Iterator[str]:
+    """An account that may hand on no more than it may do itself, and may not list."""
+    path = "/apis/rbac.authorization.k8s.io/v1"
+    verbs = ["get", "create", "patch", "delete", "watch"]
+    groups = {"": ["configmaps"], "rbac.authorization.k8s.io": ["roles", "rolebindings"]}
+    rules: list[dict[str, Any]] = [{"apiGroups": [group], "resources": kinds, "verbs": verbs} for group, kinds in groups.items()]
+    rules.append({"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]})
+    rig.request("POST", f"{path}/clusterroles", {"metadata": {"name": "team"}, "rules": rules})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "team"}
+    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "nobody"}]
+    rig.request("POST", f"{path}/clusterrolebindings", {"metadata": {"name": "team"}, "roleRef": reference, "subjects": subjects})
+    yield str(rig.kubeconfig("nobody"))
+    rig.request("DELETE", f"{path}/clusterrolebindings/team")
+    rig.request("DELETE", f"{path}/clusterroles/team")
+
+
+def test_account_of_a_team(rig: Rig, team: str) -> None:
+    """A binding can't be tried before its role is there; one that is refused for more leaves nothing behind."""
+    rbac, here = "rbac.authorization.k8s.io/v1", {"name": NAME, "namespace": "default"}
+
+    def items(name: str, verb: str) -> list[dict[str, Any]]:
+        meta = {"name": name, "namespace": "default"}
+        role = an(rbac, "Role", meta, rules=[{"apiGroups": [""], "resources": ["configmaps"], "verbs": [verb]}])
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+        return [an("v1", "ConfigMap", here), role, an(rbac, "RoleBinding", meta, roleRef=reference, subjects=[])]
+
+    def run(state: str, *definitions: dict[str, Any]) -> list[str]:
+        done = State(Objects(api_client(team, "")), wish(present(*definitions), False)).run(state)
+        return list(done["changes"])
+
+    before = seen(rig)
+    with pytest.raises(KubeError, match="Role default/greedy is refused"):
+        run("present", *items("greedy", "list"))
+    with pytest.raises(KubeError, match="RoleBinding default/wide is refused"):
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+        run("present", *items("modest", "get")[:2], an(rbac, "RoleBinding", {**here, "name": "wide"}, roleRef=reference))
+    assert seen(rig) == before
+    assert len(run("present", *items("modest", "get"))) == 3
+    assert run("present", *items("modest", "get")) == []
+    assert len(run("absent", *items("modest", "get"))) == 3
+    assert seen(rig) == before
 
 
 def test_connections_are_few(rig: Rig) -> None:
@@ -256,7 +311,7 @@ def test_action(rig: Rig, tmp_path: Path) -> None:
     done = playbook(str(tmp_path / "play.yml"), "-vvv", "--diff", inventory=inventory_of(tmp_path, {"here": {}}))
     assert done.changed == 3
     assert leaks(done.stdout + done.stderr) == []
-    assert "+++ after: Secret thing/thing" in done.stdout
+    assert "+++ after: Secret thing/thing" in done.stdout and "(changed)" not in done.stdout
     far = inventory_of(tmp_path, {"far": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1"}})
     assert (
         "the host far is reached by ssh: set ansible_connection to local"

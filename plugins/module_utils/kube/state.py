@@ -154,15 +154,19 @@ def secrets_in(items: list[Json]) -> list[str]:
     return [text for text in (*found, *words) if len(text) > 3]
 
 
-def shown(live: Json | None) -> Json:
-    """An object as a difference shows it: without what the server keeps, and without what a Secret holds."""
+def shown(live: Json | None, before: Json | None = None) -> Json:
+    """An object as a difference shows it: without what the server keeps, and without what a Secret holds.
+
+    :param before: what it was; of a Secret the keys are marked whose values were others.
+    """
     if live is None:
         return {}
     kept = {key: value for key, value in live.items() if key not in ("status", "data", "stringData")}
     unseen = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
     kept["metadata"] = {key: value for key, value in live["metadata"].items() if key not in unseen}
     if live["kind"] == "Secret":
-        return kept | {"data": dict.fromkeys(live.get("data") or {}, HIDDEN)}
+        values, old = live.get("data") or {}, (before or {}).get("data") or {}
+        return kept | {"data": {k: f"{HIDDEN} (changed)" if k in old and old[k] != v else HIDDEN for k, v in values.items()}}
     return kept | {key: live[key] for key in ("data",) if key in live}
 
 
@@ -196,6 +200,7 @@ class State:
         self.known: list[Json] = json.loads(json.dumps(wish.known, default=str))
         self.hidden = secrets_in(wish.definitions)
         self.namespaces: dict[str, Json | None] = {}
+        self.coming: set[tuple[str, ...]] = set()  # kind, namespace and name of what is not there yet
         self.changes: list[str] = []
         self.not_applied: list[str] = []
         self.notes: list[str] = []
@@ -235,6 +240,7 @@ class State:
         self.add_monitoring_labels(entries, spaces)
         self.objects.each(self.read, entries)
         self.refuse_others(entries)
+        self.coming = {key_of(entry.item)[1:] for entry in entries if entry.live is None}
         self.objects.each(self.number_pods, [entry for entry in entries if entry.item["kind"] in WORKLOADS[:2]])
         single = [entry.item["spec"]["selector"] for entry in entries if entry.single]
         entries = [e for e in entries if e.item["kind"] != "PodDisruptionBudget" or e.item["spec"].get("selector") not in single]
@@ -261,7 +267,7 @@ class State:
     def tell(self, what: str, item: Json, before: Json | None, after: Json | None) -> None:
         self.changes.append(f"{what} {label(item)}")
         wanted = None if what == "removed" else after or item
-        self.diff.append({"before": shown(before), "after": shown(wanted), "name": label(item)})
+        self.diff.append({"before": shown(before), "after": shown(wanted, before), "name": label(item)})
 
     def read_namespaces(self, names: set[str], wanted: set[str]) -> None:
         """Find the namespaces.
@@ -427,9 +433,13 @@ class State:
                 # have one name.
                 self.put_ports_back(item, dry_run=True)
                 entry.ports = True
-            elif not (error.status in (403, MISSING) and item["kind"].endswith("RoleBinding") and entry.live is None):
+            elif error.status not in (403, MISSING) or not self.binds_a_new_role(item):
                 raise
-            # A binding may be refused for nothing but its role, which has yet to come; it is applied after that.
+
+    def binds_a_new_role(self, item: Json) -> bool:
+        """Whether an object is a binding that may be refused for nothing but its role, which has yet to come."""
+        role, space = item.get("roleRef") or {}, item["metadata"].get("namespace") or ""
+        return (role.get("kind"), "" if role.get("kind") == "ClusterRole" else space, role.get("name")) in self.coming
 
     def put_ports_back(self, item: Json, dry_run: bool = False) -> None:
         query = {"fieldManager": MANAGER} | ({"dryRun": "All"} if dry_run else {})
