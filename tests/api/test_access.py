@@ -107,13 +107,18 @@ def test_roles_act_for_groups_and_all_else_of_a_user(rig: Rig, tmp_path: Path) -
 
 
 def test_what_kubernetes_core_can_not_send_is_refused(rig: Rig, tmp_path: Path) -> None:
-    """By the roles that still use it."""
+    """By the tasks with which the roles begin that use it."""
     user = {"token": rig.tokens["admin"], "as": "ann", "as-groups": ["system:masters"]}
     users = {"as-uid": user | {"as-uid": "7"}, "as-user-extra": user | {"as-user-extra": {"scope": ["a"]}}}
-    hosts = {name: ("external_checks", rig.kubeconfig(name, item)) for name, item in users.items()}
-    _done, failures = run_roles(tmp_path, hosts, "--check")
+    hosts = {
+        name: {"__cluster_kubeconfig": str(rig.kubeconfig(name, item)), "__cluster_context": ""} for name, item in users.items()
+    }
+    tasks = [{"ansible.builtin.include_tasks": str(ROOT / "tasks/cluster.yml")}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    done = playbook(str(tmp_path / "play.yml"), inventory=inventory_of(tmp_path, hosts))
+    assert done.stdout.count("failed=1 ") == len(users)
     for key in users:
-        assert key in failures[key] and "kubernetes.core" in failures[key]
+        assert f"sets {key}, which kubernetes.core can't send" in " ".join((done.stdout + done.stderr).split())
 
 
 def test_helm_acts_as_whom_the_kubeconfig_names(rig: Rig) -> None:
