@@ -241,9 +241,9 @@ def test_what_has_to_be_there_and_what_may_be_missing(rig: Rig) -> None:
 
 @pytest.fixture
 def team(rig: Rig) -> Iterator[str]:
-    """An account that may hand on no more than it may do itself, and may not list."""
+    """An account that may hand on no more than it may do itself, and may neither list nor watch."""
     path = "/apis/rbac.authorization.k8s.io/v1"
-    verbs = ["get", "create", "patch", "delete", "watch"]
+    verbs = ["get", "create", "patch", "delete"]
     groups = {"": ["configmaps"], "rbac.authorization.k8s.io": ["roles", "rolebindings"]}
     rules: list[dict[str, Any]] = [{"apiGroups": [group], "resources": kinds, "verbs": verbs} for group, kinds in groups.items()]
     rules.append({"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]})

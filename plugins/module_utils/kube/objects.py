@@ -219,7 +219,9 @@ class Objects:
             for line in self.cluster.lines(f"{str(path).rpartition('/')[0]}?{urlencode(query)}", bound + 10):
                 yield json.loads(line)
         except ApiError as error:
-            if error.status != 410:  # the version is too old to watch from: the next read gives a newer one
+            if error.status == 403:  # who may not watch looks again
+                time.sleep(min(1.0, seconds))
+            elif error.status != 410:  # the version is too old to watch from: the next read gives a newer one
                 raise
 
     def compare(self, item: dict[str, t.Any], manager: str, namespace: str = "") -> dict[str, t.Any]:
