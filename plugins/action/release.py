@@ -19,6 +19,7 @@ CHART: dict[str, dict[str, Any]] = {
     "repository": {"type": "str", "default": ""},
 }
 SIGN: dict[str, dict[str, Any]] = {
+    "release": {"type": "str", "default": ""},
     "values": {"type": "dict", "required": True},
     "object": {"type": "dict", "required": True},
 }
@@ -38,6 +39,7 @@ class ActionModule(ClusterAction):
         "definitions": {"type": "path"},
         "version_annotation": {"type": "str", "default": "operator.prometheus.io/version"},
         "skip_crds": {"type": "bool", "default": False},
+        "same_chart": {"type": "bool", "default": False},
         "wait": {"type": "bool", "default": True},
         "timeout": {"type": "int", "default": 300},
         "binary": {"type": "path", "default": ""},
@@ -48,6 +50,7 @@ class ActionModule(ClusterAction):
         cluster = {name: options.pop(name) or "" for name in ("kubeconfig", "context")}
         state, binary = options.pop("state"), options.pop("binary")
         options |= json.loads(json.dumps({name: options[name] for name in ("values", "signs", "chart")}, default=str))
+        options["signs"] = [sign for sign in options["signs"] if sign["release"] in ("", options["name"])]
         wish = Wish(**options, check_mode=self._task.check_mode, called=self.called)
         with contextlib.ExitStack() as stack:
 

@@ -22,15 +22,11 @@ class ActionModule(ClusterAction):
         "namespace": {"type": "str", "required": True},
         "releases": {"type": "list", "elements": "str", "default": []},
         "adopt": {"type": "list", "elements": "str", "default": []},
-        "signs": {
-            "type": "list",
-            "elements": "dict",
-            "default": [],
-            "options": {"release": {"type": "str", "required": True}, **SIGN},
-        },
+        "signs": {"type": "list", "elements": "dict", "default": [], "options": SIGN},
         "charts": {"type": "list", "elements": "dict", "default": [], "options": CHART},
         "objects": {"type": "list", "elements": "dict", "default": []},
         "secrets": {"type": "list", "elements": "str", "default": []},
+        "keys": {"type": "list", "elements": "dict", "default": []},
     }
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +41,7 @@ class ActionModule(ClusterAction):
                 continue
             release = Release(objects, name, each)
             releases[each] = release.info()
-            signs = [sign for sign in options["signs"] if sign["release"] == each]
+            signs = [sign for sign in options["signs"] if sign["release"] in ("", each)]
             if each not in options["adopt"] and not release.is_ours(signs):
                 foreign[each] = release.describe()
         found = [Reference(**chart).find() for chart in options["charts"]]
@@ -57,6 +53,7 @@ class ActionModule(ClusterAction):
             "neighbour": surroundings.neighbour(objects, name, options["releases"]) if namespace else "",
             "objects": surroundings.owners(objects, name, options["objects"]),
             "monitoring": surroundings.monitors(objects),
+            "missing": surroundings.missing_keys(objects, name, options["keys"]),
             "secret_digests": surroundings.secret_digests(objects, name, options["secrets"]),
             "charts": [
                 {"folder": str(chart.folder), "name": chart.name, "version": chart.version} if chart else {"folder": ""}

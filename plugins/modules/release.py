@@ -80,6 +80,10 @@ options:
     elements: dict
     default: []
     suboptions:
+      release:
+        description: Name of the release that the others are about; empty for any.
+        type: str
+        default: ""
       values:
         description: What its values say, and nobody else's do.
         type: dict
@@ -100,6 +104,11 @@ options:
     default: operator.prometheus.io/version
   skip_crds:
     description: Do not let Helm install the definitions in the chart's folder C(crds).
+    type: bool
+    default: false
+  same_chart:
+    description:
+      - Refuse to turn a release into one of another chart. Charts label their pods differently, and a selector can't be changed.
     type: bool
     default: false
   wait:
@@ -147,6 +156,10 @@ actions:
   type: list
   elements: str
   sample: ["repair Deployment monitoring/blackbox-exporter: spec.replicas"]
+needed:
+  description: Whether something is to be done, or waited for.
+  returned: success
+  type: bool
 helm_needed:
   description: Whether Helm is needed and this machine has none. Then check mode has not seen whether the chart takes the values.
   returned: success

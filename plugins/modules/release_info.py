@@ -45,9 +45,9 @@ options:
     default: []
     suboptions:
       release:
-        description: Name of the release.
+        description: Name of the release that the others are about; empty for any.
         type: str
-        required: true
+        default: ""
       values:
         description: What its values say, and nobody else's do.
         type: dict
@@ -84,6 +84,13 @@ options:
       - Names of Secrets in O(namespace). RV(secret_digests) has hashes of their values, so that a content can be compared unseen.
     type: list
     elements: str
+    default: []
+  keys:
+    description:
+      - Keys that Secrets in O(namespace) should have, as C(secret) and C(key).
+      - RV(missing) names those that are not there.
+    type: list
+    elements: dict
     default: []
 """
 
@@ -124,12 +131,18 @@ objects:
   description:
     - Those of O(objects) that exist, as they were given.
       V(ours) carry the label C(app.kubernetes.io/managed-by=flaskops), V(others) do not.
+    - V(addresses) has the address of each Service among them that a load balancer gave one, by its name.
   returned: success
   type: dict
 monitoring:
   description: Whether the cluster knows the kinds ServiceMonitor and PrometheusRule.
   returned: success
   type: bool
+missing:
+  description: Those of O(keys) that are not there, as they were given.
+  returned: success
+  type: list
+  elements: dict
 secret_digests:
   description: For each of O(secrets) that exists, the SHA-256 of each key's value.
   returned: success

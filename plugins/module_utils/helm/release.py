@@ -11,7 +11,7 @@ import gzip
 import json
 import typing as t
 
-from ..kube.objects import Objects, holds, label, load_all
+from ..kube.objects import Objects, holds, load_all
 from ..kube.transport import ApiError
 from ..verify import autoscalers
 from .chart import default_values, template_digest
@@ -86,14 +86,14 @@ class Release:
         """Whether the newest revision carries the mark of this collection."""
         return bool(self.records) and holds(self.records[-1]["metadata"]["labels"], MARK)
 
-    def mark(self, dry_run: bool = False) -> bool:
-        """Put the mark on every revision; whether one lacked it."""
-        lacking = [record for record in self.records if not holds(record["metadata"]["labels"], MARK)]
-        for record in lacking if not dry_run else []:
+    def mark(self) -> None:
+        """Put the mark on every revision that lacks it."""
+        for record in self.records:
+            if holds(record["metadata"]["labels"], MARK):
+                continue
             path, body = f"{self.folder}/{record['metadata']['name']}", {"metadata": {"labels": MARK}}
             self.objects.request("PATCH", path, {"fieldManager": "flaskops"}, body, "application/merge-patch+json")
             record["metadata"]["labels"] |= MARK
-        return bool(lacking)
 
     def is_ours(self, signs: list[dict[str, t.Any]]) -> bool:
         """Whether this collection made the release, or there is none.
@@ -142,14 +142,6 @@ class Release:
         """Whether an autoscaler sets a workload's number of pods, or none can be read, so that one might."""
         metadata = live["metadata"]
         return autoscalers.find(self.objects.ask, metadata["namespace"], metadata["name"], live["kind"]) != ""
-
-    def repair(self) -> list[str]:
-        """Apply the objects that differ, and say which they were."""
-        differing = [found["item"] for found in self.compare() if found["paths"]]
-        # What is missing may be a namespace's content or a kind's definition: the order is the manifest's.
-        for item in differing:
-            self.objects.apply(item, MANAGER, self.namespace)
-        return [label(item) for item in differing]
 
     def drop_pending(self) -> str:
         """Forget a revision that was never finished, so that Helm goes on from the one before; its name, or ''."""

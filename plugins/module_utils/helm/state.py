@@ -36,6 +36,7 @@ class Wish:
     definitions: str | None = None
     version_annotation: str = ""
     skip_crds: bool = False
+    same_chart: bool = False
     wait: bool = True
     timeout: int = 300
     check_mode: bool = False
@@ -83,14 +84,16 @@ class State:
             self.absent(before)
         after = before if not self.actions or self.wish.check_mode else self.release.info()
         found = {name: value for name, value in after.items() if name not in ("values", "digest")}
+        workloads = [made for live in self.lives if (made := workload(live))]
         return {
             "changed": bool(self.actions),
+            "needed": bool(self.actions) or not all(made["ready"] for made in workloads),
             "actions": self.actions,
             "helm_needed": self.helm_needed,
             "release": found,
             "foreign": foreign,
             "drift": self.drift,
-            "workloads": [made for live in self.lives if (made := workload(live))],
+            "workloads": workloads,
             "warnings": self.warnings,
             "requests": {kind: sum(one.sent[kind] for one in self.used) for kind in self.objects.sent},
         }
@@ -111,6 +114,11 @@ class State:
     def present(self, before: Json) -> None:
         self.refuse_unfinished(before)
         chart = self.chart()
+        if chart and self.wish.same_chart and before.get("chart", chart.name) != chart.name:
+            raise KubeError(
+                f"Release {self.where} is one of the chart {before['chart']} and can't become one of {chart.name}:"
+                f" remove it with {self.wish.called('state')}=absent first, which keeps volume claims."
+            )
         reasons = self.reasons(before, chart) if chart else []
         definitions = None
         if self.wish.definitions and chart:

@@ -32,12 +32,15 @@ def neighbour(objects: Objects, namespace: str, names: list[str]) -> str:
     return ""
 
 
-def owners(objects: Objects, namespace: str, references: list[Json]) -> dict[str, list[Json]]:
-    """Those of `references` that exist: `ours` by their label, and `others`."""
-    found: dict[str, list[Json]] = {"ours": [], "others": []}
+def owners(objects: Objects, namespace: str, references: list[Json]) -> dict[str, t.Any]:
+    """Those of `references` that exist: `ours` by their label, and `others`; and the address of each Service that has one."""
+    found: dict[str, t.Any] = {"ours": [], "others": [], "addresses": {}}
     for reference, live in zip(references, objects.each(lambda item: objects.get(item, namespace), references), strict=True):
-        if live is not None:
-            found["ours" if holds(live["metadata"].get("labels") or {}, OURS) else "others"].append(reference)
+        if live is None:
+            continue
+        found["ours" if holds(live["metadata"].get("labels") or {}, OURS) else "others"].append(reference)
+        for ingress in ((live.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
+            found["addresses"][live["metadata"]["name"]] = ingress.get("ip") or ingress.get("hostname")
     return found
 
 
@@ -50,6 +53,12 @@ def secret_digests(objects: Objects, namespace: str, names: list[str]) -> dict[s
             values = {key: base64.b64decode(value) for key, value in (live.get("data") or {}).items()}
             found[name] = {key: hashlib.sha256(value).hexdigest() for key, value in values.items()}
     return found
+
+
+def missing_keys(objects: Objects, namespace: str, wanted: list[Json]) -> list[Json]:
+    """Those of `wanted`, which name a `secret` and a `key`, that are not there."""
+    found = secret_digests(objects, namespace, sorted({item["secret"] for item in wanted}))
+    return [item for item in wanted if item["key"] not in found.get(item["secret"], {})]
 
 
 def monitors(objects: Objects) -> bool:

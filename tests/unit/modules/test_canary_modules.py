@@ -22,11 +22,8 @@ APP: dict[str, Any] = {"name": "shop", "namespace": "shop"}
 # The modules that read a kubeconfig, with what they need beside it.
 READERS: dict[str, dict[str, Any]] = {
     "cluster_access": {},
-    "crds": {},
     "drill": {**APP, "environment": "test", "safe_environments": ["test"]},
     "elastic_content": APP,
-    "helm_release_info": {"namespace": "a", "releases": ["a"]},
-    "helm_release_repair": {"namespace": "a", "releases": ["a"]},
     "verify": APP,
     "workload_wait": APP,
 }
@@ -103,9 +100,6 @@ def run(name: str, options: dict[str, Any], capsys: pytest.CaptureFixture[str]) 
 def test_no_module_shows_a_malformed_kubeconfig(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, case: str) -> None:
     path, key = MALFORMED[case](tmp_path)
     options = {**READERS[name], "kubeconfig": path}
-    if name == "crds":
-        (tmp_path / "crd.yaml").write_text("kind: CustomResourceDefinition\nmetadata: {name: a}\n")
-        options["path"] = str(tmp_path)
     answer, said = run(name, options, capsys)
     assert answer["failed"] and key in answer["msg"] and path in answer["msg"]
     assert not leaks(said)
