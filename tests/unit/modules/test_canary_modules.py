@@ -25,7 +25,6 @@ READERS: dict[str, dict[str, Any]] = {
     "drill": {**APP, "environment": "test", "safe_environments": ["test"]},
     "elastic_content": APP,
     "verify": APP,
-    "workload_wait": APP,
 }
 BACKEND = {"type": "elasticsearch", "url": "https://logs.test"}
 CHECKS = {"provider": "uptimerobot", "api_token": "x", "environment": "e"}
