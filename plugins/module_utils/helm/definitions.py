@@ -10,15 +10,18 @@ import json
 import tempfile
 import time
 import typing as t
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 
 from .._engine import cache_dir
-from ..kube.objects import Objects, holds, load_all
-from ..kube.transport import KubeError
+from ..kube.objects import METADATA, Objects, holds, label, load_all
+from ..kube.transport import ApiError, KubeError
 
 OWNER = "flaskops"
+API = "apiextensions.k8s.io/v1"
 
 
 def parse(file: Path) -> list[dict[str, t.Any]]:
@@ -112,3 +115,67 @@ class Definitions:
             for _event in self.objects.watch(live, live["metadata"]["resourceVersion"], left):
                 break
             live = self.objects.get(live)
+
+
+@dataclass
+class Retired:
+    """The definitions of an API group, and of the groups below it, which may be removed where nobody needs them."""
+
+    objects: Objects
+    group: str
+    manager: str = ""  # only those that were applied by it
+    # What does not count: objects of releases in a namespace, and objects by kind, namespace and name.
+    namespace: str = ""
+    releases: list[str] = field(default_factory=list)
+    own: list[dict[str, t.Any]] = field(default_factory=list)
+    # The kinds of which each object counts; of the others those count that a release made. Empty for all.
+    kinds: list[str] = field(default_factory=list)
+
+    @cached_property
+    def found(self) -> list[dict[str, t.Any]]:
+        """The definitions."""
+        listed = self.objects.request("GET", f"/apis/{API}/customresourcedefinitions")["items"]
+        return [
+            {"apiVersion": API, "kind": "CustomResourceDefinition", **item}
+            for item in listed
+            if f".{item['spec']['group']}".endswith(f".{self.group}")
+            and (not self.manager or self.manager in {part["manager"] for part in item["metadata"].get("managedFields") or []})
+        ]
+
+    def in_use(self) -> list[str]:
+        """The objects of their kinds that somebody needs."""
+        return [name for found in self.objects.each(self._needed, self.found) for name in found]
+
+    def _needed(self, definition: dict[str, t.Any]) -> list[str]:
+        spec = definition["spec"]
+        kind, version = spec["names"]["kind"], next((item["name"] for item in spec["versions"] if item["served"]), "")
+        path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
+        try:
+            items = self.objects.request("GET", path, accept=METADATA)["items"] or []
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return []  # it has been served by nobody yet
+        own = {(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) for item in self.own}
+        return [
+            label({"kind": kind, "metadata": item["metadata"]})
+            for item in items
+            if self._counts(kind, item["metadata"])
+            and (kind, item["metadata"].get("namespace"), item["metadata"]["name"]) not in own
+        ]
+
+    def _counts(self, kind: str, metadata: dict[str, t.Any]) -> bool:
+        notes = metadata.get("annotations") or {}
+        release, namespace = notes.get("meta.helm.sh/release-name", ""), notes.get("meta.helm.sh/release-namespace", "")
+        if release and release in self.releases and namespace == self.namespace:
+            return False
+        return bool(release) or not self.kinds or kind in self.kinds
+
+    def remove(self, seconds: int) -> None:
+        """Remove them, and return when they are gone.
+
+        :raises KubeError: where one is not gone within the seconds.
+        """
+        deadline = time.monotonic() + seconds
+        self.objects.each(lambda item: self.objects.remove(item, "Background"), self.found)
+        self.objects.each(lambda item: self.objects.until_gone(item, deadline), self.found)

@@ -126,3 +126,66 @@ def test_read_of_broken_yaml(tmp_path: Path) -> None:
     with pytest.raises(KubeError, match=r"a.yaml can't be read as YAML") as error:
         definitions.read(str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+class Operated:
+    """An API server with definitions of some groups, and objects of their kinds."""
+
+    GROUPS = ("beat.k8s.elastic.co", "k8s.elastic.co", "example.com", "k8s.elastic.co.example.com")
+
+    def __init__(self, items: list[tuple[str, str, dict[str, str]]]) -> None:
+        self.items = items
+
+    def each(self, function: Any, items: list[Any]) -> list[Any]:
+        return [function(item) for item in items]
+
+    def request(self, method: str, path: str, accept: str = "") -> Any:
+        if path.endswith("/customresourcedefinitions"):
+            names = {"kind": "Beat", "plural": "beats"}
+            versions = [{"name": "v1", "served": False}, {"name": "v2", "served": True}]
+            managers = ["flaskops", "helm", "flaskops", "flaskops"]
+            return {
+                "items": [
+                    {
+                        "metadata": {"name": f"beats.{group}", "managedFields": [{"manager": manager}]},
+                        "spec": {"group": group, "names": names, "versions": versions},
+                    }
+                    for group, manager in zip(self.GROUPS, managers, strict=True)
+                ]
+            }
+        assert path.endswith("k8s.elastic.co/v2/beats") and "PartialObjectMetadata" in accept
+        found = [{"namespace": namespace, "name": name, "annotations": notes} for namespace, name, notes in self.items]
+        return {"items": [{"metadata": meta} for meta in found] if path.startswith("/apis/beat") else []}
+
+
+def of(release: str, namespace: str) -> dict[str, str]:
+    return {"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": namespace}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"mine/own", "mine/made", "other/made", "other/bare"}),
+        ({"releases": ["r"], "namespace": "mine"}, {"mine/own", "other/made", "other/bare"}),
+        (
+            {"own": [{"kind": "Beat", "metadata": {"namespace": "mine", "name": "own"}}]},
+            {"mine/made", "other/made", "other/bare"},
+        ),
+        (
+            {"own": [{"kind": "Other", "metadata": {"namespace": "mine", "name": "own"}}]},
+            {"mine/own", "mine/made", "other/made", "other/bare"},
+        ),
+        ({"kinds": ["Prometheus"]}, {"mine/made", "other/made"}),
+        ({"kinds": ["Beat"]}, {"mine/own", "mine/made", "other/made", "other/bare"}),
+    ],
+)
+def test_definitions_stay_for_what_somebody_needs(options: dict[str, Any], expected: set[str]) -> None:
+    items = [("mine", "own", {}), ("mine", "made", of("r", "mine")), ("other", "made", of("r", "other")), ("other", "bare", {})]
+    retired = definitions.Retired(Operated(items), "k8s.elastic.co", **options)  # type: ignore[arg-type]
+    assert {name.removeprefix("Beat ") for name in retired.in_use()} == expected
+
+
+@pytest.mark.parametrize(("manager", "groups"), [("", Operated.GROUPS[:2]), ("flaskops", Operated.GROUPS[:1])])
+def test_definitions_of_a_group_and_those_below_it(manager: str, groups: tuple[str, ...]) -> None:
+    retired = definitions.Retired(Operated([]), "k8s.elastic.co", manager)  # type: ignore[arg-type]
+    assert [item["spec"]["group"] for item in retired.found] == list(groups) and not retired.in_use()
