@@ -7,12 +7,21 @@ from __future__ import annotations
 from typing import Any
 
 from ..module_utils.helm import surroundings
-from ..module_utils.helm.chart import Reference
+from ..module_utils.helm.chart import Chart, Reference
+from ..module_utils.helm.program import HelmError
 from ..module_utils.helm.release import Release
 from ..module_utils.kube.client import api_client
 from ..module_utils.kube.objects import Objects
 from ..plugin_utils.cluster_action import ClusterAction
 from .release import CHART, SIGN
+
+
+def found_chart(reference: Reference) -> Chart | None:
+    """A chart that is on this machine. Why one can't be used is said by whoever needs it."""
+    try:
+        return reference.find()
+    except HelmError:
+        return None
 
 
 class ActionModule(ClusterAction):
@@ -44,7 +53,7 @@ class ActionModule(ClusterAction):
             signs = [sign for sign in options["signs"] if sign["release"] in ("", each)]
             if each not in options["adopt"] and not release.is_ours(signs):
                 foreign[each] = release.describe()
-        found = [Reference(**chart).find() for chart in options["charts"]]
+        found = [found_chart(Reference(**chart)) for chart in options["charts"]]
         return {
             "changed": False,
             "namespace": namespace,
