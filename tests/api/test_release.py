@@ -53,6 +53,12 @@ spec:
     metadata: {labels: {app: a}}
     spec: {containers: [{name: a, image: a, ports: [{containerPort: {{ .Values.port }}}]}]}
 """,
+    # No API server takes it; only `helm test` would ask one.
+    "hook.yaml": """\
+apiVersion: release.test/v1
+kind: Nonsense
+metadata: {name: hook, annotations: {helm.sh/hook: test}}
+""",
     "fail.yaml": '{{ if eq .Values.word "bad" }}{{ fail (printf "no word for %s" .Values.password) }}{{ end }}\n',
 }
 DEFINITION = """\
