@@ -34,6 +34,8 @@ OPERATOR = "/apis/monitoring.coreos.com"
 # A new rule goes through a ConfigMap, a kubelet's sync and a reload before Prometheus has it: up to two minutes. A Prometheus
 # that was just started reads what it had written before, and scrapes everything anew.
 FRESH, SETTLE_FRESH = 180.0, 150.0
+UNAVAILABLE = 503  # of the API server's proxy, where no pod of a Service is ready
+ASK_AGAIN = 0.5  # seconds
 SKEW = 10.0  # seconds that two clocks may differ
 # What says that a data source is there, by Grafana's name of its type.
 ALIVE = {
@@ -96,6 +98,12 @@ def alertmanager_path(namespace: str, found: list[dict[str, Any]]) -> str:
     return service_path(namespace, "alertmanager-operated", 9093, min(prefixes, default=""))
 
 
+def _age(times: list[str]) -> float:
+    """Seconds since the newest of some times; many where there is none."""
+    newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
+    return (datetime.datetime.now(datetime.UTC) - newest).total_seconds() if newest else FRESH
+
+
 class Stack:
     """What one Prometheus, its Alertmanager and an alert inbox say of one app.
 
@@ -111,6 +119,7 @@ class Stack:
         self._server: dict[str, Any] = {}
         self._alone = True  # no other Prometheus is there that could have the rules
         self._objects: dict[str, list[Any]] = {}
+        self._patient = 0.0  # until when an answer is waited for
         self.never = threading.Event()
 
     # Reading.
@@ -134,8 +143,11 @@ class Stack:
         self._server, self._alone = chosen(found, self._parts()), len(found) == 1
         self.namespace = self._server["metadata"]["namespace"]
         self._prometheus = prometheus_path(self._server)
-        if self._age() < FRESH:
+        started = self._started()
+        if _age([*self._changed(), *started]) < FRESH:
             self.run.settle = SETTLE_FRESH
+        if _age(started) < FRESH:
+            self._patient = min(self.run.deadline, time.monotonic() + SETTLE_FRESH)
         return ""
 
     @property
@@ -144,9 +156,19 @@ class Stack:
         noted: dict[str, str] = json.loads((self._server["metadata"].get("annotations") or {}).get(SKIPPED, "{}"))
         return noted
 
+    def ask(self, path: str) -> Any:
+        """What Prometheus or Alertmanager answers; where Prometheus was just started, as soon as somebody answers."""
+        while True:
+            try:
+                return self.run.get(path)
+            except ApiError as error:
+                if error.status != UNAVAILABLE or time.monotonic() > self._patient:
+                    raise
+            self.never.wait(ASK_AGAIN)
+
     def query(self, expr: str) -> list[Any]:
         """The result of an instant query: series, or a time and a value where it is a scalar."""
-        found = self.run.get(f"{self._prometheus}/api/v1/query?{urlencode({'query': expr})}")
+        found = self.ask(f"{self._prometheus}/api/v1/query?{urlencode({'query': expr})}")
         result: list[Any] = found["data"]["result"]
         return result
 
@@ -177,16 +199,19 @@ class Stack:
 
         return [item for item in self._objects["probes"] if item in ours or labels(item).get("app") == self.app.name]
 
-    def _age(self) -> float:
-        """Seconds since the app's pods or its monitoring objects were last changed, or Prometheus was started."""
+    def _changed(self) -> list[str]:
+        """When the app's pods and its monitoring objects were changed."""
         items = [item for found in self._objects.values() for item in found]
         metadata = [item["metadata"] for item in [*items, *self.run.pods]]
         times = [m["creationTimestamp"] for m in metadata if "creationTimestamp" in m]
-        times += [entry["time"] for item in items for entry in item["metadata"].get("managedFields") or [] if "time" in entry]
+        return times + [
+            entry["time"] for m in metadata[: len(items)] for entry in m.get("managedFields") or [] if "time" in entry
+        ]
+
+    def _started(self) -> list[str]:
+        """When the containers of Prometheus were started."""
         containers = [each for pod in self._own_pods() for each in pod["status"].get("containerStatuses") or []]
-        times += [each["state"]["running"]["startedAt"] for each in containers if "running" in (each.get("state") or {})]
-        newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
-        return (datetime.datetime.now(datetime.UTC) - newest).total_seconds() if newest else FRESH
+        return [each["state"]["running"]["startedAt"] for each in containers if "running" in (each.get("state") or {})]
 
     @property
     def _selector(self) -> str:
@@ -303,7 +328,7 @@ class Stack:
     def _target(self) -> list[Result]:
         target = self.app
         path = f"{self._prometheus}/api/v1/targets?state=active"
-        found = self.run.get(path)["data"]["activeTargets"]
+        found = self.ask(path)["data"]["activeTargets"]
         names = {p["metadata"]["name"] for p in self.run.pods}
         ours = [t for t in found if t["labels"].get("namespace") == target.namespace and t["labels"].get("pod") in names]
         pods = {p["metadata"]["name"] for p in self.run.pods if p.get("status", {}).get("phase") == "Running"}
@@ -355,7 +380,7 @@ class Stack:
     def _probe_error(self, name: str) -> str:
         """What the last scrape of a Probe's target ended with."""
         pool = f"probe/{self.app.namespace}/{name}"
-        found = self.run.get(f"{self._prometheus}/api/v1/targets?{urlencode({'state': 'active', 'scrapePool': pool})}")
+        found = self.ask(f"{self._prometheus}/api/v1/targets?{urlencode({'state': 'active', 'scrapePool': pool})}")
         errors = [t["lastError"] for t in found["data"]["activeTargets"] if t.get("scrapePool") == pool and t.get("lastError")]
         return errors[0] if errors else ""
 
@@ -371,7 +396,7 @@ class Stack:
             return [checks.left_out("rules", f"namespace {namespace} has no PrometheusRule")]
         path = f"{self._prometheus}/api/v1/rules"
         query = f"GET {OPERATOR}/v1/namespaces/{namespace}/prometheusrules and {path}"
-        groups = self.run.get(path)["data"]["groups"]
+        groups = self.ask(path)["data"]["groups"]
         count, unloaded = 0, bool(problems)
         for item in objects:
             name = item["metadata"]["name"]
@@ -511,6 +536,8 @@ class Stack:
         nodes = "timestamp(node_time_seconds) - node_time_seconds"
         query = f"PromQL time(); PromQL {nodes}; the alert inbox's time"
         apart: dict[str, float] = {}
+        # First, since for this answer somebody may have to be waited for.
+        told = self.query(nodes)
 
         def measure(what: str, ask: Callable[[], float]) -> None:
             before = time.time()
@@ -528,7 +555,7 @@ class Stack:
         skewed = {what: seconds for what, seconds in apart.items() if abs(seconds) > SKEW}
         if apart and len(skewed) == len(apart) and max(apart.values()) - min(apart.values()) < SKEW:
             skewed = {"the cluster, seen from this machine,": max(apart.values(), key=abs)}
-        for series in self.query(nodes):
+        for series in told:
             seconds = -float(series["value"][1])
             if abs(seconds) > SKEW:
                 skewed[f"node {series['metric'].get('node') or series['metric'].get('instance', '?')}"] = seconds
@@ -565,7 +592,7 @@ class Stack:
             if cause:
                 command = self.command("describe", "pods", "-l", selector)
                 return [checks.failed(link, "; ".join(said), cause, query, command)]
-        active = self.run.get(known)["data"]["activeAlertmanagers"]
+        active = self.ask(known)["data"]["activeAlertmanagers"]
         if not active:
             cause = "Prometheus knows no Alertmanager: its object names another one under alerting"
             command = self.command("get", "prometheuses", "-o", "yaml")
@@ -616,7 +643,7 @@ class Stack:
             return [checks.left_out(link, f"namespace {self.namespace} has no Alertmanager that could be asked")]
         alertmanager = alertmanager_path(self.namespace, alertmanagers)
         inbox = service_path(self.namespace, alert.INBOX, 80)
-        config = self.run.get(f"{alertmanager}/api/v2/status")["config"]["original"]
+        config = self.ask(f"{alertmanager}/api/v2/status")["config"]["original"]
         has_inbox = any(item["metadata"]["name"] == alert.INBOX for item in self._deployments())
         if alert.NAME not in config:
             # Without a route of its own it would reach whoever is on duty.
