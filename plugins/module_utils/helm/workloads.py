@@ -75,8 +75,14 @@ def _reconciled(objects: Objects, live: Json, seconds: int) -> Json:
         for _event in objects.watch(found, found["metadata"]["resourceVersion"], left):
             break
     made = workload(found) or {}
-    name = {"name": made["name"], "namespace": made["namespace"]}
-    stateful = objects.get({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": name})
-    if stateful is None:
-        raise KubeError(f"The Prometheus operator made no StatefulSet {name['name']} of {label(live)}: see the operator's log.")
+    wanted = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": made["name"], "namespace": made["namespace"]}}
+    # The operator may take note of an object a moment before its first StatefulSet is there.
+    while (stateful := objects.get(wanted)) is None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise KubeError(
+                f"The Prometheus operator made no StatefulSet {made['name']} of {label(live)}: see the operator's log."
+            )
+        for _event in objects.watch(wanted, "", left):
+            break
     return stateful
