@@ -203,9 +203,8 @@ class Stack:
         items = [item for found in self._objects.values() for item in found]
         metadata = [item["metadata"] for item in [*items, *self.run.pods]]
         times = [m["creationTimestamp"] for m in metadata if "creationTimestamp" in m]
-        return times + [
-            entry["time"] for m in metadata[: len(items)] for entry in m.get("managedFields") or [] if "time" in entry
-        ]
+        entries = [entry for item in items for entry in item["metadata"].get("managedFields") or []]
+        return times + [entry["time"] for entry in entries if "time" in entry]
 
     def _started(self) -> list[str]:
         """When the containers of Prometheus were started."""
