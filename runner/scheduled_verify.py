@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import web
+from flaskops_observability.kube.transport import PodCluster
 from flaskops_observability.verify import given_backends
-from flaskops_observability.verify.api import PodCluster
 from flaskops_observability.verify.links import Run, Target, verify
 from flaskops_observability.verify.numbered_lines import GIVEN_UP, NumberedLines
 from flaskops_observability.verify.table import render

@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A control plane without a node on loopback: etcd, kube-apiserver and kube-controller-manager, ready in seconds.
 
-It shows what admission, RBAC, quotas, autoscalers and somebody's releases do to the roles. No pod ever runs on it.
+It shows what admission, RBAC, quotas, autoscalers and somebody's releases do to the roles. No pod ever runs on it: where
+something must get ready, kwok plays the node and says that every pod runs.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import secrets
 import socket
 import subprocess
@@ -29,6 +31,12 @@ from tests.fakes.certificates import certificate
 from tests.toolchain import programs
 
 CONTEXT = "rig"
+NODE = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "kwok-1", "labels": {"kubernetes.io/os": "linux", "kubernetes.io/hostname": "kwok-1"}},
+    "status": {"allocatable": {"cpu": "64", "memory": "256Gi", "pods": "500"}},
+}
 # What the API server lacks without a manager; the role admin is empty without clusterrole-aggregation.
 CONTROLLERS = (
     "deployment,replicaset,daemonset,namespace,serviceaccount,serviceaccount-token,disruption,endpointslice,resourcequota,"
@@ -137,12 +145,14 @@ def free_ports(number: int) -> list[int]:
 
 
 @contextmanager
-def running(folder: Path, admission: dict[str, Any] | None = None) -> Iterator[Rig]:
+def running(folder: Path, admission: dict[str, Any] | None = None, node: bool = False) -> Iterator[Rig]:
     """Start a control plane with its data in *folder*, and stop it in the end.
 
     :param admission: an AdmissionConfiguration, such as `GKE_ADMISSION`.
+    :param node: whether pods get ready, on one node that is kwok's. A Prometheus operator then works beside it, with the
+        definitions of its kinds.
     """
-    etcd_port, peer_port, port, manager_port = free_ports(4)
+    etcd_port, peer_port, port, manager_port, scheduler_port, kwok_port, operator_port = free_ports(7)
     url = f"https://127.0.0.1:{port}"
     tokens = {name: secrets.token_hex(16) for name in ("admin", "nobody")}
     (folder / "tokens.csv").write_text(
@@ -160,8 +170,9 @@ def running(folder: Path, admission: dict[str, Any] | None = None) -> Iterator[R
     log = (folder / "log").open("w")
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(*command: object) -> None:
-        processes.append(subprocess.Popen([str(word) for word in command], stdout=log, stderr=log))
+    def start(*command: object, **environment: str) -> None:
+        env = os.environ | environment
+        processes.append(subprocess.Popen([str(word) for word in command], stdout=log, stderr=log, env=env))
 
     def until_ready(what: str) -> None:
         deadline, pause = time.monotonic() + 180, Event()
@@ -195,6 +206,31 @@ def running(folder: Path, admission: dict[str, Any] | None = None) -> Iterator[R
             *(f"--service-account-private-key-file={folder}/key.pem", "--use-service-account-credentials=false"),
         )
         until_ready("/api/v1/namespaces/default/serviceaccounts/default")
+        if node:
+            rig.request("POST", "/api/v1/nodes", NODE)
+            # What a node is given until a controller, which is not here, has seen it.
+            rig.request("PATCH", "/api/v1/nodes/kwok-1", {"spec": {"taints": None}}, "application/merge-patch+json")
+            start(
+                *(kube / "kube-scheduler", f"--kubeconfig={rig.kubeconfig()}", "--leader-elect=false"),
+                *(f"--secure-port={scheduler_port}", f"--cert-dir={folder}/certs"),
+            )
+            kwok = programs("kwok")
+            stages = [f"--config={file}" for part in ("pods", "nodes") for file in sorted((kwok / part).glob("*-*.yaml"))]
+            start(
+                *(kwok / "kwok", f"--kubeconfig={rig.kubeconfig()}", "--manage-all-nodes=true", *stages),
+                *(f"--server-address=127.0.0.1:{kwok_port}", f"--node-port={kwok_port}"),
+            )
+            operator = programs("prometheus-operator")
+            apply = [
+                kube / "kubectl",
+                f"--kubeconfig={rig.kubeconfig()}",
+                "apply",
+                "--server-side",
+                f"--filename={operator}/crds",
+            ]
+            subprocess.run(apply, check=True, capture_output=True, timeout=120)
+            until_ready("/apis/monitoring.coreos.com/v1/prometheuses")
+            start(operator / "operator", f"--web.listen-address=127.0.0.1:{operator_port}", KUBECONFIG=str(rig.kubeconfig()))
         yield rig
     finally:
         # The API server before etcd, without which it would wait for minutes.

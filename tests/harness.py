@@ -195,7 +195,9 @@ def failures(
     """
     inventory, env = inventory_of(folder, hosts, **(shared or {})), {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
     done = playbook(str(write_play(role, folder)), *args, inventory=inventory, env=env)
-    results = dict(re.findall(r"^fatal: \[([^]]+)\]: FAILED! => (\{.*\})$", done.stdout, re.MULTILINE))
+    # A task that is done for several items says it of the one that failed.
+    pattern = r"^(?:fatal: \[([^]]+)\]: FAILED!|failed: \[([^]]+)\] \(item=.*?\)) => (\{.*\})$"
+    results = {one or other: text for one, other, text in re.findall(pattern, done.stdout, re.MULTILINE)}
     assert set(results) == set(hosts), done.stdout[-3000:] + done.stderr[-1000:]
     said = {}
     for host, text in results.items():

@@ -46,6 +46,13 @@ _value:
         - C(secret_files) are the keys of the Secret that it reads as files.
       type: list
       elements: dict
+    configs:
+      description: The configurations as texts, by file name.
+      type: dict
+    secret_keys:
+      description: Keys of the Secret that the containers read.
+      type: list
+      elements: str
     authorities:
       description: Certificate authorities, by file name.
       type: dict
@@ -63,8 +70,10 @@ _value:
       elements: dict
 """
 
+import json
 import typing as t
 
+import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit import checks, config
 
@@ -76,14 +85,31 @@ def fluent_bit(options: t.Any) -> dict[str, t.Any]:
     found = checks.problems(options)
     if found:
         return {"problems": found}
+    agents = config.agents(options, options["existing_secret"] or f"{options['name']}-credentials")
     return {
         "problems": [],
-        "agents": config.agents(options, options["existing_secret"] or f"{options['name']}-credentials"),
+        "agents": agents,
+        "configs": {agent["file"]: written(agent["config"]) for agent in agents},
+        "secret_keys": sorted({key for agent in agents for key in secret_keys(agent)}),
         "authorities": config.authorities(options),
         "backends": config.backends(options),
         "log_groups": config.log_groups(options),
         "datasources": config.datasources(options),
     }
+
+
+def written(settings: t.Any) -> str:
+    """A configuration as the text of its file."""
+    return str(yaml.dump(json.loads(json.dumps(settings)), indent=2, width=10000, sort_keys=False, allow_unicode=True))
+
+
+def secret_keys(agent: dict[str, t.Any]) -> t.Iterator[str]:
+    """The keys of the Secret that a container reads, as files and as variables."""
+    yield from agent["secret_files"]
+    for variable in agent["environment"]:
+        reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
+        if reference:
+            yield reference["key"]
 
 
 class FilterModule:

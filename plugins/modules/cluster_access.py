@@ -56,8 +56,9 @@ helm:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, proxy_login, unconnected
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import proxy_login, unconnected
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 
 NAME = "flaskops-cluster-access"
 UNKNOWN = ("as-uid", "as-user-extra")

@@ -209,7 +209,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
 from ansible_collections.flaskops.observability.plugins.module_utils._module import MaskingModule
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds, report, scenarios
@@ -224,7 +223,8 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.engin
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, Guard
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.modules import token_of
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, KubeCluster, KubeError
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.options import APP
 

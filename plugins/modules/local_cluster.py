@@ -135,7 +135,6 @@ seconds:
 import base64
 import contextlib
 import hashlib
-import http.client
 import ipaddress
 import json
 import os
@@ -149,8 +148,6 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -189,6 +186,7 @@ from ..module_utils._host import (
     refusal,
 )
 from ..module_utils._node import PATIENCE, ClusterError, Node
+from ..module_utils.kube.transport import ApiError, PlainCluster, read_object
 
 # What keeps a pod's namespaces, upstream's image or catatonit. The name is in the node's configuration of containerd.
 PAUSE = "localhost/pause:node"
@@ -201,6 +199,7 @@ RUN dpkg --status {" ".join(NODE_PACKAGES)} >/dev/null 2>&1 \\
 """
 # kubelet sets these for the whole host; the values from before are kept as labels of the volume, and put back at the end.
 SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
+ASK = 5  # seconds of one request
 BOOTSTRAP = 3  # times wait_timeout, for the import of the images and kubeadm's waits, one after the other
 PROC_SYS = Path("/proc/sys")
 ADMIN = ("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")  # in the control plane's node
@@ -283,8 +282,8 @@ class Cluster:
             file.write(text)
         os.replace(file.name, path)
 
-    def _connect(self, kubeconfig: str) -> Callable[[str], str]:
-        """A function that reads one path of the API server, which raises OSError where it does not answer."""
+    def _connect(self, kubeconfig: str) -> PlainCluster:
+        """The API server, with the certificate of its kubeconfig; never by a proxy, for it is this machine."""
         config = yaml.safe_load(kubeconfig)
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
@@ -292,27 +291,21 @@ class Cluster:
             pair.write(base64.b64decode(user["client-certificate-data"]) + b"\n" + base64.b64decode(user["client-key-data"]))
             pair.flush()
             tls.load_cert_chain(pair.name)
-        # Never by a proxy of the environment: the server is this machine.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
-
-        def read(path: str) -> str:
-            url = path if path.startswith("http:") else cluster["server"] + path
-            with opener.open(url, timeout=5) as reply:
-                return str(reply.read().decode())
-
-        return read
+        return PlainCluster(cluster["server"], tls)
 
     def _answers(self, kubeconfig: str, seconds: float = 0) -> bool:
         """Whether the API server of this very cluster says within some seconds that it is ready."""
         pause, deadline = threading.Event(), time.monotonic() + seconds
         while True:
             try:
-                return self._connect(kubeconfig)("/readyz") == "ok"
-            except (ValueError, KeyError, IndexError, TypeError):
+                if self._connect(kubeconfig).fetch("/readyz", seconds=ASK) == (200, "ok"):
+                    return True
+            except (OSError, ValueError, KeyError, IndexError, TypeError):
                 return False  # no kubeconfig
-            except (OSError, http.client.HTTPException):
-                if time.monotonic() >= deadline:
-                    return False
+            except ApiError:
+                pass
+            if time.monotonic() >= deadline:
+                return False
             pause.wait(0.2)
 
     def _ask(self, kubeconfig: str, path: str) -> dict[str, Any]:
@@ -323,8 +316,8 @@ class Cluster:
         pause, deadline = threading.Event(), time.monotonic() + PATIENCE
         while True:
             try:
-                return dict(json.loads(self._connect(kubeconfig)(path)))
-            except (OSError, http.client.HTTPException) as error:
+                return dict(read_object(*self._connect(kubeconfig).fetch(path, seconds=ASK)))
+            except ApiError as error:
                 if time.monotonic() >= deadline:
                     raise ClusterError(
                         f"The API server of the cluster {self.name} did not tell {path} within {PATIENCE} s ({error}): run again."
@@ -668,13 +661,13 @@ class Cluster:
         nodes = [self.control, *self.workers]
         for node in nodes:
             self._serve(node)
-        read, started = self._connect(kubeconfig), {node.name: node.started() for node in nodes}
+        api, started = self._connect(kubeconfig), {node.name: node.started() for node in nodes}
         since = {name: time for name, time in started.items() if time}
         self.control.deadline = time.monotonic() + self.params["wait_timeout"]
-        self.control.until(lambda: self._unsettled(read, since))
+        self.control.until(lambda: self._unsettled(api, since))
         for node in nodes:
             node.deadline = self.control.deadline
-            node.until(partial(self._unserved, read, node.address))
+            node.until(partial(self._unserved, node.address))
 
     def _make_network(self) -> None:
         if self.engine.inspect("network", self.name) is None:
@@ -695,11 +688,11 @@ class Cluster:
         flags = [word for label in labels for word in ("--label", label)]
         self.engine.run(["volume", "create", *flags, node.volume])
 
-    def _unsettled(self, read: Callable[[str], str], started: dict[str, datetime]) -> list[str]:
+    def _unsettled(self, api: PlainCluster, started: dict[str, datetime]) -> list[str]:
         """What the cluster still tells or serves as it was before a node was started, each at its time of *started*."""
         try:
-            objects = {kind: json.loads(read(path))["items"] for kind, path in _settled.PATHS.items()}
-        except (OSError, http.client.HTTPException):
+            objects = {kind: read_object(*api.fetch(path, seconds=ASK))["items"] for kind, path in _settled.PATHS.items()}
+        except ApiError:
             return ["the API server"]
         if late := _settled.stale(objects, started):
             return late
@@ -707,10 +700,10 @@ class Cluster:
         return [f"the load balancer of {name}" for name, ips in _settled.load_balancers(objects).items() if not ips or ips - have]
 
     @staticmethod
-    def _unserved(read: Callable[[str], str], address: ipaddress.IPv4Address) -> list[str]:
+    def _unserved(address: ipaddress.IPv4Address) -> list[str]:
         """That kube-proxy of the node of this address has not written all rules."""
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            if _settled.synced(read(f"http://{address}:10249/metrics")):
+        with contextlib.suppress(ApiError):
+            if _settled.synced(PlainCluster(f"http://{address}:10249").fetch("/metrics", seconds=ASK)[1]):
                 return []
         return ["kube-proxy"]
 

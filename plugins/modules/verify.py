@@ -193,11 +193,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError, api_client
 from ansible_collections.flaskops.observability.plugins.module_utils._module import MaskingModule
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster, KubeError
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import backends
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.junit import render as render_junit
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.options import APP

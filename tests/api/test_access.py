@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import api_client
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
 
 from tests.api_rig import Rig
 from tests.harness import ROOT, Run, inventory_of, playbook
@@ -91,7 +91,7 @@ def test_groups_and_all_else_of_a_user_are_sent(rig: Rig) -> None:
     assert status == 201 and '"ann"' in text
 
 
-def test_roles_act_for_groups_or_refuse_what_kubernetes_core_can_not_send(rig: Rig, tmp_path: Path) -> None:
+def test_roles_act_for_groups_and_all_else_of_a_user(rig: Rig, tmp_path: Path) -> None:
     """Only one of the groups may do it, so all were sent; check mode asks the server all the same."""
     user = {"token": rig.tokens["admin"], "as": "ann", "as-groups": ["others", "system:masters"]}
     users = {
@@ -102,10 +102,23 @@ def test_roles_act_for_groups_or_refuse_what_kubernetes_core_can_not_send(rig: R
     }
     hosts = {name: ("flask_app", rig.kubeconfig(name, item)) for name, item in users.items()}
     _done, failures = run_roles(tmp_path, hosts, "--check")
-    assert set(failures) == {"others", "as-uid", "as-user-extra"}
+    assert set(failures) == {"others"}
     assert "403" in failures["others"]
-    for key in ("as-uid", "as-user-extra"):
-        assert key in failures[key] and "kubernetes.core" in failures[key]
+
+
+def test_what_kubernetes_core_can_not_send_is_refused(rig: Rig, tmp_path: Path) -> None:
+    """By the tasks with which the roles begin that use it."""
+    user = {"token": rig.tokens["admin"], "as": "ann", "as-groups": ["system:masters"]}
+    users = {"as-uid": user | {"as-uid": "7"}, "as-user-extra": user | {"as-user-extra": {"scope": ["a"]}}}
+    hosts = {
+        name: {"__cluster_kubeconfig": str(rig.kubeconfig(name, item)), "__cluster_context": ""} for name, item in users.items()
+    }
+    tasks = [{"ansible.builtin.include_tasks": str(ROOT / "tasks/cluster.yml")}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    done = playbook(str(tmp_path / "play.yml"), inventory=inventory_of(tmp_path, hosts))
+    assert done.stdout.count("failed=1 ") == len(users)
+    for key in users:
+        assert f"sets {key}, which kubernetes.core can't send" in " ".join((done.stdout + done.stderr).split())
 
 
 def test_helm_acts_as_whom_the_kubeconfig_names(rig: Rig) -> None:

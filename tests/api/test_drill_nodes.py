@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import api_client
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import dead_man, nodes
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, LeftOut, Options, Plan
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
 
 from tests.api_rig import Rig
 from tests.fakes.kubelet import kubelet

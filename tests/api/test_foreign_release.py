@@ -13,7 +13,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 
 from tests.api_rig import CONTEXT, Rig
 from tests.harness import LONG, Run, inventory_of, playbook
@@ -328,17 +327,6 @@ def test_objects_of_somebody_elses_are_refused(site: Site) -> None:
     assert site.rig.versions(*WATCHED) == before
     # It would keep the operator.
     site.objects.request("DELETE", str(site.objects.path(thing("beside-elastic", "Elasticsearch", "logs"))))
-
-
-def test_repair_refuses_it_too(site: Site) -> None:
-    before = site.rig.versions(*WATCHED)
-    repair = {"kubeconfig": str(site.rig.kubeconfig()), "namespace": "unfinished", "releases": [STACK], "pending_timeout": 0}
-    task = {"name": "Repair", "flaskops.observability.helm_release_repair": repair}
-    path = site.folder / "repair.yml"
-    path.write_text(yaml.safe_dump([{"name": "Repair", "hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
-    done = playbook(str(path), "-e", f"ansible_python_interpreter={sys.executable}", inventory=("-c", "local"))
-    assert f"Release {STACK} in namespace unfinished is somebody else's (chart {STACK} 1.2.3, revision 1 of" in done.error
-    assert site.rig.versions(*WATCHED) == before
 
 
 @LONG

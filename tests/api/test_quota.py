@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import api_client
-from ansible_collections.flaskops.observability.plugins.modules.workload_wait import GRACE, Waiter
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.wait import GRACE, Waiter
 
 from tests.api_rig import Rig
 from tests.fakes.kubelet import kubelet
@@ -55,7 +56,7 @@ def made(rig: Rig, kind: str, name: str, template: dict[str, Any] = POD) -> Wait
     spec |= {"serviceName": name} if kind == "StatefulSet" else {}
     path = f"/apis/apps/v1/namespaces/{NAMESPACE}/{kind.lower()}s"
     rig.request("POST", path, {"metadata": {"name": name}, "spec": spec})
-    waiter = Waiter(api_client(str(rig.kubeconfig()), ""), kind, NAMESPACE, name)
+    waiter = Waiter(Objects(api_client(str(rig.kubeconfig()), "")), kind, NAMESPACE, name)
     waiter.read()
     return waiter
 
@@ -110,4 +111,4 @@ def test_only_refusals_that_go_on_count(rig: Rig) -> None:
         return waiter.refusal() == ""
 
     until(done, 60, "a pod is made")
-    assert waiter.workload.status.updated_replicas == 1
+    assert waiter.workload["status"]["updatedReplicas"] == 1

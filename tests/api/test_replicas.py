@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import api_client
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import replicas
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import autoscalers
-from ansible_collections.flaskops.observability.plugins.modules import replicas_info
 
 from tests.api_rig import Rig
 from tests.fakes.kubelet import kubelet
@@ -42,8 +42,8 @@ class Shop:
         """The number that the next run would apply, or None for none."""
         objects = Objects(api_client(str(self.rig.kubeconfig(account)), ""))
         live = self.rig.request("GET", self.path)
-        scaler = replicas_info.scaler_of(live, autoscalers.find(objects.ask, self.name, self.name))
-        return replicas_info.number(live, wanted, scaler)
+        scaler = replicas.scaler_of(live, autoscalers.find(objects.ask, self.name, self.name))
+        return replicas.number(live, wanted, scaler)
 
     def owners(self) -> set[str]:
         """The field managers that own the number of pods."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, verify
 
 from tests.api_rig import Rig

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 
 from tests.api_rig import CONTEXT, Rig
 from tests.fakes.certificates import certificate
@@ -151,7 +151,8 @@ def test_the_scheduled_verification_may_read_the_login_of_our_release_only(rig: 
         )
         make("Secret", logs, "sh.helm.release.v1.logs.v1", more={"labels": stored}, stringData={"release": packed})
         rbac, role = "rbac.authorization.k8s.io/v1", f"{app}-shop-verify"
-        ours = {"labels": {"app.kubernetes.io/name": "flaskops-verify", "app.kubernetes.io/instance": "shop"}}
+        part = {"app.kubernetes.io/name": "flaskops-verify", "app.kubernetes.io/managed-by": "flaskops"}
+        ours = {"labels": {**part, "app.kubernetes.io/instance": "shop"}}
         rules = [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["old"], "verbs": ["get"]}]
         if name == "former":
             make("Role", logs, f"{role}-login", rbac, ours, rules=rules)
@@ -173,7 +174,7 @@ def test_the_scheduled_verification_may_read_the_login_of_our_release_only(rig: 
     path = write_play("verify", tmp_path)
     (play,) = yaml.safe_load(path.read_text())
     # The app is not there, and no pod ever runs here.
-    play["module_defaults"] = {"flaskops.observability.workload_wait": {"timeout": 1}}
+    play["module_defaults"] = {"flaskops.observability.objects": {"wait_timeout": 1}}
     path.write_text(yaml.safe_dump([play]))
     done = playbook(str(path), "-vvv", inventory=inventory_of(tmp_path, dict.fromkeys(SCHEDULES), **options))
     assert "CANARY" not in done.stdout + done.stderr

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 
 from tests import applications
 from tests.harness import INVENTORY, LONG, Cluster, playbook

@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import engine, guard
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
 from kubernetes import client
 
 from tests.harness import INVENTORY, LONG, ROOT, Cluster, playbook, processes

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from kubernetes import client
 
 from tests.harness import LONG, ROOT, Cluster, Run, engine_env, failures, playbook, until
@@ -170,16 +171,12 @@ def test_pod_security(cluster: Cluster) -> None:
     ]
 
 
-def test_no_rule_fails_and_everything_is_selected(objects: Objects) -> None:
+def test_no_rule_fails_and_everything_is_selected(objects: Objects, cluster: Cluster) -> None:
     groups = proxy(objects, f"{PROMETHEUS}:9090", "/api/v1/rules")["data"]["groups"]
     assert [(rule["name"], rule["lastError"]) for group in groups for rule in group["rules"] if rule.get("lastError")] == []
     assert until(lambda: query(objects, 'ALERTS{alertname="Watchdog", alertstate="firing"}'), 60, "Watchdog fires")
-    spec = client.CustomObjectsApi(objects_api(objects)).get_namespaced_custom_object(*GROUP, "prometheuses", PROMETHEUS)["spec"]
+    spec = client.CustomObjectsApi(cluster.api).get_namespaced_custom_object(*GROUP, "prometheuses", PROMETHEUS)["spec"]
     assert [spec[f"{kind}Selector"] for kind in ("serviceMonitor", "podMonitor", "probe", "rule", "scrapeConfig")] == [{}] * 5
-
-
-def objects_api(objects: Objects) -> client.ApiClient:
-    return client.ApiClient(objects._config)
 
 
 def test_kubelet_and_state_metrics_are_there(objects: Objects) -> None:
@@ -195,10 +192,8 @@ def test_kubelet_and_state_metrics_are_there(objects: Objects) -> None:
 
 def test_blackbox_exporter_probes_over_http(objects: Objects) -> None:
     path = f"/api/v1/namespaces/{NAMESPACE}/services/{BLACKBOX}:9115/proxy/probe"
-    pool, host = objects._pool, objects._config.host
-    page = pool.request(
-        "GET", f"{host}{path}?module=http_2xx&target=http://alert-inbox.{NAMESPACE}.svc/healthz", timeout=20
-    ).data.decode()
+    target = f"module=http_2xx&target=http://alert-inbox.{NAMESPACE}.svc/healthz"
+    _status, page = objects.cluster.fetch(f"{path}?{target}", seconds=20)
     assert "\nprobe_success 1\n" in page
 
 
@@ -211,10 +206,9 @@ def test_alert_travels_to_the_inbox_and_back(objects: Objects, cluster: Cluster)
     def send(seconds: float) -> None:
         """Have it end that many seconds from now."""
         ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
-        body = json.dumps([{"labels": labels, "annotations": {"summary": "Only a test"}, "endsAt": ends}])
-        headers = {"Content-Type": "application/json"}
-        reply = objects._pool.request("POST", f"{objects._config.host}{path}", body=body, headers=headers, timeout=20)
-        assert reply.status == 200, reply.data
+        alerts = [{"labels": labels, "annotations": {"summary": "Only a test"}, "endsAt": ends}]
+        status, text = objects.cluster.send("POST", path, alerts)
+        assert status == 200, text
 
     def arrived(status: str) -> list[dict[str, Any]]:
         return [a for a in inbox(cluster, started) if a["labels"].get("alertname") == "RoleTest" and a["status"] == status]
@@ -388,7 +382,7 @@ def test_working_set_of_the_whole_node(objects: Objects) -> None:
     """Everything on the node, its control plane and the applications too, in bytes."""
     expression = 'sum(container_memory_working_set_bytes{container!="", pod!=""})'
     # The test before leaves Prometheus with a new pod.
-    found = until(lambda: query(objects, expression), 120, "the memory of the containers", passing=(Refused,))
+    found = until(lambda: query(objects, expression), 120, "the memory of the containers", passing=(ApiError,))
     total = float(found[0]["value"][1])
     print(f"working set of all containers: {total / 2**20:.0f} MiB")
     assert total < 3 * 2**30

@@ -25,8 +25,8 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import checks
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
 from kubernetes import client
 from kubernetes.stream import stream
 

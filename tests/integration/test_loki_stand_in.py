@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, verify
 from kubernetes import client
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Objects, Refused
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError, KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
 from kubernetes import client
 
@@ -55,7 +55,7 @@ Json = dict[str, Any]
 
 def until(what: str, look: Callable[[], Any], seconds: float = 180) -> Any:
     """The first true answer of *look*; what is being broken or mended may not answer."""
-    return harness.until(look, seconds, what, passing=(ApiError, Refused))
+    return harness.until(look, seconds, what, passing=(ApiError, ApiError))
 
 
 class Bench:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._objects import Refused
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.numbered_lines import BOUND
 from test_verify_mutations import Bench, bench, data_source_wrong, until, victoria_logs_down
 
@@ -188,7 +187,7 @@ def test_absent_twice_leaves_nothing(bench: Bench, tmp_path: Path) -> None:
             assert bench.get(f"/apis/monitoring.coreos.com/v1/{kind}", selector)["items"] == []
         for kind in ("pods", "services", "serviceaccounts"):
             assert bench.get(f"/api/v1/namespaces/flask-app/{kind}", selector)["items"] == []
-        with pytest.raises(Refused):
+        with pytest.raises(ApiError):
             bench.get(f"/apis/apps/v1/namespaces/flask-app/deployments/{NAME}")
     finally:
         assert playbook("site.yml", "--tags", "verify", inventory=INVENTORY_OF_CLUSTER).changed == 1

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import addresses
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -80,6 +82,8 @@ def test_applications_have_the_keys_that_the_stages_read() -> None:
     (check,) = [play for play in load(ROOT / "playbooks/site.yml") if play["name"] == "Applications"]
     stages = [path.read_text() for path in (ROOT / "playbooks").rglob("*.yml")]
     read = {key for text in stages for key in re.findall(r"\bapp\.([a-z_]+)(?!\()\b", text)} - {"keys", "yml"}
+    # What is made of the list in Python.
+    read |= set(re.findall(r"\bapp(?:\[|\.get\()\"([a-z_]+)\"", inspect.getsource(addresses.of_apps)))
     assert sorted(check["tasks"][0]["vars"]["flask_apps_keys"]) == sorted(read)
 
 

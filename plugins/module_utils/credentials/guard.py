@@ -149,6 +149,16 @@ def opener(context: SSLContext | None) -> OpenerDirector:
     return made
 
 
+def unforeseen(error: Exception) -> str:
+    """What may be said of an error that nobody thought of."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{PurePath(place.filename).name}:{place.lineno}"
+    return (
+        f"The module failed with a {type(error).__name__} at {where}, which it does not foresee."
+        " The error's own words are kept back, for they may quote a credential: report the place and what leads to it."
+    )
+
+
 def careful(main: Callable[[], None]) -> Callable[[], None]:
     """Let a module end with one sentence when something happens that it does not foresee: a traceback may quote its options."""
 
@@ -159,13 +169,7 @@ def careful(main: Callable[[], None]) -> Callable[[], None]:
         except Exception as error:
             if type(error).__name__ == "AnsibleModuleCallError":
                 raise  # so validate-modules of ansible-test reads a module's options
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{PurePath(place.filename).name}:{place.lineno}"
-            text = (
-                f"The module failed with a {type(error).__name__} at {where}, which it does not foresee."
-                " The error's own words are kept back, for they may quote a credential: report the place and what leads to it."
-            )
-            print(json.dumps({"failed": True, "msg": text}))
+            print(json.dumps({"failed": True, "msg": unforeseen(error)}))
             sys.exit(1)
 
     return run

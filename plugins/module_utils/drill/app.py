@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from ..kube.transport import ApiError, Cluster, read_object
 from ..verify import checks, health, log_stores, stack
-from ..verify.api import ApiError, Cluster, read_object
 from ..verify.links import http_get, slices_path
 from .bounds import Stage
 from .dead_man import ENDED, Request, Step

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from ..kube.transport import REQUEST_SECONDS, ApiError
 from ..monitoring.rules import DURATION, job_of_probe, seconds
 from ..verify import numbered_lines
 from ..verify.alert import INBOX
-from ..verify.api import REQUEST_SECONDS, ApiError
 
 Stage = tuple[str, float, float]
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
-from ..verify.api import ApiError
+from ..kube.transport import ApiError
 from . import bounds, dead_man, machine
 from .app import App, LeftOut, Plan
 from .bounds import Settings, Stage

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..kube.transport import ApiError, message_of
 from ..verify import checks
-from ..verify.api import ApiError, message_of
 from . import bounds, machine
 from .app import App, LeftOut, Plan
 from .bounds import Stage

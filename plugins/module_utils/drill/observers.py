@@ -22,8 +22,8 @@ from urllib.parse import urlencode
 
 from ..external_checks.client import CheckError
 from ..external_checks.status import check_states
+from ..kube.transport import ApiError
 from ..verify import checks
-from ..verify.api import ApiError
 from ..verify.links import slices_path
 from .app import App, ready_addresses, wall
 

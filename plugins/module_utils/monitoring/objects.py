@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..kube.transport import KubeError
 from . import dashboards, rules
 
 Json = dict[str, t.Any]
@@ -14,6 +15,8 @@ Json = dict[str, t.Any]
 GROUP = "monitoring.coreos.com"
 PART_OF = {"app.kubernetes.io/part-of": "flaskops-app-monitoring"}
 OURS = {"app.kubernetes.io/managed-by": "flaskops", **PART_OF}
+# On the dashboards, which all applications share.
+SHARED = {"flaskops/owner": "app_monitoring"}
 # On each object of an application: all that were installed with it, so that verify can tell what is gone, and the Prometheus
 # that they are for, so that verify and drill ask that one.
 PARTS = "flaskops/parts"
@@ -22,45 +25,8 @@ ALERTS = "flaskops/alerts"
 METHODS = "GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT"
 
 
-class PlanError(Exception):
+class PlanError(KubeError):
     """What is wrong, where, and what to do, in one sentence."""
-
-
-def selector_labels(selector: Json | None, own: dict[str, str], what: str) -> dict[str, str]:
-    """The labels that an object with labels *own* needs besides, so that the label *selector* takes it.
-
-    :raises PlanError: when no labels can do it; *what* names the selector in its message.
-    """
-    if selector is None:
-        raise PlanError(f"{what} is not set, which selects nothing: set it to {{}} or to labels, or name another Prometheus.")
-    labels = dict(selector.get("matchLabels") or {})
-    for item in selector.get("matchExpressions") or []:
-        key, values, operator = item["key"], item.get("values") or [], item["operator"]
-        value = {**own, **labels}.get(key)
-        if operator == "In" and value not in values:
-            labels[key] = values[0]
-        elif operator == "Exists" and value is None:
-            labels[key] = "true"
-        elif (operator == "NotIn" and value in values) or (operator == "DoesNotExist" and value is not None):
-            raise PlanError(f"{what} refuses objects with the label {key}={value}, which ours need: change the selector.")
-    return labels
-
-
-def selects_namespace(selector: Json | None, home: str, namespace: str, labels: dict[str, str]) -> bool:
-    """Whether a namespace *selector* of a stack in namespace *home* takes a namespace; None is only its own."""
-    return home == namespace if selector is None else matches(selector, labels)
-
-
-def matches(selector: Json, labels: dict[str, str]) -> bool:
-    """Whether a label *selector* takes an object with these labels."""
-    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    for item in selector.get("matchExpressions") or []:
-        value, values = labels.get(item["key"]), item.get("values") or []
-        holds = {"In": value in values, "NotIn": value not in values, "Exists": value is not None, "DoesNotExist": value is None}
-        if not holds[item["operator"]]:
-            return False
-    return True
 
 
 def service_port(services: list[Json], pod_labels: dict[str, str], port: int | str) -> tuple[str, Json] | None:
@@ -267,7 +233,7 @@ def dashboard_maps(namespace: str, labels: dict[str, str], folder: str) -> list[
             "metadata": {
                 "name": f"{item['uid']}-dashboard",
                 "namespace": namespace,
-                "labels": {**OURS, **labels},
+                "labels": {**OURS, **SHARED, **labels},
                 "annotations": {"grafana_folder": folder},
             },
             "data": {f"{item['uid']}.json": dashboards.text(item)},

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+from ..kube.transport import read_object
 from ..monitoring.rules import NOTIFY, TEST_SERVICE
 from . import checks
-from .api import read_object
 from .checks import Result
 
 NAME = "VerifyTestAlert"

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from ..credentials.guard import basic, hide, is_address, is_header, is_token, login_secrets, opener
+from ..kube.transport import REQUEST_SECONDS, ApiError, message_of, read_object, reason
 from . import checks, log_stores
-from .api import REQUEST_SECONDS, ApiError, message_of, read_object, reason
 from .checks import Result
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from ..kube.transport import ApiError, message_of
 from . import checks
-from .api import ApiError, message_of
 from .checks import Result
 
 DEFAULT_PATH = "/health"

@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ..credentials.guard import hide
+from ..kube.transport import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
 from . import autoscalers, backends, checks, log_stores
-from .api import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
 from .checks import Result
 from .health import App, check_health
 from .stack import Stack

@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 
 from ..credentials.guard import basic, hide, login_secrets
 from ..credentials.served import SecretError, login, texts
-from .api import ApiError, Cluster, message_of, read_object, reason
+from ..kube.transport import ApiError, Cluster, message_of, read_object, reason
 
 # Annotations of a Service, with the names of the Secrets that tell how it is asked.
 LOGIN, TLS = "flaskops/login-secret", "flaskops/tls-secret"

@@ -32,8 +32,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..credentials.guard import hide
+from ..kube.transport import ApiError, message_of, read_object
 from . import backends, log_stores
-from .api import ApiError, message_of, read_object
 
 if TYPE_CHECKING:
     from .links import Run

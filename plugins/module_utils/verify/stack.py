@@ -19,10 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
+from ..kube.selectors import matches
+from ..kube.transport import ApiError, message_of
 from ..monitoring import dashboards as boards_of
-from ..monitoring.objects import ALERTS, OURS, PARTS, matches
+from ..monitoring.objects import ALERTS, OURS, PARTS
 from . import alert, checks, log_stores
-from .api import ApiError, message_of
 from .checks import FAILED, Result
 from .health import question
 

@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import objects
-from ansible_collections.flaskops.observability.plugins.module_utils.monitoring.objects import OURS, PlanError
-from ansible_collections.flaskops.observability.plugins.modules import app_monitoring_plan as module
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import plan as module
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring.objects import OURS
+from ansible_collections.flaskops.observability.plugins.modules import app_monitoring
 
 ROOT = Path(__file__).resolve().parents[3]
 OPERATOR = "/apis/monitoring.coreos.com/v1"
 # What the module gives its planner when nothing but name and namespace was set.
 DEFAULTS: dict[str, Any] = {
-    name: option.get("default") for name, option in yaml.safe_load(module.DOCUMENTATION)["options"].items()
+    name: option.get("default") for name, option in yaml.safe_load(app_monitoring.DOCUMENTATION)["options"].items()
 } | {"name": "shop", "namespace": "shop", "slo": 0.0, "promtool": None}
 
 
@@ -101,7 +103,7 @@ def test_whole_plan() -> None:
     found = plan(Fake())
     kinds = [item["kind"] for item in found["objects"]]
     assert kinds == ["PrometheusRule", "ServiceMonitor", "Probe", "AlertmanagerConfig", "ConfigMap", "ConfigMap", "ConfigMap"]
-    assert found["ready"] and found["prometheus"] == "stack/main" and found["unwanted"] == [] and found["left_out"] == []
+    assert found["ready"] and found["prometheus"] == "stack/main" and found["not_applied"] == []
     for item in found["objects"]:
         assert item["metadata"]["labels"].items() >= OURS.items()
     assert {item["metadata"]["namespace"] for item in of_kind(found, "ConfigMap")} == {"stack"}
@@ -150,7 +152,7 @@ def test_labels_that_selectors_ask_for() -> None:
     ],
 )
 def test_selectors_that_nothing_satisfies(selectors: dict[str, Any], message: str) -> None:
-    with pytest.raises(PlanError, match=re.escape(message)):
+    with pytest.raises(KubeError, match=re.escape(message)):
         plan(Fake(selectors))
 
 
@@ -169,31 +171,20 @@ def test_other_prefixes_are_renamed_first(prefix: str, pattern: str) -> None:
     assert objects.metric_relabelings("flask")[0]["action"] == "drop"
 
 
-def test_what_is_no_longer_wanted_goes() -> None:
-    fake = Fake()
-    ours = {"metadata": meta("x", "shop", **OURS)}
-    fake.answers |= {f"{OPERATOR}/namespaces/shop/probes/shop-public": ours, f"{OPERATOR}/namespaces/shop/probes/shop": ours}
-    assert [item["metadata"]["name"] for item in plan(fake)["unwanted"]] == ["shop-public"]
-    assert plan(fake, public_url="https://x/health")["unwanted"] == []
-    assert len(plan(fake, probe=False)["unwanted"]) == 2
+def test_all_that_a_run_may_have_made_is_known() -> None:
+    names = {(item["kind"], item["metadata"]["name"]) for item in plan(Fake())["known"]}
+    made = {(item["kind"], item["metadata"]["name"]) for item in plan(Fake(), public_url="https://x/health")["objects"]}
+    assert {(kind, name) for kind, name in made if kind != "ConfigMap"} == names
 
 
 def test_dashboards_go_with_the_last_application() -> None:
     fake, query = Fake(), "?labelSelector=app.kubernetes.io/part-of%3Dflaskops-app-monitoring"
     fake.answers[f"/api/v1/configmaps{query}"] = {"items": [{"metadata": meta("flaskops-service-dashboard", "stack", **OURS)}]}
     fake.answers[f"{OPERATOR}/servicemonitors{query}"] = {"items": [{"metadata": meta("shop", "shop", **OURS)}]}
-    (gone,) = plan(fake, state="absent")["unwanted"]
-    assert (gone["apiVersion"], gone["kind"], gone["metadata"]["namespace"]) == ("v1", "ConfigMap", "stack")
+    (gone,) = [item for item in plan(fake, state="absent")["known"] if item["kind"] == "ConfigMap"]
+    assert (gone["apiVersion"], gone["metadata"]["namespace"]) == ("v1", "stack")
     fake.answers[f"{OPERATOR}/servicemonitors{query}"]["items"].append({"metadata": meta("blog", "blog", **OURS)})
-    assert plan(fake, state="absent")["unwanted"] == []
-
-
-def test_others_objects_are_left_alone() -> None:
-    fake = Fake()
-    fake.answers[f"{OPERATOR}/namespaces/shop/servicemonitors/shop"] = {"metadata": meta("shop", "shop", team="theirs")}
-    for state in ("present", "absent"):
-        with pytest.raises(PlanError, match="The ServiceMonitor shop in namespace shop is not ours: rename it"):
-            plan(fake, state=state)
+    assert not [item for item in plan(fake, state="absent")["known"] if item["kind"] == "ConfigMap"]
 
 
 def test_check_mode_forgives_what_earlier_stages_make() -> None:
@@ -201,16 +192,17 @@ def test_check_mode_forgives_what_earlier_stages_make() -> None:
     fake.answers.clear()
     found = plan(fake, check_mode=True)
     assert not found["ready"] and len(found["objects"]) == 7
-    with pytest.raises(PlanError, match="There is no namespace shop"):
+    with pytest.raises(KubeError, match="There is no namespace shop"):
         plan(fake)
-    assert plan(fake, state="absent") == {"objects": [], "unwanted": [], "ready": True}
+    found = plan(fake, state="absent")
+    assert found["ready"] and found["objects"] == []
 
 
 def test_several_prometheuses() -> None:
     fake = Fake()
     items = fake.answers[f"{OPERATOR}/prometheuses"]["items"]
     items.append({"metadata": meta("second", "stack"), "spec": items[0]["spec"]})
-    with pytest.raises(PlanError, match=r"There are several Prometheus objects \(stack/main, stack/second\)"):
+    with pytest.raises(KubeError, match=r"There are several Prometheus objects \(stack/main, stack/second\)"):
         plan(fake)
     assert plan(fake, prometheus_name="second")["prometheus"] == "stack/second"
 
@@ -255,7 +247,7 @@ def test_secret_is_missing(answer: Any, message: str) -> None:
     if answer != 404:
         fake.answers["/api/v1/namespaces/shop/secrets/s"] = answer
     if message:
-        with pytest.raises(PlanError, match=message):
+        with pytest.raises(KubeError, match=message):
             plan(fake, receivers=RECEIVERS[3:])
     else:
         assert plan(fake, receivers=RECEIVERS[3:])["ready"]
@@ -266,8 +258,8 @@ def test_alertmanager_that_takes_no_configuration() -> None:
     fake.answers[f"{OPERATOR}/alertmanagers"]["items"][0]["spec"]["alertmanagerConfigSelector"] = None
     found = plan(fake)
     assert of_kind(found, "AlertmanagerConfig") == []
-    assert found["left_out"][0].startswith("inhibitions of this application, for alertmanagerConfigSelector of Alertmanager")
-    with pytest.raises(PlanError, match="The receivers can't be told of anything"):
+    assert found["not_applied"][0].startswith("inhibitions of this application, for alertmanagerConfigSelector of Alertmanager")
+    with pytest.raises(KubeError, match="The receivers can't be told of anything"):
         plan(fake, receivers=[{"name": "x", "type": "webhook", "url": "http://x"}])
 
 
@@ -288,7 +280,7 @@ def test_running_prometheus_parses_the_rules() -> None:
     prefixed.answers[f"{OPERATOR}/prometheuses"]["items"][0]["spec"]["routePrefix"] = "/prometheus"
     assert plan(prefixed)["rules_checked_by"] == "prometheus"
     assert plan(Fake())["rules_checked_by"] == ""
-    with pytest.raises(PlanError, match=r"group shop.extra, Bad: 1:5: parse error\): correct it"):
+    with pytest.raises(KubeError, match=r"group shop.extra, Bad: 1:5: parse error\): correct it"):
         plan(Asked(), extra_rules=[{"alert": "Bad", "expr": "sum("}])
 
 
@@ -328,8 +320,8 @@ def test_defaults_are_those_of_the_role() -> None:
     defaults = yaml.safe_load((ROOT / "roles/app_monitoring/defaults/main.yml").read_text())
     own = {"kubeconfig", "context", "state", "promtool"}
     given = {key.removeprefix("app_monitoring_"): value for key, value in defaults.items()}
-    options = {k: o.get("default") for k, o in yaml.safe_load(module.DOCUMENTATION)["options"].items() if k not in own}
-    assert {k: v for k, v in given.items() if k not in own | {"wait_timeout"}} == options | {
+    options = {k: o.get("default") for k, o in yaml.safe_load(app_monitoring.DOCUMENTATION)["options"].items() if k not in own}
+    assert {k: v for k, v in given.items() if k not in own} == options | {
         "name": "flask-app",
         "namespace": "flask-app",
     }

@@ -31,7 +31,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.obser
     ready_addresses,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import Expect, LeftOut, Scenario
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 
 LABELS = {"alertname": "HighErrorRate", "namespace": "shop", "app": "shop"}
 RULE = Rule("HighErrorRate", "x[30s] > 0.05", 10, 5, LABELS)

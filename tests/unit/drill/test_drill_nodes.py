@@ -21,7 +21,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill impor
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import LeftOut, Options
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import Guard
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import Observers, Timeline, requests
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 
 from .test_drill_scenarios import a_node, a_pod
 

@@ -179,15 +179,17 @@ def test_the_data_is_removed_on_each_node(tmp_path: Path) -> None:
         assert [volume["hostPath"]["path"] for volume in pod["volumes"]] == ["/var/lib/flaskops/logging"]
 
 
+OBJECTS = "lookup('ansible.builtin.template', 'objects.yml.j2')"
+
+
 def test_only_secrets_hold_the_login(tmp_path: Path) -> None:
     given = {**FOUND, **{f"victoria_logs_{key}": value for key, value in ASKS.items()}, "victoria_logs_collector": True}
-    given |= {"__victoria_logs_embedded": True, "__victoria_logs_grafana": True, "__victoria_logs_manage_namespace": True}
-    given |= {"__victoria_logs_reachable": True}
-    templates = {name: f"lookup('ansible.builtin.template', '{name}.yml.j2')" for name in ("objects", "secrets")}
-    found = evaluate(tmp_path, templates, given, VICTORIA_LOGS)
-    assert "CANARY" not in found["objects"]
-    secrets = {item["metadata"]["name"]: item for item in yaml.safe_load_all(found["secrets"]) if item}
-    assert {item["kind"] for item in secrets.values()} == {"Secret"} and len(secrets) == 3
+    given |= {"__victoria_logs_embedded": True, "__victoria_logs_grafana": True, "victoria_logs_grafana_datasource": True}
+    found = evaluate(tmp_path, {"objects": OBJECTS}, given, VICTORIA_LOGS)["objects"]
+    others = [item for item in yaml.safe_load_all(found) if item and item["kind"] != "Secret"]
+    assert others and "CANARY" not in str(others)
+    secrets = {item["metadata"]["name"]: item for item in yaml.safe_load_all(found) if item and item["kind"] == "Secret"}
+    assert len(secrets) == 3
     (source,) = yaml.safe_load(base64.b64decode(secrets["victoria-logs-datasource"]["data"]["victoria-logs.yaml"]))["datasources"]
     assert source["secureJsonData"] == {"basicAuthPassword": "CANARY", "tlsCACert": "CA"}
     assert source["url"] == "https://victoria-logs.victoria-logs.svc:9428" and source["basicAuthUser"] == "ann"
@@ -201,7 +203,7 @@ KEPT: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"Secret victoria-logs-datasource", "Secret victoria-logs-login", "Secret victoria-logs-collector"},
     ),
     "no-rules": (
-        {**ASKS, "grafana_datasource": True, "collector": True, "monitoring": "never"},
+        {**ASKS, "grafana_datasource": True, "collector": True, "alerts": False},
         {"ConfigMap victoria-logs-datasource", "PrometheusRule victoria-logs-alerts"},
     ),
 }
@@ -211,11 +213,14 @@ KEPT: dict[str, tuple[dict[str, Any], set[str]]] = {
 def test_what_the_options_no_longer_ask_for_goes(tmp_path: Path, case: str) -> None:
     """Most of all a Secret with the password."""
     options, unwanted = KEPT[case]
-    given = {"__victoria_logs_embedded": True, **{f"victoria_logs_{key}": value for key, value in options.items()}}
-    ours = "__victoria_logs_references + [__victoria_logs_namespace_reference]"
-    given["__victoria_logs_found"] = {"objects": {"ours": f"{{{{ {ours} }}}}"}}
-    found = evaluate(tmp_path, {"unwanted": "__victoria_logs_unwanted"}, given, VICTORIA_LOGS)["unwanted"]
-    assert {f"{item['kind']} {item['metadata']['name']}" for item in found} == unwanted
+    given = {"__victoria_logs_embedded": True, "__victoria_logs_grafana": True}
+    given |= {f"victoria_logs_{key}": value for key, value in options.items()}
+    found = evaluate(tmp_path, {"wanted": OBJECTS, "known": "__victoria_logs_references"}, given, VICTORIA_LOGS)
+    wanted, known = (
+        {f"{item['kind']} {item['metadata']['name']}" for item in items if item}
+        for items in (yaml.safe_load_all(found["wanted"]), found["known"])
+    )
+    assert known - wanted == unwanted
 
 
 LIMITS: dict[str, dict[str, Any]] = {
@@ -369,14 +374,11 @@ def test_grafana_gets_the_keys_that_were_given(tmp_path: Path) -> None:
     """Grafana splits a value at $$, expands each part as a variable, and joins them with $."""
     given = {
         "__fluent_bit_plan": {"datasources": [{"name": "CloudWatch", "jsonData": {}}]},
-        "__fluent_bit_datasource_reference": {"metadata": {"name": "fluent-bit"}},
-        "__fluent_bit_labels": {},
         "fluent_bit_grafana_role_arn": "",
         "fluent_bit_grafana_secrets": {"aws-access-key-id": "a$B", "aws-secret-access-key": "c$$d"},
     }
-    template = ROOT / "roles/fluent_bit/templates/datasource.yml.j2"
-    lookup = f"lookup('ansible.builtin.template', '{template}') | from_yaml"
-    secret = evaluate(tmp_path, {"secret": lookup}, given)["secret"]
-    (source,) = json.loads(base64.b64decode(secret["data"]["cloudwatch.yaml"]))["datasources"]
+    lookup = "lookup('ansible.builtin.template', 'secret.yml.j2') | from_yaml"
+    secret = evaluate(tmp_path, {"secret": lookup}, given, ROOT / "roles/fluent_bit")["secret"]
+    (source,) = yaml.safe_load(base64.b64decode(secret["data"]["cloudwatch.yaml"]))["datasources"]
     keys = [source["secureJsonData"][name] for name in ("accessKey", "secretKey")]
     assert ["$".join(map(os.path.expandvars, key.split("$$"))) for key in keys] == ["a$B", "c$$d"]

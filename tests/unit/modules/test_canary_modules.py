@@ -11,26 +11,21 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import yaml
 from ansible.module_utils import basic
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 from tests.canary import CANARY, MALFORMED, leaks
+from tests.harness import DEAD_KUBECONFIG, inventory_of, playbook
 
 APP: dict[str, Any] = {"name": "shop", "namespace": "shop"}
 # The modules that read a kubeconfig, with what they need beside it.
 READERS: dict[str, dict[str, Any]] = {
-    "app_monitoring_plan": APP,
     "cluster_access": {},
-    "crds": {},
     "drill": {**APP, "environment": "test", "safe_environments": ["test"]},
     "elastic_content": APP,
-    "helm_release_info": {"namespace": "a", "releases": ["a"]},
-    "helm_release_repair": {"namespace": "a", "releases": ["a"]},
-    "replicas_info": APP,
     "verify": APP,
-    "workload_wait": APP,
 }
-SLACK = f"https://hooks.slack.com/services/T01234567/B01234567/{CANARY}/aBcDeFgHiJ0123456789kLmN"
 BACKEND = {"type": "elasticsearch", "url": "https://logs.test"}
 CHECKS = {"provider": "uptimerobot", "api_token": "x", "environment": "e"}
 # Options that are refused, and what the sentence must name.
@@ -69,11 +64,6 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {**CHECKS, "checks": [{"name": "a", "state": "x", "uptimerobot": {"http_password": CANARY}}]},
         "state",
     ),
-    "a webhook that is a credential": (
-        "app_monitoring_plan",
-        {**APP, "receivers": [{"name": "chat", "type": "webhook", "url": SLACK}]},
-        "chat",
-    ),
     "a secret of a build as one text": (
         "container_image",
         {"repository": "localhost/a", "containerfile_content": "FROM x", "build_secrets": f"netrc={CANARY}"},
@@ -83,11 +73,6 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         "container_image",
         {"repository": "localhost/a", "containerfile_content": "FROM x", "build_secrets": {"netrc": [CANARY]}},
         "netrc",
-    ),
-    "a webhook with a login": (
-        "app_monitoring_plan",
-        {**APP, "receivers": [{"name": "chat", "type": "webhook", "url": f"https://ann:{CANARY}@chat.test"}]},
-        "chat",
     ),
 }
 
@@ -114,9 +99,6 @@ def run(name: str, options: dict[str, Any], capsys: pytest.CaptureFixture[str]) 
 def test_no_module_shows_a_malformed_kubeconfig(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, case: str) -> None:
     path, key = MALFORMED[case](tmp_path)
     options = {**READERS[name], "kubeconfig": path}
-    if name == "crds":
-        (tmp_path / "crd.yaml").write_text("kind: CustomResourceDefinition\nmetadata: {name: a}\n")
-        options["path"] = str(tmp_path)
     answer, said = run(name, options, capsys)
     assert answer["failed"] and key in answer["msg"] and path in answer["msg"]
     assert not leaks(said)
@@ -130,3 +112,49 @@ def test_no_module_shows_a_credential_that_it_refuses(capsys: pytest.CaptureFixt
     )
     assert answer["failed"] and key in answer["msg"]
     assert not leaks(said), said
+
+
+SLACK = f"https://hooks.slack.com/services/T01234567/B01234567/{CANARY}/aBcDeFgHiJ0123456789kLmN"
+# The actions, whose tasks fail in their own process, with options and what the sentence must name.
+ACTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a webhook that is a credential": (
+        "app_monitoring",
+        {**APP, "receivers": [{"name": "chat", "type": "webhook", "url": SLACK}]},
+        "chat",
+    ),
+    "a webhook with a login": (
+        "app_monitoring",
+        {**APP, "receivers": [{"name": "chat", "type": "webhook", "url": f"https://ann:{CANARY}@chat.test"}]},
+        "chat",
+    ),
+    "a receiver of a bad type": (
+        "app_monitoring",
+        {**APP, "receivers": [{"name": "chat", "type": "telepathy", "url": SLACK}]},
+        "type",
+    ),
+    "a Secret for a cluster that does not answer": (
+        "objects",
+        {"owner": "a", "definitions": [{"apiVersion": "v1", "kind": "Secret", "stringData": {"a": CANARY}}]},
+        "127.0.0.1",
+    ),
+    "a Secret that is a text": ("objects", {"owner": "a", "definitions": CANARY}, "definitions"),
+    "a kubeconfig with a bad token": ("objects", {"owner": "a"}, "token"),
+}
+
+
+def test_no_action_shows_a_credential(tmp_path: Path) -> None:
+    path, _key = MALFORMED["a token that is a mapping"](tmp_path)
+    good = tmp_path / "good"
+    good.write_text(DEAD_KUBECONFIG)
+    tasks: list[dict[str, Any]] = []
+    for number, (case, (action, options, _key)) in enumerate(ACTIONS.items()):
+        given = {"kubeconfig": path if "kubeconfig" in case else str(good), **options}
+        tasks.append({f"flaskops.observability.{action}": given, "ignore_errors": True, "register": f"case_{number}"})
+    said = "{{ [" + ", ".join(f"case_{number}" for number in range(len(ACTIONS))) + "] | map(attribute='msg') | to_json }}"
+    tasks.append({"ansible.builtin.copy": {"content": said, "dest": str(tmp_path / "said")}})
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    done = playbook(str(tmp_path / "play.yml"), "-vvv", "--diff", inventory=inventory_of(tmp_path, {"here": None}))
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert not leaks(done.stdout + done.stderr), leaks(done.stdout + done.stderr)[:3]
+    for text, (case, (_action, _options, key)) in zip(json.loads((tmp_path / "said").read_text()), ACTIONS.items(), strict=True):
+        assert key in text, (case, text)

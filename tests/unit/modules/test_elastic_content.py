@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils._kube import KubeError
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 from ansible_collections.flaskops.observability.plugins.modules import elastic_content as ec
 
 from tests.evaluation import evaluate
@@ -165,11 +165,9 @@ def test_what_is_missing_is_named() -> None:
 
 def made(folder: Path, **given: Any) -> dict[str, Any]:
     """What the role makes of its options and of what it found out."""
-    names = ["values", "kibana", "index_template", "datasource", "in_use", "operator_crds", "authority"]
+    names = ["values", "kibana", "index_template", "datasource", "authority"]
     found = {
         "__elastic_stack_content": {"ca": "pem"},
-        "__elastic_stack_all_crds": {"resources": []},
-        "__elastic_stack_others": {"results": []},
         "__elastic_stack_certificates": {"resources": []},
     }
     return evaluate(folder, {name: f"__elastic_stack_{name}" for name in names}, {**found, **given}, ROLE)
@@ -193,25 +191,6 @@ def test_no_value_of_a_line_is_too_long_for_the_index(tmp_path: Path) -> None:
     limits = {name: field.get("ignore_above") for name, field in fields.items() if field["type"] in ("keyword", "flattened")}
     # A term has at most 32766 bytes, and a character at most four.
     assert limits.pop("data") == 8000 and set(limits.values()) == {1024}
-
-
-def test_role_sees_every_kind_of_the_operator(tmp_path: Path) -> None:
-    """Its own objects do not count, which in check mode are still there; another kind's of the same name do."""
-    crds = [{"spec": {"group": group}} for group in ("beat.k8s.elastic.co", "example.com", "k8s.elastic.co.example.com")]
-    items = [
-        {"kind": kind, "metadata": {"name": name, "namespace": namespace}}
-        for kind, name, namespace in [
-            ("Kibana", "logs", "elastic"),
-            ("Kibana", "logs", "other"),
-            ("Elasticsearch", "second", "elastic"),
-            ("Beat", "logs", "elastic"),
-            ("Agent", "agent", "other"),
-        ]
-    ]
-    others = {"results": [{"resources": items[:3]}, {"resources": items[3:]}]}
-    found = made(tmp_path, __elastic_stack_all_crds={"resources": crds}, __elastic_stack_others=others)
-    assert found["operator_crds"] == crds[:1]
-    assert found["in_use"] == ["logs", "second", "logs", "agent"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils import _kube
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import client as kube
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
 from ansible_collections.flaskops.observability.plugins.modules import cluster_access
 
 from tests.canary import CANARY, MALFORMED, kubeconfig, leaks
@@ -31,8 +32,8 @@ def given(folder: Path, user: dict[str, Any], **cluster: Any) -> str:
 @pytest.mark.parametrize("case", MALFORMED)
 def test_what_is_malformed_is_named_and_not_quoted(tmp_path: Path, case: str) -> None:
     path, key = MALFORMED[case](tmp_path)
-    for call in (_kube.api_client, cluster_access.options):
-        with pytest.raises(_kube.KubeError) as failure:
+    for call in (kube.api_client, cluster_access.options):
+        with pytest.raises(transport.KubeError) as failure:
             call(path, "")
         text = str(failure.value)
         assert key in text and path in text and "\n" not in text
@@ -44,7 +45,7 @@ def test_a_token_is_trimmed(tmp_path: Path, key: str) -> None:
     (tmp_path / "token").write_text(" x\r\n")
     # A path of a kubeconfig begins at the kubeconfig.
     path = given(tmp_path, {"tokenFile": "token"} if key == "tokenFile" else {"token": "x\n"})
-    _access, api = _kube.unconnected(path, "c")
+    _access, api = kube.unconnected(path, "c")
     for _attempt in range(2):
         assert api.configuration.auth_settings()["BearerToken"]["value"] == "Bearer x"
     found = cluster_access.options(path, "")
@@ -54,7 +55,7 @@ def test_a_token_is_trimmed(tmp_path: Path, key: str) -> None:
 def test_a_file_wins_over_a_token(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("y")
     path = given(tmp_path, {"token": "x", "tokenFile": "token"})
-    _access, api = _kube.unconnected(path, "")
+    _access, api = kube.unconnected(path, "")
     assert api.configuration.auth_settings()["BearerToken"]["value"] == "Bearer y"
     assert "api_key" in cluster_access.options(path, "")["helm"]
 
@@ -68,7 +69,7 @@ def test_a_kubeconfig_that_needs_nothing_is_handed_on_as_it_is(tmp_path: Path) -
 def test_impersonation_is_read(tmp_path: Path) -> None:
     extra = {"a/b": ["1", "2"]}
     user = {**GOOD, "as": "ann", "as-uid": "7", "as-groups": ["g", "h"], "as-user-extra": extra}
-    access, _api = _kube.unconnected(given(tmp_path, user), "")
+    access, _api = kube.unconnected(given(tmp_path, user), "")
     assert access.headers == [
         ("Impersonate-User", "ann"),
         ("Impersonate-Uid", "7"),
@@ -85,8 +86,8 @@ def test_impersonation_is_read(tmp_path: Path) -> None:
     "user", [{"as-groups": ["g"]}, {"as-uid": "7"}, {"as": "a\nb"}, {"as": "ann", "as-groups": [7]}, {"as": 7}]
 )
 def test_impersonation_that_can_not_be_sent_is_refused(tmp_path: Path, user: dict[str, Any]) -> None:
-    with pytest.raises(_kube.KubeError, match=r"\bas"):
-        _kube.unconnected(given(tmp_path, {**GOOD, **user}), "")
+    with pytest.raises(transport.KubeError, match=r"\bas"):
+        kube.unconnected(given(tmp_path, {**GOOD, **user}), "")
 
 
 def test_several_files_are_one_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,25 +97,25 @@ def test_several_files_are_one_kubeconfig(tmp_path: Path, monkeypatch: pytest.Mo
     for path, part in zip(paths, parts, strict=True):
         path.write_text(yaml.safe_dump(part))
     named = os.pathsep.join(map(str, [paths[0], tmp_path / "none", paths[1]]))
-    assert _kube.unconnected(named, "")[0].token == "x"
+    assert kube.unconnected(named, "")[0].token == "x"
     monkeypatch.setenv("KUBECONFIG", named)
-    assert _kube.unconnected("", "c")[0].token == "x"
+    assert kube.unconnected("", "c")[0].token == "x"
     monkeypatch.setenv("HOME", str(tmp_path))
     given(tmp_path, GOOD)
-    assert _kube.unconnected("~/config", "c")[0].token == "x"
+    assert kube.unconnected("~/config", "c")[0].token == "x"
 
 
 def test_a_proxy_is_logged_in_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     login = "proxy-authorization", "Basic " + base64.b64encode(b"ann:p@ss").decode()
     path = given(tmp_path, GOOD, **{"proxy-url": "http://ann:p%40ss@127.0.0.1:1"})
-    assert login in _kube.unconnected(path, "")[1].configuration.proxy_headers.items()
+    assert login in kube.unconnected(path, "")[1].configuration.proxy_headers.items()
     assert cluster_access.options(path, "")["k8s"]["proxy_headers"] == {"proxy_basic_auth": "ann:p@ss"}
     monkeypatch.setenv("HTTPS_PROXY", "http://ann:p%40ss@127.0.0.1:1")
     path = given(tmp_path, GOOD, server="https://api.test")
-    assert login in _kube.unconnected(path, "")[1].configuration.proxy_headers.items()
+    assert login in kube.unconnected(path, "")[1].configuration.proxy_headers.items()
     monkeypatch.setenv("HTTPS_PROXY", f"ann:{CANARY}@[bad")
-    with pytest.raises(_kube.KubeError, match="proxy") as failure:
-        _kube.unconnected(path, "")
+    with pytest.raises(transport.KubeError, match="proxy") as failure:
+        kube.unconnected(path, "")
     assert not leaks(str(failure.value))
 
 
@@ -126,8 +127,8 @@ def test_what_a_plugin_gives_is_checked(tmp_path: Path) -> None:
     }
     program = {"command": sys.executable, "args": ["-c", f"import json; print(json.dumps({answer!r}))"]}
     path = given(tmp_path, {"exec": {"apiVersion": answer["apiVersion"], "interactiveMode": "Never", **program}})
-    with pytest.raises(_kube.KubeError, match="plugin") as failure:
-        _kube.unconnected(path, "")
+    with pytest.raises(transport.KubeError, match="plugin") as failure:
+        kube.unconnected(path, "")
     assert not leaks(str(failure.value))
 
 
@@ -149,7 +150,7 @@ def test_a_port_is_forwarded_as_whom_the_kubeconfig_says(tmp_path: Path) -> None
             tmp_path, {**GOOD, "as": "ann", "as-groups": ["g", "h"]}, server=f"http://127.0.0.1:{server.getsockname()[1]}"
         )
         with pytest.raises(client.ApiException):
-            _kube.port_forward(client.CoreV1Api(_kube.unconnected(path, "")[1]), "pod", "ns", 80)
+            transport.port_forward(client.CoreV1Api(kube.unconnected(path, "")[1]), "pod", "ns", 80)
         thread.join()
     lines = asked[0].decode().split("\r\n")
     assert {"Impersonate-User: ann", "Impersonate-Group: g", "Impersonate-Group: h"} <= set(lines)
@@ -160,7 +161,7 @@ def test_no_header_is_quoted(tmp_path: Path) -> None:
     """Also where a caller sends what nothing has checked."""
     import urllib3
 
-    pool = _kube.unconnected(given(tmp_path, GOOD), "")[1].rest_client.pool_manager
+    pool = kube.unconnected(given(tmp_path, GOOD), "")[1].rest_client.pool_manager
     with pytest.raises(urllib3.exceptions.HTTPError, match="X-Key") as failure:
         pool.request("GET", "http://127.0.0.1:1/", headers={"X-Key": f"{CANARY}\n", "Accept": "a/b"})
     assert not leaks(str(failure.value))

@@ -303,7 +303,7 @@ def test_a_cluster_that_answers_and_does_not_work_is_named(run: Any, monkeypatch
     answering(monkeypatch)
     asked: list[datetime] = []
 
-    def unsettled(self: local_cluster.Cluster, read: Any, started: dict[str, datetime]) -> list[str]:
+    def unsettled(self: local_cluster.Cluster, api: Any, started: dict[str, datetime]) -> list[str]:
         asked.append(started[f"{NAME}-node"])
         return ["the Deployment kube-system/coredns"]
 

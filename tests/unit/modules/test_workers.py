@@ -90,15 +90,15 @@ class Machine(Engine):
     def image_exists(self, ref: str) -> bool:
         return True
 
-    def read(self, path: str) -> str:
+    def fetch(self, path: str, seconds: float = 0) -> tuple[int, str]:
         """What the API server answers."""
         if path == "/api/v1/nodes":
             items = [{"metadata": {"name": name}, "status": {"conditions": told}} for name, told in self.nodes_of_api.items()]
-            return json.dumps({"items": items})
+            return 200, json.dumps({"items": items})
         if path == "/api/v1/nodes/c-node":
-            return json.dumps({"spec": {"taints": [{"key": local_cluster.TAINT}] if self.tainted else []}})
+            return 200, json.dumps({"spec": {"taints": [{"key": local_cluster.TAINT}] if self.tainted else []}})
         selector = {local_cluster.TAINT: ""} if self.said("reserve.sh") or self.tainted else {}
-        return json.dumps({"spec": {"template": {"spec": {"nodeSelector": selector}}}})
+        return 200, json.dumps({"spec": {"template": {"spec": {"nodeSelector": selector}}}})
 
     def said(self, words: str) -> list[str]:
         """The commands that have these words."""
@@ -126,13 +126,13 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(local_cluster.Cluster, "image", lambda self: "localhost/flaskops/node:v1.0-0")
     monkeypatch.setattr(local_cluster.Cluster, "check_free", lambda self: None)
     monkeypatch.setattr(local_cluster.Cluster, "_volumes", lambda self: [])
-    monkeypatch.setattr(local_cluster.Cluster, "_connect", lambda self, kubeconfig: found.read)
+    monkeypatch.setattr(local_cluster.Cluster, "_connect", lambda self, kubeconfig: found)
     monkeypatch.setattr(
         local_cluster.Cluster, "_node_kubeconfig", lambda self: CONFIG if found.marks.get("c-data") and found.running else None
     )
     monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds=0: "c-node" in found.running)
     monkeypatch.setattr(local_cluster.Cluster, "_unsettled", lambda self, read, started: [])
-    monkeypatch.setattr(local_cluster.Cluster, "_unserved", staticmethod(lambda read, address: []))
+    monkeypatch.setattr(local_cluster.Cluster, "_unserved", staticmethod(lambda address: []))
     return found
 
 

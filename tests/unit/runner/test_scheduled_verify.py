@@ -93,7 +93,7 @@ def url(tmp_path: Path, api: ThreadingHTTPServer) -> Iterator[str]:
     for inside, text in image["extra_files"].items():
         (tmp_path / "runner" / inside).write_text(text)
     # Inside a pod the ServiceAccount's folder is fixed, and the address is https.
-    code = tmp_path / "runner/flaskops_observability/verify/api.py"
+    code = tmp_path / "runner/flaskops_observability/kube/transport.py"
     code.write_text(code.read_text().replace("/var/run/secrets/kubernetes.io/serviceaccount", str(tmp_path)))
     code.write_text(code.read_text().replace('f"https://{inside}', 'f"http://{inside}'))
     (tmp_path / "token").write_text("secret-token\n")

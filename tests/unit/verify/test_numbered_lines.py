@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import backends, numbered_lines
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.api import ApiError
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Run, Target
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.numbered_lines import (
     BOUND,

@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import schedule
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.schedule import Found
 
-from tests.evaluation import ROOT, evaluate
+from tests.evaluation import ROOT
 
-VERIFY = ROOT / "roles/verify"
 LOGIN, TLS = "flaskops/login-secret", "flaskops/tls-secret"
 NAMESPACES = ("ours", "foreign", "denied", "former")
 
@@ -21,19 +21,17 @@ def service(namespace: str, release: str = "logs", home: str = "", **more: str) 
     return {"metadata": {"name": release, "namespace": namespace, "annotations": notes}}
 
 
-def result(namespace: str, release: str, marked: bool, **annotations: str) -> dict[str, Any]:
-    values = {"server": {"service": {"annotations": annotations}}}
-    found = {release: {"status": "deployed", "marked": marked, "values": values}}
-    return {"item": {"namespace": namespace, "release": release}, "releases": found}
+def release(marked: bool, **annotations: str) -> Found:
+    return Found(marked, {"server": {"service": {"annotations": annotations}}})
 
 
 def binding(kind: str, namespace: str, name: str) -> dict[str, Any]:
     return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}}
 
 
-def test_only_a_release_of_ours_gives_a_login(tmp_path: Path) -> None:
+def test_only_a_release_of_ours_gives_a_login() -> None:
     somebodys = {LOGIN: "somebodys"}
-    stores = [
+    services = [
         {"metadata": {"name": "bare", "namespace": "ours"}},
         service("ours"),
         service("ours"),
@@ -44,42 +42,30 @@ def test_only_a_release_of_ours_gives_a_login(tmp_path: Path) -> None:
         service("denied", **somebodys),
         service("unnamed", **somebodys),
     ]
+    looked = schedule.looks("shop", list(NAMESPACES), ["ours", "foreign", "denied", "unnamed", "shop"])
+    assert looked == ["shop", "denied", "foreign", "ours"]
+    places = schedule.stores(services, looked)
+    assert places == [("ours", "second"), ("ours", "logs"), ("foreign", "logs"), ("denied", "logs")]
     releases = [
-        result("ours", "second", True, **{LOGIN: "second-login"}),
-        result("ours", "logs", True, **{LOGIN: "login", TLS: "tls", "else": "no"}),
-        result("foreign", "logs", False, **{LOGIN: "login"}),
-        {"item": {"namespace": "denied", "release": "logs"}, "msg": "secrets is forbidden"},
+        release(True, **{LOGIN: "second-login"}),
+        release(True, **{LOGIN: "login", TLS: "tls", "else": "no"}),
+        release(False, **{LOGIN: "login"}),
+        Found(error="secrets is forbidden"),
     ]
-    login, look = "shop-web-verify-login", "shop-web-verify"
-    bindings = [
-        [binding("RoleBinding", name, login) for name in ("ours", "foreign", "gone")]
-        + [binding("RoleBinding", name, look) for name in ("ours", "gone", "shop")]
-        + [binding("RoleBinding", "gone", "other-web-verify-login")],
-        [binding("Role", name, login) for name in ("ours", "foreign", "gone")],
-    ]
-    given: dict[str, Any] = {
-        "verify_name": "web",
-        "verify_namespace": "shop",
-        "verify_schedule_namespaces": list(NAMESPACES),
-        "__verify_namespaces": {"resources": [{"metadata": {"name": name}} for name in (*NAMESPACES, "unnamed")]},
-        "__verify_stores": {"resources": stores},
-        "__verify_releases": {"results": releases},
-        "__verify_bindings": {"results": [{"resources": found} for found in bindings]},
-    }
-    names = ("stores", "untrusted", "logins", "former")
-    found = evaluate(tmp_path, {name: f"__verify_schedule_{name}" for name in names}, given, VERIFY)
-    looked = [(item["namespace"], item["release"]) for item in found["stores"]]
-    assert looked == [("ours", "second"), ("ours", "logs"), ("foreign", "logs"), ("denied", "logs")]
-    assert found["logins"] == [{"namespace": "ours", "secrets": ["login", "second-login", "tls"]}]
-    foreign, denied = found["untrusted"]
+    found = dict(zip(places, releases, strict=True))
+    assert schedule.logins(found) == [{"namespace": "ours", "secrets": ["login", "second-login", "tls"]}]
+    foreign, denied = schedule.untrusted(found)
     assert foreign.startswith("foreign, because its release logs was not made") and "secrets is forbidden" in denied
-    gone = {(item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]) for item in found["former"]}
-    assert gone == {
-        ("RoleBinding", "gone", look),
-        *((kind, name, login) for kind in ("Role", "RoleBinding") for name in ("foreign", "gone")),
-    }
+
+
+def test_bindings_of_another_apps_schedule_are_left_alone() -> None:
+    login, look = "shop-web-verify-login", "shop-web-verify"
+    its = [binding("RoleBinding", "gone", look), binding("Role", "foreign", login), binding("RoleBinding", "shop", "web-verify")]
+    others = [binding("RoleBinding", "gone", "other-web-verify-login"), binding("RoleBinding", "other", "web-verify")]
+    assert schedule.former(its + others, "web", "shop") == its
 
 
 def test_the_secret_is_read_before_anything_is_changed() -> None:
-    names = [task["name"] for task in yaml.safe_load((VERIFY / "tasks/main.yml").read_text())]
-    assert names.index("Check what the schedule is given") < names.index("Verify the chain")
+    tasks = yaml.safe_load((ROOT / "roles/verify/tasks/main.yml").read_text())
+    reads = next(number for number, task in enumerate(tasks) if "flaskops.observability.schedule_access" in task)
+    assert reads < [task["name"] for task in tasks].index("Verify the chain")

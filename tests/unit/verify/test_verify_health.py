@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import app as drilled
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import api, checks, health, junit, links, table
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import checks, health, junit, links, table
 
 from .test_verify_checks import container, deployment, pod
 from .test_verify_links import NS, SERVICE, FakeCluster, impatient, run  # noqa: F401
@@ -176,7 +177,7 @@ def ask(found, answers, service=SERVICE, names=("pod-1", "pod-2")):
 
 
 SERVED = "services/flask-app:80/proxy"
-NO_ANSWER = api.ApiError(0, "timed out")
+NO_ANSWER = transport.ApiError(0, "timed out")
 
 
 def api_says(message, code=503):

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import urllib3
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import (
-    api,
     autoscalers,
     backends,
     checks,
@@ -213,7 +213,7 @@ def test_request_id_not_logged():
 def test_what_was_seen_outlives_an_answer_that_does_not_come(monkeypatch):
     monkeypatch.setattr(links, "LOOK_AGAIN", 0.01)
     broken = checks.failed("rules", "", "the rule is gone")
-    looks = iter([[broken], api.ApiError(0, "timed out"), api.ApiError(0, "timed out")])
+    looks = iter([[broken], transport.ApiError(0, "timed out"), transport.ApiError(0, "timed out")])
 
     def look():
         found = next(looks, [broken])
@@ -264,7 +264,7 @@ def test_a_load_balancer_that_ends_tls_is_passed_by():
 
 
 def test_unreachable_api_server_is_one_sentence():
-    cluster = FakeCluster(**{f"{NS}/pods": api.ApiError(0, "no answer from https://api: refused")})
+    cluster = FakeCluster(**{f"{NS}/pods": transport.ApiError(0, "no answer from https://api: refused")})
     with pytest.raises(links.VerifyError, match=r"Cannot reach the API server: no answer from https://api: refused; check"):
         run(cluster)
 
@@ -347,13 +347,14 @@ def server():
 
 def pod_cluster_at(server, folder):
     (folder / "token").write_text("t\n")
-    return api.PodCluster(str(folder), f"http://127.0.0.1:{server.server_port}")
+    return transport.PodCluster(str(folder), f"http://127.0.0.1:{server.server_port}")
 
 
 def cluster_at(server):
     token = {"BearerToken": {"in": "header", "key": "authorization", "value": "Bearer t"}}
     config = SimpleNamespace(host=f"http://127.0.0.1:{server.server_port}", auth_settings=lambda: token)
-    return api.KubeCluster(SimpleNamespace(configuration=config, rest_client=SimpleNamespace(pool_manager=urllib3.PoolManager())))
+    rest = SimpleNamespace(pool_manager=urllib3.PoolManager())
+    return transport.KubeCluster(SimpleNamespace(configuration=config, rest_client=rest))
 
 
 def test_kube_cluster_sends_credentials_and_headers(server):
@@ -366,7 +367,7 @@ def test_kube_cluster_gives_whole_lines_and_ends_in_time(server):
 
 
 def test_kube_cluster_refused_log(server):
-    with pytest.raises(api.ApiError):
+    with pytest.raises(transport.ApiError):
         list(cluster_at(server).lines("/log", 1))
 
 
@@ -381,16 +382,16 @@ def test_pod_cluster_gives_whole_lines_and_ends_in_time(server, tmp_path):
 
 def test_pod_cluster_refused_log_and_no_server(server, tmp_path):
     cluster = pod_cluster_at(server, tmp_path)
-    with pytest.raises(api.ApiError):
+    with pytest.raises(transport.ApiError):
         list(cluster.lines("/log", 1))
-    with pytest.raises(api.ApiError, match=r"no answer from http://127\.0\.0\.1:1: "):
-        api.PodCluster(str(tmp_path), "http://127.0.0.1:1").fetch("/x")
+    with pytest.raises(transport.ApiError, match=r"no answer from http://127\.0\.0\.1:1: "):
+        transport.PodCluster(str(tmp_path), "http://127.0.0.1:1").fetch("/x")
 
 
 def test_pod_cluster_never_quotes_a_token(server, tmp_path):
     cluster = pod_cluster_at(server, tmp_path)
     (tmp_path / "token").write_text("CANARY\nCANARY")
-    with pytest.raises(api.ApiError, match="token") as failure:
+    with pytest.raises(transport.ApiError, match="token") as failure:
         cluster.fetch("/x")
     assert "CANARY" not in str(failure.value)
 
@@ -401,7 +402,7 @@ def test_plain_get(server):
 
 
 def test_plain_get_refused():
-    with pytest.raises(api.ApiError, match="no answer from http://127"):
+    with pytest.raises(transport.ApiError, match="no answer from http://127"):
         links.http_get("http://127.0.0.1:1/", {}, 2)
 
 

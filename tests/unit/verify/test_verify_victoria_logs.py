@@ -18,7 +18,8 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import api, backends, links, log_stores
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import backends, links, log_stores
 
 from tests.fakes.certificates import certificate
 from tests.toolchain import programs
@@ -120,7 +121,7 @@ class Near(FakeCluster):
         try:
             return socket.create_connection(("127.0.0.1", self.program.port), timeout=seconds)
         except OSError as error:
-            raise api.ApiError(503, "no pod of the Service vl is ready") from error
+            raise transport.ApiError(503, "no pod of the Service vl is ready") from error
 
 
 def found(cluster, **options):

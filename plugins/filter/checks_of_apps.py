@@ -1,0 +1,54 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: checks_of_apps
+short_description: Make the checks of a list of applications
+version_added: 0.2.0
+author:
+  - flaskops (@flaskops)
+description:
+  - Lists what each entry of C(flask_apps) has as C(external_checks), by default one check of its health.
+positional: environment, host
+options:
+  _input:
+    description: The applications.
+    type: list
+    elements: dict
+    required: true
+  environment:
+    description: Follows the application's name in the name of a check that has none of its own.
+    type: str
+    required: true
+  host:
+    description: Follows the environment.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show the checks
+  ansible.builtin.debug:
+    msg: "{{ flask_apps | flaskops.observability.checks_of_apps(environment_name, inventory_hostname) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The checks, as role C(external_checks) takes them.
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.addresses import of_apps
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"checks_of_apps": of_apps}

@@ -1,0 +1,120 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where applications are reached from outside, as their cluster says. Private to this collection."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+from urllib.parse import urlencode
+
+from ..kube.objects import Objects
+from ..kube.transport import ApiError, KubeError
+
+HEALTH = "/health"
+# What a check says for the search of its address, and no provider is told.
+PLACE = ("app", "namespace", "path")
+
+
+def of_ingresses(ingresses: list[dict[str, t.Any]], service: str) -> list[str]:
+    """The addresses, https first, of the Ingresses' hosts that lead to a Service."""
+    found = []
+    for ingress in ingresses:
+        spec = ingress["spec"]
+        encrypted = {host for entry in spec.get("tls") or [] for host in entry.get("hosts") or []}
+        for rule in spec.get("rules") or []:
+            host, paths = rule.get("host") or "", (rule.get("http") or {}).get("paths") or []
+            if (
+                host
+                and not host.startswith("*")
+                and service in [path["backend"].get("service", {}).get("name") for path in paths]
+            ):
+                found.append(f"{'https' if host in encrypted else 'http'}://{host}")
+    return sorted(found, reverse=True)
+
+
+def of_service(service: dict[str, t.Any]) -> str:
+    """The address that a load balancer gave a Service; empty where it has none."""
+    for entry in (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or []:
+        host, port = entry.get("hostname") or entry.get("ip") or "", service["spec"]["ports"][0]["port"]
+        name = f"[{host}]" if ":" in host else host
+        return f"{'https' if port == 443 else 'http'}://{name}{'' if port in (80, 443) else f':{port}'}"
+    return ""
+
+
+def find(objects: Objects, check: dict[str, t.Any], namespace: str, seconds: int) -> str:
+    """The url of a check that has none.
+
+    :param namespace: of an application whose check names none.
+    :param seconds: to wait at most for the address of a load balancer.
+    :raises KubeError: where there is none, with the reason.
+    """
+    app, space = check.get("app") or check["name"], check.get("namespace") or namespace
+    path, where = check.get("path") or HEALTH, f"for the check '{check['name']}'"
+    try:
+        ingresses = objects.request("GET", f"/apis/networking.k8s.io/v1/namespaces/{space}/ingresses")["items"]
+        if hosts := of_ingresses(ingresses, app):
+            return hosts[0] + path
+        wanted = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": app, "namespace": space}}
+        service = objects.get(wanted)
+        if service and service["spec"]["type"] == "LoadBalancer":
+            service = awaited(objects, service, seconds)
+    except ApiError as error:
+        raise KubeError(
+            f"The Ingresses and Services of namespace {space} can't be read ({error}):"
+            " check that the cluster runs and that the account may read them."
+        ) from error
+    if service and (address := of_service(service)):
+        return address + path
+    kind = service["spec"]["type"] if service else ""
+    reason = {"": "does not exist", "LoadBalancer": "has no load balancer address yet"}.get(
+        kind, f"is of type {kind} and no Ingress with a host leads to it"
+    )
+    advice = "set the check's url, or make the application public"
+    raise KubeError(f"No url is known {where}: Service {app} in namespace {space} {reason}; {advice}.")
+
+
+def awaited(objects: Objects, service: dict[str, t.Any], seconds: int) -> dict[str, t.Any]:
+    """A Service as soon as it has an address, or as it is after some seconds."""
+    meta, deadline = service["metadata"], time.monotonic() + seconds
+    while not of_service(service) and (left := int(deadline - time.monotonic())) > 0:
+        query = {
+            "watch": "1",
+            "fieldSelector": f"metadata.name={meta['name']}",
+            "resourceVersion": service["metadata"]["resourceVersion"],
+            "timeoutSeconds": str(left),
+        }
+        for line in objects.cluster.lines(f"/api/v1/namespaces/{meta['namespace']}/services?{urlencode(query)}", left + 5):
+            event = json.loads(line)
+            if event["type"] == "ERROR":  # the version is too old to watch from
+                service = objects.request("GET", f"/api/v1/namespaces/{meta['namespace']}/services/{meta['name']}")
+                break
+            service = event["object"]
+            if of_service(service):
+                break
+    return service
+
+
+def located(checks: list[dict[str, t.Any]], urls: dict[str, str], state: str = "present") -> list[dict[str, t.Any]]:
+    """The checks for a provider: with the urls that were found, and without what only the search needs."""
+    found = []
+    for check in checks:
+        known = {key: value for key, value in check.items() if key not in PLACE}
+        if "url" not in known and check["name"] in urls:
+            known["url"] = urls[check["name"]]
+        found.append({**known, "state": "absent"} if state == "absent" else known)
+    return found
+
+
+def of_apps(apps: list[dict[str, t.Any]], *parts: str) -> list[dict[str, t.Any]]:
+    """What each application lists as external_checks, by default one check of its health.
+
+    :param parts: what follows the application's name in the name of a check.
+    """
+    return [
+        {"name": " ".join([app["name"], *parts]), "app": app["name"], "namespace": app.get("namespace") or app["name"], **check}
+        for app in apps
+        for check in app.get("external_checks", [{}])
+    ]

@@ -1,0 +1,193 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Helm charts: found in a folder, an archive, a registry or a repository, kept in the cache, and rendered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tarfile
+import tempfile
+import typing as t
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from .._engine import cache_dir
+from ..kube.objects import load_all
+from .program import PULL_SECONDS, Helm, HelmError
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+RELOADER = re.compile(r"--prometheus-config-reloader=(\S+)")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a chart is called: a folder, an archive, an address of a registry, or a name in a repository."""
+
+    ref: str
+    version: str = ""
+    repository: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the chart lies, or will lie once it was pulled or unpacked."""
+        path = Path(self.ref).expanduser()
+        if path.is_dir():
+            return path
+        version = self.version
+        if path.is_file():  # which may be replaced by another of its name
+            version = hashlib.sha256(path.read_bytes()).hexdigest()
+        name = f"{self.repository} {self.ref}" if self.repository else self.ref
+        key = hashlib.sha256(f"{name}@{version}".encode()).hexdigest()[:12]
+        return cache_dir() / "charts" / key / re.sub(r"(-v?[0-9][^/]*)?\.tgz$", "", path.name)
+
+    def find(self) -> Chart | None:
+        """The chart, where nothing has to be got for it."""
+        if not (self.folder / "Chart.yaml").is_file() and Path(self.ref).expanduser().is_file():
+            self._keep(self._unpack)
+        return Chart(self.folder) if (self.folder / "Chart.yaml").is_file() else None
+
+    def get(self, helm: Helm) -> Chart:
+        """The chart, which Helm pulls where need be.
+
+        :raises HelmError: where it can't be had.
+        """
+        found = self.find()
+        if found is None and not Path(self.ref).expanduser().is_dir():
+            place = ["--repo", self.repository] if self.repository else []
+            version = ["--version", self.version] if self.version else []
+
+            def pull(draft: str) -> None:
+                helm.run("pull", self.ref, *place, *version, "--untar", "--untardir", draft, seconds=PULL_SECONDS)
+
+            self._keep(pull)
+            found = self.find()
+        if found is None:
+            raise HelmError("it holds no Chart.yaml")
+        return found
+
+    def _unpack(self, draft: str) -> None:
+        try:
+            with tarfile.open(Path(self.ref).expanduser()) as archive:
+                archive.extractall(draft, filter="data")
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise HelmError(f"it is no archive that can be unpacked, {error}") from error
+
+    def _keep(self, fill: t.Callable[[str], None]) -> None:
+        """Put a chart into the cache in one step, for another run may look for it."""
+        folder = self.folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".draft-") as draft:
+            fill(draft)
+            made = [path.parent for path in Path(draft).glob("*/Chart.yaml")]
+            if not made:
+                raise HelmError("it holds no Chart.yaml")
+            try:
+                made[0].rename(folder)
+            except OSError:
+                if not (folder / "Chart.yaml").is_file():
+                    raise
+
+
+class Chart:
+    """A chart in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def metadata(self) -> dict[str, t.Any]:
+        """What its Chart.yaml says."""
+        try:
+            return dict(yaml.load((self.folder / "Chart.yaml").read_text(), Loader=LOADER))
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            raise HelmError(f"{self.folder}/Chart.yaml can't be read as YAML") from error
+
+    @property
+    def name(self) -> str:
+        return str(self.metadata.get("name", ""))
+
+    @property
+    def version(self) -> str:
+        return str(self.metadata.get("version", ""))
+
+    @cached_property
+    def digest(self) -> str:
+        """To be compared with that of a release."""
+        root = self.folder
+        files = {str(f.relative_to(root)): f.read_bytes() for f in (root / "templates").rglob("*") if f.is_file()}
+        values = root / "values.yaml"  # which a chart need not have
+        read = not self.metadata.get("dependencies") and values.is_file()
+        defaults = yaml.load(values.read_text(), Loader=LOADER) if read else {}
+        return template_digest({**files, **default_values(self.metadata, defaults)})
+
+    def render(self, helm: Helm, release: str, namespace: str, values: dict[str, t.Any], hooks: bool = False) -> str:
+        """The objects of a release, as YAML.
+
+        :raises HelmError: where the chart does not take the values.
+        """
+        kept = [] if hooks else ["--no-hooks"]
+        return helm.run("template", release, str(self.folder), "--namespace", namespace, *kept, "--values", "-", values=values)
+
+
+def template_digest(templates: dict[str, bytes]) -> str:
+    """A hash of a chart's templates and default values, by their names."""
+    digest = hashlib.sha256()
+    for name in sorted(templates):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(templates[name]).digest())
+    return digest.hexdigest()[:16]
+
+
+def default_values(metadata: dict[str, t.Any], values: t.Any) -> dict[str, bytes]:
+    """A chart's default values as one more of its files; none where Helm merges those of subcharts in."""
+    return {} if metadata.get("dependencies") else {"values.yaml": json.dumps(values or {}, sort_keys=True).encode()}
+
+
+def images(text: str) -> dict[str, list[str]]:
+    """The images of rendered objects, each with the names of what runs it; `hook` is any hook.
+
+    Counted are those of pods, of what an operator makes pods of, and the one that the Prometheus operator is told to give each
+    Prometheus. Hooks count, except those that only `helm test` runs.
+    """
+    found: dict[str, set[str]] = {}
+    for item in load_all(text):
+        metadata = item["metadata"]
+        hooks = (metadata.get("annotations") or {}).get("helm.sh/hook", "")
+        if hooks and set(re.split(r"[,\s]+", hooks)) <= {"test", "test-success", "test-failure"}:
+            continue
+        labels = metadata.get("labels") or {}
+        name = "hook" if hooks else labels.get("app.kubernetes.io/name") or labels.get("app") or metadata["name"]
+        for image in _images(item.get("spec")):
+            found.setdefault(full_name(image), set()).add(name)
+    return {image: sorted(names) for image, names in sorted(found.items())}
+
+
+def _images(value: t.Any) -> Iterator[str]:
+    """Each `image` that is text below a value, and what an operator's arguments name."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            if key == "image" and isinstance(below, str) and below:
+                yield below
+            else:
+                yield from _images(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from _images(below)
+    elif isinstance(value, str) and (named := RELOADER.fullmatch(value)):
+        yield named[1]
+
+
+def full_name(image: str) -> str:
+    """An image's name as a node's `ctr` takes it, with its registry and its tag: Docker Hub and `latest` where it has none."""
+    first, slash, _ = image.partition("/")
+    if not slash:
+        image = f"docker.io/library/{image}"
+    elif not re.search(r"[.:]|^localhost$", first):
+        image = f"docker.io/{image}"
+    return image if ":" in image.rpartition("/")[2] or "@" in image else f"{image}:latest"

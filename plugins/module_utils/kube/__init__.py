@@ -1,0 +1,4 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything about talking to an API server. What `transport` needs is Python alone, since it also runs inside a cluster."""

@@ -1,0 +1,145 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A client of an API server as a kubeconfig says. Private to this collection."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from urllib.parse import unquote
+
+from ..credentials.guard import is_token
+from .transport import KubeError, first_line
+
+if t.TYPE_CHECKING:
+    from .kubeconfig import Access
+
+CONNECT_TIMEOUT = 5
+
+
+def describe(kubeconfig: str, context: str) -> str:
+    """Name a cluster the way its user named it."""
+    parts = []
+    if kubeconfig:
+        parts.append(f"kubeconfig {kubeconfig}")
+    if context:
+        parts.append(f"context {context}")
+    return " and ".join(parts)
+
+
+class Guarded:
+    """The pool of an API client: it sends each request as whom the kubeconfig says, and its errors quote no header."""
+
+    def __init__(self, pool: t.Any, headers: list[tuple[str, str]]) -> None:
+        self._pool, self.impersonation = pool, headers
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._pool, name)
+
+    def request(self, method: str, url: str, headers: t.Any = None, **options: t.Any) -> t.Any:
+        """As urllib3.PoolManager.request; what is malformed raises urllib3's HTTPError."""
+        import urllib3
+
+        sent = urllib3.HTTPHeaderDict(headers or {})
+        for name, value in self.impersonation:
+            sent.add(name, value)
+        wrong = sorted({name for name, value in sent.items() if not (str(value).isascii() and str(value).isprintable())})
+        if wrong:
+            raise urllib3.exceptions.HTTPError(f"the header {' and '.join(wrong)} holds characters that can't be sent")
+        return self._pool.request(method, url, headers=sent, **options)
+
+
+def unconnected(kubeconfig: str, context: str) -> tuple[Access, t.Any]:
+    """What a kubeconfig says of a context, and a kubernetes.client.ApiClient of it that has asked nothing; or raise KubeError."""
+    if not kubeconfig and not context:
+        raise KubeError("No cluster was named: set kubeconfig, context, or both.")
+    try:
+        # Reading comes before Kubernetes' package, whose import takes a second.
+        from .kubeconfig import Malformed, read
+
+        access = read(kubeconfig, context)
+        import urllib3
+        from kubernetes import client, config
+    except ImportError as exc:
+        raise KubeError(
+            f"The Python package kubernetes can't be imported ({first_line(exc)}):"
+            " install it for the interpreter that runs Ansible."
+        ) from exc
+    except Malformed as exc:
+        raise KubeError(str(exc)) from exc
+    where = describe(kubeconfig, context)
+    plugins = " and ".join(key for key in ("exec", "auth-provider") if key in access.user)
+    configuration: t.Any = client.Configuration()
+    configuration.retries = 1
+    try:
+        config.load_kube_config(
+            config_file=os.pathsep.join(access.paths), context=access.context, client_configuration=configuration
+        )
+        configuration.refresh_api_key_hook = _refreshed(configuration, access, where)
+        login = proxy_login(configuration.proxy)
+        configuration.proxy_headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
+        api: t.Any = client.ApiClient(configuration)
+    except KubeError:
+        raise
+    except Exception as exc:  # its words may quote a whole entry, or a proxy with its password
+        raise KubeError(
+            f"The {where} can't be used ({type(exc).__name__}):"
+            f" check its {plugins or 'certificates'}, and the address of the proxy if there is one."
+        ) from None
+    api.rest_client.pool_manager = Guarded(api.rest_client.pool_manager, access.headers)
+    return access, api
+
+
+def _refreshed(configuration: t.Any, access: Access, where: str) -> t.Callable[[t.Any], None]:
+    """What gives a configuration its token before each request; it has it already."""
+    given = configuration.refresh_api_key_hook
+
+    def refresh(current: t.Any) -> None:
+        if given:
+            given(current)  # it puts itself in this one's place, and the token of the kubeconfig as it is
+            current.refresh_api_key_hook = refresh
+        value = current.api_key.get("BearerToken", "")
+        if access.token and "auth-provider" not in access.user:
+            value = f"Bearer {access.token}"
+        if value and not is_token(value.partition(" ")[2]):
+            raise KubeError(f"The {where} can't be used: its user's plugin gives a token with characters that no token has.")
+        if value:
+            current.api_key["BearerToken"] = value
+
+    refresh(configuration)
+    return refresh
+
+
+def proxy_login(proxy: str | None) -> str:
+    """The user name and password in the address of an HTTP proxy, which urllib3 does not send by itself."""
+    scheme, _, rest = (proxy or "").partition("://")
+    login = rest.rpartition("@")[0]
+    return unquote(login) if scheme in ("http", "https") else ""
+
+
+def api_client(kubeconfig: str, context: str) -> t.Any:
+    """Return a kubernetes.client.ApiClient for a reachable API, or raise KubeError."""
+    _access, api = unconnected(kubeconfig, context)
+    import urllib3.exceptions
+    from kubernetes import client
+
+    where, configuration = describe(kubeconfig, context), api.configuration
+    try:
+        client.VersionApi(api).get_code(_request_timeout=CONNECT_TIMEOUT)
+    except client.ApiException as exc:
+        if exc.status == 401:
+            raise KubeError(
+                f"The API at {configuration.host} refuses the credentials of {where}: renew them in the kubeconfig."
+            ) from exc
+        if exc.status != 403:  # 403: reachable, and /version is none of this account's business
+            raise KubeError(
+                f"The API at {configuration.host} ({where}) answers {exc.status} {exc.reason}: check the cluster's health."
+            ) from exc
+    except (urllib3.exceptions.HTTPError, OSError) as exc:
+        cause = first_line(getattr(exc, "reason", exc)).split("): ", 1)[-1]
+        raise KubeError(
+            f"The API at {configuration.host} ({where}) can't be reached ({cause}):"
+            " check that the cluster runs and the address is right."
+        ) from exc
+    return api

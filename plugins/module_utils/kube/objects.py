@@ -1,0 +1,266 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Objects of any kind, read and applied as plain dictionaries. Private to this collection."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote, urlencode
+
+from .transport import ApiError, KubeCluster, KubeError, first_line, read_object
+
+TIMEOUT = 60  # seconds of one request; a busy API server takes its time to publish a large definition
+WORKERS = 8
+# Of each object its metadata alone.
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+def load_all(text: str) -> list[dict[str, t.Any]]:
+    """The objects of a manifest.
+
+    :raises yaml.YAMLError: when it is none.
+    """
+    import yaml
+
+    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # PyYAML takes a lone = for a tag of YAML 1.1 that it can't construct; Prometheus' definitions have it as a choice.
+    loader: t.Any = type("ManifestLoader", (base,), {})
+    loader.add_constructor("tag:yaml.org,2002:value", base.construct_yaml_str)
+    return [item for item in yaml.load_all(text, Loader=loader) if item]
+
+
+def label(item: dict[str, t.Any]) -> str:
+    """An object's kind, namespace and name, as people write them."""
+    namespace = item["metadata"].get("namespace")
+    return f"{item['kind']} {namespace + '/' if namespace else ''}{item['metadata']['name']}"
+
+
+class Objects:
+    """One API server, asked for objects by their `apiVersion` and `kind`."""
+
+    def __init__(self, api_client: t.Any) -> None:
+        self.cluster = KubeCluster(api_client, retries=1)
+        self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        self._sent: list[str] = []
+
+    @property
+    def sent(self) -> dict[str, int]:
+        """How many requests were sent, by what they do."""
+        return {kind: self._sent.count(kind) for kind in ("reads", "dry_runs", "writes")}
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: t.Any = None,
+        kind: str = "",
+        accept: str = "",
+    ) -> t.Any:
+        """Send one request and return its JSON.
+
+        :param kind: the media type of *body*, where it is not JSON.
+        :param accept: the media type of the answer, where it is not plain JSON.
+        :raises ApiError: with the server's own words, or with the status 0 where it gave no answer.
+        """
+        address = path + (f"?{urlencode(query)}" if query else "")
+        headers = {name: value for name, value in (("Content-Type", kind), ("Accept", accept)) if value}
+        self._sent.append("reads" if method == "GET" else "dry_runs" if "dryRun" in (query or {}) else "writes")
+        try:
+            return read_object(*self.cluster.send(method, address, body, headers, TIMEOUT))
+        except ApiError as error:
+            if error.status:
+                raise ApiError(error.status, first_line(error)) from error
+            raise ApiError(0, f"The API at {self.cluster.host} gave no answer to {method} {path}: {first_line(error)}") from error
+
+    def ask(self, path: str) -> tuple[int, dict[str, t.Any]]:
+        """The status of a GET and, where it is 200, the answer."""
+        try:
+            return 200, self.request("GET", path)
+        except ApiError as error:
+            if not error.status:
+                raise
+            return error.status, {}
+
+    def resource(self, api_version: str, kind: str) -> tuple[str, bool] | None:
+        """The plural of a kind and whether it lives in namespaces; None where the cluster knows no such kind."""
+        if api_version not in self._kinds:
+            root = "/apis/" if "/" in api_version else "/api/"
+            try:
+                listed = self.request("GET", root + api_version)["resources"]
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                listed = []
+            self._kinds[api_version] = {i["kind"]: (i["name"], i["namespaced"]) for i in listed if "/" not in i["name"]}
+        return self._kinds[api_version].get(kind)
+
+    def collection(self, api_version: str, kind: str, namespace: str) -> str | None:
+        """The address of all objects of a kind in a namespace, or of the cluster; None where the kind is unknown."""
+        found = self.resource(api_version, kind)
+        if found is None:
+            return None
+        plural, namespaced = found
+        root = ("/apis/" if "/" in api_version else "/api/") + api_version
+        return f"{root}/namespaces/{quote(namespace)}/{plural}" if namespaced else f"{root}/{plural}"
+
+    def path(self, item: dict[str, t.Any], namespace: str = "") -> str | None:
+        """The address of an object; `namespace` stands in where it names none. None where the kind is unknown."""
+        inside = item["metadata"].get("namespace") or namespace
+        root = self.collection(item["apiVersion"], item["kind"], inside)
+        return root and f"{root}/{quote(item['metadata']['name'])}"
+
+    def get(self, item: dict[str, t.Any], namespace: str = "") -> dict[str, t.Any] | None:
+        """The live object, or None."""
+        path = self.path(item, namespace)
+        if path is None:
+            return None
+        try:
+            found: dict[str, t.Any] = self.request("GET", path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    def apply(self, item: dict[str, t.Any], manager: str, namespace: str = "", dry_run: bool = False) -> dict[str, t.Any]:
+        """Server-side apply with force; the object as it is, or with `dry_run` would be, afterwards.
+
+        :raises ApiError: when the server does not take the object.
+        """
+        path = self.path(item, namespace)
+        if path is None:
+            raise ApiError(404, f"The cluster knows no {item['kind']} of {item['apiVersion']}")
+        query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        try:
+            done: dict[str, t.Any] = self.request("PATCH", path, query, item, "application/apply-patch+yaml")
+        except ApiError as error:
+            raise ApiError(error.status, f"{label(item)} is refused: {error}") from error
+        return done
+
+    def listed(self, api_version: str, kind: str, namespace: str, selector: str = "") -> list[dict[str, t.Any]]:
+        """The objects that a label selector takes, without what they hold: kind and metadata alone.
+
+        :raises ApiError: where the account may not list them.
+        """
+        path = self.collection(api_version, kind, namespace)
+        if path is None:
+            return []
+        try:
+            found = self.request("GET", path, {"labelSelector": selector} if selector else None, accept=METADATA)["items"] or []
+        except ApiError as error:
+            if error.status == 404:
+                return []
+            raise
+        return [{"apiVersion": api_version, "kind": kind, "metadata": item["metadata"]} for item in found]
+
+    def every(self, api_version: str, kind: str) -> list[dict[str, t.Any]]:
+        """All objects of a kind in the whole cluster; none where the kind is unknown or the account may not list them."""
+        found = self.resource(api_version, kind)
+        if found is None:
+            return []
+        root = ("/apis/" if "/" in api_version else "/api/") + api_version
+        status, answer = self.ask(f"{root}/{found[0]}")
+        return list(answer["items"]) if status == 200 else []
+
+    def remove(self, item: dict[str, t.Any], policy: str = "Foreground") -> None:
+        """Have an object deleted, and what it owns before it.
+
+        :param item: as it was read, so that another object of that name which came since stays.
+        """
+        path = self.path(item)
+        if path is None:
+            return
+        body = {"propagationPolicy": policy, "preconditions": {"uid": item["metadata"]["uid"]}}
+        try:
+            self.request("DELETE", path, body=body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise ApiError(error.status, f"{label(item)} can't be removed: {error}") from error
+
+    def until_gone(self, item: dict[str, t.Any], deadline: float) -> None:
+        """Return when an object that is being deleted is gone.
+
+        :raises KubeError: where it is still there at the `deadline`, as time.monotonic counts.
+        """
+        path, uid = self.path(item), item["metadata"]["uid"]
+        while path is not None:
+            status, live = self.ask(path)
+            if status == 404 or (status == 200 and live["metadata"]["uid"] != uid):
+                return
+            if status != 200:
+                raise ApiError(
+                    status, f"Whether {label(item)} is gone can't be read ({status}): check the account's permissions."
+                )
+            left = deadline - time.monotonic()
+            if left <= 0:
+                held = ", ".join(live["metadata"].get("finalizers") or []) or "nothing that it names"
+                raise KubeError(f"{label(item)} is still being deleted, held by {held}: see what keeps it, and run again.")
+            for event in self.watch(item, live["metadata"]["resourceVersion"], left):
+                if event["type"] == "DELETED":
+                    break
+
+    def watch(self, item: dict[str, t.Any], version: str, seconds: float) -> t.Iterator[dict[str, t.Any]]:
+        """The events of one object since a version of it, for some seconds at most; it ends early where the connection does."""
+        path = self.path(item)
+        bound, name = max(1, min(30, int(seconds))), item["metadata"]["name"]
+        query = {
+            "watch": "true",
+            "fieldSelector": f"metadata.name={name}",
+            "resourceVersion": version,
+            "timeoutSeconds": str(bound),
+        }
+        self._sent.append("reads")
+        try:
+            for line in self.cluster.lines(f"{str(path).rpartition('/')[0]}?{urlencode(query)}", bound + 10):
+                yield json.loads(line)
+        except ApiError as error:
+            if error.status == 403:  # who may not watch looks again
+                time.sleep(min(1.0, seconds))
+            elif error.status != 410:  # the version is too old to watch from: the next read gives a newer one
+                raise
+
+    def compare(self, item: dict[str, t.Any], manager: str, namespace: str = "") -> dict[str, t.Any]:
+        """An object as `item`, its `live` counterpart or None, and the `paths` at which applying it would change that."""
+        live = self.get(item, namespace)
+        if live is None:
+            return {"item": item, "live": None, "paths": ["(missing)"]}
+        return {"item": item, "live": live, "paths": difference(live, self.apply(item, manager, namespace, dry_run=True))}
+
+    def each(self, function: t.Callable[[t.Any], t.Any], items: list[t.Any]) -> list[t.Any]:
+        """Call `function` for every item, several at a time, and return the results in order."""
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return list(pool.map(function, items))
+
+
+def difference(before: t.Any, after: t.Any, path: str = "") -> list[str]:
+    """The paths at which two objects differ, without what the server itself keeps."""
+    if path == "":
+        before, after = (
+            {k: v for k, v in side.items() if k != "status"}
+            | {
+                "metadata": {
+                    k: v for k, v in side["metadata"].items() if k not in {"managedFields", "resourceVersion", "generation"}
+                }
+            }
+            for side in (before, after)
+        )
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted(before.keys() | after.keys())
+        return [line for k in keys for line in difference(before.get(k), after.get(k), f"{path}.{k}" if path else k)]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [line for n, pair in enumerate(zip(before, after, strict=True)) for line in difference(*pair, f"{path}[{n}]")]
+    return [] if before == after else [path]
+
+
+def holds(live: t.Any, wanted: t.Any) -> bool:
+    """Whether `live` says all that `wanted` says; the server adds defaults of its own, but no elements to lists."""
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        return all(key in live and holds(live[key], value) for key, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(live, list):
+        return len(wanted) == len(live) and all(holds(*pair) for pair in zip(live, wanted, strict=True))
+    return bool(live == wanted)

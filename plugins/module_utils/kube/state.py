@@ -1,0 +1,544 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings a list of Kubernetes objects to a state.
+
+Nothing is changed before all of it was tried by the API server, and nothing is touched that somebody else made.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ..credentials.guard import HIDDEN, hide
+from ..verify import autoscalers
+from . import replicas
+from .objects import Objects, difference, label
+from .replicas import MANAGER
+from .selectors import FIELDS, MONITORING, Finder
+from .transport import ApiError, KubeError
+from .wait import KINDS as WORKLOADS
+from .wait import wait_for
+
+Json = dict[str, t.Any]
+Key = tuple[str, str, str, str]  # API group, kind, namespace and name
+
+MANAGED = "app.kubernetes.io/managed-by"
+OWNER = "flaskops/owner"
+# In a pod's template: the name of a Secret, in whose place its version stands. A new version rolls the pods out; a hash of what
+# it holds would tell a weak password.
+SECRET_VERSION = "flaskops/credentials-version"
+# What others need is applied first and removed last.
+PHASES = (
+    {"Namespace"},
+    {"CustomResourceDefinition", "PriorityClass", "ServiceAccount", "Secret", "ConfigMap", "Role", "ClusterRole"},
+    {"RoleBinding", "ClusterRoleBinding", "Service", "NetworkPolicy", "PodDisruptionBudget", "PersistentVolumeClaim"},
+)
+# What keeps a namespace: what runs, and data.
+PRECIOUS = (
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("batch/v1", "CronJob"),
+    ("batch/v1", "Job"),
+    ("v1", "Pod"),
+    ("v1", "PersistentVolumeClaim"),
+)
+MISSING = 404
+
+
+@dataclass
+class Wish:
+    """What a cluster is to look like; see the module `objects`."""
+
+    owner: str
+    definitions: list[Json] = field(default_factory=list)
+    known: list[Json] = field(default_factory=list)
+    prune: bool = True
+    adopt: bool = False
+    secrets: list[Json] = field(default_factory=list)
+    optional_namespaces: list[str] = field(default_factory=list)
+    monitoring: str = "auto"
+    monitoring_labels: t.Any = "auto"
+    wait: bool = True
+    wait_timeout: int = 120
+    check_mode: bool = False
+    # What an option is called where the user sets it.
+    called: t.Callable[[str], str] = str
+
+
+@dataclass(eq=False)
+class Entry:
+    """One object of the list, and what is known of it."""
+
+    item: Json
+    live: Json | None = None
+    after: Json | None = None
+    ports: bool = False  # its ports have to be put back first
+    single: bool = False  # a workload of one pod at most
+    secret: str = ""  # whose version its pods' template names
+    made: bool = False  # by this run, before the others were tried
+
+    @property
+    def changed(self) -> bool:
+        return self.made or self.live is None or self.after is None or bool(difference(self.live, self.after))
+
+
+def owner_label(text: str) -> str:
+    """An owner as the value of a label."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", ".", text).strip("._-")
+    if len(plain) <= 63:
+        return plain
+    return f"{plain[:52].rstrip('._-')}.{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def key_of(item: Json) -> Key:
+    meta = item["metadata"]
+    group = item["apiVersion"].rpartition("/")[0]
+    return group, item["kind"], meta.get("namespace") or "", meta["name"]
+
+
+def phase_of(item: Json) -> int:
+    """When an object is applied."""
+    if item["kind"] in WORKLOADS:
+        return len(PHASES) + 1
+    return next((number for number, kinds in enumerate(PHASES) if item["kind"] in kinds), len(PHASES))
+
+
+def owns_others(item: Json) -> bool:
+    """Whether other objects may belong to one, which are to be gone before it is."""
+    group = item["apiVersion"].rpartition("/")[0]
+    # Such a deletion is the garbage collector's, which learns of a new kind up to half a minute after its definition.
+    configuration = group == MONITORING and item["kind"] in {*FIELDS, "AlertmanagerConfig"}
+    return group in ("apps", "batch") or ("." in group and not group.endswith(".k8s.io") and not configuration)
+
+
+def is_labelled(live: Json) -> bool:
+    return bool((live["metadata"].get("labels") or {}).get(MANAGED) == MANAGER)
+
+
+def is_ours(live: Json) -> bool:
+    """Whether this collection made an object: its label says so, or the server, where somebody took the label away."""
+    meta = live["metadata"]
+    if (meta.get("labels") or {}).get(MANAGED):
+        return is_labelled(live)
+    return any(map(replicas.is_ours, meta.get("managedFields") or []))
+
+
+def owner_of(live: Json) -> str:
+    return str((live["metadata"].get("labels") or {}).get(OWNER) or "")
+
+
+def secrets_in(items: list[Json]) -> list[str]:
+    """What no text may show: what Secrets hold."""
+    found = []
+    for item in items:
+        if item.get("kind") != "Secret":
+            continue
+        found += [str(value) for value in (item.get("stringData") or {}).values()]
+        for value in (item.get("data") or {}).values():
+            found.append(str(value))
+            try:
+                found.append(base64.b64decode(str(value), validate=True).decode())
+            except (ValueError, binascii.Error):
+                continue
+    # Of a file each long word; a word of three letters is no credential, and hiding it would hide half of a sentence.
+    words = [word for text in found for word in re.findall(r"[^\s\"',:;{}\[\]]{16,}", text)]
+    return [text for text in (*found, *words) if len(text) > 3]
+
+
+def shown(live: Json | None, before: Json | None = None) -> Json:
+    """An object as a difference shows it: without what the server keeps, and without what a Secret holds.
+
+    :param before: what it was; of a Secret the keys are marked whose values were others.
+    """
+    if live is None:
+        return {}
+    kept = {key: value for key, value in live.items() if key not in ("status", "data", "stringData")}
+    unseen = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
+    kept["metadata"] = {key: value for key, value in live["metadata"].items() if key not in unseen}
+    if live["kind"] == "Secret":
+        values, old = live.get("data") or {}, (before or {}).get("data") or {}
+        return kept | {"data": {k: f"{HIDDEN} (changed)" if k in old and old[k] != v else HIDDEN for k, v in values.items()}}
+    return kept | {key: live[key] for key in ("data",) if key in live}
+
+
+def prepared(definitions: list[Json], owner: str) -> list[Json]:
+    """The definitions as they are applied.
+
+    :raises KubeError: for one that is no object, or that is there twice.
+    """
+    items: list[Json] = json.loads(json.dumps(definitions, default=str))
+    seen: set[Key] = set()
+    for number, item in enumerate(items):
+        meta = item.get("metadata")
+        if not item.get("apiVersion") or not item.get("kind") or not isinstance(meta, dict) or not meta.get("name"):
+            raise KubeError(f"Number {number + 1} of the definitions is no object: give it apiVersion, kind and metadata.name.")
+        if key_of(item) in seen:
+            raise KubeError(f"{label(item)} is twice among the definitions: remove one.")
+        seen.add(key_of(item))
+        labels = {MANAGED: MANAGER} if item["kind"] == "Namespace" else {OWNER: owner, MANAGED: MANAGER}
+        # What several share names its owner itself.
+        meta["labels"] = {**labels, **(meta.get("labels") or {}), MANAGED: MANAGER}
+    return items
+
+
+class State:
+    """One run of the verb."""
+
+    def __init__(self, objects: Objects, wish: Wish) -> None:
+        self.objects, self.wish = objects, wish
+        self.owner = owner_label(wish.owner)
+        # A copy of plain types, whatever the caller's texts are.
+        self.known: list[Json] = json.loads(json.dumps(wish.known, default=str))
+        self.hidden = secrets_in(wish.definitions)
+        self.namespaces: dict[str, Json | None] = {}
+        self.coming: set[tuple[str, ...]] = set()  # kind, namespace and name of what is not there yet
+        self.changes: list[str] = []
+        self.not_applied: list[str] = []
+        self.notes: list[str] = []
+        self.diff: list[Json] = []
+
+    def run(self, state: str) -> Json:
+        """Bring the objects to a state; what has changed, or in check mode would.
+
+        :raises KubeError: with one sentence for the user, which shows nothing that a Secret holds.
+        """
+        try:
+            items = prepared(self.wish.definitions, self.owner)
+            self.present(items) if state == "present" else self.absent(items)
+        except KubeError as error:
+            if getattr(error, "failure", None):
+                raise
+            raise KubeError(hide(str(error), self.hidden)) from None
+        return {
+            "changed": bool(self.changes),
+            "changes": self.changes,
+            "not_applied": self.not_applied,
+            "notes": self.notes,
+            "requests": self.objects.sent,
+            "diff": self.diff,
+        }
+
+    # Present.
+
+    def present(self, items: list[Json]) -> None:
+        spaces = {item["metadata"]["name"]: item for item in items if item["kind"] == "Namespace"}
+        items = [item for item in items if item["kind"] != "Namespace"]
+        self.read_namespaces({*spaces, *(item["metadata"].get("namespace") for item in items)} - {None}, set(spaces))
+        items = [item for item in items if not self.is_without_a_place(item, spaces)]
+        self.objects.each(self.check_secret, self.wish.secrets)
+        homes = [Entry(item, self.namespaces[name]) for name, item in spaces.items() if self.is_open(name)]
+        entries = [Entry(item) for item in self.servable(items)]
+        self.add_monitoring_labels(entries, spaces)
+        self.objects.each(self.read, entries)
+        self.refuse_others(entries)
+        self.coming = {key_of(entry.item)[1:] for entry in entries if entry.live is None}
+        self.objects.each(self.number_pods, [entry for entry in entries if entry.item["kind"] in WORKLOADS[:2]])
+        single = [entry.item["spec"]["selector"] for entry in entries if entry.single]
+        entries = [e for e in entries if e.item["kind"] != "PodDisruptionBudget" or e.item["spec"].get("selector") not in single]
+        try:
+            self.try_all(homes, entries)
+        except KubeError:
+            self.delete([t.cast(Json, home.after) for home in homes if home.made])
+            raise
+        unwanted = self.unwanted({key_of(entry.item) for entry in entries}, items) if self.wish.prune else []
+        changed = [entry for entry in (*homes, *entries) if entry.changed]
+        if not self.wish.check_mode:
+            self.apply([entry for entry in changed if not entry.made], entries)
+        for entry in changed:
+            self.tell("changed" if entry.live else "created", entry.item, entry.live, entry.after)
+        for live in unwanted:
+            self.tell("removed", live, live, None)
+        if self.wish.check_mode:
+            return
+        self.delete(unwanted)
+        if self.wish.wait:
+            workloads = [t.cast(Json, entry.after) for entry in entries if entry.item["kind"] in WORKLOADS]
+            self.objects.each(lambda live: wait_for(self.objects, live, self.wish.wait_timeout), workloads)
+
+    def tell(self, what: str, item: Json, before: Json | None, after: Json | None) -> None:
+        self.changes.append(f"{what} {label(item)}")
+        wanted = None if what == "removed" else after or item
+        self.diff.append({"before": shown(before), "after": shown(wanted, before), "name": label(item)})
+
+    def read_namespaces(self, names: set[str], wanted: set[str]) -> None:
+        """Find the namespaces.
+
+        :raises KubeError: for one that can't take objects.
+        """
+        ordered = sorted(names)
+        for name, live in zip(ordered, self.objects.each(self.namespace, ordered), strict=True):
+            self.namespaces[name] = live
+            if live is None and name not in wanted and name not in self.wish.optional_namespaces:
+                option = self.wish.called("create_namespace")
+                advice = f"create it, or set {option} to true" if option != "create_namespace" else "create it first"
+                raise KubeError(f"Namespace {name} does not exist: {advice}.")
+            if live is not None and live["status"].get("phase") == "Terminating":
+                raise KubeError(f"Namespace {name} is being deleted: run again when it is gone.")
+
+    def namespace(self, name: str) -> Json | None:
+        try:
+            return self.objects.get({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        except ApiError as error:
+            raise KubeError(
+                f"Namespace {name} can't be read ({error.status or 'no answer'}: {error}):"
+                " check that the cluster runs, that the context exists, and that the account may read namespaces."
+            ) from error
+
+    def is_without_a_place(self, item: Json, spaces: dict[str, Json]) -> bool:
+        """Whether the namespace of an object is missing, and may be."""
+        name = item["metadata"].get("namespace")
+        if name not in self.wish.optional_namespaces or name in spaces or self.namespaces[name] is not None:
+            return False
+        self.not_applied.append(f"{label(item)}: there is no namespace {name}")
+        return True
+
+    def check_secret(self, wanted: Json) -> None:
+        """Refuse a Secret that is missing or lacks a key; of one that may not be read nothing is known."""
+        name, space = wanted["name"], wanted["namespace"]
+        if self.namespaces.get(space, {}) is None and self.wish.check_mode:
+            return  # whoever makes the Secret needs the namespace first
+        try:
+            found = self.objects.get({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": space}})
+        except ApiError as error:
+            if error.status in (401, 403):
+                return
+            raise
+        missing = sorted(set(wanted.get("keys") or []) - set((found or {}).get("data") or {}))
+        if found is None or missing:
+            problem = f"has no key {' and '.join(missing)}" if found else "does not exist"
+            raise KubeError(f"Secret {name} in namespace {space} {problem}: create it with the keys that the options name.")
+
+    def is_open(self, name: str) -> bool:
+        """Whether a namespace is ours, or would be."""
+        live = self.namespaces[name]
+        return live is None or is_labelled(live)
+
+    def servable(self, items: list[Json]) -> list[Json]:
+        """The objects of kinds that the cluster knows; the others are skipped, or refused.
+
+        :raises KubeError: for a kind that has to be there.
+        """
+        self.objects.each(lambda version: self.objects.resource(version, ""), sorted({item["apiVersion"] for item in items}))
+        found = []
+        for item in items:
+            optional = item["apiVersion"].startswith(f"{MONITORING}/")
+            if optional and self.wish.monitoring == "never":
+                continue
+            resource = self.objects.resource(item["apiVersion"], item["kind"])
+            if resource is None and optional and self.wish.monitoring == "auto":
+                self.not_applied.append(f"{label(item)}: the cluster knows no {item['kind']}")
+                continue
+            if resource is None and not self.wish.check_mode:  # which may come before what installs the definition
+                unknown, option = f"the cluster knows no {item['kind']} of {item['apiVersion']}", self.wish.called("monitoring")
+                if optional:
+                    advice = f"install kube_prometheus_stack first, or set {option} to auto"
+                    raise KubeError(f"{option} is {self.wish.monitoring}, and {unknown}: {advice}.")
+                raise KubeError(f"{label(item)} can't be made, for {unknown}: install its definition first.")
+            if resource and resource[1] and not item["metadata"].get("namespace"):
+                raise KubeError(f"{label(item)} has no metadata.namespace: name the namespace that it is for.")
+            found.append(item)
+        return found
+
+    def add_monitoring_labels(self, entries: list[Entry], spaces: dict[str, Json]) -> None:
+        """Give the operator's objects the labels that the cluster's Prometheus selects, or those that were named."""
+        mine = [entry.item for entry in entries if entry.item["apiVersion"].startswith(f"{MONITORING}/")]
+        given = self.wish.monitoring_labels
+        finder = Finder(self.objects) if mine and given == "auto" else None
+        for item in mine:
+            labels, reason = given, ""
+            if finder:
+                name = item["metadata"]["namespace"]
+                labels, reason = finder.labels(item, self.namespaces[name] or spaces[name])
+            item["metadata"]["labels"].update(labels)
+            if reason:
+                self.notes.append(f"{label(item)} is watched by no Prometheus: {reason}")
+
+    def read(self, entry: Entry) -> None:
+        space = entry.item["metadata"].get("namespace")
+        if space is None or self.namespaces[space] is not None:
+            entry.live = self.objects.get(entry.item)
+
+    def refuse_others(self, entries: list[Entry]) -> None:
+        """Refuse to take what somebody else made.
+
+        :raises KubeError: with all names.
+        """
+        found = []
+        for entry in entries if not self.wish.adopt else []:
+            if entry.live is None:
+                continue
+            other = owner_of(entry.live)
+            manager = (entry.live["metadata"].get("labels") or {}).get(MANAGED)
+            if not is_ours(entry.live):
+                found.append(f"{label(entry.live)}{f' (of {manager})' if manager else ''}")
+            elif other not in ("", owner_of(entry.item)):
+                found.append(f"{label(entry.live)} (of {other})")
+        if found:
+            raise KubeError(
+                f"{' and '.join(found)} {'is' if len(found) == 1 else 'are'} somebody else's:"
+                f" use another name, or set {self.wish.called('adopt')} to true to take over what is there."
+            )
+
+    def number_pods(self, entry: Entry) -> None:
+        """Leave the number of pods to whoever sets it."""
+        meta, spec, live = entry.item["metadata"], entry.item["spec"], entry.live
+        wanted = spec.pop("replicas", None)
+        scaler = ""
+        if live is not None or wanted is not None:
+            found = autoscalers.find(self.objects.ask, meta["namespace"], meta["name"], entry.item["kind"])
+            scaler = replicas.scaler_of(live, found) if live else found or ""
+        number = replicas.number(live, wanted, scaler) if live else wanted
+        if number is not None:
+            spec["replicas"] = number
+        if live and (note := replicas.explanation(live, wanted, scaler)):
+            self.notes.append(note)
+        # Of pods whose number is not ours there may be several at any time.
+        entry.single = wanted is not None and wanted < 2 and not scaler
+
+    def try_all(self, homes: list[Entry], entries: list[Entry]) -> None:
+        """Have the API server say what each object would become, which changes nothing but namespaces that are missing.
+
+        :raises KubeError: for the first that it refuses.
+        """
+        self.objects.each(self.attempt, [home for home in homes if home.live])
+        for home in homes:
+            if home.live is None and not self.wish.check_mode:
+                # Without it nothing in it can be tried.
+                home.after = self.namespaces[home.item["metadata"]["name"]] = self.objects.apply(home.item, MANAGER)
+                home.made = True
+        for phase in sorted({phase_of(entry.item) for entry in entries}):
+            now = [entry for entry in entries if phase_of(entry.item) == phase]
+            self.write_versions(now, entries, "new")
+            self.objects.each(self.attempt, now)
+
+    def attempt(self, entry: Entry) -> None:
+        item = entry.item
+        space = item["metadata"].get("namespace")
+        if (space and self.namespaces[space] is None) or self.objects.resource(item["apiVersion"], item["kind"]) is None:
+            return  # check mode: what it would be in has yet to come
+        try:
+            entry.after = self.objects.apply(item, MANAGER, dry_run=True)
+        except ApiError as error:
+            if entry.live is not None and item["kind"] == "Service" and "spec.ports" in str(error):
+                # A port number changed by hand stays beside ours, because server-side apply knows ports by number; both then
+                # have one name.
+                self.put_ports_back(item, dry_run=True)
+                entry.ports = True
+            elif error.status not in (403, MISSING) or not self.binds_a_new_role(item):
+                raise
+
+    def binds_a_new_role(self, item: Json) -> bool:
+        """Whether an object is a binding that may be refused for nothing but its role, which has yet to come."""
+        role, space = item.get("roleRef") or {}, item["metadata"].get("namespace") or ""
+        return (role.get("kind"), "" if role.get("kind") == "ClusterRole" else space, role.get("name")) in self.coming
+
+    def put_ports_back(self, item: Json, dry_run: bool = False) -> None:
+        query = {"fieldManager": MANAGER} | ({"dryRun": "All"} if dry_run else {})
+        body = {"spec": {"ports": item["spec"]["ports"]}}
+        self.objects.request("PATCH", str(self.objects.path(item)), query, body, "application/merge-patch+json")
+
+    def write_versions(self, now: list[Entry], entries: list[Entry], new: str = "") -> None:
+        """Write the version of a Secret into the pods' templates that ask for it.
+
+        :param new: stands for the version of one that has yet to be applied.
+        """
+        secrets = {key_of(entry.item)[2:]: entry for entry in entries if entry.item["kind"] == "Secret"}
+        for entry in now:
+            notes = (entry.item.get("spec", {}).get("template", {}).get("metadata") or {}).get("annotations") or {}
+            if entry.item["kind"] not in WORKLOADS or SECRET_VERSION not in notes:
+                continue
+            entry.secret = entry.secret or notes[SECRET_VERSION]
+            secret = secrets.get((entry.item["metadata"]["namespace"], entry.secret))
+            if secret is None:
+                raise KubeError(
+                    f"{label(entry.item)} names the Secret {entry.secret}, which is not among the definitions: add it."
+                )
+            waiting = secret.after is None or (new and secret.changed)
+            notes[SECRET_VERSION] = new if waiting else t.cast(Json, secret.after)["metadata"]["resourceVersion"]
+
+    def apply(self, changed: list[Entry], entries: list[Entry]) -> None:
+        for phase in sorted({phase_of(entry.item) for entry in changed}):
+            now = [entry for entry in changed if phase_of(entry.item) == phase]
+            self.write_versions(now, entries)
+            self.objects.each(self.bring, now)
+
+    def bring(self, entry: Entry) -> None:
+        if entry.ports:
+            self.put_ports_back(entry.item)
+        entry.after = self.objects.apply(entry.item, MANAGER)
+
+    # Absent.
+
+    def unwanted(self, wanted: set[Key], items: list[Json]) -> list[Json]:
+        """The live objects of this owner that are not wanted."""
+        named = {key_of(item): item for item in (*items, *self.known) if item["kind"] != "Namespace"}
+        named = {key: item for key, item in named.items() if key not in wanted}
+        found = [live for live in self.objects.each(self.objects.get, list(named.values())) if live is not None]
+        places = {
+            (item["apiVersion"], item["kind"], item["metadata"].get("namespace") or "")
+            for item in (*items, *self.known)
+            if item["kind"] != "Namespace"
+        }
+        for listed in self.objects.each(self.labelled, sorted(places)):
+            found += listed
+        owners = {key: owner_of(item) or self.owner for key, item in named.items()}
+        mine = {key_of(i): i for i in found if is_ours(i) and owner_of(i) in ("", owners.get(key_of(i), self.owner))}
+        return [live for key, live in sorted(mine.items()) if key not in wanted]
+
+    def labelled(self, place: tuple[str, str, str]) -> list[Json]:
+        try:
+            return self.objects.listed(*place, f"{OWNER}={self.owner}")
+        except ApiError as error:
+            if error.status != 403:  # what an account may not list it removes by name
+                raise
+            return []
+
+    def delete(self, live: list[Json]) -> None:
+        """Remove objects, and return when they are gone."""
+        deadline = time.monotonic() + self.wish.wait_timeout
+        for phase in sorted({phase_of(item) for item in live}, reverse=True):
+            now = [item for item in live if phase_of(item) == phase]
+            self.objects.each(lambda item: self.objects.remove(item, "Foreground" if owns_others(item) else "Background"), now)
+            self.objects.each(lambda item: self.objects.until_gone(item, deadline), now)
+
+    def absent(self, items: list[Json]) -> None:
+        spaces = {item["metadata"]["name"] for item in (*items, *self.known) if item["kind"] == "Namespace"}
+        ordered = sorted(spaces)
+        homes = dict(zip(ordered, self.objects.each(self.namespace, ordered), strict=True))
+        unwanted = self.unwanted(set(), items)
+        going = [live for live in homes.values() if live is not None and is_labelled(live) and self.is_empty(live, unwanted)]
+        for live in (*unwanted, *going):
+            self.tell("removed", live, live, None)
+        if not self.wish.check_mode:
+            self.delete(unwanted)
+            self.delete(going)
+
+    def is_empty(self, space: Json, going: list[Json]) -> bool:
+        """Whether nothing runs in a namespace and no data is in it, but what goes anyway."""
+        name = space["metadata"]["name"]
+        gone = {key_of(live) for live in going}
+
+        def listed(kind: tuple[str, str]) -> list[Json]:
+            try:
+                return self.objects.listed(*kind, name)
+            except ApiError as error:
+                if error.status != 403:
+                    raise
+                return [{"apiVersion": kind[0], "kind": kind[1], "metadata": {"name": "that this account may not list"}}]
+
+        for item in (item for found in self.objects.each(listed, list(PRECIOUS)) for item in found):
+            meta = item["metadata"]
+            if meta.get("ownerReferences") or key_of(item) in gone:
+                continue
+            self.notes.append(f"namespace {name} stays, because {item['kind']} {meta['name']} is in it")
+            return False
+        return True

@@ -1,0 +1,299 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which monitoring objects one application needs on a cluster, and whether they can work there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import typing as t
+from pathlib import Path
+from urllib.parse import quote
+
+from .._engine import cache_dir
+from ..kube.selectors import NotSelected, labels_for
+from ..kube.transport import ApiError, Cluster, read_object
+from ..verify.stack import prometheus_path
+from . import objects as build
+from . import rules
+from .objects import GROUP, OURS, PART_OF, Json, PlanError
+
+# All that an application may have, but for what `Planner.known` adds; the dashboards belong to all applications.
+KINDS = {"PrometheusRule": "v1", "ServiceMonitor": "v1", "Probe": "v1", "AlertmanagerConfig": "v1alpha1"}
+FORBIDDEN = (401, 403)
+
+
+class Missing(PlanError):
+    """Something that an earlier stage makes is not there yet, which check mode forgives."""
+
+
+class Planner:
+    """Reads a cluster and plans for one application."""
+
+    def __init__(self, cluster: Cluster, options: Json) -> None:
+        self.cluster = cluster
+        self.options = {**options, "deployment": options["deployment"] or options["name"]}
+        self.not_applied: list[str] = []
+
+    def read(self, path: str) -> t.Any:
+        """An object or a list, or None when it, or its kind, is not there."""
+        try:
+            return read_object(*self.cluster.fetch(path))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise PlanError(
+                f"{path} can't be read ({error.status} {str(error).rstrip('. ')}):"
+                " check the account's permissions and the cluster."
+            ) from error
+
+    def listed(self, plural: str) -> list[Json]:
+        """All objects of a kind of the operator, in the namespace of the options or in all."""
+        namespace = self.options["prometheus_namespace"]
+        scope = f"namespaces/{namespace}/" if namespace else ""
+        found = self.read(f"/apis/{GROUP}/v1/{scope}{plural}")
+        return found["items"] if found else []
+
+    def prometheus(self) -> Json:
+        """The Prometheus object that is to watch the application."""
+        wanted = self.options["prometheus_name"]
+        found = [item for item in self.listed("prometheuses") if wanted in ("", item["metadata"]["name"])]
+        names = ", ".join(sorted(f"{i['metadata']['namespace']}/{i['metadata']['name']}" for i in found))
+        if len(found) > 1:
+            raise PlanError(
+                f"There are several Prometheus objects ({names}): name one by prometheus_name and prometheus_namespace."
+            )
+        if not found:
+            which = f"Prometheus object {wanted}" if wanted else "Prometheus object of a Prometheus operator"
+            space = self.options["prometheus_namespace"]
+            where = f"namespace {space}" if space else "this cluster"
+            raise Missing(f"There is no {which} in {where}: install kube-prometheus-stack (role kube_prometheus_stack) first.")
+        return found[0]
+
+    def labels(self, owner: Json, field: str, namespace: Json) -> dict[str, str]:
+        """The labels by which the selectors *field* of *owner* take an object of the application."""
+        return labels_for(owner, field, {"app.kubernetes.io/name": self.options["name"], **OURS}, namespace)
+
+    def application(self) -> tuple[tuple[str, Json], tuple[str, Json] | None]:
+        """The Services, each with its port, that lead to the metrics and to the health check."""
+        options, namespace = self.options, self.options["namespace"]
+        where = f"in namespace {namespace}"
+        deployment = self.read(f"/apis/apps/v1/namespaces/{namespace}/deployments/{options['deployment']}")
+        if deployment is None:
+            raise Missing(
+                f"There is no Deployment {options['deployment']} {where}: deploy the application before its monitoring."
+            )
+        labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
+        services = (self.read(f"/api/v1/namespaces/{namespace}/services") or {"items": []})["items"]
+
+        def named(port: int) -> list[str]:
+            containers = deployment["spec"]["template"]["spec"]["containers"]
+            return [p["name"] for c in containers for p in c.get("ports") or [] if p["containerPort"] == port and p.get("name")]
+
+        def leads_to(port: int, option: str) -> tuple[str, Json]:
+            targets: list[int | str] = [port, *named(port)]
+            for target in targets:
+                found = build.service_port(services, labels, target)
+                if found:
+                    return found
+            raise Missing(
+                f"No Service {where} leads to port {port} of Deployment {options['deployment']}:"
+                f" set {option} to the port that its pods serve, or make a Service for it."
+            )
+
+        metrics = leads_to(options["metrics_port"], "metrics_port")
+        return metrics, leads_to(options["port"], "port") if options["probe"] else None
+
+    def prober(self) -> str:
+        """Host and port of the blackbox exporter."""
+        if self.options["prober_url"]:
+            return str(self.options["prober_url"])
+        name = "app.kubernetes.io/name%3Dprometheus-blackbox-exporter"
+        found = (self.read(f"/api/v1/services?labelSelector={name}") or {"items": []})["items"]
+        if not found:
+            raise Missing("There is no blackbox exporter in this cluster: install it, set prober_url, or switch probe off.")
+        meta, ports = found[0]["metadata"], found[0]["spec"]["ports"]
+        return f"{meta['name']}.{meta['namespace']}.svc:{ports[0]['port']}"
+
+    def alertmanager_labels(self, namespace: Json) -> dict[str, str] | None:
+        """The labels by which an Alertmanager takes our AlertmanagerConfig, or None when none does."""
+        reason = "there is no Alertmanager object"
+        for item in self.listed("alertmanagers"):
+            try:
+                item["kind"] = "Alertmanager"
+                return self.labels(item, "alertmanagerConfig", namespace)
+            except NotSelected as error:
+                reason = str(error)
+        if self.options["receivers"]:
+            raise PlanError(f"The receivers can't be told of anything, for {reason[0].lower()}{reason[1:]}")
+        self.not_applied.append(f"inhibitions of this application, for {reason}")
+        return None
+
+    def check_secrets(self) -> None:
+        """Refuse a receiver whose Secret or key is not there; only names are looked at."""
+        for item in self.options["receivers"]:
+            secret = item.get("secret")
+            if not secret:
+                continue
+            path = f"/api/v1/namespaces/{self.options['namespace']}/secrets/{secret['name']}"
+            try:
+                keys = read_object(*self.cluster.fetch(path)).get("data") or {}
+            except ApiError as error:
+                if error.status in FORBIDDEN:  # an account that may not read Secrets can still refer to them
+                    continue
+                raise PlanError(
+                    f"The receiver {item['name']} needs the Secret {secret['name']} in namespace {self.options['namespace']},"
+                    f" which can't be read ({error.status}): create it first."
+                ) from error
+            if secret["key"] not in keys:
+                raise PlanError(f"The Secret {secret['name']} of the receiver {item['name']} has no key {secret['key']}: add it.")
+
+    def ours(self, path: str) -> list[tuple[str, str]]:
+        """Namespace and name of all objects of a kind that this collection's monitoring made, in the whole cluster."""
+        (key, value), *_ = PART_OF.items()
+        found = self.read(f"{path}?labelSelector={quote(f'{key}={value}')}") or {"items": []}
+        return [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in found["items"]]
+
+    def known(self) -> list[Json]:
+        """References to what any run may have made for the application.
+
+        The dashboards belong to all applications, so they are among it for the last one.
+        """
+        name, namespace = self.options["name"], self.options["namespace"]
+        meta = {"name": name, "namespace": namespace}
+        found = [reference(f"{GROUP}/{version}", kind, meta) for kind, version in KINDS.items()]
+        found.append(reference(f"{GROUP}/v1", "Probe", {**meta, "name": f"{name}-public"}))
+        if {*self.ours(f"/apis/{GROUP}/v1/servicemonitors")} <= {(namespace, name)}:
+            for space, board in self.ours("/api/v1/configmaps"):
+                found.append(reference("v1", "ConfigMap", {"name": board, "namespace": space, "labels": build.SHARED}))
+        return found
+
+
+def reference(api_version: str, kind: str, metadata: Json) -> Json:
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def rule_options(options: Json, prometheus: Json) -> Json:
+    """What :mod:`rules` needs; intervals that were not given are those of the Prometheus object."""
+    given = {key: options[key] for key in rules.OPTIONS}
+    given["scrape_interval"] = options["scrape_interval"] or prometheus["spec"].get("scrapeInterval") or "30s"
+    return given
+
+
+def find_promtool(given: str | None) -> str:
+    """The promtool to use, or an empty text."""
+    if given:
+        if not Path(given).is_file():
+            raise PlanError(f"There is no promtool {given}: give the path of one, or none.")
+        return given
+    cached = sorted((cache_dir() / "bin").glob("prometheus-*/promtool"), key=lambda path: path.stat().st_mtime)
+    return shutil.which("promtool") or (str(cached[-1]) if cached else "")
+
+
+def wrong_rule(reason: str) -> str:
+    """The sentence that refuses a rule."""
+    return f"A rule of the application can't be used ({reason}): correct it in app_monitoring_extra_rules or the options."
+
+
+def check_by_promtool(promtool: str, groups: list[Json]) -> None:
+    """Let promtool read the rule *groups*; :raises PlanError: with its words on the first rule that is wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rules.yml"
+        file.write_text(json.dumps({"groups": groups}, indent=1))
+        done = subprocess.run([promtool, "check", "rules", str(file)], capture_output=True, text=True, timeout=60)
+        if done.returncode == 0:
+            return
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if str(file) in line and "Checking" not in line]
+        first = (lines or (done.stderr + done.stdout).strip().splitlines() or ["promtool gave no reason"])[0]
+        reason = re.sub(rf"^\s*{re.escape(str(file))}:\s*(?:\d+:\d+:\s*)*", "", first).strip(". ")
+    raise PlanError(wrong_rule(reason))
+
+
+def check_by_prometheus(cluster: Cluster, server: Json, groups: list[Json]) -> bool:
+    """Let the running Prometheus parse each expression; False when it can't be asked."""
+    base = f"{prometheus_path(server)}/api/v1/format_query?query="
+    for group in groups:
+        for rule in group["rules"]:
+            try:
+                status, body = cluster.fetch(base + quote(str(rule.get("expr", ""))))
+            except ApiError:
+                return False
+            if status not in (200, 400) or not body.startswith("{"):
+                return False
+            answer = json.loads(body)
+            if answer.get("status") == "error":
+                name = rule.get("alert") or rule.get("record") or "without a name"
+                raise PlanError(wrong_rule(f"group {group['name']}, {name}: {str(answer.get('error')).strip('. ')}"))
+    return True
+
+
+def plan(planner: Planner, check_mode: bool) -> Json:
+    """The objects of the application, what else a run may have made, and what there is to say of both."""
+    options, missing = planner.options, ""
+    namespace = planner.read(f"/api/v1/namespaces/{options['namespace']}")
+    if options["state"] == "absent":
+        return {"objects": [], "known": planner.known(), "ready": True}
+    # Wrong options come first: they are wrong on any cluster.
+    rules.rule_groups({**rule_options(options, {"spec": {}}), "scrape_interval": options["scrape_interval"] or "1s"})
+    for key in ("probe_interval", "group_wait", "group_interval", "repeat_interval"):
+        rules.seconds(options[key])
+    prometheus: Json = {"metadata": {"namespace": options["dashboards_namespace"] or "monitoring", "name": ""}, "spec": {}}
+    labels: dict[str, dict[str, str]] = {"serviceMonitor": {}, "probe": {}, "rule": {}}
+    monitor, health, prober = ("", {"name": "metrics"}), None, ""
+    config_labels: dict[str, str] | None = {}
+    try:
+        if namespace is None:
+            raise Missing(f"There is no namespace {options['namespace']}: deploy the application before its monitoring.")
+        prometheus = planner.prometheus()
+        for kind in labels:
+            if kind != "probe" or options["probe"]:
+                labels[kind] = planner.labels(prometheus, kind, namespace)
+        monitor, health = planner.application()
+        prober = planner.prober() if options["probe"] else ""
+        config_labels = planner.alertmanager_labels(namespace)
+        planner.check_secrets()
+    except Missing as error:
+        if not check_mode:
+            raise
+        missing = str(error)
+    given = rule_options(options, prometheus)
+    groups = rules.rule_groups(given)
+    promtool, checked = find_promtool(options["promtool"]), ""
+    if promtool:
+        check_by_promtool(promtool, groups)
+        checked = "promtool"
+    elif not missing and check_by_prometheus(planner.cluster, prometheus, groups):
+        checked = "prometheus"
+    # The rules come first: an admission webhook that refuses them then refuses before anything else is there.
+    wanted = [build.prometheus_rule(options, groups, labels["rule"])]
+    wanted.append(build.service_monitor(options, monitor[0], monitor[1], labels["serviceMonitor"]))
+    if options["probe"]:
+        inside = ""
+        if health:
+            inside = f"http://{health[0]}.{options['namespace']}.svc:{health[1]['port']}{options['health_path']}"
+        wanted.append(build.probe(options, "inside", inside, prober, labels["probe"]))
+        if options["public_url"]:
+            wanted.append(build.probe(options, "public", options["public_url"], prober, labels["probe"]))
+    if config_labels is not None:
+        wanted.append(build.alertmanager_config(options, config_labels))
+    home = options["dashboards_namespace"] or prometheus["metadata"]["namespace"]
+    if options["dashboards"]:
+        wanted += build.dashboard_maps(home, options["dashboards_labels"], options["dashboards_folder"])
+    build.remember(wanted, prometheus)
+    if missing:
+        planner.not_applied.append(missing)
+    if not given["evaluation_interval"]:
+        given["evaluation_interval"] = prometheus["spec"].get("evaluationInterval") or "30s"
+    return {
+        "objects": wanted,
+        "known": [] if missing else planner.known(),
+        "ready": not missing,
+        "prometheus": f"{prometheus['metadata']['namespace']}/{prometheus['metadata']['name']}",
+        "not_applied": planner.not_applied,
+        "rules_checked_by": checked,
+        "detection": rules.detection_seconds(given, rules.seconds(options["group_wait"])),
+    }
