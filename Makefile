@@ -67,7 +67,7 @@ lint: $(DEV_VENV)/ready
 # Times and counts, each beside its goal; nothing fails for being slow. tests/bench/README.md explains them.
 bench: packages $(RUN_VENV)/ready $(DEV_VENV)/ready
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
-	for part in exporter hosts cluster load noop logs; do python -m tests.bench.$$part; done
+	for part in exporter layer hosts cluster load noop logs; do python -m tests.bench.$$part; done
 
 docs: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python docs/generate.py
