@@ -3,8 +3,9 @@
 """What the layer around an application costs: `python -m tests.bench.layer`.
 
 Time per request of an application of one view: bare, with hooks inside it, and with the layer that flask_image puts around
-it, by turns in one process. The hooks are the usual way to the same metrics and the same log line (prometheus-flask-exporter, before_request, after_request),
-and what flask_image used before it had the layer. No cluster and no network: requests go straight to the WSGI application.
+it, by turns in one process. The hooks are the usual way to the same metrics and the same log line
+(prometheus-flask-exporter, before_request, after_request), and what flask_image used before it had the layer.
+No cluster and no network: requests go straight to the WSGI application.
 """
 
 from __future__ import annotations
@@ -128,7 +129,9 @@ def main() -> int:
             print(done.stderr[-2000:], file=sys.stderr)
             return 1
         found = json.loads(done.stdout.splitlines()[-1])
-        cost = f"{found['bare']:.0f} µs bare, {found['hooks']:.0f} µs more with hooks, {found['layer']:.0f} µs more with the layer"
+        cost = (
+            f"{found['bare']:.0f} µs bare, {found['hooks']:.0f} µs more with hooks, {found['layer']:.0f} µs more with the layer"
+        )
         rows.append([f"{name}: layer : hooks", f"{found['ratio']:.2f}", f"at most {RATIO_GOAL}", cost])
     print(common.table(["layer", "measured", "goal", "remarks"], rows))
     return 0
