@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fill the table of variables in each role's README from its argument specification, and the one of applications from their list.
+"""Fill the table of variables in each role's README from its argument specification, that of flask_apps from its
+documentation, and that of tried applications from their list.
 
 With --check nothing is written, and the exit code is 1 when one is stale.
 """
@@ -19,6 +20,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 APPLICATIONS = ROOT / "docs/applications.md"
+DESCRIPTION = ROOT / "plugins/modules/flask_apps.py"
 # O(name), V(value), C(code) and the like of Ansible's markup.
 MARKUP = re.compile(r"\b([BCEIMOV])\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
 
@@ -44,16 +46,24 @@ def kind(option: dict[str, Any]) -> str:
     return f"{name} of {option['elements']}" if "elements" in option else name
 
 
-def table(specs: dict[str, Any]) -> str:
-    """One row for each option of the role's entry point."""
-    rows = ["| variable | type | default | meaning |", "|---|---|---|---|"]
-    for name, option in specs["argument_specs"]["main"].get("options", {}).items():
+def table(options: dict[str, Any], word: str = "variable") -> str:
+    """One row for each option."""
+    rows = [f"| {word} | type | default | meaning |", "|---|---|---|---|"]
+    for name, option in options.items():
         given = option.get("description", "")
         meaning = plain(given if isinstance(given, str) else " ".join(given))
         if "choices" in option:
             meaning += " One of " + ", ".join(f"`{choice}`" for choice in option["choices"]) + "."
         rows.append(f"| `{name}` | {kind(option)} | {cell(option)} | {meaning} |")
     return "\n".join(rows)
+
+
+def description() -> str:
+    """One row for each key of an application in flask_apps; those of a mapping have its name before them."""
+    text = DESCRIPTION.read_text().split('DOCUMENTATION = r"""')[1].split('"""')[0]
+    keys = yaml.safe_load(text)["options"]["apps"]["suboptions"]
+    flat = {f"{name}.{key}": inner for name in ("verify", "drill") for key, inner in keys.pop(name)["suboptions"].items()}
+    return table(keys | flat, "key")
 
 
 def applications() -> str:
@@ -88,10 +98,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is stale")
     check = parser.parse_args().check
     pages = {
-        specs.parents[1] / "README.md": ("variables", table(yaml.safe_load(specs.read_text())))
+        specs.parents[1] / "README.md": (
+            "variables",
+            table(yaml.safe_load(specs.read_text())["argument_specs"]["main"]["options"]),
+        )
         for specs in sorted(ROOT.glob("roles/*/meta/argument_specs.yml"))
     }
     pages[APPLICATIONS] = ("applications", applications())
+    pages[ROOT / "docs/flask_apps.md"] = ("keys", description())
     stale = 0
     for page, (word, rows) in pages.items():
         if not page.exists():

@@ -11,11 +11,11 @@ version_added: 0.2.0
 author:
   - flaskops (@flaskops)
 description:
-  - Lists what each entry of C(flask_apps) has as C(external_checks), by default one check of its health.
+  - Lists what each application has as C(external_checks). Those of an application that is to be absent are, too.
 positional: environment, host
 options:
   _input:
-    description: The applications.
+    description: The applications, as M(flaskops.observability.flask_apps) returns them.
     type: list
     elements: dict
     required: true
@@ -32,7 +32,7 @@ options:
 EXAMPLES = r"""
 - name: Show the checks
   ansible.builtin.debug:
-    msg: "{{ flask_apps | flaskops.observability.checks_of_apps(environment_name, inventory_hostname) }}"
+    msg: "{{ applications.apps | flaskops.observability.checks_of_apps(environment_name, inventory_hostname) }}"
 """
 
 RETURN = r"""

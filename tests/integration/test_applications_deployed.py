@@ -78,12 +78,6 @@ CLEAR = [
 ]
 
 
-def by_name(of: int, template: str) -> str:
-    """A template with what DRILLS says of the application that a loop is at."""
-    found = json.dumps({name: drill[of] for name, drill in DRILLS.items()})
-    return "{{ " + template.format(f"{found}[app.name]") + " }}"
-
-
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The folder of the reports, and the variables of the run."""
@@ -92,7 +86,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iter
     for name in DRILLS:
         options = applications.options(applications.named(name), folder)
         keys = {key.removeprefix("flask_image_"): value for key, value in options.items()}
-        apps.append({"name": name, **keys})
+        _scenario, path, error_path, *_rest = DRILLS[name]
+        apps.append({"name": name, **keys, "drill": {"path": path, "error_path": error_path}})
     variables = {"flask_apps": apps, "verify_report": f"{folder}/{{{{ app.name }}}}.json"}
     done = playbook("site.yml", extra=variables)
     assert done.returncode == 0, done.error
@@ -116,10 +111,9 @@ def test_a_drill_tells_of_the_application_that_is_drilled_and_of_no_other(
 ) -> None:
     folder, variables = deployed
     began = time.time()
+    scenarios = json.dumps({name: [scenario] for name, (scenario, *_rest) in DRILLS.items()})
     options = {
-        "drill_scenarios": by_name(0, "[{}]"),
-        "drill_path": by_name(1, "{}"),
-        "drill_error_path": by_name(2, "{}"),
+        "drill_scenarios": "{{ " + scenarios + "[app.name] }}",
         "drill_report": f"{folder}/drill-{{{{ app.name }}}}",
     }
     done = playbook("playbooks/drill.yml", extra={**variables, **options})

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import addresses
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -76,15 +74,6 @@ def test_every_component_has_an_expected_time() -> None:
 
 def test_every_go_module_has_a_version() -> None:
     assert sorted(path.parent.name for path in (ROOT / "toolchain").glob("*/go.mod")) == sorted(TOOLCHAIN)
-
-
-def test_applications_have_the_keys_that_the_stages_read() -> None:
-    (check,) = [play for play in load(ROOT / "playbooks/site.yml") if play["name"] == "Applications"]
-    stages = [path.read_text() for path in (ROOT / "playbooks").rglob("*.yml")]
-    read = {key for text in stages for key in re.findall(r"\bapp\.([a-z_]+)(?!\()\b", text)} - {"keys", "yml"}
-    # What is made of the list in Python.
-    read |= set(re.findall(r"\bapp(?:\[|\.get\()\"([a-z_]+)\"", inspect.getsource(addresses.of_apps)))
-    assert sorted(check["tasks"][0]["vars"]["flask_apps_keys"]) == sorted(read)
 
 
 def test_environments_have_the_same_keys() -> None:

@@ -109,12 +109,19 @@ def located(checks: list[dict[str, t.Any]], urls: dict[str, str], state: str = "
 
 
 def of_apps(apps: list[dict[str, t.Any]], *parts: str) -> list[dict[str, t.Any]]:
-    """What each application lists as external_checks, by default one check of its health.
+    """What each application lists as external_checks, by default one check of its health; absent for one that is.
 
     :param parts: what follows the application's name in the name of a check.
     """
     return [
-        {"name": " ".join([app["name"], *parts]), "app": app["name"], "namespace": app.get("namespace") or app["name"], **check}
+        {
+            "name": " ".join([app["name"], *parts]),
+            "app": app["name"],
+            "namespace": app["namespace"],
+            "path": app["health_path"],
+            **check,
+            **({"state": "absent"} if app["state"] == "absent" else {}),
+        }
         for app in apps
-        for check in app.get("external_checks", [{}])
+        for check in app["external_checks"]
     ]

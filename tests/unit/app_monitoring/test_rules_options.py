@@ -119,7 +119,7 @@ def short_times() -> dict[str, Any]:
     """The options of docs/alerts.md for test clusters."""
     profile = yaml.safe_load((ROOT / "docs/alerts.md").read_text().split("```yaml\n")[1].split("```")[0])
     given = {key.removeprefix("app_monitoring_"): value for key, value in profile.items()}
-    return {key: value for key, value in given.items() if key in rules.OPTIONS}
+    return {key: value for key, value in {**given, **profile["flask_app_defaults"]}.items() if key in rules.OPTIONS}
 
 
 def test_documented_detection_times() -> None:

@@ -19,6 +19,9 @@ TEXT = (ROOT / "docs/drill.md").read_text()
 LOCAL: dict[str, Any] = yaml.safe_load((ROOT / "inventories/local/group_vars/local.yml").read_text())
 
 
+APPS: dict[str, Any] = LOCAL["flask_app_defaults"]
+
+
 def seconds(option: str) -> float:
     return rules.seconds(LOCAL[option])
 
@@ -34,12 +37,12 @@ DEFAULT = (
     30.0,
 )
 SHORT = (
-    {"scrape_interval": "5s", "evaluation_interval": "5s", "alerts": LOCAL["app_monitoring_alerts"]},
+    {"scrape_interval": "5s", "evaluation_interval": "5s", "alerts": APPS["alerts"]},
     Settings(
         probe_period=5,
         scrape={
-            "app": seconds("app_monitoring_scrape_interval"),
-            "probe": seconds("app_monitoring_probe_interval"),
+            "app": rules.seconds(APPS["scrape_interval"]),
+            "probe": rules.seconds(APPS["probe_interval"]),
             "kube-state-metrics": seconds("kube_prometheus_stack_scrape_interval"),
             "log agent": seconds("victoria_logs_scrape_interval"),
         },

@@ -32,7 +32,7 @@ CHART = ROOT / "charts/victoria-logs-embedded"
 (PLAYBOOK,) = yaml.safe_load((ROOT / "playbooks/logging.yml").read_text())
 # What the tasks would find out about the cluster.
 FOUND: dict[str, Any] = {"__victoria_logs_monitored": True, "__victoria_logs_collector_built": {"image": "collector:1"}}
-BASE: dict[str, Any] = {"flask_apps": [], "cluster_provider": "", "logging_backend": ["loki"]}
+BASE: dict[str, Any] = {"flask_apps": [], "applications": {"places": []}, "cluster_provider": "", "logging_backend": ["loki"]}
 ELASTIC = {"logging_backend": ["loki", "elastic"], "elastic_stack_shipper_password": "secret"}
 Rendered = dict[str, list[dict[str, Any]]]
 
@@ -269,7 +269,7 @@ def logging(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 def test_elastic_stack_gets_the_keys_that_it_knows(logging: Callable[..., dict[str, Any]]) -> None:
-    found = logging(flask_apps=[{"name": "shop", "namespace": "web", "log_silence": "15m"}])
+    found = logging(applications={"places": [{"namespace": "web", "app": "shop"}]})
     assert found["apps"] == [{"namespace": "web", "app": "shop"}]
 
 
@@ -297,7 +297,7 @@ def test_choice_of_back_ends(tmp_path: Path) -> None:
     """In one run, as hosts: each has the choice of one case."""
     hosts: dict[str, Any] = {}
     for name, given in {**{n: c[0] for n, c in CHOICES.items()}, **{n: c[0] for n, c in WRONG.items()}}.items():
-        hosts[name] = {"flask_apps": [], "cluster_provider": "", **given}
+        hosts[name] = {"cluster_provider": "", **given}
         if "__logging_found" in given:
             hosts[name]["__logging_found"] = {"releases": {"victoria-logs": {"status": given["__logging_found"]}}}
     variables = dict(PLAYBOOK["vars"])

@@ -1,0 +1,515 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+# The one specification of an application: types, defaults and meaning. The action of this name reads it.
+DOCUMENTATION = r"""
+module: flask_apps
+short_description: Read the descriptions of a host's applications
+version_added: 0.2.0
+author: flaskops (@flaskops)
+description:
+  - Checks the list of a host's applications, and returns each one with every option set. Changes nothing.
+  - An option that an application does not set comes from O(defaults), and else has the default below. Mappings are merged key by
+    key, lists are taken as they are.
+  - A variable of a role that would have no effect, because the list decides, is refused with the key to use.
+  - This is an action; there is no module that runs on a host.
+options:
+  defaults:
+    description: What all applications of the host have in common, with the options of O(apps) but C(name).
+    type: dict
+    default: {}
+  apps:
+    description: The applications.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the application, of its objects, and value of the label C(app). Of at most 46 characters.
+        type: str
+        required: true
+      state:
+        description: >-
+          Whether the application is installed, or removed with its monitoring, its scheduled verification and its outside checks.
+        type: str
+        choices: [present, absent]
+        default: "present"
+      namespace:
+        description: Namespace of the application; empty for one with its name.
+        type: str
+        default: ""
+      create_namespace:
+        description:
+          - Create the namespace, with the restricted Pod Security level, if it is missing.
+          - A namespace that exists and does not carry the label C(app.kubernetes.io/managed-by=flaskops) is left as it
+            is.
+        type: bool
+        default: true
+      adopt:
+        description:
+          - Take over objects that somebody else made and that have the application's names. Without it they are refused.
+          - It changes nothing with C(state=absent), which never removes what is somebody else's.
+        type: bool
+        default: false
+      image:
+        description: Image of the application; without one it is built from C(source), or from C(requirements) alone.
+        type: str
+        default: ""
+      image_pull_policy:
+        description: When the image is pulled.
+        type: str
+        choices: [IfNotPresent, Always, Never]
+        default: "IfNotPresent"
+      image_pull_secrets:
+        description: Names of Secrets in the namespace with credentials for the image's registry.
+        type: list
+        elements: str
+        default: []
+      source:
+        description: Folder of the source tree; may be empty when C(wsgi) and C(requirements) are set.
+        type: str
+        default: ""
+      folder:
+        description: Folder of the application inside the source, such as V(services/web). The image has the whole source, so
+            that what the application installs may be beside it (V(../../libs/common)).
+        type: str
+        default: ""
+      wsgi:
+        description:
+          - The app as gunicorn names it, for example V(httpbin:app).
+          - When empty, the tree's own Containerfile is used, and where it has none the app is found as C(flask run)
+            finds it, by reading the tree.
+        type: str
+        default: ""
+      wrap:
+        description: In a generated image, add C(/health), JSON request logs and metrics on port 9200 to the app.
+        type: bool
+        default: true
+      requirements:
+        description: Python requirements of a generated image, besides the tree's requirements.txt. Each is a line of such a
+            file, so that V(-r requirements/prod.txt) names another one of the tree.
+        type: list
+        elements: str
+        default: []
+      extras:
+        description: Extras of the project (C(optional-dependencies)) that a generated image has too.
+        type: list
+        elements: str
+        default: []
+      groups:
+        description: Dependency groups of the project that a generated image has too; with Pipenv its categories.
+        type: list
+        elements: str
+        default: []
+      server_requirements:
+        description: Python requirements of what serves the app in a generated image; one that the app itself names is not
+            installed over it.
+        type: list
+        elements: str
+        default: ["gunicorn==27.0.1", "prometheus-client==0.26.0", "blinker==1.9.0"]
+      repository:
+        description: Name of the image that is built, without its tag; empty for C(localhost/<name>).
+        type: str
+        default: ""
+      base_image:
+        description: Base image, handed to the build as BASE_IMAGE and RUNTIME_IMAGE. When empty it is
+            C(docker.io/library/python) with the Python that C(requires-python) or C(.python-version) asks for, else
+            3.13, and C(-slim-bookworm).
+        type: str
+        default: ""
+      packages:
+        description: Debian packages that are in a generated image, such as V(libpq5).
+        type: list
+        elements: str
+        default: []
+      build_packages:
+        description: Debian packages for the stage that installs a generated image's Python packages, such as V(gcc), V(libpq-
+            dev) or V(git).
+        type: list
+        elements: str
+        default: []
+      containerfile:
+        description: Containerfile of your own, a path in the source; one at its root needs no option.
+        type: str
+        default: ""
+      target:
+        description: Stage of your own Containerfile to build; the last one when empty.
+        type: str
+        default: ""
+      build_args:
+        description: Build arguments; they stay visible in the image, so they must not hold secrets. In a generated image they
+            are in the environment of its installation. One that a Containerfile of your own has no ARG for is refused.
+        type: dict
+        default: {}
+      build_secrets:
+        description: Secrets of the build by their ids, each a text or a mapping with C(src), the file that has it; no layer,
+            command line or output has them. For a generated image C(pip.conf), C(uv.toml) and C(netrc) are such files,
+            and another name in capitals is a variable of the installation's environment, such as
+            C(PIP_EXTRA_INDEX_URL). A Containerfile of your own mounts each by C(RUN --mount=type=secret,id=...).
+        type: dict
+        default: {}
+      exclude:
+        description: Further patterns of what is neither hashed nor built, as in a C(.dockerignore); one without a slash is a
+            name in any folder. One that begins with V(!) brings back what is skipped by default, for example V(!.env).
+        type: list
+        elements: str
+        default: []
+      replicas:
+        description:
+          - Number of pods. A PodDisruptionBudget is made for more than one.
+          - Where a HorizontalPodAutoscaler, a ScaledObject of KEDA or another autoscaler sets the number, the live
+            number stays.
+          - With null the role leaves the number to others in any case. Kubernetes starts a new Deployment with 1 pod
+            then.
+        type: raw
+        default: 2
+      port:
+        description: Port on which the application answers requests and C(health_path).
+        type: int
+        default: 5000
+      metrics_port:
+        description: Port on which the application serves its metrics; may equal C(port).
+        type: int
+        default: 9200
+      metrics_path:
+        description: Path of the metrics; noted on the Service of the metrics port as the annotation C(flaskops/metrics-path).
+        type: str
+        default: "/metrics"
+      health_path:
+        description: >-
+          Path of the health check, which the probes of the pods, the blackbox exporter and the outside providers ask. A generated
+          image answers there.
+        type: str
+        default: "/health"
+      environment:
+        description: Environment variables of the application; values become text.
+        type: dict
+        default: {}
+      secret_environment:
+        description: Names of Secrets in the namespace whose keys become environment variables.
+        type: list
+        elements: str
+        default: []
+      resources:
+        description: Resource requests and limits of the container.
+        type: dict
+        default: {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}
+      start_timeout:
+        description:
+          - Seconds that the application may take to start, for one that needs more than about 30. A startup probe holds
+            the others back so long.
+          - With V(0) there is no startup probe.
+        type: int
+        default: 0
+      tmp_size:
+        description: How much C(/tmp) holds, which is where uploads go; a pod that writes more is evicted.
+        type: str
+        default: "64Mi"
+      pod_overrides:
+        description: Merged into the pod's specification, as C(kubectl patch) does. A container, volume, mount, port or variable
+            of the same name is merged into the role's, and others are added. The container is named like the
+            application.
+        type: dict
+        default: {}
+      service_type:
+        description: Type of the Service.
+        type: str
+        choices: [ClusterIP, NodePort, LoadBalancer]
+        default: "ClusterIP"
+      network_policy:
+        description: Admit only traffic to the application's port, and to its metrics port from C(network_policy_metrics_from).
+        type: bool
+        default: true
+      network_policy_metrics_from:
+        description: NetworkPolicy peers that may read the metrics; by default any pod of the cluster, and nothing from outside
+            it.
+        type: list
+        elements: dict
+        default: [{"namespaceSelector": {}}]
+      metrics_prefix:
+        description: The exporter's C(defaults_prefix), empty for C(NO_PREFIX). Another one than V(flask) is renamed to it while
+            scraping.
+        type: str
+        default: "flask"
+      scrape_interval:
+        description: How often the metrics are read, such as V(15s); empty for what the Prometheus object says.
+        type: str
+        default: ""
+      sample_limit:
+        description: A page of more series than this is refused as a whole, which fires C(FlaskTargetDown); V(0) for no limit.
+        type: int
+        default: 5000
+      probe:
+        description: Ask the health check through the blackbox exporter.
+        type: bool
+        default: true
+      probe_interval:
+        description: How often the health check is asked.
+        type: str
+        default: "15s"
+      probe_module:
+        description: Module of the blackbox exporter.
+        type: str
+        default: "http_2xx"
+      public_url:
+        description: Address of the health check outside the cluster, such as V(https://shop.example.com/health), which is asked
+            too.
+        type: str
+        default: ""
+      alerts:
+        description:
+          - For each alert that is to differ, some of C(threshold), C(window), C(for), C(severity) and C(enabled).
+          - The alerts and their defaults are in docs/alerts.md.
+        type: dict
+        default: {}
+      min_errors:
+        description: Fewer 5xx answers than this within the window fire no error alert.
+        type: int
+        default: 3
+      min_requests:
+        description: Fewer requests than this within the window fire no latency alert.
+        type: int
+        default: 10
+      slo:
+        description: Share of requests that must not fail within 30 days, such as V(0.999); with it the burn rate alerts exist.
+            V(0) for none.
+        type: float
+        default: 0
+      literal_error_rate:
+        description:
+          - Install C(HighErrorRate) as the literal C(rate(http_requests_total{status=~"5.."}[5m]) > 0.05), and scrape
+            the counter under that name too.
+          - Not the default, because it counts errors a second of each series, and no share of the requests.
+        type: bool
+        default: false
+      extra_rules:
+        description: Alerting and recording rules of your own, as in a Prometheus rule file. Mark texts with double braces as
+            C(!unsafe).
+        type: list
+        elements: dict
+        default: []
+      runbook_url:
+        description: Folder of the runbooks that the alerts link to.
+        type: str
+        default: "https://github.com/flaskops/observability/blob/main/docs/runbooks"
+      receivers:
+        description:
+          - Who is told of this application's alerts, besides those whom the stack tells.
+          - The AlertmanagerConfig with them, and with the inhibitions, needs an Alertmanager whose selector takes it.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: Name of the receiver.
+            type: str
+            required: true
+          type:
+            description: Kind of the receiver.
+            type: str
+            choices: [webhook, email, slack, pagerduty]
+            required: true
+          severities:
+            description: Severities that it is told of; all by default.
+            type: list
+            elements: str
+            choices: [critical, warning, info]
+          secret:
+            description: C(name) and C(key) of a Secret with the webhook's address, Slack's address, PagerDuty's routing key or
+                the mail password.
+            type: dict
+          url:
+            description: Address of a webhook that is no secret.
+            type: str
+          channel:
+            description: Slack's channel.
+            type: str
+          to:
+            description: Address that mail goes to.
+            type: str
+          from:
+            description: Address that mail comes from.
+            type: str
+          smarthost:
+            description: Host and port of the mail server.
+            type: str
+          username:
+            description: Name at the mail server; C(from) by default.
+            type: str
+      group_wait:
+        description: How long a first alert waits for others of the application, for C(receivers).
+        type: str
+        default: "30s"
+      group_interval:
+        description: How long a further alert of the application waits.
+        type: str
+        default: "5m"
+      repeat_interval:
+        description: When a receiver is told again of what still fires.
+        type: str
+        default: "4h"
+      log_check:
+        description: Whether a request's C(X-Request-ID) must be found in the app's log; switch off for an app that logs no
+            request id.
+        type: bool
+        default: true
+      external_checks:
+        description: >-
+          What the outside providers watch, each as in C(checks) of M(flaskops.observability.external_checks), with C(path) beside
+          it. By default it is one check of C(health_path).
+        type: list
+        elements: dict
+        default: [{}]
+      verify:
+        description: What the role C(verify) does with the application.
+        type: dict
+        default: {}
+        suboptions:
+          alert_check:
+            description:
+              - Whether a test alert is sent from Prometheus through Alertmanager to the alert inbox and back.
+              - It is left out where its rule or its route is not installed, so that it never reaches whoever is on
+                duty.
+            type: bool
+            default: true
+          schedule:
+            description: Seconds from one verification to the next by a Deployment C(<name>-verify) in the app's
+                namespace; V(0) installs none. It asks no outside service, and a backend with credentials only where
+                C(verify_schedule_secret) has them. Each run writes 20 numbered lines, and asks every backend for them.
+            type: int
+            default: 0
+          schedule_alerts:
+            description: C(for) and C(severity) of the alerts C(VerifyLinkBroken), C(VerifyStale), C(LogLinesMissing),
+                C(LogLinesLate) and C(LogLinesDouble), and C(window) of the last three, where they differ; a broken link
+                is told after twice C(verify.schedule).
+            type: dict
+            default: {}
+          schedule_resources:
+            description: Requests and limits of the scheduled verification's pod.
+            type: dict
+            default: {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}}
+      drill:
+        description: What the role C(drill) does with the application.
+        type: dict
+        default: {}
+        suboptions:
+          path:
+            description: Path that the steady probe asks for, ten times a second.
+            type: str
+            default: "/"
+          error_path:
+            description: A path of the app that is answered with 5xx; causes errors where the app has no fault switches.
+            type: str
+            default: ""
+          slow_path:
+            description: A path of the app that takes longer than a second; causes latency where the app has no fault switches.
+            type: str
+            default: ""
+          dependency:
+            description: Host name of something the app needs, which C(dependency_timeout) makes unreachable for its pods.
+            type: str
+            default: ""
+          memory_limit:
+            description: Memory limit at which the app can't run, for C(oom) without fault switches.
+            type: str
+            default: "16Mi"
+          request_timeout:
+            description: Seconds after which a request of the steady probe is lost.
+            type: float
+            default: 5.0
+          objectives:
+            description: Seconds within which something must have happened; C(page) is the first alert at its receiver, in
+                scenarios that hurt users.
+            type: dict
+            default: {"page": 180}
+          own_scenarios:
+            description: Scenarios of your own, each a patch of one object that is taken back afterwards.
+            type: list
+            elements: dict
+            default: []
+            suboptions:
+              name:
+                description: Name of the scenario.
+                type: str
+                required: true
+              title:
+                description: What happens, in a few words.
+                type: str
+                required: true
+              kind:
+                description: Kind of the object.
+                type: str
+                choices: [Deployment, StatefulSet, Service]
+                required: true
+              object:
+                description: Name of the object.
+                type: str
+                required: true
+              namespace:
+                description: Namespace of the object, where it is not the app's.
+                type: str
+              patch:
+                description: Strategic merge patch of the object.
+                type: dict
+                required: true
+              alerts:
+                description: Names of the alerts that should notice.
+                type: list
+                elements: str
+              seconds:
+                description: Seconds that the fault lasts at least; 30 where it is not set.
+                type: int
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status prediction without modifying target.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Read the applications
+  flaskops.observability.flask_apps:
+    apps:
+      - name: shop
+        source: /home/me/shop
+        health_path: /healthz
+        alerts: {HighErrorRate: {threshold: 0.01}}
+      - name: api
+        image: registry.example.com/api:1.4
+    defaults: {replicas: 3}
+  register: applications
+
+- name: Deploy each application
+  ansible.builtin.include_role:
+    name: flaskops.observability.flask_app
+  vars:
+    flask_app_name: "{{ app.name }}"
+    flask_app_namespace: "{{ app.namespace }}"
+    flask_app_image: "{{ app.image }}"
+    flask_app_port: "{{ app.port }}"
+    flask_app_health_path: "{{ app.health_path }}"
+    flask_app_replicas: "{{ app.replicas }}"
+  loop: "{{ applications.apps }}"
+  loop_control: {loop_var: app, label: "{{ app.name }}"}
+"""
+
+RETURN = r"""
+apps:
+  description: The applications, each with every option. Not shown, since an environment may hold secrets.
+  returned: success
+  type: list
+  elements: dict
+listed:
+  description: Namespace and name of each application, those that are to be absent too.
+  returned: success
+  type: list
+  elements: str
+  sample: [shop/shop, web/api]
+places:
+  description: C(namespace) and C(app) of each application that is not to be absent.
+  returned: success
+  type: list
+  elements: dict
+"""

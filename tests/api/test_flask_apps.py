@@ -1,0 +1,224 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an entry of flask_apps says is found in the objects on the cluster, and what is said in vain is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.app import description
+from ansible_collections.flaskops.observability.plugins.modules.flask_apps import DOCUMENTATION
+
+from tests.api_rig import CONTEXT, Rig
+from tests.fakes.operator import KINDS, operator, path
+from tests.harness import ROOT, Run, inventory_of, playbook
+
+FRONT, PLAIN, GONE = "described-front", "described-plain", "described-gone"
+Found = dict[str, dict[str, Any]]
+
+
+def container(found: Found) -> Any:
+    return found["Deployment shop"]["spec"]["template"]["spec"]["containers"][0]
+
+
+def pod(found: Found) -> Any:
+    return found["Deployment shop"]["spec"]["template"]["spec"]
+
+
+def endpoint(found: Found) -> Any:
+    return found["ServiceMonitor shop"]["spec"]["endpoints"][0]
+
+
+def rule(found: Found, alert: str, app: str = "shop") -> Any:
+    groups = found[f"PrometheusRule {app}"]["spec"]["groups"]
+    return next(item for group in groups for item in group["rules"] if item.get("alert") == alert)
+
+
+def route(found: Found) -> Any:
+    return found["AlertmanagerConfig shop"]["spec"]["route"]
+
+
+# A value that is not the default, and where it is found; those of `plain` and `gone` are looked for by themselves.
+SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
+    "namespace": (FRONT, lambda f: f["Deployment shop"]["metadata"]["namespace"], FRONT),
+    "image": ("shop:7", lambda f: container(f)["image"], "shop:7"),
+    "image_pull_policy": ("Always", lambda f: container(f)["imagePullPolicy"], "Always"),
+    "image_pull_secrets": (["pull"], lambda f: pod(f)["imagePullSecrets"], [{"name": "pull"}]),
+    "replicas": (0, lambda f: f["Deployment shop"]["spec"]["replicas"], 0),
+    "port": (5001, lambda f: container(f)["ports"][0]["containerPort"], 5001),
+    "metrics_port": (9201, lambda f: f["Service shop-metrics"]["spec"]["ports"][0]["port"], 9201),
+    "metrics_path": ("/m", lambda f: endpoint(f)["path"], "/m"),
+    "health_path": (
+        "/healthz",
+        lambda f: (
+            {container(f)[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")},
+            {"name": "HEALTH_PATH", "value": "/healthz"} in container(f)["env"],
+            [t for t in f["Probe shop"]["spec"]["targets"]["staticConfig"]["static"] if t.endswith("/healthz")] != [],
+        ),
+        ({"/healthz"}, True, True),
+    ),
+    "environment": ({"COLOUR": "red"}, lambda f: {"name": "COLOUR", "value": "red"} in container(f)["env"], True),
+    "secret_environment": (["words"], lambda f: container(f)["envFrom"], [{"secretRef": {"name": "words"}}]),
+    "resources": ({"limits": {"memory": "99Mi"}}, lambda f: container(f)["resources"]["limits"]["memory"], "99Mi"),
+    "start_timeout": (60, lambda f: container(f)["startupProbe"]["failureThreshold"], 12),
+    "tmp_size": ("9Mi", lambda f: pod(f)["volumes"][0]["emptyDir"]["sizeLimit"], "9Mi"),
+    "pod_overrides": ({"hostname": "till"}, lambda f: pod(f)["hostname"], "till"),
+    "service_type": ("NodePort", lambda f: f["Service shop"]["spec"]["type"], "NodePort"),
+    "network_policy_metrics_from": (
+        [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+        lambda f: "10.1.0.0/16" in json.dumps(f["NetworkPolicy shop"]["spec"]["ingress"]),
+        True,
+    ),
+    "metrics_prefix": ("web", lambda f: "web_" in json.dumps(endpoint(f)["metricRelabelings"]), True),
+    "scrape_interval": ("7s", lambda f: endpoint(f)["interval"], "7s"),
+    "sample_limit": (77, lambda f: f["ServiceMonitor shop"]["spec"]["sampleLimit"], 77),
+    "probe_interval": ("9s", lambda f: f["Probe shop"]["spec"]["interval"], "9s"),
+    "probe_module": ("http_own", lambda f: f["Probe shop"]["spec"]["module"], "http_own"),
+    "public_url": (
+        "https://shop.test/healthz",
+        lambda f: any("https://shop.test/healthz" in json.dumps(item) for key, item in f.items() if key.startswith("Probe ")),
+        True,
+    ),
+    "alerts": ({"FlaskTargetDown": {"for": "77s"}}, lambda f: rule(f, "FlaskTargetDown")["for"], "77s"),
+    "min_errors": (44, lambda f: ">= 44" in rule(f, "HighErrorRate")["expr"], True),
+    "min_requests": (55, lambda f: ">= 55" in rule(f, "FlaskHighLatencyP95")["expr"], True),
+    "slo": (0.99, lambda f: rule(f, "FlaskErrorBudgetBurnFast")["alert"], "FlaskErrorBudgetBurnFast"),
+    "extra_rules": ([{"alert": "Own", "expr": "vector(1) > 2"}], lambda f: rule(f, "Own")["expr"], "vector(1) > 2"),
+    "runbook_url": (
+        "https://books.test",
+        lambda f: rule(f, "FlaskTargetDown")["annotations"]["runbook_url"][:18],
+        "https://books.test",
+    ),
+    "receivers": (
+        [{"name": "night", "type": "webhook", "url": "http://night.test/"}],
+        lambda f: "http://night.test/" in json.dumps(f["AlertmanagerConfig shop"]["spec"]["receivers"]),
+        True,
+    ),
+    "group_wait": ("3s", lambda f: route(f)["groupWait"], "3s"),
+    "group_interval": ("33s", lambda f: route(f)["groupInterval"], "33s"),
+    "repeat_interval": ("33m", lambda f: route(f)["repeatInterval"], "33m"),
+}
+# What another application shows, or another test: the image is built, drill breaks things, a provider is asked.
+ELSEWHERE = {
+    *{
+        "name",
+        "state",
+        "adopt",
+        "create_namespace",
+        "network_policy",
+        "probe",
+        "literal_error_rate",
+        "log_check",
+        "external_checks",
+        "verify",
+        "drill",
+    },
+    *{"source", "folder", "wsgi", "wrap", "requirements", "extras", "groups", "server_requirements", "repository", "base_image"},
+    *{"packages", "build_packages", "containerfile", "target", "build_args", "build_secrets", "exclude"},
+}
+
+
+class Host:
+    """An inventory host, and what a run of its stages leaves."""
+
+    def __init__(self, rig: Rig, folder: Path) -> None:
+        self.rig, self.folder = rig, folder
+
+    def run(self, apps: list[dict[str, Any]], *stages: str, **variables: Any) -> Run:
+        plays = [{"name": stage, "import_playbook": str(ROOT / f"playbooks/{stage}.yml")} for stage in stages]
+        (self.folder / "play.yml").write_text(yaml.safe_dump(plays))
+        cluster = {"cluster_kubeconfig": str(self.rig.kubeconfig()), "cluster_context": CONTEXT, "cluster_provider": "existing"}
+        inventory = inventory_of(self.folder, {"site": {**cluster, "flask_apps": apps, **variables}})
+        return playbook(str(self.folder / "play.yml"), inventory=inventory)
+
+    def found(self, namespace: str) -> Found:
+        places = {
+            "Deployment": f"/apis/apps/v1/namespaces/{namespace}/deployments",
+            "Service": f"/api/v1/namespaces/{namespace}/services",
+            "NetworkPolicy": f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
+            **{kind: path(kind, namespace) for kind in KINDS},
+        }
+        return {
+            f"{kind} {item['metadata']['name']}": item
+            for kind, at in places.items()
+            for item in self.rig.request("GET", at)["items"]
+        }
+
+
+@pytest.fixture(scope="module")
+def host(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A host with three applications: one with other options, one in a namespace of somebody else's, and one to be absent."""
+    found = Host(rig, tmp_path_factory.mktemp("host"))
+    rig.request("POST", "/api/v1/namespaces", {"metadata": {"name": PLAIN}})
+    rig.request("POST", f"/api/v1/namespaces/{PLAIN}/serviceaccounts", {"metadata": {"name": "plain"}})
+    shop = {"name": "shop", **{key: value for key, (value, _where, _wanted) in SHOP.items()}}
+    plain = {"name": "plain", "namespace": PLAIN, "image": "plain:1", "create_namespace": False, "adopt": True}
+    plain |= {"network_policy": False, "probe": False, "replicas": 0, "literal_error_rate": True}
+    gone = {"name": "gone", "namespace": GONE, "image": "gone:1", "replicas": 0}
+    with operator(rig):
+        assert found.run([gone], "app").changed == 1
+        assert found.run([shop, plain, {**gone, "state": "absent"}], "app", "app_monitoring").changed == 5
+        yield found
+        stages = ("app_monitoring", "app")
+        assert found.run([{**app, "state": "absent"} for app in (shop, plain)], *stages).changed == 4
+        assert found.run([{**app, "state": "absent"} for app in (shop, plain)], *stages).changed == 0
+
+
+def test_every_option_is_looked_for() -> None:
+    assert SHOP.keys() | ELSEWHERE == description.spec_of(DOCUMENTATION).keys()
+
+
+def test_every_option_is_in_the_objects(host: Host) -> None:
+    found = host.found(FRONT)
+    assert {key: where(found) for key, (_value, where, _wanted) in SHOP.items()} == {
+        key: wanted for key, (_value, _where, wanted) in SHOP.items()
+    }
+
+
+def test_what_an_application_is_not_to_have_is_not_made(host: Host) -> None:
+    found = host.found(PLAIN)
+    assert "Deployment plain" in found and "PrometheusRule plain" in found
+    assert [key for key in found if key.startswith(("NetworkPolicy", "Probe"))] == []
+    assert "http_requests_total" in rule(found, "HighErrorRate", "plain")["expr"]
+    labels = host.rig.request("GET", f"/api/v1/namespaces/{PLAIN}")["metadata"].get("labels", {})
+    assert "app.kubernetes.io/managed-by" not in labels
+
+
+def test_an_absent_application_is_gone(host: Host) -> None:
+    assert host.found(GONE) == {}
+
+
+def test_variables_of_roles_are_refused_with_the_key(host: Host) -> None:
+    for name, value, key in (
+        ("flask_app_port", 70000, "port"),
+        ("app_monitoring_slo", 0.9, "slo"),
+        ("flask_image_wsgi", "a:b", "wsgi"),
+    ):
+        done = host.run([{"name": "shop"}], "app", **{name: value})
+        assert [word for word in (name, "site", f"write {key} into", "flask_app_defaults") if word not in done.error] == []
+
+
+def test_an_application_that_is_not_listed_is_named(host: Host) -> None:
+    listed = f"{PLAIN}/plain"
+    task = {
+        "name": "Look",
+        "flaskops.observability.unlisted_apps": {
+            "kubeconfig": str(host.rig.kubeconfig()),
+            "context": CONTEXT,
+            "listed": [listed],
+        },
+        "register": "seen",
+    }
+    show = {"name": "Show", "ansible.builtin.debug": {"msg": "not listed: {{ seen.apps | join(' ') }}"}}
+    (host.folder / "look.yml").write_text(
+        yaml.safe_dump([{"name": "Look", "hosts": "all", "gather_facts": False, "tasks": [task, show]}])
+    )
+    done = playbook(str(host.folder / "look.yml"), inventory=inventory_of(host.folder, {"site": {}}))
+    assert done.changed == 0
+    said = next(line for line in done.stdout.splitlines() if "not listed: " in line)
+    assert f"{FRONT}/shop" in said and listed not in said and GONE not in said
