@@ -123,6 +123,37 @@ def test_no_key_is_a_template() -> None:
     assert list(templated_keys([{"a": {"{{ b }}-*": "{{ c }}"}}])) == ["{{ b }}-*"]
 
 
+# A variable that a template sets, and a list or mapping that it fills as it goes: programs, which stand in Python.
+PROGRAM = re.compile(r"{%-?\s*(set|do)\b|\bnamespace\(|\.(append|extend|insert|update|setdefault|pop)\(")
+
+
+def programs(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if PROGRAM.search(line)]
+
+
+def test_no_template_is_a_program() -> None:
+    folders = [ROOT / name for name in ("roles", "playbooks", "tasks", "toolchain", "runner", "inventories")]
+    files = [ROOT / "site.yml"] + [path for folder in folders for path in folder.rglob("*") if path.suffix in (".yml", ".j2")]
+    assert len(files) > len(ROLES) * 5
+    assert {str(path.relative_to(ROOT)): lines for path in files if (lines := programs(path.read_text()))} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% set a = 1 %}",
+        "{%- set a %}",
+        "{%set a = 1%}",
+        "{{ namespace(found=[]) }}",
+        "{{ found.append(app) }}",
+        "set _ = a.update({})",
+    ],
+)
+def test_a_program_in_a_template_would_be_found(text: str) -> None:
+    assert programs(f"a: 1\nb: {text}\n") == [f"b: {text}"]
+    assert programs("{% for app in apps %}\n- {{ app.name | combine({}) }}\n{% endfor %}") == []
+
+
 def test_readmes_are_not_stale() -> None:
     done = subprocess.run([sys.executable, ROOT / "docs/generate.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
