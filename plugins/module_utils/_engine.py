@@ -19,6 +19,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
+from ._files import cache_dir
+
 ENGINES = ("podman", "docker", "buildah")
 
 # podman's defaults ask for systemd, crun and raised limits; a host without systemd or with cgroup v1 has none of them. podman 5
@@ -68,11 +70,6 @@ class BuildError(EngineError):
     def __init__(self, message: str, step: str) -> None:
         self.step = step
         super().__init__(message)
-
-
-def cache_dir() -> Path:
-    """The folder for everything that can be made again: ``$XDG_CACHE_HOME/flaskops``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
 
 
 class NoEngineError(EngineError):

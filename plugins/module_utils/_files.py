@@ -1,12 +1,21 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that a module writes for people. Private to this collection; its interface can change at any time."""
+"""Files that a module writes for people, and the folder of those that it can make again.
+
+Private to this collection; its interface can change at any time.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """The folder for everything that can be made again: ``$XDG_CACHE_HOME/flaskops``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
 
 
 def write_whole(path: str | os.PathLike[str], content: str, mode: int = 0o644) -> None:

@@ -145,7 +145,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
-from ..module_utils._engine import cache_dir
+from ..module_utils._files import cache_dir
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 # What the linker of a large program takes, with room to spare.

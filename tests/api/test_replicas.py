@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.kube import replicas
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import autoscalers, replicas
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import autoscalers
 
 from tests.api_rig import Rig
 from tests.fakes.kubelet import kubelet

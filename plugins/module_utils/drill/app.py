@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..kube.transport import ApiError, Cluster, read_object
+from ..monitoring.paths import alertmanager_path, prometheus_path, service_path
 from ..verify import checks, health, log_stores, stack
 from ..verify.links import http_get, slices_path
 from .bounds import Stage
@@ -159,9 +160,9 @@ class App:
         names = {item["metadata"]["name"] for item in self.get(services)["items"]}
         alertmanagers = self.get(f"{stack.OPERATOR}/v1/namespaces/{self.stack_namespace}/alertmanagers")["items"]
         return (
-            stack.prometheus_path(chosen),
-            stack.alertmanager_path(self.stack_namespace, alertmanagers) if "alertmanager-operated" in names else "",
-            stack.service_path(self.stack_namespace, "alert-inbox", 80) if "alert-inbox" in names else "",
+            prometheus_path(chosen),
+            alertmanager_path(self.stack_namespace, alertmanagers) if "alertmanager-operated" in names else "",
+            service_path(self.stack_namespace, "alert-inbox", 80) if "alert-inbox" in names else "",
         )
 
     def _find_store(self) -> tuple[log_stores.Store, log_stores.Way | None]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from .._engine import cache_dir
+from .._files import cache_dir
 from ..kube.objects import load_all
 from .program import PULL_SECONDS, Helm, HelmError
 

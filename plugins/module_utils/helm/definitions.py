@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from .._engine import cache_dir
+from .._files import cache_dir
 from ..kube.objects import METADATA, Objects, holds, label, load_all
 from ..kube.transport import ApiError, KubeError
 

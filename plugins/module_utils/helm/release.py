@@ -11,9 +11,9 @@ import gzip
 import json
 import typing as t
 
+from ..kube import autoscalers
 from ..kube.objects import Objects, holds, load_all
 from ..kube.transport import ApiError
-from ..verify import autoscalers
 from .chart import default_values, template_digest
 
 MANAGER = "helm"

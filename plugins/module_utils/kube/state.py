@@ -18,8 +18,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ..credentials.guard import HIDDEN, hide
-from ..verify import autoscalers
-from . import replicas
+from . import autoscalers, replicas
 from .objects import Objects, difference, label
 from .replicas import MANAGER
 from .selectors import FIELDS, MONITORING, Finder

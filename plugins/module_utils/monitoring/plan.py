@@ -14,13 +14,13 @@ import typing as t
 from pathlib import Path
 from urllib.parse import quote
 
-from .._engine import cache_dir
+from .._files import cache_dir
 from ..kube.selectors import NotSelected, labels_for
 from ..kube.transport import ApiError, Cluster, read_object
-from ..verify.stack import prometheus_path
 from . import objects as build
 from . import rules
 from .objects import GROUP, OURS, PART_OF, Json, PlanError
+from .paths import prometheus_path
 
 # All that an application may have, but for what `Planner.known` adds; the dashboards belong to all applications.
 KINDS = {"PrometheusRule": "v1", "ServiceMonitor": "v1", "Probe": "v1", "AlertmanagerConfig": "v1alpha1"}

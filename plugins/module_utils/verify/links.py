@@ -22,8 +22,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ..credentials.guard import hide
+from ..kube import autoscalers
 from ..kube.transport import REQUEST_SECONDS, ApiError, Cluster, message_of, read_object, reason
-from . import autoscalers, backends, checks, log_stores
+from . import backends, checks, log_stores
 from .checks import Result
 from .health import App, check_health
 from .stack import Stack

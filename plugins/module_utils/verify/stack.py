@@ -23,6 +23,7 @@ from ..kube.selectors import matches
 from ..kube.transport import ApiError, message_of
 from ..monitoring import dashboards as boards_of
 from ..monitoring.objects import ALERTS, OURS, PARTS
+from ..monitoring.paths import alertmanager_path, prometheus_path, service_path
 from . import alert, checks, log_stores
 from .checks import FAILED, Result
 from .health import question
@@ -80,22 +81,6 @@ def chosen(servers: list[dict[str, Any]], parts: list[tuple[str, ...]]) -> dict[
         return ("Prometheus", namespace, name) not in parts, namespace, name
 
     return min(servers, key=order)
-
-
-def service_path(namespace: str, service: str, port: str | int, prefix: str = "") -> str:
-    """The path of a Service through the API server; by the port's number where the chart chooses its name."""
-    return f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{prefix.rstrip('/')}"
-
-
-def prometheus_path(server: dict[str, Any]) -> str:
-    """The path of the Prometheus that a Prometheus object describes, through the API server."""
-    return service_path(server["metadata"]["namespace"], "prometheus-operated", 9090, server["spec"].get("routePrefix") or "")
-
-
-def alertmanager_path(namespace: str, found: list[dict[str, Any]]) -> str:
-    """The path of the Alertmanager that a namespace's Alertmanager objects describe, through the API server."""
-    prefixes = [item["spec"].get("routePrefix") or "" for item in found]
-    return service_path(namespace, "alertmanager-operated", 9093, min(prefixes, default=""))
 
 
 def _age(times: list[str]) -> float:

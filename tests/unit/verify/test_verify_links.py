@@ -14,9 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import urllib3
-from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import autoscalers, transport
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import (
-    autoscalers,
     backends,
     checks,
     links,

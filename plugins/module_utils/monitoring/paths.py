@@ -1,0 +1,24 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the parts of a stack are reached through the API server. Private to this collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+def service_path(namespace: str, service: str, port: str | int, prefix: str = "") -> str:
+    """The path of a Service through the API server; by the port's number where the chart chooses its name."""
+    return f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{prefix.rstrip('/')}"
+
+
+def prometheus_path(server: dict[str, t.Any]) -> str:
+    """The path of the Prometheus that a Prometheus object describes, through the API server."""
+    return service_path(server["metadata"]["namespace"], "prometheus-operated", 9090, server["spec"].get("routePrefix") or "")
+
+
+def alertmanager_path(namespace: str, found: list[dict[str, t.Any]]) -> str:
+    """The path of the Alertmanager that a namespace's Alertmanager objects describe, through the API server."""
+    prefixes = [item["spec"].get("routePrefix") or "" for item in found]
+    return service_path(namespace, "alertmanager-operated", 9093, min(prefixes, default=""))
