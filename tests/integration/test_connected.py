@@ -300,21 +300,21 @@ def build_own(site: Site, folder: Path) -> None:
     done = playbook("playbooks/image.yml", inventory=site.inventory, env=site.trust)
     assert done.returncode == 0, done.stdout[-3000:]
     engine, env = Engine.find("podman"), {**Engine.find("podman").env, **site.trust}
-    (task,) = yaml.safe_load((ROOT / "runner/build.yml").read_text())
-    runner = folder / "runner"
-    ignored = shutil.ignore_patterns(*task["flaskops.observability.container_image"]["exclude"])
-    shutil.copytree(ROOT / "runner", runner, ignore=ignored)
-    (runner / "flaskops_observability").mkdir()
-    (runner / "flaskops_observability/__init__.py").touch()
-    for name in ("credentials", "monitoring", "verify"):
-        shutil.copytree(ROOT / "plugins/module_utils" / name, runner / "flaskops_observability" / name, ignore=ignored)
     sources = {
-        "runner": (runner, ROOT / "runner/Containerfile"),
-        "log-collector": (ROOT / "roles/victoria_logs/files/collector", None),
+        "runner": (ROOT / "runner", ROOT / "runner/build.yml"),
+        "log-collector": (ROOT / "roles/victoria_logs/files/collector", ROOT / "roles/victoria_logs/tasks/collector.yml"),
     }
-    for name, (source, file) in sources.items():
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for name, (source, build) in sources.items():
+        (task,) = yaml.safe_load(build.read_text())
+        image, place = task["flaskops.observability.container_image"], folder / name
+        shutil.copytree(source, place, ignore=ignored)
+        for inside, part in image["extra_folders"].items():
+            shutil.copytree(ROOT / part.split("/../../")[1], place / inside, ignore=ignored)
+        for inside, text in image["extra_files"].items():
+            (place / inside).write_text(text)
         ref = f"{site.image}/{name}:test"
-        engine.build(str(source), str(file or source / "Containerfile"), ref, {"BASE_IMAGE": DEBIAN_BASE})
+        engine.build(str(place), str(place / "Containerfile"), ref, {"BASE_IMAGE": DEBIAN_BASE})
         subprocess.run(["podman", "push", ref], env=env, check=True, capture_output=True)
     listed = output(engine, "images", "--format", "{{.Repository}}:{{.Tag}}").split()
     output(engine, "rmi", *(ref for ref in listed if ref.startswith(site.image)))

@@ -154,6 +154,35 @@ def test_a_program_in_a_template_would_be_found(text: str) -> None:
     assert programs("{% for app in apps %}\n- {{ app.name | combine({}) }}\n{% endfor %}") == []
 
 
+# Who speaks HTTP, and to whom. Towards Kubernetes that are two files: the second is mounted into a pod alone.
+HTTP = {
+    "plugins/module_utils/kube/transport.py": "Kubernetes",
+    "plugins/module_utils/drill/dead_man.py": "Kubernetes",
+    "plugins/module_utils/_host.py": "image registries",
+    "plugins/module_utils/credentials/guard.py": "the openers of the others",
+    "plugins/module_utils/external_checks/client.py": "providers of outside checks",
+    "plugins/module_utils/verify/links.py": "the application from outside",
+    "plugins/module_utils/verify/log_stores.py": "log back ends of the cluster, over a connection of the transport",
+    "plugins/module_utils/verify/backends.py": "log back ends outside of the cluster",
+    "plugins/modules/elastic_content.py": "Elasticsearch and Kibana, over a connection of the transport",
+    "plugins/modules/toolchain.py": "mirrors of releases",
+    "roles/victoria_logs/files/collector/collector.py": "VictoriaLogs",
+}
+SPEAKS = re.compile(
+    r"\b(urlopen|urllib3|http\.client|urllib\.request)\b|^\s*(import|from) (requests|httpx|aiohttp)\b", re.MULTILINE
+)
+# How a pod knows its API server.
+IN_A_POD = re.compile("KUBERNETES_SERVICE_HOST|secrets/kubernetes\\.io/serviceaccount")
+
+
+def test_requests_to_kubernetes_are_sent_by_two_files() -> None:
+    files = [path for name in ("plugins", "roles", "runner") for path in (ROOT / name).rglob("*.py")]
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in files if "files/runtime" not in str(path)}
+    assert {name for name, text in texts.items() if SPEAKS.search(text)} == set(HTTP)
+    two = {name for name, whom in HTTP.items() if whom == "Kubernetes"}
+    assert {name for name, text in texts.items() if IN_A_POD.search(text)} == two
+
+
 def test_readmes_are_not_stale() -> None:
     done = subprocess.run([sys.executable, ROOT / "docs/generate.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

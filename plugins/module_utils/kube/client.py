@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import typing as t
+from http import HTTPStatus
 from urllib.parse import unquote
 
-from ..credentials.guard import is_token
-from .transport import KubeError, first_line
+from ..credentials.guard import basic, is_token
+from .transport import ApiError, Guarded, KubeCluster, KubeError, first_line
 
 if t.TYPE_CHECKING:
     from .kubeconfig import Access
@@ -28,28 +29,6 @@ def describe(kubeconfig: str, context: str) -> str:
     return " and ".join(parts)
 
 
-class Guarded:
-    """The pool of an API client: it sends each request as whom the kubeconfig says, and its errors quote no header."""
-
-    def __init__(self, pool: t.Any, headers: list[tuple[str, str]]) -> None:
-        self._pool, self.impersonation = pool, headers
-
-    def __getattr__(self, name: str) -> t.Any:
-        return getattr(self._pool, name)
-
-    def request(self, method: str, url: str, headers: t.Any = None, **options: t.Any) -> t.Any:
-        """As urllib3.PoolManager.request; what is malformed raises urllib3's HTTPError."""
-        import urllib3
-
-        sent = urllib3.HTTPHeaderDict(headers or {})
-        for name, value in self.impersonation:
-            sent.add(name, value)
-        wrong = sorted({name for name, value in sent.items() if not (str(value).isascii() and str(value).isprintable())})
-        if wrong:
-            raise urllib3.exceptions.HTTPError(f"the header {' and '.join(wrong)} holds characters that can't be sent")
-        return self._pool.request(method, url, headers=sent, **options)
-
-
 def unconnected(kubeconfig: str, context: str) -> tuple[Access, t.Any]:
     """What a kubeconfig says of a context, and a kubernetes.client.ApiClient of it that has asked nothing; or raise KubeError."""
     if not kubeconfig and not context:
@@ -59,7 +38,6 @@ def unconnected(kubeconfig: str, context: str) -> tuple[Access, t.Any]:
         from .kubeconfig import Malformed, read
 
         access = read(kubeconfig, context)
-        import urllib3
         from kubernetes import client, config
     except ImportError as exc:
         raise KubeError(
@@ -78,7 +56,7 @@ def unconnected(kubeconfig: str, context: str) -> tuple[Access, t.Any]:
         )
         configuration.refresh_api_key_hook = _refreshed(configuration, access, where)
         login = proxy_login(configuration.proxy)
-        configuration.proxy_headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
+        configuration.proxy_headers = {"proxy-authorization": basic(*login.partition(":")[::2])} if login else None
         api: t.Any = client.ApiClient(configuration)
     except KubeError:
         raise
@@ -112,7 +90,7 @@ def _refreshed(configuration: t.Any, access: Access, where: str) -> t.Callable[[
 
 
 def proxy_login(proxy: str | None) -> str:
-    """The user name and password in the address of an HTTP proxy, which urllib3 does not send by itself."""
+    """The user name and password in the address of an HTTP proxy, which is not sent by itself."""
     scheme, _, rest = (proxy or "").partition("://")
     login = rest.rpartition("@")[0]
     return unquote(login) if scheme in ("http", "https") else ""
@@ -121,25 +99,18 @@ def proxy_login(proxy: str | None) -> str:
 def api_client(kubeconfig: str, context: str) -> t.Any:
     """Return a kubernetes.client.ApiClient for a reachable API, or raise KubeError."""
     _access, api = unconnected(kubeconfig, context)
-    import urllib3.exceptions
-    from kubernetes import client
-
-    where, configuration = describe(kubeconfig, context), api.configuration
+    where, cluster = describe(kubeconfig, context), KubeCluster(api, retries=1)
     try:
-        client.VersionApi(api).get_code(_request_timeout=CONNECT_TIMEOUT)
-    except client.ApiException as exc:
-        if exc.status == 401:
-            raise KubeError(
-                f"The API at {configuration.host} refuses the credentials of {where}: renew them in the kubeconfig."
-            ) from exc
-        if exc.status != 403:  # 403: reachable, and /version is none of this account's business
-            raise KubeError(
-                f"The API at {configuration.host} ({where}) answers {exc.status} {exc.reason}: check the cluster's health."
-            ) from exc
-    except (urllib3.exceptions.HTTPError, OSError) as exc:
-        cause = first_line(getattr(exc, "reason", exc)).split("): ", 1)[-1]
+        status, _text = cluster.fetch("/version/", seconds=CONNECT_TIMEOUT)
+    except ApiError as error:
+        cause = first_line(getattr(error.__cause__, "reason", error.__cause__)).split("): ", 1)[-1]
         raise KubeError(
-            f"The API at {configuration.host} ({where}) can't be reached ({cause}):"
+            f"The API at {cluster.host} ({where}) can't be reached ({cause}):"
             " check that the cluster runs and the address is right."
-        ) from exc
+        ) from error
+    if status == 401:
+        raise KubeError(f"The API at {cluster.host} refuses the credentials of {where}: renew them in the kubeconfig.")
+    if status not in (200, 403):  # 403: reachable, and /version is none of this account's business
+        words = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
+        raise KubeError(f"The API at {cluster.host} ({where}) answers {words}: check the cluster's health.")
     return api

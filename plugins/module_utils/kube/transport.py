@@ -63,6 +63,28 @@ def reason(error: BaseException) -> str:
     return " ".join(str(inner).split()) or type(error).__name__
 
 
+class Guarded:
+    """The pool of an API client: it sends each request as whom the kubeconfig says, and its errors quote no header."""
+
+    def __init__(self, pool: Any, headers: list[tuple[str, str]]) -> None:
+        self._pool, self.impersonation = pool, headers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def request(self, method: str, url: str, headers: Any = None, **options: Any) -> Any:
+        """As urllib3.PoolManager.request; what is malformed raises urllib3's HTTPError."""
+        import urllib3
+
+        sent = urllib3.HTTPHeaderDict(headers or {})
+        for name, value in self.impersonation:
+            sent.add(name, value)
+        wrong = sorted({name for name, value in sent.items() if not (str(value).isascii() and str(value).isprintable())})
+        if wrong:
+            raise urllib3.exceptions.HTTPError(f"the header {' and '.join(wrong)} holds characters that can't be sent")
+        return self._pool.request(method, url, headers=sent, **options)
+
+
 class KubeCluster:
     """Requests on an API server with the credentials of a kubernetes client.
 

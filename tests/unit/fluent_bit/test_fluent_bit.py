@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib.util
 import json
 import os
 import re
@@ -20,6 +19,8 @@ import yaml
 from ansible_collections.flaskops.observability.plugins.filter.fluent_bit import fluent_bit
 from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit import config, outputs
 from fluent_bit_options import CLOUDWATCH, DEFAULTS, GOOD, HTTP, KMS_KEY, LOKI, WRONG, Options
+
+from tests.collector import load
 
 ROOT = Path(__file__).resolve().parents[3]
 SPECS = os.environ.get("FLASKOPS_SPECS")
@@ -393,12 +394,7 @@ def test_level_of_a_line(line: str, expected: str) -> None:
 
 def test_the_embedded_collector_gives_the_same_labels() -> None:
     """Both shippers write one label contract, so a line has one level, whichever of them carries it."""
-    path = ROOT / "roles/victoria_logs/files/collector/collector.py"
-    spec = importlib.util.spec_from_file_location("embedded_collector", path)
-    assert spec and spec.loader
-    collector = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = collector
-    spec.loader.exec_module(collector)
+    collector = load()
     assert {line: collector.level(line) for line, _level in LEVELS} == dict(LEVELS)
 
 

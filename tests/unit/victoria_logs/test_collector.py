@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
-import importlib.util
 import json
 import os
 import re
+import shutil
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -20,29 +22,20 @@ from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.collector import load
 from tests.victoria_logs import VictoriaLogs
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = "shop_web-5d9-x2x_uid-1"
 RETENTION = 100 * 365 * 86400.0
-
-
-def load() -> ModuleType:
-    """The program, which is a role's file and no package."""
-    spec = importlib.util.spec_from_file_location("log_collector", ROOT / "roles/victoria_logs/files/collector/collector.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["log_collector"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 c = load()
@@ -562,6 +555,64 @@ def test_a_file_waits_for_the_labels(node: Node, backend: Backend) -> None:
     answer(collector, {"shop_web-5d9-x2x": {"app.kubernetes.io/name": "other"}})
     drain(collector)
     assert backend.pushes[0]["streams"][0]["stream"]["app"] == "other"
+
+
+class Api(BaseHTTPRequestHandler):
+    """An API server that knows the pods of one node, for who has the token."""
+
+    def do_GET(self) -> None:
+        asked = parse_qs(urlsplit(self.path).query)
+        known = self.headers["Authorization"] == "Bearer secret-token"
+        pods = [{"metadata": {"namespace": "shop", "name": "web-5d9-x2x", "labels": {"app": "shop-web"}}}]
+        body = json.dumps({"items": pods if asked == {"fieldSelector": ["spec.nodeName=one"]} else []}).encode()
+        self.send_response(200 if known else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("token", "known", "said"),
+    [("secret-token\n", True, ""), ("another\n", False, "answered 403"), (None, False, "gave no answer")],
+)
+def test_the_labels_are_read_with_the_account_of_the_pod(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    token: str | None,
+    known: bool,
+    said: str,
+) -> None:
+    if token:
+        (tmp_path / "token").write_text(token)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    inside = functools.partial(c.PodCluster, str(tmp_path), f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setattr(c, "PodCluster", inside)
+    pods = c.Pods("one")
+    assert pods.app("shop_web-5d9-x2x_uid-1/web") == ("shop-web" if known else None)
+    assert said in "".join(capsys.readouterr())
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_image_has_what_the_program_imports(tmp_path: Path) -> None:
+    """Run by a Python that finds no other package."""
+    (task,) = yaml.safe_load((ROOT / "roles/victoria_logs/tasks/collector.yml").read_text())
+    image = task["flaskops.observability.container_image"]
+    shutil.copytree(ROOT / "roles/victoria_logs/files/collector", tmp_path / "image")
+    for inside, folder in image["extra_folders"].items():
+        shutil.copytree(ROOT / folder.split("/../../")[1], tmp_path / "image" / inside)
+    for inside, text in image["extra_files"].items():
+        (tmp_path / "image" / inside).write_text(text)
+    copied = re.findall(r"^COPY (\S+) /\1$", (tmp_path / "image/Containerfile").read_text(), re.MULTILINE)
+    assert set(copied) == {"collector.py", *(inside.partition("/")[0] for inside in image["extra_folders"])}
+    command = [sys.executable, "-S", "-c", "import collector"]
+    done = subprocess.run(command, cwd=tmp_path / "image", capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_positions_of_an_older_collector_are_taken(node: Node, backend: Backend) -> None:

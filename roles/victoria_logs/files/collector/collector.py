@@ -38,6 +38,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlencode, urlsplit
 
+from flaskops_observability.kube.transport import ApiError, PodCluster
+
 POLL = 0.3  # seconds between two looks at the files
 READ = 1 << 20  # bytes that are read of one file at a time
 BATCH = 1 << 20  # bytes of lines after which a batch is written
@@ -58,7 +60,6 @@ REFUSED = {400, 413, 422}
 # A line is kept as it was written; else a JSON line would be taken apart, and one without `_msg` would lose its text.
 PUSH = "/insert/loki/api/v1/push?disable_message_parsing=1"
 ACCESS = Path("/access")  # the Secret with the login and the authority that VictoriaLogs asks for, where it does
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 STREAMS = ("stdout", "stderr")
 LINE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) (stdout|stderr) (\S+) ?(.*)", re.DOTALL)
@@ -261,25 +262,16 @@ class Pods:
 
     def _ask(self) -> bool:
         """Read the labels of this node's pods; whether the API server answered."""
-        address = f"{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
-        context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
-        connection = http.client.HTTPSConnection(address, timeout=5, context=context)
+        query = urlencode({"fieldSelector": f"spec.nodeName={self.node}"})
         try:
-            query = urlencode({"fieldSelector": f"spec.nodeName={self.node}"})
-            connection.request(
-                "GET", f"/api/v1/pods?{query}", headers={"Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}"}
-            )
-            reply = connection.getresponse()
-            body = reply.read()
-            if reply.status != 200:
-                say(f"The API server answered {reply.status} to the question for the pods: see the ClusterRole.")
+            status, body = PodCluster().fetch(f"/api/v1/pods?{query}", seconds=5)
+            if status != 200:
+                say(f"The API server answered {status} to the question for the pods: see the ClusterRole.")
                 return False
             metadata = [pod["metadata"] for pod in json.loads(body)["items"]]
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (ApiError, OSError, ValueError) as error:
             say(f"The API server gave no answer: {error}")
             return False
-        finally:
-            connection.close()
         self._pods = {f"{item['namespace']}_{item['name']}": item.get("labels") or {} for item in metadata}
         return True
 
