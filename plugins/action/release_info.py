@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..module_utils.credentials.guard import hidden_in
 from ..module_utils.helm import surroundings
 from ..module_utils.helm.chart import Chart, Reference
-from ..module_utils.helm.program import HelmError
+from ..module_utils.helm.program import HelmError, credentials
 from ..module_utils.helm.release import Release
 from ..module_utils.kube.client import api_client
 from ..module_utils.kube.objects import Objects
@@ -49,7 +50,10 @@ class ActionModule(ClusterAction):
                 releases[each] = {"status": "absent"}
                 continue
             release = Release(objects, name, each)
-            releases[each] = release.info()
+            info = release.info()
+            values = info.get("values", {})
+            # Whoever gave the release a password sees it with Helm, and not here.
+            releases[each] = info | ({"values": hidden_in(values, credentials(values))} if values else {})
             signs = [sign for sign in options["signs"] if sign["release"] in ("", each)]
             if each not in options["adopt"] and not release.is_ours(signs):
                 foreign[each] = release.describe()

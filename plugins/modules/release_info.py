@@ -110,7 +110,8 @@ namespace:
 releases:
   description:
     - For each release V(status), as Helm names it, or V(absent); and V(revision), V(age) in seconds, V(deployed) as a date,
-      V(chart), V(chart_version), V(values), V(digest) of its templates, and whether it is V(marked) as this collection's.
+      V(chart), V(chart_version), V(values) without the credentials among them, V(digest) of its templates,
+      and whether it is V(marked) as this collection's.
   returned: success
   type: dict
 foreign:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from urllib.parse import quote
 import yaml
 
 from tests.api.test_access import ROLES
+from tests.api_rig import Rig
 from tests.canary import CANARY, MALFORMED, leaks
 from tests.harness import ROOT, inventory_of, playbook
 from tests.toolchain import programs
@@ -29,6 +32,7 @@ CASES = (
 )
 
 
+APP = {"name": "shop", "namespace": "canary"}
 # Credentials beside the kubeconfig, which the roles see before it is refused.
 BESIDE = {
     "verify_log_backends": [{"type": "elasticsearch", "url": "https://logs.test", "username": "ann", "password": f"{CANARY}\n"}],
@@ -125,3 +129,75 @@ def test_a_login_among_requirements_is_refused_and_never_shown(tmp_path: Path) -
     done = playbook("site.yml", "--tags", "image", "-vvv", "--diff", inventory=("-i", str(tmp_path / "hosts.yml")))
     assert re.search(r"login for private and slash and token and --index-url,", done.error), done.error
     assert not leaks(done.stdout + done.stderr)
+
+
+# A chart that writes what it is given where it belongs, and where the API server would quote it.
+TEMPLATES = {
+    "secret.yaml": """\
+apiVersion: v1
+kind: Secret
+metadata: {name: web}
+stringData: {password: {{ .Values.password | quote }}}
+""",
+    "config.yaml": """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: web, labels: {word: {{ .Values.wordOf.token | default "one" | quote }}}}
+data: {count: {{ .Values.count | quote }}}
+""",
+}
+SPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "canary"}}
+
+
+def a_secret(name: str, **content: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "canary"}, "stringData": content}
+
+
+def test_no_action_shows_a_credential_that_it_works_with(rig: Rig, tmp_path: Path) -> None:
+    """What is registered, differences and errors, at -vvv: of what is made, changed, found again, refused and removed."""
+    (tmp_path / "web/templates").mkdir(parents=True)
+    (tmp_path / "web/Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.0.0\n")
+    (tmp_path / "web/values.yaml").write_text("wordOf: {}\ncount: 1\n")
+    for name, text in TEMPLATES.items():
+        (tmp_path / "web/templates" / name).write_text(text)
+    own = {"owner": "canary", "prune": False, "wait": False}
+    url = f"https://ann:{CANARY}@hooks.test"
+    backends = f'[{{"type": "loki", "url": "{url}", "password": "{CANARY}'
+    release = {"name": "web", "namespace": "canary", "chart": {"ref": str(tmp_path / "web")}}
+    values = {"password": CANARY}
+    quoted = {"wordOf": {"token": f"{CANARY} {CANARY}"}}
+    receiver = {"name": "chat", "type": "webhook", "url": url}
+    steps: list[tuple[str, dict[str, Any], str]] = [
+        ("objects", {**own, "definitions": [SPACE, a_secret("one", token=CANARY)]}, ""),
+        ("objects", {**own, "definitions": [a_secret("two", **{"log_backends.json": backends})]}, ""),
+        ("objects", {**own, "definitions": [a_secret("one", token=CANARY * 2)]}, ""),
+        ("objects", {**own, "definitions": [{**a_secret("one", token=CANARY), "immutable": CANARY}]}, "Secret canary/one"),
+        ("objects", {**own, "definitions": [a_secret("one", token=CANARY, **{CANARY: "x"})]}, "Secret canary/one"),
+        ("release", {**release, "values": values}, ""),
+        ("release", {**release, "values": {"password": f"{CANARY}2"}}, ""),
+        ("release", {**release, "values": {**values, **quoted}}, "release web"),
+        ("release_info", {"namespace": "canary", "releases": ["web"], "secrets": ["one"], "objects": [a_secret("one")]}, ""),
+        ("schedule_access", {**APP, "secret": "two"}, "Secret two"),
+        ("public_urls", {"places": [{"name": "a", "app": "nobody", "namespace": "canary"}], "wait_timeout": 1}, "nobody"),
+        ("app_monitoring", {**APP, "receivers": [receiver]}, "chat"),
+        ("definitions", {"group": "canary.test", "own": [a_secret("one", token=CANARY)]}, ""),
+        ("release", {**release, "state": "absent"}, ""),
+        ("objects", {**own, "state": "absent", "known": [SPACE, a_secret("one"), a_secret("two")]}, ""),
+    ]
+    tasks: list[dict[str, Any]] = []
+    for number, (action, options, problem) in enumerate(steps):
+        call = {f"flaskops.observability.{action}": {"kubeconfig": str(rig.kubeconfig()), **options}}
+        if action in ("objects", "release") and not problem:
+            tasks.append({**call, "check_mode": True})
+        tasks.append({**call, "register": f"step_{number}", "ignore_errors": bool(problem)})
+    said = "{{ [" + ", ".join(f"step_{number}" for number in range(len(steps))) + "] | to_json }}"
+    tasks.append({"ansible.builtin.copy": {"content": said, "dest": str(tmp_path / "said")}, "no_log": True})
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    env = {"PATH": f"{programs('helm')}:{os.environ['PATH']}", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    done = playbook(str(tmp_path / "play.yml"), "-vvv", "--diff", inventory=inventory_of(tmp_path, {"here": None}), env=env)
+    assert done.returncode == 0, done.stdout[-5000:]
+    shown = done.stdout + done.stderr
+    for (action, _options, problem), found in zip(steps, json.loads((tmp_path / "said").read_text()), strict=True):
+        assert found.get("failed", False) == bool(problem), (action, found)
+        assert problem in found.get("msg", ""), (action, found)
+    assert not leaks(shown), leaks(shown)[:3]

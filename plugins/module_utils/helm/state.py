@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 from ..kube.objects import Objects, difference, label, load_all
 from ..kube.transport import ApiError, KubeError
+from ..kube.wait import without
 from .chart import Chart, Reference
 from .definitions import Definitions
-from .program import Helm, HelmError
+from .program import Helm, HelmError, credentials
 from .release import MANAGER, PENDING, Release
 from .workloads import settle, workload
 
@@ -68,8 +69,14 @@ class State:
     def run(self, state: str) -> Json:
         """Bring the release to a state; what has changed, or in check mode would.
 
-        :raises KubeError: with one sentence for the user.
+        :raises KubeError: with one sentence for the user, which shows no credential among the values.
         """
+        try:
+            return self.bring(state)
+        except KubeError as error:
+            raise without(error, credentials(self.wish.values)) from None
+
+    def bring(self, state: str) -> Json:
         before = self.release.info()
         foreign = "" if self.release.is_ours(self.wish.signs) else self.release.describe()
         if foreign and state == "present" and not self.wish.adopt:

@@ -17,14 +17,14 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ..credentials.guard import HIDDEN, hide
+from ..credentials.guard import HIDDEN
 from . import autoscalers, replicas
 from .objects import Objects, difference, label
 from .replicas import MANAGER
 from .selectors import FIELDS, MONITORING, Finder
 from .transport import ApiError, KubeError
 from .wait import KINDS as WORKLOADS
-from .wait import wait_for
+from .wait import wait_for, without
 
 Json = dict[str, t.Any]
 Key = tuple[str, str, str, str]  # API group, kind, namespace and name
@@ -214,9 +214,7 @@ class State:
             items = prepared(self.wish.definitions, self.owner)
             self.present(items) if state == "present" else self.absent(items)
         except KubeError as error:
-            if getattr(error, "failure", None):
-                raise
-            raise KubeError(hide(str(error), self.hidden)) from None
+            raise without(error, self.hidden) from None
         return {
             "changed": bool(self.changes),
             "changes": self.changes,

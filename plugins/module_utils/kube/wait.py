@@ -9,6 +9,7 @@ import time
 import typing as t
 from urllib.parse import quote
 
+from ..credentials.guard import hidden_in, hide
 from .pods import Trouble, is_ready, pod_troubles
 from .transport import ApiError, KubeError, first_line
 
@@ -39,6 +40,13 @@ class NotReady(KubeError):
     def __init__(self, failure: Json) -> None:
         super().__init__(failure["msg"])
         self.failure = failure
+
+
+def without(error: KubeError, secrets: list[str]) -> KubeError:
+    """An error that shows no secret, neither in its words nor in the events and log lines that explain it."""
+    if isinstance(error, NotReady):
+        return NotReady(hidden_in(error.failure, secrets))
+    return KubeError(hide(str(error), secrets))
 
 
 def replica_counts(workload: Json) -> dict[str, int]:

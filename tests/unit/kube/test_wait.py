@@ -21,6 +21,8 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube import
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import wait as ww
 
+from tests.canary import CANARY, leaks
+
 
 def typed(kind: str, data: dict[str, t.Any]) -> dict[str, t.Any]:
     """An object of a kind."""
@@ -321,3 +323,11 @@ def test_client_asks_the_api(tmp_path: pathlib.Path, status: int, message: str) 
 def test_pod_without_containers_is_named() -> None:
     pending = typed("Pod", {"metadata": {"name": "p1"}, "status": {"phase": "Pending"}})
     assert ww.pod_troubles(pending)[0].text == "phase Pending, no container has started"
+
+
+def test_what_explains_a_failure_shows_no_secret() -> None:
+    failure = {"msg": f"it said {CANARY}", "pods": [], "log": [f"login as ann:{CANARY} refused"], "replicas": {"ready": 0}}
+    found = ww.without(ww.NotReady(failure), [CANARY])
+    assert isinstance(found, ww.NotReady) and found.failure["replicas"] == {"ready": 0}
+    assert not leaks(str(found) + str(found.failure))
+    assert not leaks(str(ww.without(transport.KubeError(f"no {CANARY}"), [CANARY])))

@@ -16,7 +16,7 @@ from ansible.module_utils import basic
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
 from tests.canary import CANARY, MALFORMED, leaks
-from tests.harness import DEAD_KUBECONFIG, inventory_of, playbook
+from tests.harness import DEAD_KUBECONFIG, ROOT, inventory_of, playbook
 
 APP: dict[str, Any] = {"name": "shop", "namespace": "shop"}
 # The modules that read a kubeconfig, with what they need beside it.
@@ -138,8 +138,34 @@ ACTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
         "127.0.0.1",
     ),
     "a Secret that is a text": ("objects", {"owner": "a", "definitions": CANARY}, "definitions"),
-    "a kubeconfig with a bad token": ("objects", {"owner": "a"}, "token"),
+    "a value that is a text": ("release", {**APP, "chart": {"ref": "/nowhere"}, "values": CANARY}, "values"),
+    "a login in a chart's address": (
+        "release",
+        {**APP, "chart": {"ref": "x", "repository": f"https://a:{CANARY}@x"}},
+        "127.0.0.1",
+    ),
+    "a header of a check": ("public_urls", {"places": [{"name": "a", "headers": {"X-Token": CANARY}}]}, "headers"),
+    "an object that is a text": ("release_info", {**APP, "objects": CANARY}, "objects"),
+    "a definition's owner that is a text": ("definitions", {"group": "a.test", "own": CANARY}, "own"),
+    "a Secret's content in the place of its name": ("schedule_access", {**APP, "secret": [CANARY, {}]}, "127.0.0.1"),
 }
+# What each action needs to get as far as a kubeconfig.
+NEEDED: dict[str, dict[str, Any]] = {
+    "app_monitoring": APP,
+    "definitions": {"group": "a.test"},
+    "objects": {"owner": "a"},
+    "public_urls": {"places": [{"name": "a"}]},
+    "release": {**APP, "chart": {"ref": "a"}},
+    "release_info": {"namespace": "shop"},
+    "schedule_access": APP,
+}
+ACTIONS |= {f"a kubeconfig with a bad token for {action}": (action, options, "token") for action, options in NEEDED.items()}
+
+
+def test_every_action_on_a_cluster_is_among_them() -> None:
+    """But for the two that others ask: `cluster_access` for the roles, and `chart`, which reaches no cluster."""
+    texts = {path.stem: path.read_text() for path in (ROOT / "plugins/action").glob("*.py")}
+    assert {name for name, text in texts.items() if "api_client(" in text} == set(NEEDED)
 
 
 def test_no_action_shows_a_credential(tmp_path: Path) -> None:
