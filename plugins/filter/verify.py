@@ -12,7 +12,8 @@ author:
   - flaskops (@flaskops)
 description:
   - Makes the rule groups about a scheduled verification of one application.
-  - They are built in Python because Jinja and Prometheus both write double braces.
+  - They stand in C(files/rules.yml) of the role verify. A filter fills them in, because Jinja and Prometheus both write double
+    braces.
 options:
   _input:
     description:

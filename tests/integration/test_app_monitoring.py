@@ -210,7 +210,7 @@ def test_drift_is_found_and_repaired(stack: Stack, target: Cluster, folder: Path
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"extra_rules": [{"alert": "Bad", "expr": "sum("}]}, "A rule of the application can't be used"),
-    ({"app_monitoring_alerts": {"Nope": {}}}, "There is no alert Nope: use one of HighErrorRate"),
+    ({"app_monitoring_alerts": {"Nope": {}}}, "There is no alert Nope: use one of FlaskHighLatencyP95"),
     (
         {"receivers": [{"name": "x", "type": "slack", "channel": "#x", "secret": {"name": "no", "key": "k"}}]},
         "needs the Secret no",

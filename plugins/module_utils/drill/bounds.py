@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..kube.transport import REQUEST_SECONDS, ApiError
-from ..monitoring.rules import DURATION, job_of_probe, seconds
+from ..monitoring.durations import DURATION, seconds
+from ..monitoring.names import APPLICATION, THRESHOLD, WINDOW, job_of_probe
 from ..verify import numbered_lines
 from ..verify.alert import INBOX
 
@@ -47,22 +48,23 @@ class Rule:
     """An alert's rule as Prometheus has it loaded."""
 
     name: str
-    query: str
     wait: float  # its `for`
     interval: float
     labels: dict[str, str]
+    annotations: dict[str, str] = field(default_factory=dict)
 
     @property
-    def window(self) -> float:
-        """The first range in the query; 0 for none."""
-        found = re.search(r"\[([0-9a-z]+)\]", self.query)
-        return seconds(found[1]) if found and DURATION.fullmatch(found[1]) else 0.0
+    def window(self) -> float | None:
+        """Seconds that it looks back; None where its annotations do not say so."""
+        text = self.annotations.get(WINDOW, "")
+        return seconds(text) if DURATION.fullmatch(text) else None
 
     @property
-    def threshold(self) -> float:
-        """The first number that something is compared with."""
-        found = re.search(r">=?\s*(\d+(?:\.\d+)?)", self.query)
-        return float(found[1]) if found else 0.0
+    def threshold(self) -> float | None:
+        """What it compares with; None where its annotations do not say so."""
+        with suppress(KeyError, ValueError):
+            return float(self.annotations[THRESHOLD])
+        return None
 
 
 @dataclass
@@ -254,16 +256,16 @@ def _add_rules(found: Settings, groups: list[dict[str, Any]], app: Any) -> None:
         for rule in group["rules"]:
             if rule.get("type") != "alerting":
                 continue
-            labels = rule.get("labels") or {}
-            named = re.findall(r'\bnamespace="([^"]+)"', rule["query"])
-            ours = app.namespace in named or (not named and labels.get("app") == app.name)
-            # Another application's, or that of one with the same name in another namespace.
-            if "app" in labels and (labels["app"] != app.name or not ours):
+            labels, annotations = rule.get("labels") or {}, rule.get("annotations") or {}
+            ours = annotations.get(APPLICATION) == f"{app.namespace}/{app.name}"
+            # Another application's, or that of one with the same name in another namespace. A rule of the user's has labels only.
+            strange = APPLICATION in annotations or labels.get("app", app.name) != app.name
+            if not ours and (strange or labels.get("namespace", app.namespace) != app.namespace):
                 continue
             # An alert of the application's own rules goes before one of the same name for the whole cluster.
             if ours or rule["name"] not in found.rules:
                 wait, interval = float(rule.get("duration") or 0), float(group.get("interval") or 0)
-                found.rules[rule["name"]] = Rule(rule["name"], rule["query"], wait, interval, labels)
+                found.rules[rule["name"]] = Rule(rule["name"], wait, interval, labels, annotations)
 
 
 def stages_of_alert(
@@ -282,12 +284,14 @@ def stages_of_alert(
             found.append(("end of the series", 0.0, DISCOVERY + 2.1 * settings.scrape[source]))
         else:
             found.append((name, 0.0, scrapes * settings.scrape[source] + late))
-    if rule.name in SHARES:
-        found.append(("window fills", 0.0, (SHARES[rule.name] or rule.threshold) / share * rule.window))
-    elif rule.name in WHOLE:
-        found.append(("window without lines", rule.window - rule.interval, rule.window))
-    elif rate:
-        found.append(("window fills", 0.0, rule.threshold * rule.window / rate))
+    if rule.name in (*SHARES, *WHOLE) or rate:
+        window, threshold = rule.window, SHARES.get(rule.name) or rule.threshold
+        if window is None or (threshold is None and rule.name not in WHOLE):
+            return None
+        if rule.name in WHOLE:
+            found.append(("window without lines", window - rule.interval, window))
+        else:
+            found.append(("window fills", 0.0, (threshold or 0.0) * window / (share if rule.name in SHARES else rate)))
     found.append(("evaluation", 0.0, rule.interval))
     return found
 

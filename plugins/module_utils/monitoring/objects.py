@@ -9,19 +9,13 @@ import typing as t
 
 from ..kube.transport import KubeError
 from . import dashboards, rules
+from .names import ALERTS, OURS, PARTS, job_of_probe
 
 Json = dict[str, t.Any]
 
 GROUP = "monitoring.coreos.com"
-PART_OF = {"app.kubernetes.io/part-of": "flaskops-app-monitoring"}
-OURS = {"app.kubernetes.io/managed-by": "flaskops", **PART_OF}
 # On the dashboards, which all applications share.
 SHARED = {"flaskops/owner": "app_monitoring"}
-# On each object of an application: all that were installed with it, so that verify can tell what is gone, and the Prometheus
-# that they are for, so that verify and drill ask that one.
-PARTS = "flaskops/parts"
-# On a PrometheusRule: the alerts that it was installed with.
-ALERTS = "flaskops/alerts"
 METHODS = "GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT"
 
 
@@ -132,7 +126,7 @@ def probe(options: Json, where: str, url: str, prober: str, labels: dict[str, st
         "kind": "Probe",
         "metadata": _meta(options, name, labels),
         "spec": {
-            "jobName": rules.job_of_probe(options["name"]),
+            "jobName": job_of_probe(options["name"]),
             "interval": options["probe_interval"],
             "module": options["probe_module"],
             "prober": {"url": prober},

@@ -19,7 +19,9 @@ from ..kube.selectors import NotSelected, labels_for
 from ..kube.transport import ApiError, Cluster, read_object
 from . import objects as build
 from . import rules
-from .objects import GROUP, OURS, PART_OF, Json, PlanError
+from .durations import seconds
+from .names import OURS, PART_OF
+from .objects import GROUP, Json, PlanError
 from .paths import prometheus_path
 
 # All that an application may have, but for what `Planner.known` adds; the dashboards belong to all applications.
@@ -240,7 +242,7 @@ def plan(planner: Planner, check_mode: bool) -> Json:
     # Wrong options come first: they are wrong on any cluster.
     rules.rule_groups({**rule_options(options, {"spec": {}}), "scrape_interval": options["scrape_interval"] or "1s"})
     for key in ("probe_interval", "group_wait", "group_interval", "repeat_interval"):
-        rules.seconds(options[key])
+        seconds(options[key])
     prometheus: Json = {"metadata": {"namespace": options["dashboards_namespace"] or "monitoring", "name": ""}, "spec": {}}
     labels: dict[str, dict[str, str]] = {"serviceMonitor": {}, "probe": {}, "rule": {}}
     monitor, health, prober = ("", {"name": "metrics"}), None, ""
@@ -295,5 +297,5 @@ def plan(planner: Planner, check_mode: bool) -> Json:
         "prometheus": f"{prometheus['metadata']['namespace']}/{prometheus['metadata']['name']}",
         "not_applied": planner.not_applied,
         "rules_checked_by": checked,
-        "detection": rules.detection_seconds(given, rules.seconds(options["group_wait"])),
+        "detection": rules.detection_seconds(given, seconds(options["group_wait"])),
     }

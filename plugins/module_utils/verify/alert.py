@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..kube.transport import read_object
-from ..monitoring.rules import NOTIFY, TEST_SERVICE
+from ..monitoring.names import NOTIFY, TEST_SERVICE
 from . import checks
 from .checks import Result
 

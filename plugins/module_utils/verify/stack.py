@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 from ..kube.selectors import matches
 from ..kube.transport import ApiError, message_of
 from ..monitoring import dashboards as boards_of
-from ..monitoring.objects import ALERTS, OURS, PARTS
+from ..monitoring.names import ALERTS, OURS, PARTS
 from ..monitoring.paths import alertmanager_path, prometheus_path, service_path
 from . import alert, checks, log_stores
 from .checks import FAILED, Result

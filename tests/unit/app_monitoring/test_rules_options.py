@@ -70,7 +70,7 @@ def test_extra_rules_stay_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alerts": {"Nope": {}}}, "There is no alert Nope: use one of HighErrorRate"),
+        ({"alerts": {"Nope": {}}}, "There is no alert Nope: use one of FlaskHighLatencyP95"),
         (
             {"alerts": {"HighErrorRate": {"treshold": 1}}},
             "The alert HighErrorRate has no option treshold: use one of enabled, threshold",
@@ -109,8 +109,9 @@ def test_documented_defaults() -> None:
         name: [alert["severity"], str(alert.get("threshold", "")) or "-", alert.get("window", "-"), alert["for"]]
         for name, alert in rules.ALERTS.items()
     }
+    schedule = {"$three_runs": "15m", "$two_runs": "twice the schedule"}
     assert {name: row[:3] for name, row in found.items()} == {
-        name: [alert["severity"], alert.get("window", "-") or "15m", alert["for"] or "twice the schedule"]
+        name: [alert["severity"], *(schedule.get(text, text) for text in (alert.get("window", "-"), alert["for"]))]
         for name, alert in rules.VERIFY_ALERTS.items()
     }
 
@@ -136,8 +137,12 @@ def test_documented_detection_times() -> None:
     [
         ({"Nope": {}}, "There is no alert Nope: use one of VerifyLinkBroken, VerifyStale, LogLinesMissing"),
         ({"VerifyStale": {"for": "soon"}}, "'soon' is no duration"),
+        ({"VerifyStale": {"window": "1h"}}, "The alert VerifyStale has no option window: use one of enabled, for"),
         ({"LogLinesLate": {"window": "long"}}, "'long' is no duration"),
-        ({"VerifyStale": {"severity": "loud"}}, "The severity of the alert VerifyStale is none of critical"),
+        (
+            {"VerifyStale": {"severity": "loud"}},
+            "The option severity of the alert VerifyStale can't be used: 'loud' is none of critical",
+        ),
     ],
 )
 def test_options_of_the_alerts_about_a_verification(alerts: dict[str, Any], message: str) -> None:

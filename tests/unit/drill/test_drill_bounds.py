@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.bounds import Rule, Settings
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring.durations import seconds
 
 # What the local inventory gives, and 5 s between evaluations.
 SHORT: dict[str, Any] = {
@@ -39,7 +40,7 @@ def live(name: str, given: dict[str, Any]) -> Rule:
     """A rule as Prometheus has it loaded, made from the rules that are really installed."""
     (group,) = rules.rule_groups(given)
     (rule,) = [item for item in group["rules"] if item["alert"] == name]
-    return Rule(name, rule["expr"], rules.seconds(rule["for"]), rules.seconds(group["interval"]), rule["labels"])
+    return Rule(name, seconds(rule["for"]), seconds(group["interval"]), rule["labels"], rule["annotations"])
 
 
 def settings(**scrape: float) -> Settings:
@@ -77,7 +78,7 @@ def test_probe_time_out_counts() -> None:
 
 
 def test_series_of_a_target_that_went_ends_two_scrapes_later() -> None:
-    rule = Rule("VictoriaLogsDown", "absent(vl_storage_is_read_only)", 300, 5, {})
+    rule = Rule("VictoriaLogsDown", 300, 5, {})
     stages = bounds.stages_of_alert(settings(**{"log back end": 30}), rule, [], "log back end", 1.0, 0)
     assert stages == [("end of the series", 0.0, 68.0), ("evaluation", 0.0, 5)]
 
@@ -87,12 +88,12 @@ def test_for_ends_with_an_evaluation() -> None:
 
 
 def test_silence_needs_its_whole_window_and_a_burst_fills_one() -> None:
-    silence = Rule("LogSilence", 'absent_over_time({app="a"}[60s]) > 0', 0, 5, {})
+    silence = Rule("LogSilence", 0, 5, {}, {"window": "60s"})
     assert bounds.stages_of_alert(Settings(), silence, [], "", 1.0, 0) == [
         ("window without lines", 55, 60),
         ("evaluation", 0.0, 5),
     ]
-    burst = Rule("LogErrorLines", 'sum(rate({level="error"}[5m])) > 0.2', 0, 30, {})
+    burst = Rule("LogErrorLines", 0, 30, {}, {"window": "5m", "threshold": "0.2"})
     assert bounds.stages_of_alert(Settings(), burst, [], "", 1.0, 100) == [("window fills", 0.0, 0.6), ("evaluation", 0.0, 30)]
 
 
@@ -166,23 +167,44 @@ def test_the_note_says_which_stage_added_time() -> None:
 
 
 def test_rule_of_the_application_goes_before_the_clusters_and_a_strangers_is_none() -> None:
-    def group(name: str, query: str, app: str, wait: float) -> dict[str, Any]:
+    def group(name: str, application: str, app: str, wait: float) -> dict[str, Any]:
         labels = {"app": app} if app else {}
-        rule = {"type": "alerting", "name": name, "query": query, "duration": wait, "labels": labels}
+        annotations = {"application": application} if application else {}
+        rule = {"type": "alerting", "name": name, "duration": wait, "labels": labels, "annotations": annotations}
         return {"interval": 30, "rules": [rule]}
 
     class App:
         name = namespace = "shop"
 
     found = Settings()
-    bounds._add_rules(found, [group("A", "up == 0", "", 1), group("A", 'up{namespace="shop"} == 0', "shop", 2)], App())
-    bounds._add_rules(found, [group("A", 'up{namespace="blog"} == 0', "blog", 3)], App())
+    bounds._add_rules(found, [group("A", "", "", 1), group("A", "shop/shop", "shop", 2)], App())
+    bounds._add_rules(found, [group("A", "blog/blog", "blog", 3)], App())
     # One of the same name in another namespace is a stranger too.
-    bounds._add_rules(found, [group("A", 'up{namespace="staging"} == 0', "shop", 4)], App())
+    bounds._add_rules(found, [group("A", "staging/shop", "shop", 4)], App())
     assert found.rules["A"].wait == 2
     alone = Settings()
-    bounds._add_rules(alone, [group("A", 'up{namespace="staging"} == 0', "shop", 4)], App())
+    bounds._add_rules(alone, [group("A", "staging/shop", "shop", 4)], App())
     assert alone.rules == {}
+
+
+def test_a_rule_of_the_users_own_is_known_by_its_labels() -> None:
+    class App:
+        name = namespace = "shop"
+
+    def found(**labels: str) -> bool:
+        settings = Settings()
+        rule = {"type": "alerting", "name": "A", "duration": 0, "labels": labels}
+        bounds._add_rules(settings, [{"interval": 30, "rules": [rule]}], App())
+        return "A" in settings.rules
+
+    assert [found(), found(app="shop"), found(app="blog"), found(app="shop", namespace="staging")] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("name", ["HighErrorRate", "LogSilence", "LogErrorLines"])
+@pytest.mark.parametrize("annotations", [{}, {"window": "wide", "threshold": "high"}])
+def test_what_no_annotation_says_has_no_bounds(name: str, annotations: dict[str, str]) -> None:
+    rule = Rule(name, 0, 5, {}, annotations)
+    assert bounds.stages_of_alert(settings(app=5), rule, [], "app", 1.0, 100) is None
 
 
 def test_numbered_lines_are_late_after_their_bound_and_missing_after_the_next_run() -> None:

@@ -13,6 +13,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill impor
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.bounds import Rule, Settings
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS, Expect
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring.durations import seconds as of
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs/drill.md").read_text()
@@ -23,7 +24,7 @@ APPS: dict[str, Any] = LOCAL["flask_app_defaults"]
 
 
 def seconds(option: str) -> float:
-    return rules.seconds(LOCAL[option])
+    return of(LOCAL[option])
 
 
 # The operator's intervals, the chart's route and the roles' rules, as nobody has changed them; then those of the local inventory.
@@ -56,7 +57,7 @@ def span(expect: Expect, profile: tuple[dict[str, Any], Settings, float]) -> str
     given, settings, group_wait = profile
     (group,) = rules.rule_groups(given)
     rule = next(item for item in group["rules"] if item["alert"] == expect.observer[6:])
-    live = Rule(rule["alert"], rule["expr"], rules.seconds(rule["for"]), rules.seconds(group["interval"]), rule["labels"])
+    live = Rule(rule["alert"], of(rule["for"]), of(group["interval"]), rule["labels"], rule["annotations"])
     symptom = [] if isinstance(expect.symptom, str) else list(expect.symptom)
     stages = bounds.stages_of_alert(settings, live, symptom, expect.source, expect.share, expect.rate)
     assert stages is not None

@@ -34,7 +34,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.scena
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 
 LABELS = {"alertname": "HighErrorRate", "namespace": "shop", "app": "shop"}
-RULE = Rule("HighErrorRate", "x[30s] > 0.05", 10, 5, LABELS)
+RULE = Rule("HighErrorRate", 10, 5, LABELS, {"window": "30s", "threshold": "0.05"})
 SETTINGS = Settings(
     scrape={"app": 5},
     rules={"HighErrorRate": RULE},
@@ -327,7 +327,7 @@ def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_numbered_lines_take_as_long_as_the_live_schedule() -> None:
-    late = Rule("LogLinesLate", "increase(x[15m]) > 0", 0, 5, LABELS)
+    late = Rule("LogLinesLate", 0, 5, LABELS, {"window": "15m"})
     scenario = Scenario("down", "Down", (), (Expect("alert LogLinesLate", symptom=LATE, source="scheduled verification"),))
 
     def left_out(every: float) -> list[dict[str, str]]:
