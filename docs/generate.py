@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fill the table of variables in each role's README from its argument specification, that of flask_apps from its
-documentation, and that of tried applications from their list.
+documentation, and that of tried applications from their list; write the dashboards' JSON.
 
 With --check nothing is written, and the exit code is 1 when one is stale.
 """
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dashboards
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,19 +108,22 @@ def main() -> int:
     pages[APPLICATIONS] = ("applications", applications())
     pages[ROOT / "docs/flask_apps.md"] = ("keys", description())
     stale = 0
+    wanted = dashboards.files()
     for page, (word, rows) in pages.items():
-        if not page.exists():
+        if page.exists():
+            wanted[page] = filled(page, word, rows)
+        else:
             print(f"{page.relative_to(ROOT)} is missing: write it.", file=sys.stderr)
             stale += 1
+    for page, text in wanted.items():
+        if page.exists() and page.read_text() == text:
             continue
-        wanted = filled(page, word, rows)
-        if wanted != page.read_text():
-            if check:
-                print(f"{page.relative_to(ROOT)} is stale: run 'make docs'.", file=sys.stderr)
-                stale += 1
-            else:
-                page.write_text(wanted)
-                print(f"{page.relative_to(ROOT)} was rewritten.")
+        if check:
+            print(f"{page.relative_to(ROOT)} is stale: run 'make docs'.", file=sys.stderr)
+            stale += 1
+        else:
+            page.write_text(text)
+            print(f"{page.relative_to(ROOT)} was rewritten.")
     return 1 if stale else 0
 
 

@@ -274,7 +274,7 @@ def test_literal_names_are_scraped_for_the_literal_rule_only(stack: Stack) -> No
 @pytest.mark.parametrize("app", [SHOP, BLOG], ids=lambda app: app["name"])
 def test_every_query_of_the_dashboards_returns_a_series(stack: Stack, app: dict[str, str]) -> None:
     def empty() -> list[str]:
-        found = dashboards.queries(app["namespace"], app["name"], interval="2m")
+        found = dashboards.queries(dashboards.all_dashboards(), app["namespace"], app["name"], interval="2m")
         return [f"{query.dashboard} / {query.panel}: {query.expr}" for query in found if not stack.query(query.expr)]
 
     # A rate needs two scrapes, and the stack's own are 15 s apart.

@@ -225,12 +225,12 @@ def dashboard_maps(namespace: str, labels: dict[str, str], folder: str) -> list[
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
-                "name": f"{item['uid']}-dashboard",
+                "name": f"{uid}-dashboard",
                 "namespace": namespace,
                 "labels": {**OURS, **SHARED, **labels},
                 "annotations": {"grafana_folder": folder},
             },
-            "data": {f"{item['uid']}.json": dashboards.text(item)},
+            "data": {f"{uid}.json": text},
         }
-        for item in dashboards.all_dashboards()
+        for uid, text in dashboards.texts().items()
     ]

@@ -435,7 +435,7 @@ class Stack:
                     cause = f"{name} in the ConfigMap {item['metadata']['name']} is no JSON: {error}"
                     return [checks.failed("dashboards", f"{len(maps)} dashboards", cause, query, command)]
         target = self.app
-        wanted = boards_of.queries(target.namespace, target.name, boards=boards)
+        wanted = boards_of.queries(boards, target.namespace, target.name)
         if not self._probes():
             wanted = [item for item in wanted if "probe_" not in item.expr]
         away = [prefix for part, prefixes in METRICS_OF.items() if part in self.skipped for prefix in prefixes]

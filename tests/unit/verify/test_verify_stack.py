@@ -9,6 +9,7 @@ import copy
 import datetime
 import json
 import time
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -54,6 +55,7 @@ PARTS = [f"{kind}/flask-app/flask-app" for kind in ("AlertmanagerConfig", "Probe
 PARTS.append("ConfigMap/monitoring/flaskops-service-dashboard")
 MONITOR = owned("flask-app", PARTS)
 GROUPS = [{"name": "flask-app.alerts", "rules": [{"alert": "A"}]}]
+SERVICE: dict[str, Any] = json.loads(dashboards.texts()["flaskops-service"])
 RULE = owned("flask-app", PARTS, annotations={objects.ALERTS: "A"}, spec={"groups": GROUPS})
 TEST_OBJECT = {
     "metadata": {"name": "test", "namespace": "flask-app"},
@@ -72,7 +74,7 @@ INBOX = deployment_of("alert-inbox", "localhost/runner:1")
 
 
 def board(name="flaskops-service-dashboard", **change):
-    text = json.dumps({**dashboards.service(), **change})
+    text = json.dumps({**SERVICE, **change})
     return {"metadata": {"name": name, "namespace": "monitoring"}, "data": {"board.json": text}}
 
 
@@ -485,7 +487,7 @@ def test_marks_that_were_left_behind_are_removed():
 
 
 def test_a_query_that_does_not_parse_is_named():
-    broken = dashboards.service()
+    broken = copy.deepcopy(SERVICE)
     broken["panels"][0]["targets"][0]["expr"] = "sum(("
     cluster = FakeStack(**{BOARDS: (200, {"items": [board(panels=broken["panels"])]})})
     ask = cluster.fetch
