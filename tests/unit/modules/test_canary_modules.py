@@ -158,6 +158,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "release": {**APP, "chart": {"ref": "a"}},
     "release_info": {"namespace": "shop"},
     "schedule_access": APP,
+    "unlisted_apps": {"listed": []},
 }
 ACTIONS |= {f"a kubeconfig with a bad token for {action}": (action, options, "token") for action, options in NEEDED.items()}
 
