@@ -1,0 +1,168 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether somebody would be notified of each alert: a judgement over what Prometheus and Alertmanager have loaded."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import promql, routing
+from .routing import Labels, Way
+
+Json = dict[str, Any]
+
+INBOX = "alert-inbox"
+NOBODY = {INBOX, "none", "null"}  # receivers that wake nobody, whatever they are made of
+
+
+@dataclass
+class Alert:
+    """A loaded alert, with the labels that it will have."""
+
+    name: str
+    severity: str
+    labels: Labels
+
+
+@dataclass
+class Alertmanager:
+    """What one has loaded, and what it knows now.
+
+    :param config: its configuration.
+    :param silences: as ``/api/v2/silences`` has them.
+    :param firing: the labels of the alerts that fire.
+    """
+
+    config: Json
+    silences: list[Json] = field(default_factory=list)
+    firing: list[dict[str, str]] = field(default_factory=list)
+
+
+def alert_of(rule: Json, tree: Json | None, external: dict[str, str]) -> Alert:
+    """A rule of ``/api/v1/rules`` as the alert that it makes.
+
+    :param tree: its expression, as promql reads it; None where Prometheus does not tell, so that any label may be there.
+    :param external: labels that Prometheus adds.
+    """
+    found = promql.labels(tree) if tree else Labels(open=True)
+    # A label that is a template has a value that nobody knows yet.
+    own = {name: None if "{{" in value else value for name, value in (rule.get("labels") or {}).items()}
+    named: dict[str, str | None] = {**external, **found.known, **own, "alertname": rule["name"]}
+    return Alert(rule["name"], str(named.get("severity") or ""), Labels(named, found.open))
+
+
+def bare(receiver: str) -> str:
+    """A receiver as its owner named it: the operator puts namespace and name of its object before it."""
+    return receiver.rsplit("/", 1)[-1]
+
+
+class Judge:
+    """Looks at each alert once; `problems` and `notes` are what there is to say."""
+
+    def __init__(self, server: Alertmanager, loaded: list[Alert], now: datetime.datetime) -> None:
+        self.server, self.loaded, self.now = server, loaded, now
+        self.kinds = routing.integrations(server.config)
+        self.intervals = routing.intervals(server.config)
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.reached: dict[str, int] = {}
+
+    def _tells(self, way: Way) -> bool:
+        return bare(way.receiver) not in NOBODY and bool(self.kinds.get(way.receiver))
+
+    def _possible(self, alert: Alert) -> list[list[Way]]:
+        return routing.outcomes(self.server.config.get("route") or {}, alert.labels)
+
+    def reaches(self, alert: Alert) -> bool:
+        """Whether somebody is notified, in one at least of the possibilities that unknown labels leave, within a week."""
+        ways = [way for ways in self._possible(alert) for way in ways]
+        return any(self._tells(way) and routing.opens(way, self.intervals, self.now) is not None for way in ways)
+
+    def judge(self, alerts: list[Alert]) -> None:
+        """Judge the alerts that somebody must be notified of."""
+        self._routes(alerts)
+        self._inhibitions(alerts)
+        self._silences(alerts)
+
+    def _routes(self, alerts: list[Alert]) -> None:
+        astray: dict[str, list[Alert]] = {}
+        shut: dict[str, list[Alert]] = {}
+        for alert in alerts:
+            possible = self._possible(alert)
+            telling = [way for ways in possible for way in ways if self._tells(way)]
+            opening = [routing.opens(way, self.intervals, self.now) for way in telling]
+            if not telling:
+                ends = sorted({bare(way.receiver) or "no receiver" for ways in possible for way in ways})
+                astray.setdefault(" and ".join(ends), []).append(alert)
+            elif all(found is None for found in opening):
+                names = sorted({name for way in telling for name in (*way.muted, *way.active)})
+                shut.setdefault(" and ".join(names), []).append(alert)
+            else:
+                soonest = min(found for found in opening if found is not None)
+                if soonest:
+                    self.notes.append(f"{alert.name} is muted for {soonest // 60} h {soonest % 60} min by a time interval")
+                for name in {bare(way.receiver) for way in telling}:
+                    self.reached[name] = self.reached.get(name, 0) + 1
+        for where, which in astray.items():
+            self.problems.append(f"{listed(which)} end{_s(which)} at {where}, which notifies nobody")
+        for names, which in shut.items():
+            self.problems.append(f"{listed(which)} {_is(which)} held back for the next seven days by the time interval {names}")
+
+    def _inhibitions(self, alerts: list[Alert]) -> None:
+        fires = [
+            Alert(given.get("alertname", "?"), given.get("severity", ""), Labels(dict(given))) for given in self.server.firing
+        ]
+        held: dict[str, list[Alert]] = {}
+        for alert in alerts:
+            for rule in routing.inhibitions(self.server.config, alert.labels):
+                for source in [*self.loaded, *fires]:
+                    if routing.inhibits(rule, source.labels, alert.labels) is True and not self.reaches(source):
+                        held.setdefault(source.name, []).append(alert)
+        for name, which in held.items():
+            distinct = list({alert.name: alert for alert in which}.values())
+            self.problems.append(
+                f"{name} holds {listed(distinct)} back by an inhibition, and nobody is notified of {name} itself"
+            )
+
+    def _silences(self, alerts: list[Alert]) -> None:
+        for silence in self.server.silences:
+            if silence.get("status", {}).get("state") != "active":
+                continue
+            under = [alert for alert in alerts if routing.silenced(silence, alert.labels) is True]
+            if not under:
+                continue
+            text = f"a silence holds {listed(under)} back until {silence['endsAt'][:16].replace('T', ' ')}"
+            text += f" (by {silence['createdBy']}: {silence['comment']})" if silence.get("createdBy") else ""
+            critical = any(alert.severity == "critical" for alert in under)
+            (self.problems if critical else self.notes).append(text)
+
+
+def listed(alerts: list[Alert]) -> str:
+    """Alerts in a few words, with their severities."""
+    names = [f"{alert.name} ({alert.severity})" if alert.severity else alert.name for alert in alerts]
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _s(which: list[Alert]) -> str:
+    return "" if len(which) > 1 else "s"
+
+
+def _is(which: list[Alert]) -> str:
+    return "are" if len(which) > 1 else "is"
+
+
+def wanted(alerts: list[Alert], severities: list[str]) -> list[Alert]:
+    """The alerts of these severities."""
+    return [alert for alert in alerts if alert.severity in severities]
+
+
+def read(rules: list[Json], parse: Callable[[str], Json | None], external: dict[str, str]) -> list[Alert]:
+    """The alerts among loaded rules.
+
+    :param parse: gives the tree of an expression, or None.
+    """
+    return [alert_of(rule, parse(rule["query"]), external) for rule in rules if rule.get("type") == "alerting"]
