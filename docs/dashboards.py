@@ -80,9 +80,9 @@ def panel(given: Json) -> Json:
     kind, title = next(iter(given.items()))
     if kind == "row":
         return {"type": "row", "title": title, "collapsed": False, "panels": [], "gridPos": {"w": 24, "h": 1}}
-    width, height = SIZES[kind]
+    width, height = given.get("width", SIZES[kind][0]), SIZES[kind][1]
     defaults: Json = {"unit": given.get("unit", "short")}
-    if "min" not in given or given["min"] is not None:
+    if not given.get("negative"):
         defaults["min"] = 0
     if "max" in given:
         defaults["max"] = given["max"]

@@ -54,6 +54,8 @@ SPEC: dict[str, Any] = {
     "min_errors": {"type": "int", "default": 3},
     "min_requests": {"type": "int", "default": 10},
     "slo": {"type": "float", "default": 0},
+    "slo_latency": {"type": "float", "default": 0},
+    "slo_latency_seconds": {"type": "float", "default": 0.5},
     "literal_error_rate": {"type": "bool", "default": False},
     "extra_rules": {"type": "list", "elements": "dict", "default": []},
     "evaluation_interval": {"type": "str", "default": ""},

@@ -113,7 +113,7 @@ options:
     type: dict
     default: {}
   min_errors:
-    description: Fewer errors than this within the window fire no error alert.
+    description: Fewer errors, or slow requests, than this within the window fire no alert on their share or burn rate.
     type: int
     default: 3
   min_requests:
@@ -124,6 +124,16 @@ options:
     description: Share of requests that must not fail, such as V(0.999); with it the burn rate alerts exist.
     type: float
     default: 0
+  slo_latency:
+    description:
+      - Share of requests that must be answered within O(slo_latency_seconds), such as V(0.99).
+      - With it the alerts on the burn rate of slow requests exist.
+    type: float
+    default: 0
+  slo_latency_seconds:
+    description: What a request may take that is not slow; the bound of a bucket of the exporter's histogram.
+    type: float
+    default: 0.5
   literal_error_rate:
     description: Whether C(HighErrorRate) is the literal rule on C(http_requests_total), a name that is then scraped too.
     type: bool

@@ -266,7 +266,8 @@ options:
         type: dict
         default: {}
       min_errors:
-        description: Fewer 5xx answers than this within the window fire no error alert.
+        description: Fewer 5xx answers than this within the window fire no error alert, and fewer slow ones no alert on the
+            burn rate of slow requests.
         type: int
         default: 3
       min_requests:
@@ -278,6 +279,17 @@ options:
             V(0) for none.
         type: float
         default: 0
+      slo_latency:
+        description: Share of requests that must be answered within C(slo_latency_seconds) in 30 days, such as V(0.99); with
+            it the alerts on the burn rate of slow requests exist. V(0) for none.
+        type: float
+        default: 0
+      slo_latency_seconds:
+        description: What a request may take that is not slow. It must be the bound of a bucket of the exporter's histogram;
+            those of the exporter itself are .005 .01 .025 .05 .075 .1 .25 .5 .75 1 2.5 5 7.5 10. C(FlaskMetricsAbsent) fires
+            where no bucket has this bound.
+        type: float
+        default: 0.5
       literal_error_rate:
         description:
           - Install C(HighErrorRate) as the literal C(rate(http_requests_total{status=~"5.."}[5m]) > 0.05), and scrape

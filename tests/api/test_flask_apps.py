@@ -88,6 +88,8 @@ SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
     "min_errors": (44, lambda f: ">= 44" in rule(f, "HighErrorRate")["expr"], True),
     "min_requests": (55, lambda f: ">= 55" in rule(f, "FlaskHighLatencyP95")["expr"], True),
     "slo": (0.99, lambda f: rule(f, "FlaskErrorBudgetBurnFast")["alert"], "FlaskErrorBudgetBurnFast"),
+    "slo_latency": (0.99, lambda f: rule(f, "FlaskLatencyBudgetBurnFast")["alert"], "FlaskLatencyBudgetBurnFast"),
+    "slo_latency_seconds": (0.25, lambda f: 'le="0.25"' in rule(f, "FlaskLatencyBudgetBurnFast")["expr"], True),
     "extra_rules": ([{"alert": "Own", "expr": "vector(1) > 2"}], lambda f: rule(f, "Own")["expr"], "vector(1) > 2"),
     "runbook_url": (
         "https://books.test",

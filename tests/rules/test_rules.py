@@ -3,8 +3,8 @@
 """The alert rules as Prometheus evaluates them: promtool runs the YAML files beside this one.
 
 Each file is named for its alert. `rules.yml` in them is what the role installs for the application flask-app in
-namespace shop with a goal of 99.9 %; `literal.yml` the same with the reference's literal rule; `verify.yml` what watches
-its scheduled verification.
+namespace shop with a goal of 99.9 %, and one of 99 % within half a second; `literal.yml` the same with the reference's literal
+rule; `verify.yml` what watches its scheduled verification.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from promql import metric_names
 FILES = sorted(path for path in HERE.glob("*.yml") if path.name != "known_metrics.yml")
 OPTIONS: dict[str, Any] = {"name": "flask-app", "namespace": "shop"}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "rules.yml": rules.rule_groups({**OPTIONS, "slo": 0.999, "alerts": {"LogSilence": {"enabled": True}}}),
+    "rules.yml": rules.rule_groups({**OPTIONS, "slo": 0.999, "slo_latency": 0.99, "alerts": {"LogSilence": {"enabled": True}}}),
     "literal.yml": rules.rule_groups({**OPTIONS, "literal_error_rate": True}),
     # What the role verify installs for a verification every five minutes.
     "verify.yml": rules.verify_rule_groups("flask-app", "shop", 300, {}),
@@ -179,8 +179,11 @@ def test_every_metric_of_the_rules_is_exported() -> None:
 
 def test_every_metric_of_the_dashboards_is_exported() -> None:
     used = {name for query in QUERIES for name in metric_names(query.expr)}
+    recorded = {rule["record"] for group in VARIANTS["rules.yml"] for rule in group["rules"] if "record" in rule}
     assert {"flask_http_request_duration_seconds_bucket", "container_memory_working_set_bytes"} <= used
-    assert used - known_metrics() == set()
+    assert used - recorded - known_metrics() == set()
+    # What verify does not ask where an application does not record it.
+    assert {name for query in QUERIES for name in dashboards.recorded(query.expr)} == used & recorded
 
 
 def test_no_name_is_listed_in_vain() -> None:

@@ -36,6 +36,11 @@ class Query(t.NamedTuple):
     expr: str
 
 
+def recorded(expr: str) -> set[str]:
+    """The recording rules whose series an expression reads: their names have colons."""
+    return set(re.findall(r"(?<![\w:])[a-zA-Z_]\w*(?::\w+)+", expr))
+
+
 def queries(
     boards: list[Json],
     namespace: str = "flask-app",

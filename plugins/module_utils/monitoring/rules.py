@@ -10,6 +10,7 @@ of an alert take the place of what its rule says: ``for``, the label ``severity`
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 from pathlib import Path
@@ -69,6 +70,8 @@ OPTIONS: Options = {
     "alerts": {},  # alert: the entries of ALERTS that differ
     "probe": True,
     "slo": 0.0,  # share of requests that must not fail, 0 for none
+    "slo_latency": 0.0,  # share of requests that must not be slow, 0 for none
+    "slo_latency_seconds": 0.5,  # what a request may take that is not slow
     "min_errors": 3,
     "min_requests": 10,
     "literal_error_rate": False,
@@ -115,8 +118,15 @@ def settings(given: Options) -> Options:
     """
     options = {**OPTIONS, **given}
     options["deployment"] = options["deployment"] or options["name"]
-    if not 0 <= float(options["slo"]) < 1:
-        raise ValueError(f"The SLO is {options['slo']}: give the share of good requests, below 1 as in 0.999, or 0 for none.")
+    for key, kind in (("slo", "SLO"), ("slo_latency", "SLO of the latency")):
+        if not 0 <= float(options[key]) < 1:
+            raise ValueError(
+                f"The {kind} is {options[key]}: give the share of good requests, below 1 as in 0.999, or 0 for none."
+            )
+    if not 0 < float(options["slo_latency_seconds"]) < math.inf:
+        raise ValueError(
+            f"slo_latency_seconds is {options['slo_latency_seconds']}: give the bound of one of the histogram's buckets, as 0.5."
+        )
     scrape = seconds(options["scrape_interval"])
     if options["evaluation_interval"]:
         seconds(options["evaluation_interval"])
@@ -149,10 +159,14 @@ def filled(text: t.Any, values: dict[str, str]) -> t.Any:
 
 
 def rendered(rule: Rule, alerts: dict[str, Options], values: dict[str, str], more: dict[str, str]) -> Rule | None:
-    """A rule of a file as it is installed, or None where its alert is not enabled; *more* are annotations of every alert."""
-    if "alert" not in rule:
+    """A rule of a file as it is installed, or None where its alert is not enabled; *more* are annotations of every alert.
+
+    A recording rule is about the alert that its label ``alert`` names.
+    """
+    name = rule.get("alert") or rule.get("labels", {}).get("alert")
+    if not name:
         return {key: filled(part, values) for key, part in rule.items()}
-    alert = alerts[rule["alert"]]
+    alert = alerts[name]
     if not alert["enabled"]:
         return None
     # The defaults may have a placeholder themselves.
@@ -162,6 +176,8 @@ def rendered(rule: Rule, alerts: dict[str, Options], values: dict[str, str], mor
     values = {**values, **own}
     if WINDOW in own:
         values["window_seconds"] = number(seconds(own[WINDOW]))
+    if "alert" not in rule:
+        return {key: filled(part, values) for key, part in rule.items()}
     labels, annotations = filled(rule["labels"], values), filled(rule["annotations"], values)
     if "{{" not in labels["severity"]:
         labels["severity"] = own["severity"]
@@ -179,6 +195,7 @@ def installed(options: Options) -> list[Groups]:
     """The rule files that the options ask for."""
     asked = {
         "slo": bool(float(options["slo"])),
+        "slo_latency": bool(float(options["slo_latency"])),
         "probe": options["probe"],
         "error_rate": not options["literal_error_rate"],
         "literal_error_rate": options["literal_error_rate"],
@@ -192,13 +209,18 @@ def rule_groups(given: Options) -> Groups:
     :param given: those of :data:`OPTIONS` that differ. :raises ValueError: with one sentence that names the option.
     """
     options = settings(given)
-    slo = float(options["slo"])
+    slo, latency = float(options["slo"]), float(options["slo_latency"])
     values = {
         **{key: str(options[key]) for key in ("name", "namespace", "deployment")},
         **{key: number(options[key]) for key in ("min_errors", "min_requests")},
         "runbook_url": options["runbook_url"].rstrip("/"),
         "error_budget": number(round(1 - slo, 9)),
         "slo_percent": number(slo * 100),
+        "latency_budget": number(round(1 - latency, 9)),
+        "slo_latency_percent": number(latency * 100),
+        "slo_latency_seconds": number(options["slo_latency_seconds"]),
+        # As the exporter writes the label: a whole number too has a decimal point.
+        "slo_latency_bucket": str(float(options["slo_latency_seconds"])),
     }
     more = {}
     if options["grafana_url"]:
@@ -247,7 +269,7 @@ INHIBITIONS: tuple[dict[str, dict[str, str]], ...] = (
         "source": {"alertname": "FlaskHealthProbeFailed", "probe": "inside"},
         "target": {
             "alertname": "HighErrorRate|Flask(HighLatencyP95|UncaughtExceptions|PodCrashLooping|PodOOMKilled|Restarting"
-            "|ReplicasUnavailable|TargetDown|ErrorBudgetBurnFast|ErrorBudgetBurnSlow)"
+            "|ReplicasUnavailable|TargetDown|(Error|Latency)BudgetBurn(Fast|Slow))"
         },
     },
     {
@@ -269,6 +291,11 @@ INHIBITIONS: tuple[dict[str, dict[str, str]], ...] = (
         "target": {"alertname": "HighErrorRate|FlaskUncaughtExceptions|FlaskErrorBudgetBurnSlow"},
     },
     {"source": {"alertname": "HighErrorRate"}, "target": {"alertname": "FlaskUncaughtExceptions|FlaskErrorBudgetBurnSlow"}},
+    {
+        "source": {"alertname": "FlaskLatencyBudgetBurnFast"},
+        "target": {"alertname": "FlaskHighLatencyP95|FlaskLatencyBudgetBurnSlow"},
+    },
+    {"source": {"alertname": "FlaskHighLatencyP95"}, "target": {"alertname": "FlaskLatencyBudgetBurnSlow"}},
 )
 
 
@@ -284,9 +311,9 @@ def detection_seconds(given: dict[str, t.Any], group_wait: float = 30) -> dict[s
     scrape = seconds(options["scrape_interval"])
     every = seconds(options["evaluation_interval"]) if options["evaluation_interval"] else scrape
     fill = {"HighErrorRate": options["alerts"]["HighErrorRate"]["threshold"], "FlaskHighLatencyP95": 0.05}
-    found = {}
+    found, there = {}, options_of(installed(options))
     for name, alert in options["alerts"].items():
-        if not alert["enabled"] or (name.startswith("FlaskErrorBudget") and not float(options["slo"])):
+        if not alert["enabled"] or name not in there:
             continue
         pending = -(-seconds(alert["for"]) // every) * every
         filled = float(fill.get(name, 0)) * seconds(alert.get("window", "0s"))

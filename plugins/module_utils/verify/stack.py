@@ -438,6 +438,9 @@ class Stack:
         wanted = boards_of.queries(boards, target.namespace, target.name)
         if not self._probes():
             wanted = [item for item in wanted if "probe_" not in item.expr]
+        # A goal that the app does not have, or an alert that is not enabled, has no series.
+        records = {rule.get("record") for item in owned(target.name, self._objects["prometheusrules"]) for rule in rules_of(item)}
+        wanted = [item for item in wanted if boards_of.recorded(item.expr) <= records]
         away = [prefix for part, prefixes in METRICS_OF.items() if part in self.skipped for prefix in prefixes]
         wanted = [item for item in wanted if not any(prefix in item.expr for prefix in away)]
         return self.run.settled(lambda: self._dashboards(wanted))

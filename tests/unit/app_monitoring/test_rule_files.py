@@ -35,7 +35,9 @@ def test_no_rule_file_is_overlooked() -> None:
     assert [p for p in others if p not in FILES and re.search(r"^\s*- alert: ", p.read_text(), re.MULTILINE)] == []
 
 
-@pytest.mark.parametrize(("path", "rule"), RULES, ids=[f"{p.parts[-3]}: {r.get('alert') or r['record']}" for p, r in RULES])
+@pytest.mark.parametrize(
+    ("path", "rule"), RULES, ids=[f"{p.relative_to(ROOT).parts[1]}: {r.get('alert') or r['record']}" for p, r in RULES]
+)
 def test_form(path: Path, rule: dict[str, Any]) -> None:
     if "record" in rule:
         assert set(rule) <= {"record", "expr", "labels"}
@@ -45,7 +47,7 @@ def test_form(path: Path, rule: dict[str, Any]) -> None:
     assert all(isinstance(text, str) for text in (*rule["labels"].values(), *rule["annotations"].values()))
 
 
-@pytest.mark.parametrize(("path", "rule"), ALERTS, ids=[f"{p.parts[-3]}: {r['alert']}" for p, r in ALERTS])
+@pytest.mark.parametrize(("path", "rule"), ALERTS, ids=[f"{p.relative_to(ROOT).parts[1]}: {r['alert']}" for p, r in ALERTS])
 def test_what_an_annotation_says_is_what_the_expression_has(path: Path, rule: dict[str, Any]) -> None:
     for name in (names.THRESHOLD, names.WINDOW):
         assert (name in rule["annotations"]) == bool(re.search(rf"\${name}\b", rule["expr"]))

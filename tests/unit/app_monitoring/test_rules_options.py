@@ -41,14 +41,14 @@ def test_each_option_of_an_alert_acts() -> None:
 
 @pytest.mark.parametrize("name", sorted(rules.ALERTS))
 def test_no_option_of_an_alert_is_idle(name: str) -> None:
-    plain = alerts(slo=0.99, alerts={name: {"enabled": True}})[name]
+    plain = alerts(slo=0.99, slo_latency=0.9, alerts={name: {"enabled": True}})[name]
     other = {"threshold": 7, "window": "42m", "for": "43m", "severity": "info"}
     for key in set(rules.ALERTS[name]) - {"enabled"}:
-        assert alerts(slo=0.99, alerts={name: {"enabled": True, key: other[key]}})[name] != plain, key
+        assert alerts(slo=0.99, slo_latency=0.9, alerts={name: {"enabled": True, key: other[key]}})[name] != plain, key
 
 
 def test_two_applications_share_no_matcher() -> None:
-    for rule in alerts(name="shop", namespace="one", slo=0.99).values():
+    for rule in alerts(name="shop", namespace="one", slo=0.99, slo_latency=0.9).values():
         assert 'namespace="one"' in rule["expr"] and "flask-app" not in rule["expr"]
         assert rule["labels"]["app"] == "shop"
 
@@ -59,7 +59,7 @@ def test_probe_slo_dashboard_and_interval_are_optional() -> None:
     assert "dashboard_url" not in alerts()["HighErrorRate"]["annotations"]
     url = alerts(grafana_url="https://grafana.example.com/")["HighErrorRate"]["annotations"]["dashboard_url"]
     assert url == "https://grafana.example.com/d/flaskops-service?var-namespace=flask-app&var-job=flask-app"
-    assert [g["interval"] for g in rules.rule_groups({"evaluation_interval": "5s", "slo": 0.9})] == ["5s", "5s"]
+    assert [g["interval"] for g in rules.rule_groups({"evaluation_interval": "5s", "slo": 0.9})] == ["5s"] * 3
 
 
 def test_extra_rules_stay_as_they_are() -> None:
@@ -82,6 +82,11 @@ def test_extra_rules_stay_as_they_are() -> None:
         ({"alerts": {"HighErrorRate": {"enabled": "no"}}}, "'no' is neither true nor false"),
         ({"alerts": {"HighErrorRate": {"window": "1m"}}}, "shorter than four scrape intervals of 30s"),
         ({"slo": 99.9}, "The SLO is 99.9: give the share of good requests, below 1"),
+        ({"slo_latency": 1}, "The SLO of the latency is 1: give the share of good requests, below 1"),
+        (
+            {"slo_latency": 0.9, "slo_latency_seconds": 0},
+            "slo_latency_seconds is 0: give the bound of one of the histogram's buckets",
+        ),
         ({"scrape_interval": "fast"}, "'fast' is no duration"),
     ],
 )
@@ -187,7 +192,8 @@ def held_back(firing: dict[str, str]) -> set[str]:
         (
             {"alertname": "FlaskHealthProbeFailed", "probe": "inside"},
             "HighErrorRate FlaskHighLatencyP95 FlaskUncaughtExceptions FlaskPodCrashLooping FlaskPodOOMKilled FlaskRestarting"
-            " FlaskReplicasUnavailable FlaskTargetDown FlaskErrorBudgetBurnFast FlaskErrorBudgetBurnSlow public+probe no+targets",
+            " FlaskReplicasUnavailable FlaskTargetDown FlaskErrorBudgetBurnFast FlaskErrorBudgetBurnSlow"
+            " FlaskLatencyBudgetBurnFast FlaskLatencyBudgetBurnSlow public+probe no+targets",
         ),
         ({"alertname": "FlaskHealthProbeFailed", "probe": "public"}, ""),
         ({"alertname": "FlaskPodCrashLooping"}, "FlaskRestarting FlaskReplicasUnavailable FlaskTargetDown"),
@@ -195,6 +201,8 @@ def held_back(firing: dict[str, str]) -> set[str]:
         ({"alertname": "FlaskReplicasUnavailable"}, "FlaskTargetDown"),
         ({"alertname": "FlaskErrorBudgetBurnFast"}, "HighErrorRate FlaskUncaughtExceptions FlaskErrorBudgetBurnSlow"),
         ({"alertname": "HighErrorRate"}, "FlaskUncaughtExceptions FlaskErrorBudgetBurnSlow"),
+        ({"alertname": "FlaskLatencyBudgetBurnFast"}, "FlaskHighLatencyP95 FlaskLatencyBudgetBurnSlow"),
+        ({"alertname": "FlaskHighLatencyP95"}, "FlaskLatencyBudgetBurnSlow"),
         ({"alertname": "FlaskTargetDown"}, ""),
     ],
 )

@@ -38,8 +38,7 @@ ROUTE = {
 
 def live(name: str, given: dict[str, Any]) -> Rule:
     """A rule as Prometheus has it loaded, made from the rules that are really installed."""
-    (group,) = rules.rule_groups(given)
-    (rule,) = [item for item in group["rules"] if item["alert"] == name]
+    ((group, rule),) = [(g, r) for g in rules.rule_groups(given) for r in g["rules"] if r.get("alert") == name]
     return Rule(name, seconds(rule["for"]), seconds(group["interval"]), rule["labels"], rule["annotations"])
 
 

@@ -503,6 +503,20 @@ def test_a_query_that_does_not_parse_is_named():
     assert "Flask service / Requests" in result["cause"]
 
 
+def test_only_goals_that_the_app_has_are_asked_about():
+    record = "namespace_app:slo_latency:budget"
+    cluster = FakeStack()
+    cluster.empty = (record,)
+    assert run(cluster)["dashboards"]["status"] == "ok"
+    names = sorted(dashboards.recorded(" ".join(query.expr for query in dashboards.queries([SERVICE]))))
+    goals = [{"name": "flask-app.slo", "rules": [{"record": name} for name in names]}]
+    rule = owned("flask-app", PARTS, annotations={objects.ALERTS: "A"}, spec={"groups": [*GROUPS, *goals]})
+    cluster = FakeStack(**{f"{OPERATOR}/namespaces/flask-app/prometheusrules": (200, {"items": [rule, TEST_OBJECT]})})
+    cluster.empty = (record,)
+    result = run(cluster)["dashboards"]
+    assert result["status"] == "failed" and record in result["cause"]
+
+
 def test_an_empty_panel_is_named():
     cluster = FakeStack()
     cluster.empty = ("kube_pod_container_status_restarts_total",)
