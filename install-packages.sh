@@ -1,5 +1,5 @@
 #!/bin/sh
-# Names what this machine lacks for an inventory, or installs it: plugins/module_utils/_host.py knows what, and what each package
+# Names what this machine lacks for an inventory, or installs it: plugins/module_utils/node/host.py knows what, and what each package
 # manager calls it. The Makefile's variables come by the environment. Any shell must do, and tell which Python is needed.
 set -eu
 cd "$(dirname "$0")"
@@ -17,4 +17,4 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
   echo "flaskops needs Python 3.11 or newer, and $python is $version: install one, or name one, such as PYTHON=python3.12.$also" >&2
   exit 1
 fi
-exec "$python" -m plugins.module_utils._host --inventory "${INVENTORY:-inventories/local}" "--args=${ARGS:-}" "$@"
+exec "$python" -m plugins.module_utils.node.host --inventory "${INVENTORY:-inventories/local}" "--args=${ARGS:-}" "$@"

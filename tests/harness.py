@@ -276,6 +276,6 @@ def start_program(cluster: Cluster, namespace: str, program: str, labels: dict[s
 
 def engine_env() -> dict[str, str]:
     """The environment in which podman finds the clusters' containers."""
-    from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
+    from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine
 
     return Engine.find("podman").env

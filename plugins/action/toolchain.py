@@ -13,7 +13,7 @@ import yaml
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..module_utils._host import registry_answers
+from ..module_utils.node.host import registry_answers
 from ..modules.toolchain import ARGUMENTS, LATER, SOON, Place, ToolchainError, alone, end_with, get_behind, lanes, needing
 
 display = Display()

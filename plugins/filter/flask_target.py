@@ -53,7 +53,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.flaskops.observability.plugins.module_utils._flask_target import described
+from ansible_collections.flaskops.observability.plugins.module_utils.image.flask_target import described
 
 
 class FilterModule:

@@ -82,10 +82,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
-from ..module_utils import _archive
-from ..module_utils._engine import Engine, EngineError
-from ..module_utils._host import ARCH, host_bundle
-from ..module_utils._node_images import NodeImages
+from ..module_utils.node import image_archive
+from ..module_utils.node.engine import Engine, EngineError
+from ..module_utils.node.host import ARCH, host_bundle
+from ..module_utils.node.images import NodeImages
 
 # The image's label in containerd that says which build of the binary it holds.
 LABEL = "io.flaskops.binary"
@@ -109,7 +109,7 @@ def put(images: NodeImages, image: dict[str, Any], label: str, nodes: list[str])
         bundle = host_bundle()
         files = {"/etc/ssl/certs/ca-certificates.crt": bundle} if bundle else {}
         arch = ARCH[platform.machine()]
-        _archive.write(archive, image["ref"], Path(image["binary"]), image["inside"], [image["inside"]], arch, files)
+        image_archive.write(archive, image["ref"], Path(image["binary"]), image["inside"], [image["inside"]], arch, files)
         images.load(image["ref"], archive.read_bytes(), nodes, f"{LABEL}={label}")
 
 

@@ -202,7 +202,9 @@ from urllib.parse import urlencode, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible.module_utils.urls import open_url
-from ansible_collections.flaskops.observability.plugins.module_utils._build_context import (
+from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
+from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic, careful, hide
+from ansible_collections.flaskops.observability.plugins.module_utils.image.build_context import (
     ContextError,
     Entry,
     Tree,
@@ -210,18 +212,16 @@ from ansible_collections.flaskops.observability.plugins.module_utils._build_cont
     read_tree,
     write_tree,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils._cluster_tools import TOOLS, ClusterTool
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import (
+from ansible_collections.flaskops.observability.plugins.module_utils.image.cluster_tools import TOOLS, ClusterTool
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import (
     BuildError,
     Engine,
     EngineError,
     debian_base,
     debian_ref,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
-from ansible_collections.flaskops.observability.plugins.module_utils._host import host_bundle
-from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic, careful, hide
+from ansible_collections.flaskops.observability.plugins.module_utils.node.host import host_bundle
+from ansible_collections.flaskops.observability.plugins.module_utils.node.images import NodeImages
 
 DEBIAN_PACKAGES = ["python3", "python3-venv", "python3-pip", "ca-certificates"]
 DEBIAN_BASE = debian_ref("python", DEBIAN_PACKAGES)

@@ -158,8 +158,9 @@ import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
-from ..module_utils import _archive, _mirrors, _settled
-from ..module_utils._engine import (
+from ..module_utils.kube.transport import ApiError, PlainCluster, read_object
+from ..module_utils.node import image_archive, registry_mirrors, settled
+from ..module_utils.node.engine import (
     ASK_TIMEOUT,
     LABEL,
     PULL_TIMEOUT,
@@ -169,7 +170,7 @@ from ..module_utils._engine import (
     SlowEngineError,
     debian_base,
 )
-from ..module_utils._host import (
+from ..module_utils.node.host import (
     ARCH,
     DEBIAN_IMAGE,
     MODULES,
@@ -185,8 +186,7 @@ from ..module_utils._host import (
     modprobe,
     refusal,
 )
-from ..module_utils._node import PATIENCE, ClusterError, Node
-from ..module_utils.kube.transport import ApiError, PlainCluster, read_object
+from ..module_utils.node.node import PATIENCE, ClusterError, Node
 
 # What keeps a pod's namespaces, upstream's image or catatonit. The name is in the node's configuration of containerd.
 PAUSE = "localhost/pause:node"
@@ -228,7 +228,7 @@ class Cluster:
 
     def _node(self, name: str, volume: str, number: int) -> Node:
         address = ipaddress.IPv4Network(self.params["subnet"])[number]
-        mirrors = _mirrors.files(self.params["registry_mirrors"])
+        mirrors = registry_mirrors.files(self.params["registry_mirrors"])
         return Node(self.engine, self.name, name, volume, address, self.params["wait_timeout"], mirrors)
 
     def _worker(self, number: int) -> Node:
@@ -407,7 +407,7 @@ class Cluster:
                 name = f"registry.k8s.io/networking/kube-network-policies:v{versions['kube-network-policies']}"
                 archives.append((name, policy / "kube-network-policies", "/bin/netpol", ["/bin/netpol"]))
             for image, binary, target, entrypoint in archives:
-                _archive.write(context / "images" / f"{binary.name}.tar", image, binary, target, entrypoint, arch)
+                image_archive.write(context / "images" / f"{binary.name}.tar", image, binary, target, entrypoint, arch)
             listed = [f"{binary.name}.tar {image}\n" for image, binary, _, _ in archives]
             (context / "images" / "list").write_text("".join(listed))
             self.engine.build(str(context), str(context / "Containerfile"), ref, {"BASE_IMAGE": NODE_BASE})
@@ -465,10 +465,10 @@ class Cluster:
     def _give_mirrors(self, nodes: list[Node]) -> None:
         """Have nodes that run ask the mirrors that are wanted, and no others."""
         for node in nodes:
-            if node.started() and _mirrors.differ(self.engine, node.name, node.mirrors):
+            if node.started() and registry_mirrors.differ(self.engine, node.name, node.mirrors):
                 self.actions.append(f"write the registry mirrors of {node.name}")
                 if not self.check_mode:
-                    _mirrors.write(self.engine, node.name, node.mirrors)
+                    registry_mirrors.write(self.engine, node.name, node.mirrors)
 
     def _lost(self, kubeconfig: str | None) -> list[Node]:
         """The workers that do not run, or that the cluster of *kubeconfig* does not have as ready nodes."""
@@ -482,7 +482,7 @@ class Cluster:
         pause, deadline = threading.Event(), time.monotonic() + PATIENCE
         while waiting:
             # kubelet of a node that runs may be starting again.
-            waiting -= _settled.ready(self._ask(kubeconfig, _settled.PATHS["Node"])["items"])
+            waiting -= settled.ready(self._ask(kubeconfig, settled.PATHS["Node"])["items"])
             if time.monotonic() >= deadline:
                 break
             pause.wait(0.5 if waiting else 0)
@@ -620,7 +620,7 @@ class Cluster:
 
     def _retire(self, surplus: list[Node], kubeconfig: str) -> None:
         """Drain workers and remove them with their volumes."""
-        ready = _settled.ready(self._ask(kubeconfig, _settled.PATHS["Node"])["items"])
+        ready = settled.ready(self._ask(kubeconfig, settled.PATHS["Node"])["items"])
         living = [node.name for node in surplus if node.name in ready and node.mark()]
         flags = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={DRAIN_TIMEOUT}s")
         if living:  # all at once, so that no pod goes from one of them to the next
@@ -691,19 +691,19 @@ class Cluster:
     def _unsettled(self, api: PlainCluster, started: dict[str, datetime]) -> list[str]:
         """What the cluster still tells or serves as it was before a node was started, each at its time of *started*."""
         try:
-            objects = {kind: read_object(*api.fetch(path, seconds=ASK))["items"] for kind, path in _settled.PATHS.items()}
+            objects = {kind: read_object(*api.fetch(path, seconds=ASK))["items"] for kind, path in settled.PATHS.items()}
         except ApiError:
             return ["the API server"]
-        if late := _settled.stale(objects, started):
+        if late := settled.stale(objects, started):
             return late
         have = set(re.findall(r"inet ([\d.]+)/32 ", self.control.exec("ip", "-4", "-o", "address", "show", "dev", "lo")))
-        return [f"the load balancer of {name}" for name, ips in _settled.load_balancers(objects).items() if not ips or ips - have]
+        return [f"the load balancer of {name}" for name, ips in settled.load_balancers(objects).items() if not ips or ips - have]
 
     @staticmethod
     def _unserved(address: ipaddress.IPv4Address) -> list[str]:
         """That kube-proxy of the node of this address has not written all rules."""
         with contextlib.suppress(ApiError):
-            if _settled.synced(PlainCluster(f"http://{address}:10249").fetch("/metrics", seconds=ASK)[1]):
+            if settled.synced(PlainCluster(f"http://{address}:10249").fetch("/metrics", seconds=ASK)[1]):
                 return []
         return ["kube-proxy"]
 
@@ -764,7 +764,7 @@ def main() -> None:
             "api_port": {"type": "int", "default": 6443},
             "kubeconfig": {"type": "path", "required": True},
             "wait_timeout": {"type": "int", "default": 180},
-            "registry_mirrors": {"type": "list", "elements": "dict", "default": [], "options": _mirrors.OPTIONS},
+            "registry_mirrors": {"type": "list", "elements": "dict", "default": [], "options": registry_mirrors.OPTIONS},
         },
         required_if=[("state", "present", ("files",))],
         supports_check_mode=True,
@@ -785,7 +785,7 @@ def main() -> None:
             raise ClusterError(f"The workers are {module.params['workers']}: choose from 0 to {WORKERS}.")
         if not 0 < module.params["api_port"] < 65536:
             raise ClusterError(f"The api_port {module.params['api_port']} is no port: choose one from 1 to 65535.")
-        _mirrors.check(module.params["registry_mirrors"], str(subnet[1]))
+        registry_mirrors.check(module.params["registry_mirrors"], str(subnet[1]))
         try:
             cluster = Cluster(module.params, module.check_mode)
         except NoEngineError as error:
@@ -793,7 +793,7 @@ def main() -> None:
                 raise
             raise ClusterError(refusal(lacks(machine(error, build=True), build=True))) from None
         getattr(cluster, module.params["state"])()
-    except (ClusterError, EngineError, _mirrors.MirrorError, OSError) as error:
+    except (ClusterError, EngineError, registry_mirrors.MirrorError, OSError) as error:
         module.fail_json(msg=str(error), actions=[])
     for warning in cluster.warnings:
         module.warn(warning)

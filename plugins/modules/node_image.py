@@ -84,11 +84,11 @@ import tarfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils import _mirrors
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
-from ansible_collections.flaskops.observability.plugins.module_utils._host import registry_answers
-from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
+from ansible_collections.flaskops.observability.plugins.module_utils.node import registry_mirrors
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.node.host import registry_answers
+from ansible_collections.flaskops.observability.plugins.module_utils.node.images import NodeImages
 
 
 class ImageError(Exception):
@@ -156,12 +156,12 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     without = f"the node {lacking[0]}" if len(lacking) == 1 else f"each of the nodes {', '.join(lacking)}"
     reason = f"{without} has no image {image} and the registry {registry} does not answer"
     # With a mirror a node may have what this machine does not reach.
-    mirrored = _mirrors.mirrored(engine, lacking[0], registry)
+    mirrored = registry_mirrors.mirrored(engine, lacking[0], registry)
     if mirrored or registry_answers(registry):
         if module.check_mode:
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
         with contextlib.suppress(EngineError):
-            words = ("pull", "--hosts-dir", _mirrors.FOLDER, image)
+            words = ("pull", "--hosts-dir", registry_mirrors.FOLDER, image)
             images.each(lambda name: images.run(name, *words, timeout=params["pull_timeout"]), lacking)
             return {"changed": True, "available": True, "reason": "", "source": "registry"}
         reason = f"{without} has no image {image} and could not pull it from {registry}{' or its mirrors' if mirrored else ''}"

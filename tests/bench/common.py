@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "collections"))
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import EngineError as EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import EngineError as EngineError
 
 HOST = "flaskops-bench"
 KUBECONFIG = Path.home() / ".local/share/flaskops/clusters" / HOST / "kubeconfig"

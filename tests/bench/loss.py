@@ -30,9 +30,9 @@ from kubernetes import client, config
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "collections"))
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine
 
 NAMESPACE = "log-loss"
 OUTAGE = 120  # seconds that VictoriaLogs is away

@@ -25,9 +25,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils import _archive
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, debian_base
-from ansible_collections.flaskops.observability.plugins.module_utils._host import (
+from ansible_collections.flaskops.observability.plugins.module_utils.node import image_archive
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, debian_base
+from ansible_collections.flaskops.observability.plugins.module_utils.node.host import (
     ARCH,
     DEBIAN_IMAGE,
     NODE_BASE,
@@ -269,7 +269,7 @@ def fill(folder: Path, registry: Registry) -> None:
     """Push the images and charts of others, made of the programs that the toolchain's cache has."""
     arch, scratch = ARCH[platform.machine()], folder / "image.tar"
     for image, (component, binary, inside) in PROGRAMS.items():
-        _archive.write(scratch, image, programs(component) / binary, inside, [inside], arch)
+        image_archive.write(scratch, image, programs(component) / binary, inside, [inside], arch)
         registry.add_image(scratch, short(image))
     engine = Engine.find("podman")
     for base, packages, image in ((NODE_BASE, NODE_PACKAGES, DEBIAN_IMAGE), (DEBIAN_BASE, DEBIAN_PACKAGES, APP_BASE)):
@@ -280,7 +280,7 @@ def fill(folder: Path, registry: Registry) -> None:
     catatonit = folder / "catatonit"
     look = ["run", "--rm", "--network", "none", "--entrypoint", "cat", NODE_BASE, "/usr/bin/catatonit"]
     catatonit.write_bytes(engine.run(look).stdout)
-    _archive.write(scratch, pause(), catatonit, "/pause", ["/pause", "-P"], arch)
+    image_archive.write(scratch, pause(), catatonit, "/pause", ["/pause", "-P"], arch)
     registry.add_image(scratch, short(pause()))
     for chart in charts(folder):
         version = IMAGES["charts"][chart.name]["version"]
@@ -395,7 +395,9 @@ def test_a_second_run_changes_nothing(site: Site, first: Run) -> None:
 def test_a_mirror_that_asks_for_a_login(site: Site, first: Run) -> None:
     folder, scratch = site.folder / "closed", site.folder / "exporter.tar"
     folder.mkdir()
-    _archive.write(scratch, "a:1", programs("node-exporter") / "node_exporter", "/bin/a", ["/bin/a"], ARCH[platform.machine()])
+    image_archive.write(
+        scratch, "a:1", programs("node-exporter") / "node_exporter", "/bin/a", ["/bin/a"], ARCH[platform.machine()]
+    )
     with Registry(folder, site.registry.host.rpartition(":")[0], free_port(), login=True) as closed:
         until(closed.answers, 10, "a registry that answers", passing=(OSError,))
         closed.add_image(scratch, "private/exporter:1")

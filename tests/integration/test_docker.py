@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, NoEngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, NoEngineError
 from ansible_collections.flaskops.observability.plugins.modules.local_cluster import LABEL
 
 from tests.harness import LONG, Cluster, Run, playbook, run_role, until

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils import _archive
+from ansible_collections.flaskops.observability.plugins.module_utils.node import image_archive
 from kubernetes import client
 
 from tests.harness import LONG, ROOT, Cluster, Run, engine_env, refusals, run_role, watched_role
@@ -126,7 +126,7 @@ def test_archive_of_another_image_is_refused(cluster: Cluster, folder: Path, var
 def write_archive(path: Path, ref: str) -> None:
     """An image with a program in Fluent Bit's place; no pod of it ever has to become ready."""
     program = Path("/bin/true")
-    _archive.write(path, ref, program, "/fluent-bit/bin/fluent-bit", ["/fluent-bit/bin/fluent-bit"], "amd64")
+    image_archive.write(path, ref, program, "/fluent-bit/bin/fluent-bit", ["/fluent-bit/bin/fluent-bit"], "amd64")
 
 
 def test_archive_is_imported_once(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:

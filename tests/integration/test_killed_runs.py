@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine
 
 from tests.harness import LONG, ROOT, Cluster, Run, clean_environment, playbook, processes
 from tests.node import assert_nothing_left, assert_whole, free_network, free_port, host, kill

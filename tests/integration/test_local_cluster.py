@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine
 from ansible_collections.flaskops.observability.plugins.modules.local_cluster import LABEL
 from kubernetes import client, config
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import checks
 from kubernetes import client
 from kubernetes.stream import stream

@@ -158,7 +158,7 @@ def test_a_program_in_a_template_would_be_found(text: str) -> None:
 HTTP = {
     "plugins/module_utils/kube/transport.py": "Kubernetes",
     "plugins/module_utils/drill/dead_man.py": "Kubernetes",
-    "plugins/module_utils/_host.py": "image registries",
+    "plugins/module_utils/node/host.py": "image registries",
     "plugins/module_utils/credentials/guard.py": "the openers of the others",
     "plugins/module_utils/external_checks/client.py": "providers of outside checks",
     "plugins/module_utils/verify/links.py": "the application from outside",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import Any
 
-from .._engine import ASK_TIMEOUT, LABEL, Engine, EngineError
+from ..node.engine import ASK_TIMEOUT, LABEL, Engine, EngineError
 from . import dead_man
 from .dead_man import Request, Step, StepError
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import install
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._flask_target import described
+from ansible_collections.flaskops.observability.plugins.module_utils.image.flask_target import described
 from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
 
 APP = "from flask import Flask\napp = Flask(__name__)\n"

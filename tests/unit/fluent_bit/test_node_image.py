@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils import _archive
+from ansible_collections.flaskops.observability.plugins.module_utils.node import image_archive
 from ansible_collections.flaskops.observability.plugins.modules import node_image
 
 
@@ -26,7 +26,7 @@ def write(path: Path, files: dict[str, Any]) -> str:
 
 
 def test_names_of_our_own_archives(tmp_path: Path) -> None:
-    _archive.write(tmp_path / "a.tar", "quay.io/a/b:1", Path("/bin/true"), "/bin/a", ["/bin/a"], "amd64")
+    image_archive.write(tmp_path / "a.tar", "quay.io/a/b:1", Path("/bin/true"), "/bin/a", ["/bin/a"], "amd64")
     assert node_image.archive_names(str(tmp_path / "a.tar")) == {"quay.io/a/b:1"}
 
 

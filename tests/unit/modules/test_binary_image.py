@@ -12,9 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils import _archive
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
-from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
+from ansible_collections.flaskops.observability.plugins.module_utils.node import image_archive
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.node.images import NodeImages
 from ansible_collections.flaskops.observability.plugins.modules.binary_image import labels
 
 LISTING = """\
@@ -55,7 +55,7 @@ def test_archive_holds_the_binary_and_the_authorities(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text("certificates")
     archive = tmp_path / "image.tar"
     files = {"/etc/ssl/certs/ca-certificates.crt": tmp_path / "ca.crt"}
-    _archive.write(archive, "quay.io/a/tool:v1", tmp_path / "tool", "/bin/tool", ["/bin/tool"], "amd64", files)
+    image_archive.write(archive, "quay.io/a/tool:v1", tmp_path / "tool", "/bin/tool", ["/bin/tool"], "amd64", files)
     with tarfile.open(archive) as image:
         (manifest,) = json.load(image.extractfile("manifest.json"))  # type: ignore[arg-type]
         config = json.load(image.extractfile(manifest["Config"]))  # type: ignore[arg-type]

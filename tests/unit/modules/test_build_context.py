@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._build_context import (
+from ansible_collections.flaskops.observability.plugins.module_utils.image.build_context import (
     ContextError,
     Entry,
     Rules,

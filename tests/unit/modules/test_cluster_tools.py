@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._cluster_tools import TOOLS
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.image.cluster_tools import TOOLS
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
 
 from tests.fakes.cluster_tools import COMMANDS, Machine

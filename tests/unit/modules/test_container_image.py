@@ -15,9 +15,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils import _host
-from ansible_collections.flaskops.observability.plugins.module_utils._build_context import Entry
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import BuildError, Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.image.build_context import Entry
+from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import BuildError, Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -300,7 +300,7 @@ def test_a_large_file_is_not_kept_in_memory(source: Path) -> None:
         file.truncate(300 << 20)
     program = (
         "import re, sys, tempfile\n"
-        "from ansible_collections.flaskops.observability.plugins.module_utils._build_context import read_tree, write_tree\n"
+        "from ansible_collections.flaskops.observability.plugins.module_utils.image.build_context import read_tree, write_tree\n"
         "tree, _ = read_tree(sys.argv[1], [])\n"
         "with tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder: write_tree(tree, folder)\n"
         # Its own, not that of the process which it began as.
@@ -355,7 +355,7 @@ def test_a_docker_build_trusts_by_a_base_of_its_own(
 ) -> None:
     (source / "Containerfile").write_text(containerfile)
     (source / "bundle.pem").write_text("certificates")
-    monkeypatch.setattr(_host, "BUNDLES", ("/nowhere", str(source / "bundle.pem")))
+    monkeypatch.setattr(host_module, "BUNDLES", ("/nowhere", str(source / "bundle.pem")))
     engine = FakeEngine(name="docker")
     given = {"BASE_IMAGE": "mine:1"} if "ARG" in containerfile else {}
     module = FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True, build_args=given)
@@ -383,7 +383,7 @@ def test_a_podman_build_has_the_resolved_bundle_at_a_path_of_its_own(
     (source / "Containerfile").write_text(containerfile)
     (source / "extracted.pem").write_text("certificates")
     (source / "bundle.crt").symlink_to("extracted.pem")
-    monkeypatch.setattr(_host, "BUNDLES", ("/nowhere", str(source / "bundle.crt")))
+    monkeypatch.setattr(host_module, "BUNDLES", ("/nowhere", str(source / "bundle.crt")))
     engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True)
     ci.present(module, engine)
     assert engine.builds[0]["volumes"] == [f"{source / 'extracted.pem'}:{ci.CA_MOUNT}:ro"]
@@ -394,7 +394,7 @@ def test_a_podman_build_has_the_resolved_bundle_at_a_path_of_its_own(
 @pytest.mark.parametrize("name", ["podman", "docker"])
 def test_a_machine_without_a_bundle_mounts_nothing(source: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (source / "Containerfile").write_text("ARG BASE_IMAGE\nARG PIP_CERT\nFROM ${BASE_IMAGE}\n")
-    monkeypatch.setattr(_host, "BUNDLES", ("/nowhere",))
+    monkeypatch.setattr(host_module, "BUNDLES", ("/nowhere",))
     engine = FakeEngine({"docker.io/library/python:3.13-slim-bookworm"}, name)
     ci.present(FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True), engine)
     (build,) = engine.builds

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils import _engine, _host
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import (
+from ansible_collections.flaskops.observability.plugins.module_utils.node import engine as engine_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import (
     BuildError,
     Engine,
     SlowEngineError,
@@ -75,10 +76,10 @@ def test_every_role_follows_the_clusters_engine() -> None:
 
 def test_a_slow_engine_is_no_lack_and_no_traceback(engines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engines(podman=HANGS, docker=HANGS)
-    monkeypatch.setattr(_engine, "ASK_TIMEOUT", 0.2)
-    monkeypatch.setattr(_host, "ASK_TIMEOUT", 0.2)
+    monkeypatch.setattr(engine_module, "ASK_TIMEOUT", 0.2)
+    monkeypatch.setattr(host_module, "ASK_TIMEOUT", 0.2)
     podman = Engine.find("podman")
-    for ask in (lambda: _host.machine(podman, build=True), lambda: podman.inspect("container", "c-node")):
+    for ask in (lambda: host_module.machine(podman, build=True), lambda: podman.inspect("container", "c-node")):
         with pytest.raises(SlowEngineError, match=r"^'podman \w+' gave no answer within 0 s: podman hangs, or"):
             ask()
     with pytest.raises(SlowEngineError, match="'docker version' gave no answer"):
@@ -89,9 +90,9 @@ def test_a_slow_engine_is_no_lack_and_no_traceback(engines: Any, monkeypatch: py
 
 def test_an_engine_of_another_machine_is_refused(engines: Any) -> None:
     engines(docker='[ "$1" = version ] || echo /nowhere/docker')
-    found = _host.machine(Engine.find("docker"), build=True)
+    found = host_module.machine(Engine.find("docker"), build=True)
     said = "docker keeps its data in /nowhere/docker, which is not on this machine"
-    assert [each for each in _host.lacks(found, build=True) if said in each]
+    assert [each for each in host_module.lacks(found, build=True) if said in each]
 
 
 def test_the_environment_of_the_engines(engines: Any, monkeypatch: pytest.MonkeyPatch) -> None:

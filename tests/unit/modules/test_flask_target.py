@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils._flask_target import described, find
+from ansible_collections.flaskops.observability.plugins.module_utils.image.flask_target import described, find
 
 APP = "from flask import Flask\napp = Flask(__name__)\n"
 FACTORY = "from flask import Flask\ndef create_app(test_config=None):\n    return Flask(__name__)\n"

@@ -17,9 +17,12 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.flaskops.observability.plugins.module_utils import _host, _node, _settled
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError
-from ansible_collections.flaskops.observability.plugins.module_utils._node import Node
+from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node import node as node_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node import registry_mirrors
+from ansible_collections.flaskops.observability.plugins.module_utils.node import settled as settled_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.node.node import Node
 from ansible_collections.flaskops.observability.plugins.modules import local_cluster
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -171,17 +174,17 @@ UNFIT = {
 
 
 def test_a_fit_machine_lacks_nothing() -> None:
-    assert _host.lacks(FIT, build=True) == []
+    assert host_module.lacks(FIT, build=True) == []
 
 
 @pytest.mark.parametrize("fact", UNFIT)
 def test_each_lack_is_named(fact: str) -> None:
     value, words = UNFIT[fact]
-    assert "; ".join(_host.lacks({**FIT, fact: value}, build=True)) == words
+    assert "; ".join(host_module.lacks({**FIT, fact: value}, build=True)) == words
 
 
 def test_no_space_is_needed_for_an_image_that_is_there() -> None:
-    assert _host.lacks({**FIT, "disk": 1}, build=False) == []
+    assert host_module.lacks({**FIT, "disk": 1}, build=False) == []
 
 
 @pytest.mark.usefixtures("no_objects")
@@ -199,8 +202,8 @@ def test_all_lacks_are_named_together(run: Any, monkeypatch: pytest.MonkeyPatch,
 
 def test_no_engine(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setattr(_host, "PLACES", ())
-    monkeypatch.setattr(_host.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(host_module, "PLACES", ())
+    monkeypatch.setattr(host_module.os, "geteuid", lambda: 1000)
     message = run()["msg"]
     assert message.startswith("This machine lacks what a node needs, so nothing was changed: the rights of root; ")
     assert "a container engine (podman is not installed; docker is not installed)" in message
@@ -312,7 +315,7 @@ def test_a_cluster_that_answers_and_does_not_work_is_named(run: Any, monkeypatch
     monkeypatch.setattr(local_cluster.Cluster, "_connect", lambda self, kubeconfig: None)
     monkeypatch.setattr(Node, "exec", lambda self, *words, text="": "")
     monkeypatch.setattr(local_cluster.Cluster, "_unsettled", unsettled)
-    monkeypatch.setattr(local_cluster._mirrors, "differ", lambda engine, node, wanted: False)
+    monkeypatch.setattr(registry_mirrors, "differ", lambda engine, node, wanted: False)
     done = run(_ansible_check_mode=False, wait_timeout=0)
     assert "still waits for the Deployment kube-system/coredns after 0 s" in done["msg"]
     assert asked[0] == datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -348,7 +351,7 @@ def test_pods_get_name_servers_that_they_reach(
 
     (tmp_path / "resolv.conf").write_text(f"search lan\nnameserver {here}\n")
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: Fake(engine, engine, {})))
-    monkeypatch.setattr(_node, "RESOLV_CONF", tmp_path / "resolv.conf")
+    monkeypatch.setattr(node_module, "RESOLV_CONF", tmp_path / "resolv.conf")
     warning = Node(Engine.find(), NAME, f"{NAME}-node", f"{NAME}-data", IPv4Address("10.0.0.2"), 1).give_name_servers("node:1")
     expected = [("/etc/resolv.conf", f"nameserver {given}\noptions ndots:0\n")] if engine == "docker" else []
     assert (written, bool(warning)) == (expected, bool(warnings))
@@ -358,7 +361,7 @@ STARTED = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 BEFORE, AFTER = "2026-01-01T11:59:59Z", "2026-01-01T12:00:03Z"
 
 
-def settled() -> _settled.Objects:
+def settled() -> settled_module.Objects:
     """The lists of a cluster with CoreDNS and one application, all of it after the start."""
     ready = [{"type": "Ready", "status": "True", "lastHeartbeatTime": AFTER}]
 
@@ -399,37 +402,37 @@ def settled() -> _settled.Objects:
 
 
 def test_a_settled_cluster_has_nothing_stale() -> None:
-    assert _settled.stale(settled(), {"n-node": STARTED}) == []
+    assert settled_module.stale(settled(), {"n-node": STARTED}) == []
 
 
-def node_of_before(objects: _settled.Objects) -> None:
+def node_of_before(objects: settled_module.Objects) -> None:
     objects["Node"][0]["status"]["conditions"][0] = {"type": "Ready", "status": "True", "lastHeartbeatTime": BEFORE}
 
 
-def pod_of_before(objects: _settled.Objects) -> None:
+def pod_of_before(objects: settled_module.Objects) -> None:
     objects["Pod"][1]["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = BEFORE
 
 
-def pod_not_ready_yet(objects: _settled.Objects) -> None:
+def pod_not_ready_yet(objects: settled_module.Objects) -> None:
     """kubelet has told so, the controllers have not heard."""
     objects["Pod"][1]["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
 
 
-def deployment_of_before(objects: _settled.Objects) -> None:
+def deployment_of_before(objects: settled_module.Objects) -> None:
     objects["Deployment"][1]["status"]["readyReplicas"] = 2
 
 
-def pod_with_new_address(objects: _settled.Objects) -> None:
+def pod_with_new_address(objects: settled_module.Objects) -> None:
     objects["Pod"][1]["status"]["podIPs"] = [{"ip": "10.244.0.9"}]
 
 
-def pod_gone(objects: _settled.Objects) -> None:
+def pod_gone(objects: settled_module.Objects) -> None:
     del objects["Pod"][1]
     for kind in ("ReplicaSet", "Deployment"):
         objects[kind][1]["status"] = {}
 
 
-def no_dns(objects: _settled.Objects) -> None:
+def no_dns(objects: settled_module.Objects) -> None:
     objects["Pod"][0]["status"]["conditions"] = []
     for kind in ("ReplicaSet", "Deployment"):
         objects[kind][0]["status"] = {}
@@ -450,14 +453,14 @@ def no_dns(objects: _settled.Objects) -> None:
 def test_what_is_from_before_the_start_is_named(change: Any, late: list[str]) -> None:
     objects = settled()
     change(objects)
-    assert _settled.stale(objects, {"n-node": STARTED}) == late
+    assert settled_module.stale(objects, {"n-node": STARTED}) == late
 
 
 def test_pods_of_other_nodes_are_not_waited_for() -> None:
     objects = settled()
     pod_of_before(objects)
     objects["Pod"][1]["spec"]["nodeName"] = "fake-1"
-    assert _settled.stale(objects, {"n-node": STARTED}) == []
+    assert settled_module.stale(objects, {"n-node": STARTED}) == []
 
 
 @pytest.mark.parametrize(
@@ -467,8 +470,8 @@ def test_kube_proxy_is_synced_when_its_last_queued_rules_are_written(queued: str
     name = "kubeproxy_sync_proxy_rules_last"
     metrics = f'# HELP {name}\n{name}_queued_timestamp_seconds{{ip_family="IPv4"}} {queued}\n'
     metrics += f'{name}_timestamp_seconds{{ip_family="IPv4"}} {last}\n{name}_timestamp_seconds{{ip_family="IPv6"}} 9e+09\n'
-    assert _settled.synced(metrics) is done
-    assert not _settled.synced("")
+    assert settled_module.synced(metrics) is done
+    assert not settled_module.synced("")
 
 
 @pytest.mark.usefixtures("no_objects")
@@ -484,8 +487,8 @@ def test_changed_mirrors_reach_a_cluster_that_runs(
     monkeypatch.setattr(local_cluster.Cluster, "_settle", lambda self, kubeconfig: None)
     monkeypatch.setattr(local_cluster.Cluster, "_lost", lambda self, kubeconfig: [])
     monkeypatch.setattr(local_cluster.Cluster, "_misplaced", lambda self, kubeconfig: False)
-    monkeypatch.setattr(local_cluster._mirrors, "differ", lambda engine, node, wanted: wanted not in written)
-    monkeypatch.setattr(local_cluster._mirrors, "write", lambda engine, node, wanted: written.append(wanted))
+    monkeypatch.setattr(registry_mirrors, "differ", lambda engine, node, wanted: wanted not in written)
+    monkeypatch.setattr(registry_mirrors, "write", lambda engine, node, wanted: written.append(wanted))
     mirrors = [{"registry": "docker.io", "endpoint": "https://r.test", "username": "u", "password": "s3cr3t"}]
     done = run(registry_mirrors=mirrors, _ansible_check_mode=check)
     assert done["changed"] and done["actions"] == [f"write the registry mirrors of {NAME}-node"]

@@ -26,8 +26,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.flaskops.observability.plugins.module_utils import _engine, _host, _node
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import Engine, EngineError, NoEngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.node import engine as engine_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node import image_archive
+from ansible_collections.flaskops.observability.plugins.module_utils.node import node as node_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError, NoEngineError
 from ansible_collections.flaskops.observability.plugins.modules import container_image, local_cluster
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -44,9 +47,9 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CONTAINERS_CONF", raising=False)
-    monkeypatch.setattr(_host, "PLACES", ())
-    monkeypatch.setattr(_host, "CONTAINERS_CONF", (tmp_path / "usr.conf", tmp_path / "etc.conf"))
-    monkeypatch.setattr(_host, "CONTAINERS_CONF_D", tmp_path / "containers.conf.d")
+    monkeypatch.setattr(host_module, "PLACES", ())
+    monkeypatch.setattr(host_module, "CONTAINERS_CONF", (tmp_path / "usr.conf", tmp_path / "etc.conf"))
+    monkeypatch.setattr(host_module, "CONTAINERS_CONF_D", tmp_path / "containers.conf.d")
 
     def write(**scripts: str) -> None:
         for name, script in scripts.items():
@@ -60,7 +63,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 # Package managers
 
 
-LACKS = {"ip", "iptables", "netavark", "mmdebstrap", str(_engine.KEYRING), "venv"}
+LACKS = {"ip", "iptables", "netavark", "mmdebstrap", str(engine_module.KEYRING), "venv"}
 
 
 @pytest.mark.parametrize(
@@ -74,25 +77,25 @@ LACKS = {"ip", "iptables", "netavark", "mmdebstrap", str(_engine.KEYRING), "venv
 )
 def test_packages_are_named_as_the_machines_manager_calls_them(commands: Write, manager: str, named: list[str]) -> None:
     commands(**{manager: ""})
-    assert _host.packages(LACKS) == named
+    assert host_module.packages(LACKS) == named
 
 
 def test_every_needed_command_has_its_packages() -> None:
-    assert {len(names) for names in _host.PACKAGES.values()} == {len(_host.MANAGERS)}
-    assert _host.podman_commands(None) | LACKS | {"modprobe", "podman", "nft", "runc"} == set(_host.PACKAGES)
+    assert {len(names) for names in host_module.PACKAGES.values()} == {len(host_module.MANAGERS)}
+    assert host_module.podman_commands(None) | LACKS | {"modprobe", "podman", "nft", "runc"} == set(host_module.PACKAGES)
 
 
 @pytest.fixture
 def ask(commands: Write, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     """What install-packages.sh does after Python was found, on a machine without a registry: its exit code and what it prints."""
-    monkeypatch.setattr(_host, "registry_answers", lambda host: False)
-    monkeypatch.setattr(_host, "KEYRING", tmp_path / "keyring.gpg")
-    monkeypatch.setitem(_host.PACKAGES, str(tmp_path / "keyring.gpg"), _host.PACKAGES[str(_engine.KEYRING)])
+    monkeypatch.setattr(host_module, "registry_answers", lambda host: False)
+    monkeypatch.setattr(host_module, "KEYRING", tmp_path / "keyring.gpg")
+    monkeypatch.setitem(host_module.PACKAGES, str(tmp_path / "keyring.gpg"), host_module.PACKAGES[str(engine_module.KEYRING)])
 
     def call(*args: str, inventory: str = "inventories/local", user: int = 0) -> tuple[int, str, str]:
         monkeypatch.setattr(os, "geteuid", lambda: user)
         monkeypatch.setattr(sys, "argv", ["x", "--inventory", str(ROOT / inventory), *args])
-        status = _host.main()
+        status = host_module.main()
         return status, *capfd.readouterr()
 
     return call
@@ -126,7 +129,7 @@ def test_what_a_manager_has_no_package_of_stays_missing(commands: Write, ask: An
     for args in (("--install",), ()):
         status, out, err = ask(*args)
         assert (status, out) == (1, "This machine lacks: mmdebstrap\n")
-        assert "pacman has no package of mmdebstrap" in err and f"pull {_host.DEBIAN_IMAGE}" in err and "Install" not in err
+        assert "pacman has no package of mmdebstrap" in err and f"pull {host_module.DEBIAN_IMAGE}" in err and "Install" not in err
     assert not (tmp_path / "installed").exists()
 
 
@@ -135,7 +138,7 @@ def test_what_has_no_package_is_named_beside_what_has(commands: Write, ask: Any,
     commands(pacman=RECORD, docker=DOCKER)
     status, out, err = ask(*args)
     assert (status, out) == (1, "This machine lacks: debian-archive-keyring iproute2 mmdebstrap\n")
-    assert "pacman has no package of mmdebstrap" in err and f"pull {_host.DEBIAN_IMAGE}" in err
+    assert "pacman has no package of mmdebstrap" in err and f"pull {host_module.DEBIAN_IMAGE}" in err
     command = "pacman -S --noconfirm --needed debian-archive-keyring iproute2"
     assert (command in err) == (not args)
     assert not args or (tmp_path / "installed").read_text().splitlines() == [command]
@@ -144,8 +147,8 @@ def test_what_has_no_package_is_named_beside_what_has(commands: Write, ask: Any,
 def test_without_a_known_manager_all_is_named_as_it_is(commands: Write, ask: Any, tmp_path: Path) -> None:
     commands(docker=DOCKER, zypper=RECORD)
     status, _out, err = ask("--install")
-    assert status == 1 and "install " in err and f"pull {_host.DEBIAN_IMAGE}" in err
-    assert all(each in err for each in (*_host.MANAGERS, "ip", "mmdebstrap", str(tmp_path / "keyring.gpg")))
+    assert status == 1 and "install " in err and f"pull {host_module.DEBIAN_IMAGE}" in err
+    assert all(each in err for each in (*host_module.MANAGERS, "ip", "mmdebstrap", str(tmp_path / "keyring.gpg")))
 
 
 # D5, and Ubuntu without Debian's keys, Fedora without catatonit in PATH.
@@ -157,29 +160,29 @@ def test_without_a_known_manager_all_is_named_as_it_is(commands: Write, ask: Any
         ({"docker": DOCKER}, {"ip", "mmdebstrap", "keyring"}),
         ({"docker": DOCKER, "mmdebstrap": "", "ip": ""}, {"keyring"}),
         ({"podman": "exit 1", "netavark": "echo '{}'", "mmdebstrap": "", "ip": ""}, {"iptables", "keyring"}),
-        ({"podman": f'[ "$3" = {_host.DEBIAN_IMAGE} ]'}, {"ip", "netavark", "nft", "iptables"}),
+        ({"podman": f'[ "$3" = {host_module.DEBIAN_IMAGE} ]'}, {"ip", "netavark", "nft", "iptables"}),
     ],
 )
 def test_only_what_is_chosen_is_needed(
     commands: Write, ask: Any, there: dict[str, str], wanted: set[str], tmp_path: Path
 ) -> None:
     commands(**there)
-    found = {Path(each).stem for each in _host.lacking_packages("auto")} - {"venv", "runc"}
+    found = {Path(each).stem for each in host_module.lacking_packages("auto")} - {"venv", "runc"}
     assert found == wanted
 
 
 def test_a_registry_makes_mmdebstrap_needless(commands: Write, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     commands(docker=DOCKER, ip="")
-    assert _host.base_commands(None)
-    monkeypatch.setattr(_host, "registry_answers", lambda host: host == "registry-1.docker.io")
-    assert _host.base_commands(None) == set()
+    assert host_module.base_commands(None)
+    monkeypatch.setattr(host_module, "registry_answers", lambda host: host == "registry-1.docker.io")
+    assert host_module.base_commands(None) == set()
 
 
 def test_a_mirror_that_the_engine_knows_makes_mmdebstrap_needless(commands: Write, ask: Any) -> None:
     commands(docker=DOCKER, ip="")
-    assert _host.base_commands(Engine.find("docker"))
+    assert host_module.base_commands(Engine.find("docker"))
     commands(docker='[ "$*" = "pull docker.io/library/debian:bookworm-slim" ]')
-    assert _host.base_commands(Engine("docker", "docker", dict(os.environ))) == set()
+    assert host_module.base_commands(Engine("docker", "docker", dict(os.environ))) == set()
 
 
 def test_a_python_without_venv_is_named(ask: Any, monkeypatch: pytest.MonkeyPatch, commands: Write) -> None:
@@ -205,12 +208,12 @@ def test_an_inventory_without_an_embedded_cluster_needs_nothing(tmp_path: Path, 
     (tmp_path / "group_vars/all.yml").write_text(text)
     (tmp_path / "hosts.yml").write_text("all: {hosts: {x: }}\n")
     for inventory in (tmp_path, tmp_path / "hosts.yml"):
-        assert _host.embedded(str(inventory), args) == engine
+        assert host_module.embedded(str(inventory), args) == engine
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "inventories").iterdir()))
 def test_our_inventories_tell_whether_their_cluster_is_embedded(name: str) -> None:
-    assert (_host.embedded(str(ROOT / "inventories" / name), "") is not None) == (name == "local")
+    assert (host_module.embedded(str(ROOT / "inventories" / name), "") is not None) == (name == "local")
 
 
 def test_such_an_inventory_runs_no_command(commands: Write, ask: Any) -> None:
@@ -245,10 +248,10 @@ def test_the_script_needs_no_new_shell(shell: str) -> None:
 
 
 def test_a_mac_is_told_first_what_to_do_instead(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_host.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(host_module.platform, "system", lambda: "Darwin")
     status, out, err = ask()
-    assert (status, out, err) == (1, "", f"{_host.NOT_LINUX}\n")
-    assert "Linux" in _host.NOT_LINUX and "INVENTORY=inventories/kind" in _host.NOT_LINUX
+    assert (status, out, err) == (1, "", f"{host_module.NOT_LINUX}\n")
+    assert "Linux" in host_module.NOT_LINUX and "INVENTORY=inventories/kind" in host_module.NOT_LINUX
     assert ask(inventory="inventories/staging")[0] == 0
 
 
@@ -256,7 +259,7 @@ def test_the_module_says_so_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(local_cluster.platform, "system", lambda: "Darwin")
     with patch_module_args({"files": str(tmp_path), "kubeconfig": str(tmp_path / "k")}), pytest.raises(SystemExit):
         local_cluster.main()
-    assert json.loads(capsys.readouterr().out)["msg"] == _host.NOT_LINUX
+    assert json.loads(capsys.readouterr().out)["msg"] == host_module.NOT_LINUX
 
 
 # The certificates of Fedora and Arch
@@ -265,13 +268,13 @@ def test_the_module_says_so_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("present", ["debian", "fedora", "arch", "none"])
 def test_the_bundle_is_one_resolved_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: str) -> None:
     debian, fedora, extracted = tmp_path / "debian.crt", tmp_path / "fedora.crt", tmp_path / "extracted.pem"
-    monkeypatch.setattr(_host, "BUNDLES", (str(debian), str(fedora)))
+    monkeypatch.setattr(host_module, "BUNDLES", (str(debian), str(fedora)))
     wanted = {"debian": debian, "fedora": fedora, "arch": extracted}.get(present)
     if wanted:
         wanted.write_text("certificates")
     if present == "arch":
         debian.symlink_to(extracted)  # in another folder, which is not mounted with it
-    assert _host.host_bundle() == wanted
+    assert host_module.host_bundle() == wanted
 
 
 # Podman 5 and docker
@@ -296,8 +299,8 @@ def test_podmans_limits_are_those_that_it_has(
 ) -> None:
     """E2: podman 5's build raises what is not named, which a root without CAP_SYS_RESOURCE may not."""
     (tmp_path / "pid_max").write_text("32768\n")
-    monkeypatch.setattr(_engine, "PID_MAX", tmp_path / "pid_max")
-    monkeypatch.setattr(_engine, "plain_host", lambda: True)
+    monkeypatch.setattr(engine_module, "PID_MAX", tmp_path / "pid_max")
+    monkeypatch.setattr(engine_module, "plain_host", lambda: True)
     hard = {resource.RLIMIT_NOFILE: nofile, resource.RLIMIT_NPROC: nproc}
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1, hard[kind]))
     commands(podman="")
@@ -352,8 +355,8 @@ def test_podman_needs_the_command_of_its_firewall(
         (tmp_path / "containers.conf.d").mkdir()
         (tmp_path / "etc.conf").write_text('[network]\nfirewall_driver = "nftables"\n')
         (tmp_path / "containers.conf.d/50-mine.conf").write_text(configured)
-    assert _host.firewall(podman) == wanted
-    assert wanted in _host.missing(_host.podman_commands(podman))
+    assert host_module.firewall(podman) == wanted
+    assert wanted in host_module.missing(host_module.podman_commands(podman))
 
 
 DROP, ACCEPT = "-P INPUT ACCEPT\n-P FORWARD DROP\n-N DOCKER-USER\n", "-P FORWARD ACCEPT\n"
@@ -368,12 +371,12 @@ def test_a_docker_that_cuts_podmans_networks_off_is_warned_of(
 ) -> None:
     """E3"""
     commands(netavark=f"echo {shlex.quote(driver)}", iptables=f"echo -n {shlex.quote(rules)}")
-    said = _host.dropped(podman, "10.89.240.0/24")
+    said = host_module.dropped(podman, "10.89.240.0/24")
     assert bool(said) == warned
     if warned:
         assert all(word in said for word in ("ip-forward-no-drop", "firewall_driver", "DOCKER-USER", "10.89.240.0/24"))
     docker = Engine("docker", "docker", {})
-    assert _host.dropped(docker, "10.89.240.0/24") == ""
+    assert host_module.dropped(docker, "10.89.240.0/24") == ""
 
 
 @pytest.mark.parametrize(
@@ -403,7 +406,7 @@ def test_a_docker_that_cuts_podmans_networks_off_is_warned_of(
 def test_an_engine_elsewhere_is_refused(commands: Write, engine: str, script: str, said: str) -> None:
     """D6"""
     commands(**{engine: script})
-    _, problem = _host.home(Engine.find(engine))
+    _, problem = host_module.home(Engine.find(engine))
     assert (said in problem) if said else problem == ""
 
 
@@ -475,24 +478,24 @@ def test_the_nodes_debian_comes_from_a_registry_first(monkeypatch: pytest.Monkey
     engine = Recorder("docker")
     cluster(engine, monkeypatch, tmp_path).build_base()
     (pull, (_, ref, containerfile)) = engine.calls
-    assert pull == ["pull", "docker.io/library/debian:bookworm-slim"] and ref == _host.NODE_BASE
+    assert pull == ["pull", "docker.io/library/debian:bookworm-slim"] and ref == host_module.NODE_BASE
     assert containerfile.startswith("FROM docker.io/library/debian:bookworm-slim\n") and " catatonit " in f"{containerfile} "
     assert made == []
     for refused in ("pull", "build"):
         cluster(Recorder("podman", refused=(refused,)), monkeypatch, tmp_path).build_base()
-    assert made == [_host.NODE_BASE] * 2
+    assert made == [host_module.NODE_BASE] * 2
 
 
 def test_a_base_that_is_there_is_not_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     engine = Recorder("docker")
-    engine.objects = {_host.NODE_BASE}
+    engine.objects = {host_module.NODE_BASE}
     cluster(engine, monkeypatch, tmp_path).build_base()
     assert engine.calls == []
 
 
 def test_both_reasons_are_told_where_neither_way_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(_engine, "KEYRING", tmp_path / "missing.gpg")
-    monkeypatch.setattr(_engine.shutil, "which", lambda name, **kwargs: "/bin/false")
+    monkeypatch.setattr(engine_module, "KEYRING", tmp_path / "missing.gpg")
+    monkeypatch.setattr(engine_module.shutil, "which", lambda name, **kwargs: "/bin/false")
     with pytest.raises(local_cluster.ClusterError, match=r"missing\.gpg is missing, .*no such host"):
         cluster(Recorder("podman", refused=("pull",)), monkeypatch, tmp_path).build_base()
 
@@ -500,19 +503,19 @@ def test_both_reasons_are_told_where_neither_way_works(monkeypatch: pytest.Monke
 def test_the_pause_program_is_the_nodes_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No catatonit of this machine, which Fedora has where nobody looks."""
     engine, archived = Recorder("podman", {"run": b"ELF"}), {}
-    engine.objects = {_host.NODE_BASE}
+    engine.objects = {host_module.NODE_BASE}
 
     def write(archive: Path, image: str, binary: Path, *args: Any) -> None:
         archived[image] = binary.read_bytes() if binary.exists() else b""
 
-    monkeypatch.setattr(local_cluster._archive, "write", write)
+    monkeypatch.setattr(image_archive, "write", write)
     monkeypatch.setenv("PATH", "/nowhere")
     names = ("kubernetes", "etcd", "coredns")
     for name in names:
         (tmp_path / name).mkdir()
     cluster(engine, monkeypatch, tmp_path, binaries={name: str(tmp_path / name) for name in names}).build_image("node:1")
     assert archived[local_cluster.PAUSE] == b"ELF"
-    assert engine.calls[0][-3:] == ["cat", _host.NODE_BASE, "/usr/bin/catatonit"]
+    assert engine.calls[0][-3:] == ["cat", host_module.NODE_BASE, "/usr/bin/catatonit"]
 
 
 SPARSE = """\
@@ -534,11 +537,11 @@ def test_an_archive_of_mmdebstrap_has_no_sparse_member_left(tmp_path: Path, monk
     for name in ("mmdebstrap", "podman"):
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(_engine, "KEYRING", tmp_path)
+    monkeypatch.setattr(engine_module, "KEYRING", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with tarfile.open(fileobj=io.BytesIO(subprocess.run([tmp_path / "mmdebstrap"], capture_output=True).stdout)) as archive:
         assert [member.name for member in archive if member.issparse()]
-    assert _engine.debian_base(Engine.find("podman"), "localhost/x:1", ["python3"])
+    assert engine_module.debian_base(Engine.find("podman"), "localhost/x:1", ["python3"])
     with tarfile.open(tmp_path / "taken") as archive:
         members = {Path(member.name).name: member for member in archive}
         assert not [member for member in members.values() if member.issparse() or "GNU.sparse.major" in member.pax_headers]
@@ -556,9 +559,9 @@ def test_an_image_on_such_a_base_can_be_saved(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "mmdebstrap").write_text(SPARSE.replace("{format}", "pax"))
     (tmp_path / "mmdebstrap").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(_engine, "KEYRING", tmp_path)
+    monkeypatch.setattr(engine_module, "KEYRING", tmp_path)
     engine, ref = Engine.find("podman"), f"localhost/flaskops-test-{os.getpid()}:1"
-    _engine.debian_base(engine, ref, [])
+    engine_module.debian_base(engine, ref, [])
     try:
         engine.run(["save", "--output", str(tmp_path / "image.tar"), ref])
         assert tarfile.is_tarfile(tmp_path / "image.tar")
@@ -578,19 +581,19 @@ def test_a_base_that_can_not_be_made_says_why(
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(_engine, "KEYRING", tmp_path)
+    monkeypatch.setattr(engine_module, "KEYRING", tmp_path)
     with pytest.raises(EngineError, match=r"could not be made by mmdebstrap: no (network|space)"):
-        _engine.debian_base(Engine.find("podman"), "localhost/x:1", [])
+        engine_module.debian_base(Engine.find("podman"), "localhost/x:1", [])
 
 
 def test_how_a_base_is_made_is_in_its_name_and_in_the_tags_of_what_is_built_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E1: what was made wrongly before is not taken for right."""
-    assert _engine.debian_ref("python", container_image.DEBIAN_PACKAGES) == container_image.DEBIAN_BASE
-    before = _engine.debian_ref("x", ["a"])
-    monkeypatch.setattr(_engine, "_BOOTSTRAP", ["--other"])
-    assert before.rsplit("-", 1)[0] == "localhost/x:bookworm" and _engine.debian_ref("x", ["a"]) != before
+    assert engine_module.debian_ref("python", container_image.DEBIAN_PACKAGES) == container_image.DEBIAN_BASE
+    before = engine_module.debian_ref("x", ["a"])
+    monkeypatch.setattr(engine_module, "_BOOTSTRAP", ["--other"])
+    assert before.rsplit("-", 1)[0] == "localhost/x:bookworm" and engine_module.debian_ref("x", ["a"]) != before
     digests: list[str] = []
     monkeypatch.setattr(container_image, "content_tag", lambda tree, file, args, base: digests.append(base) or "0" * 12)
     for base in ("auto", "debian", "registry"):
@@ -610,8 +613,8 @@ def test_the_documentation_names_what_is_left_and_what_is_supported() -> None:
     assert "Python 3.11 to 3.13 are supported. 3.14 works too" in text
     assert 'target-version = "py311"' in (ROOT / "pyproject.toml").read_text()
     assert "(3, 11)" in (ROOT / "install-packages.sh").read_text()
-    assert _host.DEBIAN_IMAGE in text and container_image.CA_MOUNT in text
-    assert all(manager in text for manager in _host.MANAGERS)
+    assert host_module.DEBIAN_IMAGE in text and container_image.CA_MOUNT in text
+    assert all(manager in text for manager in host_module.MANAGERS)
 
 
 # cgroup v2
@@ -671,10 +674,10 @@ def test_control_groups_of_any_manager_are_removed(monkeypatch: pytest.MonkeyPat
     root = tmp_path / "groups"
     (root / place.format("c-node") / "kubepods/pod").mkdir(parents=True)
     (root / "libpod-other").mkdir()
-    monkeypatch.setattr(_node, "CGROUPS", root)
+    monkeypatch.setattr(node_module, "CGROUPS", root)
     engine = Recorder("podman")
     engine.objects = {"c-node"}
-    monkeypatch.setattr(_node.subprocess, "run", lambda *args, **kwargs: engine.objects.clear())
+    monkeypatch.setattr(node_module.subprocess, "run", lambda *args, **kwargs: engine.objects.clear())
     cluster(engine, monkeypatch, tmp_path).control.remove_container()
     assert not list(root.rglob("*c-node*")) and (root / "libpod-other").exists()
 
@@ -701,7 +704,7 @@ def test_kubeadms_limits_follow_wait_timeout(monkeypatch: pytest.MonkeyPatch, tm
     ("error", "hint"),
     [
         (EngineError("could not bootstrap the admin user: client rate limiter: context deadline exceeded"), True),
-        (_engine.SlowEngineError("'podman exec' gave no answer within 1800 s"), True),
+        (engine_module.SlowEngineError("'podman exec' gave no answer within 1800 s"), True),
         (EngineError("'podman exec' failed with status 137: "), False),
     ],
 )
@@ -751,15 +754,15 @@ def test_lost_locks_are_recognised(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, commands: Write, content: bytes | None, said: str
 ) -> None:
     """M1: before anything is changed, as the machine is looked at."""
-    monkeypatch.setattr(_host, "MUTEX", {_host.platform.machine(): 40})
-    monkeypatch.setattr(_host, "LOCKS", tmp_path / "libpod_lock")
+    monkeypatch.setattr(host_module, "MUTEX", {host_module.platform.machine(): 40})
+    monkeypatch.setattr(host_module, "LOCKS", tmp_path / "libpod_lock")
     if content is not None:
         (tmp_path / "libpod_lock").write_bytes(content)
     listed = "container) echo c1;; volume) echo v1; echo v2;; pod) echo p1;; *) exit 1;;"
     commands(podman=f'case "$1" in info) printf "/tmp\\nfalse\\n";; {listed} esac')
-    problem = _host.machine(Engine.find("podman"), build=False)["engine"]
+    problem = host_module.machine(Engine.find("podman"), build=False)["engine"]
     assert (said in problem) if said else problem == ""
-    assert _host.lost_locks(Engine("docker", "docker", {})) == ""
+    assert host_module.lost_locks(Engine("docker", "docker", {})) == ""
 
 
 LOSE = """\
@@ -783,7 +786,7 @@ def test_podmans_own_locks_are_read() -> None:
         wrapped = Path(folder) / "podman"
         wrapped.write_text(f'#!/bin/sh\nexec {real} --root {folder}/r --runroot {folder}/n --tmpdir {folder}/t "$@"\n')
         wrapped.chmod(0o755)
-        text = "from plugins.module_utils import _engine, _host; print('LOST', _host.lost_locks(_engine.Engine.find('podman')))"
+        text = "from plugins.module_utils.node import engine, host; print('LOST', host.lost_locks(engine.Engine.find('podman')))"
         env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
         command = ["unshare", "--mount", "bash", "-c", LOSE.replace("{look}", shlex.join([sys.executable, "-c", text]))]
         done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)

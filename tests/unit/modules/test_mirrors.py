@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils import _mirrors
-from ansible_collections.flaskops.observability.plugins.module_utils._mirrors import (
+from ansible_collections.flaskops.observability.plugins.module_utils.node import registry_mirrors
+from ansible_collections.flaskops.observability.plugins.module_utils.node.registry_mirrors import (
     MirrorError,
     check,
     differ,
@@ -108,7 +108,7 @@ def test_a_mirror_that_is_there_twice_is_refused() -> None:
 
 def test_a_node_has_the_files_that_are_wanted_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "certs.d"
-    monkeypatch.setattr(_mirrors, "FOLDER", str(folder))
+    monkeypatch.setattr(registry_mirrors, "FOLDER", str(folder))
     node: Any = Shell()
     first = files([mirror(username="user", password=PASSWORD), mirror(registry="registry.test:5000")])
     assert not differ(node, "node", {}) and differ(node, "node", first)

@@ -13,9 +13,16 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils import _engine, _host, _node
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import LABEL, Engine, EngineError, SlowEngineError
-from ansible_collections.flaskops.observability.plugins.module_utils._node_images import NodeImages
+from ansible_collections.flaskops.observability.plugins.module_utils.node import engine as engine_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node import node as node_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import (
+    LABEL,
+    Engine,
+    EngineError,
+    SlowEngineError,
+)
+from ansible_collections.flaskops.observability.plugins.module_utils.node.images import NodeImages
 from ansible_collections.flaskops.observability.plugins.modules import container_image, local_cluster
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -116,8 +123,8 @@ class Machine(Engine):
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine()
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: found))
-    monkeypatch.setattr(_node.subprocess, "run", lambda words, **kwargs: found.running.pop(words[-1], None))
-    monkeypatch.setattr(_node, "CGROUPS", Path("/nowhere"))
+    monkeypatch.setattr(node_module.subprocess, "run", lambda words, **kwargs: found.running.pop(words[-1], None))
+    monkeypatch.setattr(node_module, "CGROUPS", Path("/nowhere"))
     monkeypatch.setattr(local_cluster, "PATIENCE", 0)
     monkeypatch.setattr(local_cluster, "MODULES", {"br_netfilter": Path("/")})
     monkeypatch.setattr(local_cluster, "dropped", lambda engine, subnet: "")
@@ -291,17 +298,17 @@ def test_a_worker_of_another_version_is_refused(machine: Machine, cluster: Any) 
 
 
 def test_each_worker_needs_its_share_of_the_machine() -> None:
-    base = {"root": True, "arch": "x86_64", "kernel": "6.1", "modules": [], "controllers": _host.CONTROLLERS, "engine": ""}
+    base = {"root": True, "arch": "x86_64", "kernel": "6.1", "modules": [], "controllers": host_module.CONTROLLERS, "engine": ""}
     found = {**base, "folder": "/x", "packages": [], "base": []}
-    enough = {"memory": _host.MEMORY, "inotify": (0, _host.INOTIFY), "disk": 0}
-    assert _host.lacks({**found, **enough}, build=False) == []
+    enough = {"memory": host_module.MEMORY, "inotify": (0, host_module.INOTIFY), "disk": 0}
+    assert host_module.lacks({**found, **enough}, build=False) == []
     for workers in (1, 2):
-        memory, inotify = workers * _host.WORKER_MEMORY, workers * _host.WORKER_INOTIFY
-        said = " ".join(_host.lacks({**found, **enough}, False, True, workers))
-        assert f"{_host.MEMORY + memory} MiB" in said and f"{_host.INOTIFY + inotify} free inotify" in said
-        assert f"{workers * _host.WORKER_DISK} GiB" in said
-        room = {"memory": memory, "inotify": (0, inotify), "disk": workers * _host.WORKER_DISK}
-        assert _host.lacks({**found, **room}, False, False, workers) == []
+        memory, inotify = workers * host_module.WORKER_MEMORY, workers * host_module.WORKER_INOTIFY
+        said = " ".join(host_module.lacks({**found, **enough}, False, True, workers))
+        assert f"{host_module.MEMORY + memory} MiB" in said and f"{host_module.INOTIFY + inotify} free inotify" in said
+        assert f"{workers * host_module.WORKER_DISK} GiB" in said
+        room = {"memory": memory, "inotify": (0, inotify), "disk": workers * host_module.WORKER_DISK}
+        assert host_module.lacks({**found, **room}, False, False, workers) == []
 
 
 # Images on all nodes
@@ -366,7 +373,7 @@ def test_an_image_is_saved_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch, t
     path.write_text(PODMAN.replace("{folder}", str(tmp_path)))
     path.chmod(0o755)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(_engine, "plain_host", lambda: False)
+    monkeypatch.setattr(engine_module, "plain_host", lambda: False)
     engine = Engine("podman", str(path), {"PATH": "/usr/bin:/bin"})
     assert engine.stream_image(["good"], "x:1", 30) == {}
     assert engine.stream_image(["full", "good"], "x:1", 30) == {"full": "no space\n"}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from ._engine import IMPORT, Engine, EngineError
+from .engine import IMPORT, Engine, EngineError
 
 ASK_TIMEOUT = 60
 IMPORT_TIMEOUT = 600

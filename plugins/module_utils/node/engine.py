@@ -19,7 +19,7 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from ._files import cache_dir
+from .._files import cache_dir
 
 ENGINES = ("podman", "docker", "buildah")
 

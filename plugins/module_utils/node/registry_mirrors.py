@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ._engine import ASK_TIMEOUT, Engine
-from .credentials.guard import basic
+from ..credentials.guard import basic
+from .engine import ASK_TIMEOUT, Engine
 
 FOLDER = "/etc/containerd/certs.d"
 OPTIONS = {

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from abc import ABC, abstractmethod
 
-from ansible_collections.flaskops.observability.plugins.module_utils._engine import ASK_TIMEOUT, Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import ASK_TIMEOUT, Engine, EngineError
 
 LOAD_TIMEOUT = 600
 

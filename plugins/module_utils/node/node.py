@@ -19,8 +19,8 @@ from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from . import _mirrors
-from ._engine import ASK_TIMEOUT, LABEL, Engine, EngineError
+from . import registry_mirrors
+from .engine import ASK_TIMEOUT, LABEL, Engine, EngineError
 
 PATIENCE = 30  # seconds for an API server to come back by itself
 CGROUPS = Path("/sys/fs/cgroup")
@@ -47,7 +47,7 @@ class Node:
         wait_timeout: int,
         mirrors: dict[str, bytes] | None = None,
     ) -> None:
-        """:param mirrors: the files of its registry mirrors, see `_mirrors.files`."""
+        """:param mirrors: the files of its registry mirrors, see `registry_mirrors.files`."""
         self.engine, self.cluster, self.name, self.volume, self.address = engine, cluster, name, volume, address
         self.wait_timeout, self.mirrors = wait_timeout, mirrors or {}
         self.deadline = 0.0
@@ -104,7 +104,7 @@ class Node:
         self.run(ref, *flags)
         self.until(self.containerd)
         if self.mirrors:
-            _mirrors.write(self.engine, self.name, self.mirrors)
+            registry_mirrors.write(self.engine, self.name, self.mirrors)
         return self.give_name_servers(ref)
 
     def containerd(self) -> list[str]:

@@ -21,7 +21,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from ._engine import ASK_TIMEOUT, KEYRING, Engine, EngineError, NoEngineError, SlowEngineError, debian_ref, plain_host
+from .engine import ASK_TIMEOUT, KEYRING, Engine, EngineError, NoEngineError, SlowEngineError, debian_ref, plain_host
 
 # What the node needs of this machine.
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # the machine's name of it, and that of images
