@@ -18,8 +18,8 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ansible_collections.flaskops.observability.plugins.module_utils.node.cluster import SYSCTLS
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError, NoEngineError
-from ansible_collections.flaskops.observability.plugins.modules.local_cluster import SYSCTLS
 
 from tests.harness import Cluster, until
 

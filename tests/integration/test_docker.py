@@ -18,8 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, NoEngineError
-from ansible_collections.flaskops.observability.plugins.modules.local_cluster import LABEL
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import LABEL, Engine, NoEngineError
 
 from tests.harness import LONG, Cluster, Run, playbook, run_role, until
 from tests.node import (

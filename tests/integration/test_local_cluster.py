@@ -21,8 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine
-from ansible_collections.flaskops.observability.plugins.modules.local_cluster import LABEL
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import LABEL, Engine
 from kubernetes import client, config
 
 from tests.harness import LONG, Cluster, Run, playbook

@@ -17,11 +17,14 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.flaskops.observability.plugins.module_utils.node import cluster as cluster_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import node as node_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node import options as options_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import registry_mirrors
 from ansible_collections.flaskops.observability.plugins.module_utils.node import settled as settled_module
-from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.node.cluster import LocalCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import LABEL, Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.module_utils.node.node import Node
 from ansible_collections.flaskops.observability.plugins.modules import local_cluster
 
@@ -61,13 +64,13 @@ class Empty:
 def no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that has no container, volume, network or image, on a machine with one route."""
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: cls("podman", "podman", {})))
-    monkeypatch.setattr(local_cluster.subprocess, "run", lambda args, **kwargs: Empty if "ls" in args else Refused)
-    monkeypatch.setattr(local_cluster, "machine", lambda engine, build: deepcopy(FIT))
-    monkeypatch.setattr(local_cluster, "dropped", lambda engine, subnet: "")
+    monkeypatch.setattr(options_module.subprocess, "run", lambda args, **kwargs: Empty if "ls" in args else Refused)
+    monkeypatch.setattr(cluster_module, "machine", lambda engine, build: deepcopy(FIT))
+    monkeypatch.setattr(cluster_module, "dropped", lambda engine, subnet: "")
 
 
 ADMIN_CONF = f"clusters: [{{name: {NAME}}}]\n".encode()
-RUNNING = {"State": {"Running": True, "StartedAt": "2026-01-01T12:00:00.600762489Z"}, "Labels": {local_cluster.LABEL: NAME}}
+RUNNING = {"State": {"Running": True, "StartedAt": "2026-01-01T12:00:00.600762489Z"}, "Labels": {LABEL: NAME}}
 
 
 def free_port() -> int:
@@ -96,7 +99,7 @@ def test_free_name_port_and_subnet_pass(run: Any) -> None:
 
 @pytest.mark.usefixtures("no_objects")
 def test_a_network_that_is_cut_off_is_warned_of(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_cluster, "dropped", lambda engine, subnet: f"{subnet} is cut off")
+    monkeypatch.setattr(cluster_module, "dropped", lambda engine, subnet: f"{subnet} is cut off")
     said: list[str] = []
     monkeypatch.setattr(local_cluster.AnsibleModule, "warn", lambda self, text: said.append(text))
     run()
@@ -124,7 +127,7 @@ def test_overlapping_subnet(run: Any) -> None:
 @pytest.mark.parametrize(("subnet", "kind"), [("10.244.7.0/24", "pods"), ("10.98.0.0/24", "Services")])
 def test_subnet_that_the_cluster_uses_itself(run: Any, subnet: str, kind: str) -> None:
     """The node could be reached from this machine, and not from its own pods."""
-    assert f"{subnet} is in that of the {kind}, {local_cluster.INSIDE[kind]}: choose" in run(subnet=subnet)["msg"]
+    assert f"{subnet} is in that of the {kind}, {options_module.INSIDE[kind]}: choose" in run(subnet=subnet)["msg"]
 
 
 @pytest.mark.skipif(shutil.which("podman") is None, reason="podman is not installed")
@@ -190,7 +193,7 @@ def test_no_space_is_needed_for_an_image_that_is_there() -> None:
 @pytest.mark.usefixtures("no_objects")
 def test_all_lacks_are_named_together(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = {fact: value for fact, (value, _) in UNFIT.items()}
-    monkeypatch.setattr(local_cluster, "machine", lambda engine, build: {**FIT, **found})
+    monkeypatch.setattr(cluster_module, "machine", lambda engine, build: {**FIT, **found})
     wanted = "; ".join(words for _, words in UNFIT.values())
     # Not in check mode either: what is missing is found before the first change.
     for check in (True, False):
@@ -214,8 +217,8 @@ def test_no_engine(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def answering(monkeypatch: pytest.MonkeyPatch) -> None:
     """A control plane that has its pods where they belong."""
-    monkeypatch.setattr(local_cluster.Cluster, "_lost", lambda self, kubeconfig: [])
-    monkeypatch.setattr(local_cluster.Cluster, "_misplaced", lambda self, kubeconfig: False)
+    monkeypatch.setattr(LocalCluster, "_lost", lambda self, kubeconfig: [])
+    monkeypatch.setattr(LocalCluster, "_misplaced", lambda self, kubeconfig: False)
 
 
 FOREIGN = "clusters: [{name: mine, cluster: {server: 'https://10.0.0.1:6443'}}]\n"
@@ -238,9 +241,9 @@ def test_kubeconfig_of_a_living_cluster_is_kept_right(run: Any, monkeypatch: pyt
     """A node that answers is not started again for it."""
     answering(monkeypatch)
     path, text = tmp_path / "kubeconfig", f"clusters: [{{name: {NAME}}}]\n"
-    monkeypatch.setattr(local_cluster.Cluster, "_node_kubeconfig", lambda self: text)
-    monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: kubeconfig == text)
-    monkeypatch.setattr(local_cluster.Cluster, "_settle", lambda self, kubeconfig: None)
+    monkeypatch.setattr(LocalCluster, "_node_kubeconfig", lambda self: text)
+    monkeypatch.setattr(LocalCluster, "_answers", lambda self, kubeconfig, seconds: kubeconfig == text)
+    monkeypatch.setattr(LocalCluster, "_settle", lambda self, kubeconfig: None)
 
     def missing() -> None:
         path.unlink(missing_ok=True)
@@ -261,10 +264,10 @@ def test_sysctls_are_put_back_with_the_last_cluster(
     run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, others: list[str], after: str
 ) -> None:
     """The values from before are labels of the volume."""
-    for key in local_cluster.SYSCTLS:
+    for key in cluster_module.SYSCTLS:
         (tmp_path / key).parent.mkdir(exist_ok=True)
         (tmp_path / key).write_text("1\n")
-    labels = {local_cluster.LABEL: NAME} | {f"{local_cluster.LABEL}.{key}": "7\n" for key in local_cluster.SYSCTLS}
+    labels = {LABEL: NAME} | {f"{LABEL}.{key}": "7\n" for key in cluster_module.SYSCTLS}
 
     class Fake(Engine):
         def run(self, args: list[str], **kwargs: Any) -> Any:
@@ -278,10 +281,10 @@ def test_sysctls_are_put_back_with_the_last_cluster(
     def find(cls: Any, name: str, **kwargs: Any) -> Engine:
         return Fake("podman" if name == "auto" else name, name, {})
 
-    monkeypatch.setattr(local_cluster.Engine, "find", classmethod(find))
-    monkeypatch.setattr(local_cluster, "PROC_SYS", tmp_path)
+    monkeypatch.setattr(cluster_module.Engine, "find", classmethod(find))
+    monkeypatch.setattr(cluster_module, "PROC_SYS", tmp_path)
     assert run(state="absent", _ansible_check_mode=False)["changed"]
-    assert {(tmp_path / key).read_text() for key in local_cluster.SYSCTLS} == {after}
+    assert {(tmp_path / key).read_text() for key in cluster_module.SYSCTLS} == {after}
 
 
 @pytest.mark.usefixtures("no_objects")
@@ -296,7 +299,7 @@ def test_a_cluster_that_kubeadm_did_not_finish_is_made_again(run: Any, monkeypat
 
     monkeypatch.setattr(Engine, "run", exec_in_node)
     monkeypatch.setattr(Engine, "inspect", lambda self, kind, name: RUNNING)
-    monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: True)
+    monkeypatch.setattr(LocalCluster, "_answers", lambda self, kubeconfig, seconds: True)
     assert run()["actions"][-1] == f"bring back the cluster {NAME}"
 
 
@@ -306,15 +309,15 @@ def test_a_cluster_that_answers_and_does_not_work_is_named(run: Any, monkeypatch
     answering(monkeypatch)
     asked: list[datetime] = []
 
-    def unsettled(self: local_cluster.Cluster, api: Any, started: dict[str, datetime]) -> list[str]:
+    def unsettled(self: LocalCluster, api: Any, started: dict[str, datetime]) -> list[str]:
         asked.append(started[f"{NAME}-node"])
         return ["the Deployment kube-system/coredns"]
 
     monkeypatch.setattr(Engine, "inspect", lambda self, kind, name: RUNNING)
-    monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: True)
-    monkeypatch.setattr(local_cluster.Cluster, "_connect", lambda self, kubeconfig: None)
+    monkeypatch.setattr(LocalCluster, "_answers", lambda self, kubeconfig, seconds: True)
+    monkeypatch.setattr(LocalCluster, "_connect", lambda self, kubeconfig: None)
     monkeypatch.setattr(Node, "exec", lambda self, *words, text="": "")
-    monkeypatch.setattr(local_cluster.Cluster, "_unsettled", unsettled)
+    monkeypatch.setattr(LocalCluster, "_unsettled", unsettled)
     monkeypatch.setattr(registry_mirrors, "differ", lambda engine, node, wanted: False)
     done = run(_ansible_check_mode=False, wait_timeout=0)
     assert "still waits for the Deployment kube-system/coredns after 0 s" in done["msg"]
@@ -483,10 +486,10 @@ def test_changed_mirrors_reach_a_cluster_that_runs(
     (tmp_path / "kubeconfig").chmod(0o600)
     written: list[dict[str, bytes]] = []
     monkeypatch.setattr(Engine, "inspect", lambda self, kind, name: RUNNING)
-    monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds: True)
-    monkeypatch.setattr(local_cluster.Cluster, "_settle", lambda self, kubeconfig: None)
-    monkeypatch.setattr(local_cluster.Cluster, "_lost", lambda self, kubeconfig: [])
-    monkeypatch.setattr(local_cluster.Cluster, "_misplaced", lambda self, kubeconfig: False)
+    monkeypatch.setattr(LocalCluster, "_answers", lambda self, kubeconfig, seconds: True)
+    monkeypatch.setattr(LocalCluster, "_settle", lambda self, kubeconfig: None)
+    monkeypatch.setattr(LocalCluster, "_lost", lambda self, kubeconfig: [])
+    monkeypatch.setattr(LocalCluster, "_misplaced", lambda self, kubeconfig: False)
     monkeypatch.setattr(registry_mirrors, "differ", lambda engine, node, wanted: wanted not in written)
     monkeypatch.setattr(registry_mirrors, "write", lambda engine, node, wanted: written.append(wanted))
     mirrors = [{"registry": "docker.io", "endpoint": "https://r.test", "username": "u", "password": "s3cr3t"}]

@@ -26,11 +26,13 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.flaskops.observability.plugins.module_utils.node import build, image_archive
 from ansible_collections.flaskops.observability.plugins.module_utils.node import engine as engine_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
-from ansible_collections.flaskops.observability.plugins.module_utils.node import image_archive
 from ansible_collections.flaskops.observability.plugins.module_utils.node import node as node_module
-from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError, NoEngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.node.cluster import LocalCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import LABEL, Engine, EngineError, NoEngineError
+from ansible_collections.flaskops.observability.plugins.module_utils.node.node import ClusterError
 from ansible_collections.flaskops.observability.plugins.modules import container_image, local_cluster
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -448,7 +450,7 @@ class Recorder(Engine):
         return {"Id": name, "State": {"Running": False}, "Labels": {}} if name in self.objects else None
 
 
-def cluster(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **params: Any) -> local_cluster.Cluster:
+def cluster(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **params: Any) -> LocalCluster:
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: engine))
     given = {
         "name": "c",
@@ -459,7 +461,7 @@ def cluster(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **p
         "workers": 0,
     }
     files = {"files": str(ROOT / "roles/local_cluster/files"), "versions": {"kubernetes": "1.0", "etcd": "3", "coredns": "1"}}
-    return local_cluster.Cluster({**given, **files, "wait_timeout": 600, "registry_mirrors": [], **params}, False)
+    return LocalCluster({**given, **files, "wait_timeout": 600, "registry_mirrors": [], **params}, False)
 
 
 def test_the_node_keeps_its_rights_under_userns_remap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -474,30 +476,30 @@ def test_the_node_keeps_its_rights_under_userns_remap(monkeypatch: pytest.Monkey
 
 def test_the_nodes_debian_comes_from_a_registry_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made: list[str] = []
-    monkeypatch.setattr(local_cluster, "debian_base", lambda engine, ref, include: made.append(ref))
+    monkeypatch.setattr(build, "debian_base", lambda engine, ref, include: made.append(ref))
     engine = Recorder("docker")
-    cluster(engine, monkeypatch, tmp_path).build_base()
+    build.build_base(engine)
     (pull, (_, ref, containerfile)) = engine.calls
     assert pull == ["pull", "docker.io/library/debian:bookworm-slim"] and ref == host_module.NODE_BASE
     assert containerfile.startswith("FROM docker.io/library/debian:bookworm-slim\n") and " catatonit " in f"{containerfile} "
     assert made == []
     for refused in ("pull", "build"):
-        cluster(Recorder("podman", refused=(refused,)), monkeypatch, tmp_path).build_base()
+        build.build_base(Recorder("podman", refused=(refused,)))
     assert made == [host_module.NODE_BASE] * 2
 
 
 def test_a_base_that_is_there_is_not_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     engine = Recorder("docker")
     engine.objects = {host_module.NODE_BASE}
-    cluster(engine, monkeypatch, tmp_path).build_base()
+    build.build_base(engine)
     assert engine.calls == []
 
 
 def test_both_reasons_are_told_where_neither_way_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(engine_module, "KEYRING", tmp_path / "missing.gpg")
     monkeypatch.setattr(engine_module.shutil, "which", lambda name, **kwargs: "/bin/false")
-    with pytest.raises(local_cluster.ClusterError, match=r"missing\.gpg is missing, .*no such host"):
-        cluster(Recorder("podman", refused=("pull",)), monkeypatch, tmp_path).build_base()
+    with pytest.raises(ClusterError, match=r"missing\.gpg is missing, .*no such host"):
+        build.build_base(Recorder("podman", refused=("pull",)))
 
 
 def test_the_pause_program_is_the_nodes_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -513,8 +515,9 @@ def test_the_pause_program_is_the_nodes_own(monkeypatch: pytest.MonkeyPatch, tmp
     names = ("kubernetes", "etcd", "coredns")
     for name in names:
         (tmp_path / name).mkdir()
-    cluster(engine, monkeypatch, tmp_path, binaries={name: str(tmp_path / name) for name in names}).build_image("node:1")
-    assert archived[local_cluster.PAUSE] == b"ELF"
+    made = cluster(engine, monkeypatch, tmp_path, binaries={name: str(tmp_path / name) for name in names})
+    build.build_image(engine, made.params, "node:1")
+    assert archived[build.PAUSE] == b"ELF"
     assert engine.calls[0][-3:] == ["cat", host_module.NODE_BASE, "/usr/bin/catatonit"]
 
 
@@ -717,7 +720,7 @@ def test_a_slow_machine_is_told_what_to_raise(
         raise error
 
     monkeypatch.setattr(made.control, "exec", fail)
-    with pytest.raises((local_cluster.ClusterError, EngineError)) as raised:
+    with pytest.raises((ClusterError, EngineError)) as raised:
         made._bootstrap()
     assert str(error) in str(raised.value) and ("raise 'wait_timeout'" in str(raised.value)) == hint
 
@@ -725,7 +728,7 @@ def test_a_slow_machine_is_told_what_to_raise(
 def test_a_node_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     engine = Recorder("podman", {"logs": b"x\nThe controllers could not be given\n"}, refused=("exec",))
     engine.objects = {"c-node"}
-    with pytest.raises(local_cluster.ClusterError, match=r"c-node ended \(x \| The controllers could not be given\)"):
+    with pytest.raises(ClusterError, match=r"c-node ended \(x \| The controllers could not be given\)"):
         cluster(engine, monkeypatch, tmp_path).control.containerd()
 
 
@@ -811,7 +814,7 @@ def test_down_counts_what_is_gone_as_gone(monkeypatch: pytest.MonkeyPatch, tmp_p
             return super().run(args, input, timeout)
 
         def labels(self, kind: str, name: str) -> dict[str, str] | None:
-            return {local_cluster.LABEL: "c"} if name in self.objects else None
+            return {LABEL: "c"} if name in self.objects else None
 
     engine = Forgetful("podman")
     engine.objects = {"c-data", "c"}

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.node import cluster as cluster_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import engine as engine_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import node as node_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node.cluster import LocalCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import (
     LABEL,
     Engine,
@@ -23,14 +25,15 @@ from ansible_collections.flaskops.observability.plugins.module_utils.node.engine
     SlowEngineError,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.node.images import NodeImages
-from ansible_collections.flaskops.observability.plugins.modules import container_image, local_cluster
+from ansible_collections.flaskops.observability.plugins.module_utils.node.node import ClusterError
+from ansible_collections.flaskops.observability.plugins.modules import container_image
 
 ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "abcdef.0123456789abcdef"
 CONFIG = yaml.safe_dump(
     {"clusters": [{"name": "c", "cluster": {"certificate-authority-data": base64.b64encode(b"authority").decode()}}]}
 )
-MARK = local_cluster.Cluster._mark(CONFIG)
+MARK = LocalCluster._mark(CONFIG)
 READY, LOST = [{"type": "Ready", "status": "True"}], [{"type": "Ready", "status": "Unknown"}]
 
 
@@ -103,8 +106,8 @@ class Machine(Engine):
             items = [{"metadata": {"name": name}, "status": {"conditions": told}} for name, told in self.nodes_of_api.items()]
             return 200, json.dumps({"items": items})
         if path == "/api/v1/nodes/c-node":
-            return 200, json.dumps({"spec": {"taints": [{"key": local_cluster.TAINT}] if self.tainted else []}})
-        selector = {local_cluster.TAINT: ""} if self.said("reserve.sh") or self.tainted else {}
+            return 200, json.dumps({"spec": {"taints": [{"key": cluster_module.TAINT}] if self.tainted else []}})
+        selector = {cluster_module.TAINT: ""} if self.said("reserve.sh") or self.tainted else {}
         return 200, json.dumps({"spec": {"template": {"spec": {"nodeSelector": selector}}}})
 
     def said(self, words: str) -> list[str]:
@@ -125,21 +128,21 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: found))
     monkeypatch.setattr(node_module.subprocess, "run", lambda words, **kwargs: found.running.pop(words[-1], None))
     monkeypatch.setattr(node_module, "CGROUPS", Path("/nowhere"))
-    monkeypatch.setattr(local_cluster, "PATIENCE", 0)
-    monkeypatch.setattr(local_cluster, "MODULES", {"br_netfilter": Path("/")})
-    monkeypatch.setattr(local_cluster, "dropped", lambda engine, subnet: "")
-    monkeypatch.setattr(local_cluster, "machine", lambda engine, build: {})
-    monkeypatch.setattr(local_cluster, "lacks", lambda *args: [])
-    monkeypatch.setattr(local_cluster.Cluster, "image", lambda self: "localhost/flaskops/node:v1.0-0")
-    monkeypatch.setattr(local_cluster.Cluster, "check_free", lambda self: None)
-    monkeypatch.setattr(local_cluster.Cluster, "_volumes", lambda self: [])
-    monkeypatch.setattr(local_cluster.Cluster, "_connect", lambda self, kubeconfig: found)
+    monkeypatch.setattr(cluster_module, "PATIENCE", 0)
+    monkeypatch.setattr(cluster_module, "MODULES", {"br_netfilter": Path("/")})
+    monkeypatch.setattr(cluster_module, "dropped", lambda engine, subnet: "")
+    monkeypatch.setattr(cluster_module, "machine", lambda engine, build: {})
+    monkeypatch.setattr(cluster_module, "lacks", lambda *args: [])
+    monkeypatch.setattr(cluster_module, "image_name", lambda params: "localhost/flaskops/node:v1.0-0")
+    monkeypatch.setattr(LocalCluster, "check_free", lambda self: None)
+    monkeypatch.setattr(LocalCluster, "_volumes", lambda self: [])
+    monkeypatch.setattr(LocalCluster, "_connect", lambda self, kubeconfig: found)
     monkeypatch.setattr(
-        local_cluster.Cluster, "_node_kubeconfig", lambda self: CONFIG if found.marks.get("c-data") and found.running else None
+        LocalCluster, "_node_kubeconfig", lambda self: CONFIG if found.marks.get("c-data") and found.running else None
     )
-    monkeypatch.setattr(local_cluster.Cluster, "_answers", lambda self, kubeconfig, seconds=0: "c-node" in found.running)
-    monkeypatch.setattr(local_cluster.Cluster, "_unsettled", lambda self, read, started: [])
-    monkeypatch.setattr(local_cluster.Cluster, "_unserved", staticmethod(lambda address: []))
+    monkeypatch.setattr(LocalCluster, "_answers", lambda self, kubeconfig, seconds=0: "c-node" in found.running)
+    monkeypatch.setattr(LocalCluster, "_unsettled", lambda self, read, started: [])
+    monkeypatch.setattr(LocalCluster, "_unserved", staticmethod(lambda address: []))
     return found
 
 
@@ -150,7 +153,7 @@ def cluster(machine: Machine, tmp_path: Path) -> Callable[..., list[str]]:
         params |= {"api_port": 6443, "wait_timeout": 5, "files": str(ROOT / "roles/local_cluster/files"), "workers": workers}
         params |= {"registry_mirrors": []}
         params |= {"versions": {"kubernetes": "1.0", "etcd": "3", "coredns": "1"}, "binaries": {}}
-        made = local_cluster.Cluster(params, check)
+        made = LocalCluster(params, check)
         machine.calls.clear()
         getattr(made, state)()
         return [action for action in made.actions if "kubeconfig" not in action]
@@ -189,7 +192,7 @@ def test_the_token_is_in_no_argument_and_does_not_outlive_the_join(machine: Mach
 def test_a_join_that_fails_tells_no_token(machine: Machine, cluster: Any) -> None:
     machine.made()
     machine.failing = ("join.sh", f"'podman exec' failed with status 1: token {TOKEN} is unknown")
-    with pytest.raises(local_cluster.ClusterError, match=r"c-worker-1 could not join the cluster c: .*status 1") as raised:
+    with pytest.raises(ClusterError, match=r"c-worker-1 could not join the cluster c: .*status 1") as raised:
         cluster(1)
     assert TOKEN not in str(raised.value)
     assert machine.said("kubeadm token delete abcdef")
@@ -247,7 +250,7 @@ def test_what_is_too_many_is_drained_and_removed(machine: Machine, cluster: Any)
 def test_a_worker_whose_pods_are_kept_stays(machine: Machine, cluster: Any) -> None:
     machine.made("c-worker-1")
     machine.failing = (" drain ", "failed: Cannot evict pod as it would violate the pod's disruption budget.")
-    with pytest.raises(local_cluster.ClusterError, match=r"c-worker-1 could not be drained within \d+ s, so it stays: .*budget"):
+    with pytest.raises(ClusterError, match=r"c-worker-1 could not be drained within \d+ s, so it stays: .*budget"):
         cluster(0)
     assert "c-worker-1" in machine.running and machine.said("uncordon c-worker-1")
 
@@ -292,7 +295,7 @@ def test_workers_that_run_join_a_control_plane_that_is_made_anew(machine: Machin
 def test_a_worker_of_another_version_is_refused(machine: Machine, cluster: Any) -> None:
     machine.made()
     machine.running["c-node"], machine.failing = "localhost/flaskops/node:v0.9-0", ("test -e /usr/local/bin/join.sh", "no")
-    with pytest.raises(local_cluster.ClusterError, match=r"Kubernetes 0\.9, and a worker would have 1\.0"):
+    with pytest.raises(ClusterError, match=r"Kubernetes 0\.9, and a worker would have 1\.0"):
         cluster(1)
     assert "c-worker-1" not in machine.running
 

@@ -1,0 +1,69 @@
+# Copyright (c) flaskops maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a local cluster can't be made with. Private to this collection; its interface can change at any time."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import subprocess
+from typing import Any
+
+from . import registry_mirrors
+from .host import command
+from .node import ClusterError
+
+WORKERS = 4  # at most
+# kubeadm.yaml's, and kubeadm's own; an address in one of them is not the node's for what runs in the cluster.
+INSIDE = {"pods": ipaddress.IPv4Network("10.244.0.0/16"), "Services": ipaddress.IPv4Network("10.96.0.0/12")}
+
+
+def check_options(params: dict[str, Any]) -> None:
+    """Refuse values that no cluster can have.
+
+    :raises ClusterError: for the first one.
+    :raises MirrorError: for a mirror that can't work.
+    """
+    try:
+        subnet = ipaddress.IPv4Network(params["subnet"])
+        if subnet.prefixlen != 24 or not subnet.is_private:
+            raise ValueError("it is no private /24")
+    except ValueError as error:
+        raise ClusterError(f"The subnet {params['subnet']} can't be used ({error}): name a private /24 network.") from error
+    if not 0 <= params["workers"] <= WORKERS:
+        raise ClusterError(f"The workers are {params['workers']}: choose from 0 to {WORKERS}.")
+    if not 0 < params["api_port"] < 65536:
+        raise ClusterError(f"The api_port {params['api_port']} is no port: choose one from 1 to 65535.")
+    registry_mirrors.check(params["registry_mirrors"], str(subnet[1]))
+
+
+def check_port(port: int) -> None:
+    """Refuse a port that somebody else has.
+
+    :raises ClusterError: where it is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ClusterError(f"Port {port} of 127.0.0.1 is taken: choose another 'api_port'.") from error
+
+
+def check_network(subnet: str) -> None:
+    """Refuse a network that Kubernetes or this machine has another use for.
+
+    :raises ClusterError: with what has it.
+    """
+    wanted = ipaddress.ip_network(subnet)
+    for kind, network in INSIDE.items():
+        if network.overlaps(wanted):
+            raise ClusterError(f"The address range {wanted} is in that of the {kind}, {network}: choose another 'subnet'.")
+    routes = subprocess.run([str(command("ip")), "-4", "route", "show"], capture_output=True, text=True).stdout
+    for line in routes.splitlines():
+        # A line begins with the network, or with the route's type ('blackhole', 'unreachable') and then the network.
+        for found in re.findall(r"^(?:[a-z]+ )?(\d[\d./]+)", line):
+            if ipaddress.ip_network(found, strict=False).overlaps(wanted):
+                raise ClusterError(f"The address range {wanted} overlaps the route '{line.strip()}': choose another 'subnet'.")
