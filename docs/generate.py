@@ -71,15 +71,15 @@ def applications() -> str:
     """One row for each application that the tests build, with its options."""
     rows = ["| application | options | what is special about it |", "|---|---|---|"]
     for one in yaml.safe_load((ROOT / "tests/applications.yml").read_text()):
-        given = {f"flask_image_{name}": value for name, value in one["image"].items()}
+        given = dict(one["image"])
         if "sdist" in one:
-            given["flask_image_source"] = f"{one['image']['source']} of the source package {one['sdist']}"
+            given["source"] = f"{one['image']['source']} of the source package {one['sdist']}"
         elif "files" in one:
-            given["flask_image_source"] = "a folder with " + " and ".join(one["files"])
+            given["source"] = "a folder with " + " and ".join(one["files"])
         if "environment" in one:
-            given["flask_app_environment"] = one["environment"]
+            given["environment"] = one["environment"]
         said = [
-            f"`{name}`: {value if name == 'flask_image_source' else f'`{json.dumps(value)}`'}" for name, value in given.items()
+            f"`{name}`: {value if name == 'source' else f'`{json.dumps(value)}`'}" for name, value in given.items()
         ]
         rows.append(f"| {one['name']} | {'<br>'.join(said)} | {plain(one['about'])} |")
     return "\n".join(rows)

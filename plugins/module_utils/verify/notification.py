@@ -99,8 +99,8 @@ class Judge:
                 ends = sorted({bare(way.receiver) or "no receiver" for ways in possible for way in ways})
                 astray.setdefault(" and ".join(ends), []).append(alert)
             elif all(found is None for found in opening):
-                names = sorted({name for way in telling for name in (*way.muted, *way.active)})
-                shut.setdefault(" and ".join(names), []).append(alert)
+                named = sorted({name for way in telling for name in (*way.muted, *way.active)})
+                shut.setdefault(" and ".join(named), []).append(alert)
             else:
                 soonest = min(found for found in opening if found is not None)
                 if soonest:
@@ -108,9 +108,10 @@ class Judge:
                 for name in {bare(way.receiver) for way in telling}:
                     self.reached[name] = self.reached.get(name, 0) + 1
         for where, which in astray.items():
-            self.problems.append(f"{listed(which)} end{_s(which)} at {where}, which notifies nobody")
+            self.problems.append(f"{listed(which)} {'end' if len(which) > 1 else 'ends'} at {where}, which notifies nobody")
         for names, which in shut.items():
-            self.problems.append(f"{listed(which)} {_is(which)} held back for the next seven days by the time interval {names}")
+            verb = "are" if len(which) > 1 else "is"
+            self.problems.append(f"{listed(which)} {verb} held back for the next seven days by the time interval {names}")
 
     def _inhibitions(self, alerts: list[Alert]) -> None:
         fires = [
@@ -145,14 +146,6 @@ def listed(alerts: list[Alert]) -> str:
     """Alerts in a few words, with their severities."""
     names = [f"{alert.name} ({alert.severity})" if alert.severity else alert.name for alert in alerts]
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
-def _s(which: list[Alert]) -> str:
-    return "" if len(which) > 1 else "s"
-
-
-def _is(which: list[Alert]) -> str:
-    return "are" if len(which) > 1 else "is"
 
 
 def wanted(alerts: list[Alert], severities: list[str]) -> list[Alert]:

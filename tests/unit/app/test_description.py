@@ -49,6 +49,50 @@ def test_every_key_is_an_option_of_a_role_and_reaches_it() -> None:
     }
 
 
+# What these roles are told of the host, the cluster or the run.
+OF_THE_HOST = {
+    "flask_image": {"state", "base", "platform", "rebuild", "trust_host_ca", "engine", "delivery", "cluster"},
+    "flask_app": {"refused_environment"},
+    "app_monitoring": {
+        *{
+            "deployment",
+            "prober_url",
+            "evaluation_interval",
+            "grafana_url",
+            "promtool",
+            "prometheus_name",
+            "prometheus_namespace",
+        },
+        *{"dashboards", "dashboards_namespace", "dashboards_labels", "dashboards_folder"},
+    },
+    "verify": {
+        *{"state", "environment", "external_checks", "notify", "log_backends", "app_only", "skipped", "report", "junit"},
+        *{f"schedule_{word}" for word in ("namespaces", "image", "cluster", "engine", "secret", "monitoring_labels")},
+    },
+    "drill": {
+        *{
+            "state",
+            "image",
+            "environment",
+            "external_checks",
+            "external_checks_environment",
+            "scenarios",
+            "wait",
+            "settle",
+            "report",
+        },
+        *{"safe_environments", "cluster", "confirm", "lock_namespace"},
+    },
+}
+
+
+@pytest.mark.parametrize("role", description.ROLES)
+def test_every_option_of_a_role_is_the_application_s_or_the_host_s(role: str) -> None:
+    of_app = {name.removeprefix(f"{role}_") for name, _key, _option in decided() if name.startswith(f"{role}_")}
+    found = {name.removeprefix(f"{role}_") for name in options_of(role)} - of_app
+    assert found == OF_THE_HOST[role] | ({"kubeconfig", "context", "wait_timeout"} if role != "flask_image" else set())
+
+
 @pytest.mark.parametrize(("name", "key", "option"), [pytest.param(*row, id=row[0]) for row in decided()])
 def test_an_option_is_the_same_in_a_role(name: str, key: str, option: dict[str, Any]) -> None:
     ours = of(key)
