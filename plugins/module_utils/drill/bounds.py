@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from ..kube.transport import REQUEST_SECONDS, ApiError
 from ..monitoring.durations import DURATION, seconds
 from ..monitoring.names import APPLICATION, THRESHOLD, WINDOW, job_of_probe
-from ..verify import numbered_lines
+from ..verify import numbered_lines, queries
 from ..verify.alert import INBOX
 
 Stage = tuple[str, float, float]
@@ -245,7 +245,7 @@ def _read_prometheus(app: Any, found: Settings) -> None:
             found.scrape[source] = max(interval, found.scrape.get(source, 0.0))
             found.scrape_timeout[source] = duration(target.get("scrapeTimeout"), interval)
     _add_rules(found, groups, app)
-    query = f'flaskops_verify_interval_seconds{{namespace="{app.namespace}", app="{app.name}"}}'
+    query = queries.filled(queries.SCHEDULE, namespace=app.namespace, name=app.name)
     with suppress(ApiError, KeyError, IndexError):
         answer = app.get(f"{app.prometheus}/api/v1/query?{urlencode({'query': query})}")["data"]["result"]
         found.verified = float(answer[0]["value"][1])

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from ..kube.transport import read_object
 from ..monitoring.names import NOTIFY, TEST_SERVICE
-from . import checks
+from . import checks, queries
 from .checks import Result
 
 NAME = "VerifyTestAlert"
@@ -38,7 +38,7 @@ class Journey:
         self.receivers: list[str] = []
         self.held: list[str] = []  # what holds it back in Alertmanager
         self.began = 0.0
-        self.firing = f'ALERTS{{alertname="{NAME}", service="{self.name}", alertstate="firing"}}'
+        self.firing = queries.filled(queries.TEST_ALERT, alert=NAME, service=self.name)
 
     def _fires(self) -> bool:
         return bool(self.stack.query(self.firing))
@@ -112,8 +112,7 @@ class Journey:
 
     def _arrive(self) -> Result | None:
         if not self._wait("fired", self._fires):
-            expr = f'kube_service_info{{service="{self.name}"}}'
-            seen = self.stack.query(expr)
+            seen = self.stack.query(queries.filled(queries.TEST_SERVICE, service=self.name))
             cause = "the rule is not evaluated" if seen else "kube-state-metrics is not scraped, or the rule is not evaluated"
             return self._failed(cause, self.stack.port_forward("prometheus-operated", 9090))
         if not self._wait("at Alertmanager", self._in_alertmanager):

@@ -25,7 +25,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from ..credentials.guard import basic, hide, is_address, is_header, is_token, login_secrets, opener
 from ..kube.transport import REQUEST_SECONDS, ApiError, message_of, read_object, reason
-from . import checks, log_stores
+from . import checks, log_stores, queries
 from .checks import Result
 
 if TYPE_CHECKING:
@@ -40,17 +40,6 @@ CONTRACT = ("namespace", "app", "container", "cluster", "level")
 SHIPPERS = ("app.kubernetes.io/name in (log-collector,fluent-bit)", "app.kubernetes.io/component=log-shipper")
 # The role fluent_bit names its outputs here: type, host, port, index and the like, and no credentials.
 OUTPUTS = "flaskops/outputs"
-# What shippers count when they give lines up.
-# One by one: Prometheus refuses a selector that matches two of them with the same labels.
-LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_records_total", "fluentbit_output_retries_failed_total")
-GIVEN_UP = " + ".join(f"(sum(increase({name}{{own}}[10m])) or vector(0))" for name in LOST)
-# Pods that had work for two minutes, and did none of it: lines that were tried again and never delivered, or never read.
-IDLE = (
-    "(sum by (pod, name) (increase(fluentbit_output_retries_total{own}[2m])) > 0"
-    " unless sum by (pod, name) (increase(fluentbit_output_proc_records_total{own}[2m])) > 0)"
-    " or (min by (pod) (min_over_time(log_collector_unread_bytes{own}[2m])) > 0"
-    " unless sum by (pod) (increase(log_collector_records_total{own}[2m])) > 0)"
-)
 # What an agent writes into its log when it can't send, and what that is where its login is wrong.
 COMPLAINT = re.compile(r"\[ ?(error|warn)|HTTP status|did not take|does not say|refused")
 REFUSED = re.compile(r"(?:status(?: code)?[=: ]+|reason(?: is)?: |sent again until it does: )40[13]\b")
@@ -173,9 +162,8 @@ def _shipper(run: Run, stack: Any, item: dict[str, Any]) -> tuple[str, str, str]
     if oldest > WAITING and (ready := _ready(run)):
         return evidence, f"lines wait for {oldest:.0f} s in {_place(behind)}, though {ready} is ready: {_why(run, behind)}", asked
     if stack:
-        up = f'up{{namespace="{namespace}", pod=~"{name}-.*"}}'
-        own = f'{{namespace="{namespace}"}}'
-        lost, idle = f"{GIVEN_UP.replace('{own}', own)} > 0", IDLE.replace("{own}", own)
+        up = queries.filled(queries.AGENTS_SCRAPED, namespace=namespace, name=name)
+        lost, idle = (queries.filled(query, namespace=namespace) for query in (queries.GIVEN_UP, queries.IDLE))
         asked = f"{asked}; PromQL {up}; PromQL {lost}; PromQL {idle}"
         monitors = f"/apis/monitoring.coreos.com/v1/namespaces/{namespace}/servicemonitors"
         watched = bool(run.get(monitors).get("items"))
@@ -381,7 +369,7 @@ def _trouble(run: Run, stack: Any, store: log_stores.Store, way: log_stores.Way,
     if trouble or not store.lost or not stack:
         return trouble
     try:
-        dropped = stack.query(f'sum by (reason) (increase({store.lost}{{namespace="{way.namespace}"}}[10m])) > 0')
+        dropped = stack.query(queries.filled(queries.DROPPED, counter=store.lost, namespace=way.namespace))
     except ApiError:  # the link of Prometheus says so
         return ""
     said = []
@@ -620,7 +608,7 @@ def _log_alerts(run: Run, stack: Any) -> list[Result]:
     wanted = sorted(name for name in stack.alerts() if name.startswith("Log"))
     if not wanted:
         return [checks.left_out(link, "no alert about log lines is installed; the role app_monitoring installs them")]
-    expr = f'sum by (level) ({COUNTER}{{namespace="{target.namespace}", app="{target.name}"}})'
+    expr = queries.filled(queries.LINES, namespace=target.namespace, name=target.name)
     series, query = stack.query(expr), f"PromQL {expr}"
     if not series:
         name, namespace = agents[0]["metadata"]["name"], agents[0]["metadata"]["namespace"]
@@ -667,8 +655,7 @@ def _ruler(run: Run, stack: Any) -> list[Result]:
         evidence += f", evaluated, sent to {target}"
         problems = [problem] if problem else []
         if stack and not problems:
-            counter, own = "loki_prometheus_notifications", f'{{namespace="{namespace}"}}'
-            failing = checks.only_failures(f"{counter}_errors_total{own}", f"{counter}_sent_total{own}", "alertmanager")
+            failing = queries.filled(queries.RULER_REFUSED, namespace=namespace)
             query = f"{query}; PromQL {failing}"
             try:
                 refused = stack.query(failing)

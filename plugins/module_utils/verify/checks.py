@@ -477,12 +477,6 @@ def late(group: dict[str, Any]) -> str:
     return f"the group {group['name']} was last evaluated {age:.0f} s ago" if age > limit else ""
 
 
-def only_failures(failed: str, all_of_them: str, by: str) -> str:
-    """PromQL that gives a series where the counter *failed* rose within 5 minutes and nothing succeeded, by the label *by*."""
-    bad, tried = (f"sum by ({by}) (increase({counter}[5m]))" for counter in (failed, all_of_them))
-    return f"{bad} > 0.5 unless {tried} - {bad} > 0.5"
-
-
 def scalar(entry: str, key: str) -> str:
     """The text of a key in YAML that stands on a line of its own; empty where it has none."""
     found = re.search(rf"^[ \t]*{key}:[ \t]*['\"]?([^\s'\"]+)", entry, re.MULTILINE)

@@ -50,7 +50,7 @@ class Store:
     :cvar pods: labels of the workload that drill may stop.
     :cvar ready: the path that is answered with 200 when it works.
     :cvar alive: the path that a data source of Grafana is asked for.
-    :cvar lost: PromQL selector of what it dropped; empty where it refuses instead.
+    :cvar lost: the counter of what it dropped; empty where it refuses instead.
     :cvar reasons: what the label `reason` of these means.
     :cvar down: the alert that fires when it is gone.
     """

@@ -24,7 +24,7 @@ from ..kube.transport import ApiError, message_of
 from ..monitoring import dashboards as boards_of
 from ..monitoring.names import ALERTS, OURS, PARTS
 from ..monitoring.paths import alertmanager_path, prometheus_path, service_path
-from . import alert, checks, log_stores
+from . import alert, checks, log_stores, queries
 from .checks import FAILED, Result
 from .health import question
 
@@ -247,7 +247,7 @@ class Stack:
     def _prometheus_runs(self) -> list[Result]:
         name = self._server["metadata"]["name"]
         server = self.run.get(f"{OPERATOR}/v1/namespaces/{self.namespace}/prometheuses/{name}")
-        reload = f'prometheus_config_last_reload_successful{{namespace="{self.namespace}"}} == 0'
+        reload = queries.filled(queries.PROMETHEUS_REFUSED, namespace=self.namespace)
         query = f"GET {OPERATOR}/v1/namespaces/{self.namespace}/prometheuses/{name} and its pods; PromQL {reload}"
         evidence, cause = self._server_pods(server, self._selector, "Prometheus")
         command = self.command("describe", "pods", "-l", self._selector)
@@ -282,11 +282,8 @@ class Stack:
 
     def _exporters(self) -> list[Result]:
         target = self.app
-        own = f'namespace="{target.namespace}"'
-        wanted = {
-            "kube-state-metrics": f'kube_deployment_spec_replicas{{{own}, deployment="{target.name}"}}',
-            "the kubelet": f'container_memory_working_set_bytes{{{own}, pod=~"{target.name}-.*"}}',
-        }
+        asked = {"kube-state-metrics": queries.REPLICAS, "the kubelet": queries.MEMORY}
+        wanted = {who: queries.filled(query, namespace=target.namespace, name=target.name) for who, query in asked.items()}
         if KUBE_STATE_METRICS in self.skipped:
             del wanted["kube-state-metrics"]
         query = "PromQL " + "; PromQL ".join(wanted.values())
@@ -333,7 +330,7 @@ class Stack:
 
     def _health_probe(self) -> list[Result]:
         target, objects = self.app, self._probes()
-        expr = f'probe_success{{namespace="{target.namespace}", app="{target.name}"}}'
+        expr = queries.filled(queries.PROBE, namespace=target.namespace, name=target.name)
         command = target.kubectl("describe", "probes")
         gone = self._gone("Probe", objects)
         if gone:
@@ -520,11 +517,10 @@ class Stack:
 
     def clocks(self) -> list[Result]:
         """This machine, Prometheus, the alert inbox and the nodes agree on the time."""
-        nodes = "timestamp(node_time_seconds) - node_time_seconds"
-        query = f"PromQL time(); PromQL {nodes}; the alert inbox's time"
+        query = f"PromQL {queries.NOW}; PromQL {queries.CLOCKS_OF_NODES}; the alert inbox's time"
         apart: dict[str, float] = {}
         # First, since for this answer somebody may have to be waited for.
-        told = self.query(nodes)
+        told = self.query(queries.CLOCKS_OF_NODES)
 
         def measure(what: str, ask: Callable[[], float]) -> None:
             before = time.time()
@@ -533,7 +529,7 @@ class Stack:
             after = time.time()
             apart[what] = 0.0 if before - 1 <= there <= after + 1 else there - (before + after) / 2
 
-        measure("Prometheus", lambda: float(self.query("time()")[1]))
+        measure("Prometheus", lambda: float(self.query(queries.NOW)[1]))
         try:
             path = f"{service_path(self.namespace, alert.INBOX, 80)}/alerts.json?since={int(time.time() * 1000)}"
             measure("the alert inbox", lambda: datetime.datetime.fromisoformat(self.run.get(path)["now"]).timestamp())
@@ -569,7 +565,7 @@ class Stack:
         if not items:
             return [checks.left_out(link, f"namespace {self.namespace} has no Alertmanager")]
         known = f"{self._prometheus}/api/v1/alertmanagers"
-        reload = f'alertmanager_config_last_reload_successful{{namespace="{self.namespace}"}} == 0'
+        reload = queries.filled(queries.ALERTMANAGER_REFUSED, namespace=self.namespace)
         query = f"GET {OPERATOR}/v1/namespaces/{self.namespace}/alertmanagers and their pods; GET {known}; PromQL {reload}"
         said = []
         for item in items:
@@ -600,9 +596,7 @@ class Stack:
             if error.status not in (403, 404):
                 raise
             there = None
-        own = f'{{namespace="{self.namespace}"}}'
-        sent = f"alertmanager_notifications_total{own}"
-        expr = checks.only_failures(f"alertmanager_notifications_failed_total{own}", sent, "integration")
+        expr = queries.filled(queries.RECEIVERS_REFUSE, namespace=self.namespace)
         query = f"GET {path}; PromQL {expr}"
         gone = [] if there is None else self._gone("AlertmanagerConfig", there)
         if gone:

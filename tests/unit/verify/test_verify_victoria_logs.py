@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import backends, links, log_stores
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import backends, links, log_stores, queries
 
 from tests.fakes.certificates import certificate
 from tests.toolchain import programs
@@ -313,7 +313,7 @@ tests:
 
 
 def test_an_agent_that_works_is_not_idle(tmp_path):
-    expr = f"count by (pod) ({backends.IDLE})".replace("{own}", '{namespace="n"}')
+    expr = f"count by (pod) ({queries.filled(queries.IDLE, namespace='n')})"
     promtool(tmp_path, IDLERS, expr)
 
 
@@ -340,7 +340,7 @@ tests:
 
 
 def test_what_an_agent_gave_up_is_added_up(tmp_path):
-    expr = f"round({backends.GIVEN_UP})".replace("{own}", '{namespace="n"}') + " > 0"
+    expr = f"round({queries.filled(queries.GIVEN_UP, namespace='n')})"
     promtool(tmp_path, LOSERS, expr)
 
 
