@@ -1,0 +1,220 @@
+# Copyright (c) 2026, flaskops
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run promised: the objects that it applied, written down beside them, and held against the cluster afterwards.
+
+A promise is a ConfigMap for each owner. This needs neither Ansible nor the package kubernetes: the scheduled verification has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import typing as t
+
+Json = dict[str, t.Any]
+
+LABEL = "flaskops/promise"
+KEY = "objects.json"
+LONG = 2000  # characters of a text of which only the digest is kept
+# What a live object may have otherwise: others decide it, or the server does.
+UNPROMISED = {("spec", "replicas"), ("status",), ("metadata", "creationTimestamp")}
+# The keys by which the server merges the elements of a list, where all of them have one.
+MERGE_KEYS = ("name", "containerPort", "port", "mountPath", "topologyKey", "ip")
+MONITORING = "monitoring.coreos.com"
+
+
+class Departure(t.NamedTuple):
+    """How an object differs from what was promised; *path* is empty where it is gone."""
+
+    item: Json
+    path: str
+    by: str = ""  # whoever wrote a field that was not promised
+
+
+def name_of(owner: str) -> str:
+    """The name of an owner's promise."""
+    return "promise-" + re.sub(r"[^a-z0-9.-]+", "-", owner.lower()).strip("-.")
+
+
+def promise(owner: str, namespace: str, items: list[Json], labels: dict[str, str]) -> Json:
+    """The ConfigMap that says what an owner's run applied.
+
+    :param items: the objects as they were applied. Values of Secrets are not kept, and long texts as their digests.
+    """
+    kept = sorted((_kept(item) for item in items), key=lambda item: json.dumps([item["kind"], item["metadata"]], sort_keys=True))
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name_of(owner), "namespace": namespace, "labels": {**labels, LABEL: "true"}},
+        "data": {KEY: json.dumps(kept, sort_keys=True, indent=1)},
+    }
+
+
+def _kept(item: Json) -> Json:
+    kept = {key: value for key, value in item.items() if key not in ("metadata", "status", "data", "stringData")}
+    meta = item["metadata"]
+    kept["metadata"] = {key: meta[key] for key in ("name", "namespace", "labels", "annotations") if meta.get(key)}
+    if item["kind"] == "Secret":
+        kept["keys"] = sorted({**(item.get("data") or {}), **(item.get("stringData") or {})})
+    elif "data" in item:
+        kept["data"] = item["data"]
+    return t.cast(Json, _short(kept))
+
+
+def _short(value: t.Any) -> t.Any:
+    if isinstance(value, dict):
+        return {key: _short(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_short(inner) for inner in value]
+    return {"sha256": _digest(value)} if isinstance(value, str) and len(value) > LONG else value
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def promised(config_map: Json) -> list[Json]:
+    """The objects of a promise; none where somebody has emptied it."""
+    try:
+        found = json.loads((config_map.get("data") or {}).get(KEY, "[]"))
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
+
+
+def departures(wanted: Json, live: Json | None) -> list[Departure]:
+    """How a live object differs from what was promised; None is one that is gone."""
+    if live is None:
+        return [Departure(wanted, "")]
+    if wanted["kind"] == "Secret":
+        gone = [key for key in wanted.get("keys", []) if key not in (live.get("data") or {})]
+        return [Departure(wanted, f"data.{key}") for key in gone]
+    found = [Departure(wanted, path) for path in _missing(wanted, live, ())]
+    if str(wanted["apiVersion"]).startswith(MONITORING) and not found:
+        # The server gives such a field no value of its own, so whatever is there was written by somebody.
+        found = [Departure(wanted, path, by) for path, by in _strangers(live)]
+    return found
+
+
+def _missing(wanted: t.Any, live: t.Any, path: tuple[str, ...]) -> list[str]:
+    """The paths at which a live value does not say what was promised."""
+    if path in UNPROMISED:
+        return []
+    if isinstance(wanted, dict) and set(wanted) == {"sha256"}:
+        return [] if isinstance(live, str) and wanted["sha256"] == _digest(live) else [_shown(path)]
+    if isinstance(wanted, dict) and (isinstance(live, dict) or live is None):
+        return [line for key, value in wanted.items() for line in _missing(value, (live or {}).get(key), (*path, key))]
+    if isinstance(wanted, list) and isinstance(live, list):
+        return _missing_in_list(wanted, live, path)
+    return [] if _same(wanted, live) else [_shown(path)]
+
+
+def _missing_in_list(wanted: list[t.Any], live: list[t.Any], path: tuple[str, ...]) -> list[str]:
+    key = _merge_key(wanted) if wanted and _merge_key(live) else ""
+    if not key:
+        if len(wanted) != len(live):
+            return [_shown(path)]
+        pairs = enumerate(zip(wanted, live, strict=True))
+        return [line for n, (one, other) in pairs for line in _missing(one, other, (*path, f"[{n}]"))]
+    there = {item[key]: item for item in live if key in item}
+    found = []
+    for item in wanted:
+        where = (*path, f"[{item[key]}]")
+        found += _missing(item, there[item[key]], where) if item[key] in there else [_shown(where)]
+    return found
+
+
+def _merge_key(items: list[t.Any]) -> str:
+    """The key that tells the elements of a list apart; empty where none does."""
+    if not all(isinstance(item, dict) for item in items):
+        return ""
+    for key in MERGE_KEYS:
+        values = [item.get(key) for item in items]
+        if None not in values and len(set(map(str, values))) == len(values):
+            return key
+    return ""
+
+
+def _same(wanted: t.Any, live: t.Any) -> bool:
+    # The server leaves out what is empty, and writes quantities in a form of its own.
+    if wanted in (None, "", False, 0) or wanted == [] or wanted == {}:
+        return not live
+    return bool(wanted == live) or _quantity(wanted) == _quantity(live) is not None
+
+
+SUFFIXES = {
+    "": 1.0,
+    "m": 0.001,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+    "Ti": 2.0**40,
+}
+
+
+def _quantity(value: t.Any) -> float | None:
+    """A quantity of Kubernetes as a number; None for what is none."""
+    found = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", str(value))
+    if isinstance(value, bool) or not found or found[2] not in SUFFIXES or found[1].count(".") > 1 or found[1] == ".":
+        return None
+    return float(found[1]) * SUFFIXES[found[2]]
+
+
+def _shown(path: tuple[str, ...]) -> str:
+    return ".".join(path).replace(".[", "[")
+
+
+def _strangers(live: Json) -> t.Iterator[tuple[str, str]]:
+    """The fields of an object's specification that only others than this collection have written, with their managers."""
+    entries = live["metadata"].get("managedFields") or []
+    own = [_fields(entry) for entry in entries if _is_ours(entry)]
+    for entry in entries:
+        if _is_ours(entry) or entry.get("subresource") == "status":
+            continue
+        for path in sorted(_leaves(_fields(entry))):
+            if not any(_has(fields, path) for fields in own):
+                yield "spec" + _field_path(path), str(entry.get("manager"))
+
+
+def _is_ours(entry: Json) -> bool:
+    # Helm applies what a chart holds, and this collection repairs it.
+    return entry.get("manager") in ("flaskops", "helm", "Helm")
+
+
+def _fields(entry: Json) -> Json:
+    return t.cast(Json, (entry.get("fieldsV1") or {}).get("f:spec") or {})
+
+
+def _leaves(fields: Json, path: tuple[str, ...] = ()) -> t.Iterator[tuple[str, ...]]:
+    for key, inner in fields.items():
+        if key == ".":
+            continue
+        if inner and set(inner) != {"."}:
+            yield from _leaves(inner, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def _has(fields: Json, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if key not in fields:
+            return False
+        fields = fields[key]
+    return True
+
+
+def _field_path(path: tuple[str, ...]) -> str:
+    """A path of managedFields as people write one: ``f:a``, ``k:{"name":"b"}`` and ``v:"c"``."""
+    found = ""
+    for part in path:
+        kind, _, value = part.partition(":")
+        found += (
+            f".{value}" if kind == "f" else f"[{','.join(map(str, json.loads(value).values()))}]" if kind == "k" else f"[{value}]"
+        )
+    return found
