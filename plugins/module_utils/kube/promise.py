@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run promised: the objects that it applied, written down beside them, and held against the cluster afterwards.
 
-A promise is a ConfigMap for each owner. This needs neither Ansible nor the package kubernetes: the scheduled verification has none.
+A promise is a ConfigMap for each owner. The scheduled verification reads it too, so this needs neither Ansible nor kubernetes.
 """
 
 from __future__ import annotations
