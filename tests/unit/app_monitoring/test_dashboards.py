@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, objects
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+ROOT = Path(__file__).resolve().parents[3]
 ALL = dashboards.all_dashboards()
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 PANELS = [(item["uid"], panel) for item in ALL for panel in item["panels"] if panel["type"] != "row"]
@@ -64,6 +66,13 @@ def test_panel(uid: str, panel: dict[str, Any]) -> None:
         # Counters are looked at by their rate only, but for the number of restarts.
         for counter in re.findall(r"(\w+_(?:total|bucket|count|sum))\{", expr):
             assert counter == "kube_pod_container_status_restarts_total" or re.search(rf"(rate|increase)\({counter}\b", expr)
+
+
+def test_what_is_installed_is_the_file_that_anybody_can_import() -> None:
+    maps = objects.dashboard_maps("monitoring", {"grafana_dashboard": "1"}, "Flask")
+    installed = {name: text for item in maps for name, text in item["data"].items()}
+    files = (ROOT / "roles/app_monitoring/files/dashboards").glob("*.json")
+    assert installed == {path.name: path.read_text() for path in files}
 
 
 def test_queries_have_no_variable_left() -> None:
