@@ -78,9 +78,7 @@ def applications() -> str:
             given["source"] = "a folder with " + " and ".join(one["files"])
         if "environment" in one:
             given["environment"] = one["environment"]
-        said = [
-            f"`{name}`: {value if name == 'source' else f'`{json.dumps(value)}`'}" for name, value in given.items()
-        ]
+        said = [f"`{name}`: {value if name == 'source' else f'`{json.dumps(value)}`'}" for name, value in given.items()]
         rows.append(f"| {one['name']} | {'<br>'.join(said)} | {plain(one['about'])} |")
     return "\n".join(rows)
 
