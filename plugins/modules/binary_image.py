@@ -74,43 +74,11 @@ images:
   returned: success
 """
 
-import platform
-import tempfile
-from pathlib import Path
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 
-from ..module_utils.node import image_archive
-from ..module_utils.node.engine import Engine, EngineError
-from ..module_utils.node.host import ARCH, host_bundle
-from ..module_utils.node.images import NodeImages
-
-# The image's label in containerd that says which build of the binary it holds.
-LABEL = "io.flaskops.binary"
-
-
-def labels(images: NodeImages, node: str) -> dict[str, str]:
-    """The label of each image of a node that has it."""
-    found = {}
-    for line in images.run(node, "ls").splitlines()[1:]:
-        words = line.split()
-        for pair in words[-1].split(","):
-            if pair.startswith(f"{LABEL}="):
-                found[words[0]] = pair.removeprefix(f"{LABEL}=")
-    return found
-
-
-def put(images: NodeImages, image: dict[str, Any], label: str, nodes: list[str]) -> None:
-    """Import one image into the nodes and label it."""
-    with tempfile.TemporaryDirectory(prefix="flaskops-image-") as scratch:
-        archive = Path(scratch) / "image.tar"
-        bundle = host_bundle()
-        files = {"/etc/ssl/certs/ca-certificates.crt": bundle} if bundle else {}
-        arch = ARCH[platform.machine()]
-        image_archive.write(archive, image["ref"], Path(image["binary"]), image["inside"], [image["inside"]], arch, files)
-        images.load(image["ref"], archive.read_bytes(), nodes, f"{LABEL}={label}")
+from ..module_utils.credentials.guard import careful
+from ..module_utils.node.binary_images import bring
+from ..module_utils.node.engine import EngineError
 
 
 def main() -> None:
@@ -132,24 +100,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    present = module.params["state"] == "present"
-    # The folder's name has a hash of all that the binary was made of.
-    wanted = {image["ref"]: Path(image["binary"]).parent.name for image in module.params["images"]}
     try:
-        name = module.params["node"]
-        images = NodeImages(Engine.find(module.params["engine"], only=("podman", "docker"), having=(("container", name),)), name)
-        there = images.each(lambda node: labels(images, node))
-        todo = {
-            ref: [node for node, found in there.items() if (found.get(ref) != label if present else ref in found)]
-            for ref, label in wanted.items()
-        }
-        refs = [ref for ref in wanted if todo[ref]]
-        if not module.check_mode and present:
-            for image in module.params["images"]:
-                if todo[image["ref"]]:
-                    put(images, image, wanted[image["ref"]], todo[image["ref"]])
-        elif not module.check_mode:
-            images.remove({node: [ref for ref in refs if node in todo[ref]] for node in there})
+        refs = bring(module.params, module.check_mode)
     except (EngineError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(refs), images=refs)

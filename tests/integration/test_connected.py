@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.image.build import DEBIAN_BASE, DEBIAN_PACKAGES
 from ansible_collections.flaskops.observability.plugins.module_utils.node import image_archive
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, debian_base
 from ansible_collections.flaskops.observability.plugins.module_utils.node.host import (
@@ -34,7 +35,6 @@ from ansible_collections.flaskops.observability.plugins.module_utils.node.host i
     NODE_PACKAGES,
     registry_answers,
 )
-from ansible_collections.flaskops.observability.plugins.modules.container_image import DEBIAN_BASE, DEBIAN_PACKAGES
 
 from tests.harness import LONG, ROOT, Run, playbook, until
 from tests.node import free_network, free_port, output

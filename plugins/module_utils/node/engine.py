@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -194,66 +193,6 @@ class Engine:
             return [node]
         found = self.run(["container", "ls", "--filter", f"label={LABEL}={cluster}", "--format", "{{.Names}}"]).stdout.decode()
         return sorted({node, *found.split()})
-
-    def stream_image(self, nodes: list[str], ref: str, timeout: float) -> dict[str, str]:
-        """Save an image of this machine once, straight into nodes of a local cluster.
-
-        :returns: for each node where a program failed, what the programs printed.
-        :raises SlowEngineError: after *timeout* seconds.
-        """
-        with contextlib.ExitStack() as stack:
-            logs = {name: stack.enter_context(tempfile.TemporaryFile()) for name in ("", *nodes)}
-            source = stack.enter_context(
-                subprocess.Popen([self.path, "save", ref], stdout=subprocess.PIPE, stderr=logs[""], env=self.env)
-            )
-            targets = {
-                node: stack.enter_context(
-                    subprocess.Popen(
-                        [self.path, "exec", "-i", node, *CTR_IMAGES, *IMPORT],
-                        stdin=subprocess.PIPE,
-                        stdout=logs[node],
-                        stderr=logs[node],
-                        env=self.env,
-                    )
-                )
-                for node in nodes
-            }
-            programs, late = [source, *targets.values()], threading.Event()
-
-            def stop() -> None:
-                late.set()
-                for program in programs:
-                    program.kill()
-
-            timer = threading.Timer(timeout, stop)
-            timer.start()
-            try:
-                assert source.stdout
-                pipes = {node: target.stdin for node, target in targets.items() if target.stdin}
-                while pipes and (chunk := source.stdout.read(1 << 20)):
-                    for node in list(pipes):
-                        try:
-                            pipes[node].write(chunk)
-                        except BrokenPipeError:  # it has ended, and says why
-                            del pipes[node]
-                source.stdout.close()
-                for target in targets.values():
-                    with contextlib.suppress(BrokenPipeError):
-                        if target.stdin:
-                            target.stdin.close()
-                for program in programs:
-                    program.wait()
-            finally:
-                timer.cancel()
-            if late.is_set():
-                raise SlowEngineError(f"The import of {ref} into {', '.join(nodes)} took more than {timeout:.0f} s.")
-            problems = {}
-            for node, target in targets.items():
-                if source.returncode or target.returncode:
-                    for name in ("", node):
-                        logs[name].seek(0)
-                    problems[node] = (logs[""].read() + logs[node].read()).decode(errors="replace") or "no reason was given"
-        return problems
 
     def image_exists(self, ref: str) -> bool:
         """Whether this machine has the image *ref*; asks no registry."""

@@ -19,8 +19,12 @@ from typing import Any
 
 import install
 import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.image import build as image_build
+from ansible_collections.flaskops.observability.plugins.module_utils.image import deliver
+from ansible_collections.flaskops.observability.plugins.module_utils.image.build_context import ContextError
 from ansible_collections.flaskops.observability.plugins.module_utils.image.flask_target import described
-from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
+from ansible_collections.flaskops.observability.plugins.module_utils.node.images import ImageError
+from ansible_collections.flaskops.observability.plugins.modules import container_image
 
 APP = "from flask import Flask\napp = Flask(__name__)\n"
 TOML = "pyproject.toml"
@@ -69,10 +73,10 @@ def test_before_the_build(tmp_path: Path, files: dict[str, str | bytes], given: 
     names = ("folder", "wsgi", "containerfile")
     said = described(str(tmp_path), **{name: given[name] for name in names if name in given})["problem"]
     if not said:
-        params = {name: spec.get("default") for name, spec in ci.argument_spec().items()}
+        params = {name: spec.get("default") for name, spec in container_image.argument_spec().items()}
         params |= {"source": str(tmp_path), "repository": "localhost/a", "check_mode": True} | given
-        with pytest.raises((ci.ImageError, ci.ContextError)) as error:
-            ci.present(type("Module", (), {"params": params, "check_mode": True}), type("Engine", (), {"name": "podman"}))
+        with pytest.raises((ImageError, ContextError)) as error:
+            deliver.present(type("Module", (), {"params": params, "check_mode": True}), type("Engine", (), {"name": "podman"}))
         said = str(error.value)
     one_sentence(said, parts)
 
@@ -152,7 +156,7 @@ def test_while_it_is_installed(
         install.main()
     # As the module shows it, out of what an engine prints.
     printed = f"'podman build' failed with status 1: Collecting | {error.value} | Error: building at STEP"
-    found = ci.INSTALLER.search(printed)
+    found = image_build.INSTALLER.search(printed)
     assert found, printed
     one_sentence(found[1], parts)
     assert "s3cret" not in found[1]

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.node import image_archive
-from ansible_collections.flaskops.observability.plugins.modules import node_image
+from ansible_collections.flaskops.observability.plugins.module_utils.node.given_images import archive_names
+from ansible_collections.flaskops.observability.plugins.module_utils.node.host import registry_answers
+from ansible_collections.flaskops.observability.plugins.module_utils.node.images import ImageError
 
 
 def write(path: Path, files: dict[str, Any]) -> str:
@@ -27,27 +29,27 @@ def write(path: Path, files: dict[str, Any]) -> str:
 
 def test_names_of_our_own_archives(tmp_path: Path) -> None:
     image_archive.write(tmp_path / "a.tar", "quay.io/a/b:1", Path("/bin/true"), "/bin/a", ["/bin/a"], "amd64")
-    assert node_image.archive_names(str(tmp_path / "a.tar")) == {"quay.io/a/b:1"}
+    assert archive_names(str(tmp_path / "a.tar")) == {"quay.io/a/b:1"}
 
 
 def test_names_of_docker_archives(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tar", {"manifest.json": [{"RepoTags": ["a/b:1", "a/b:2"]}, {"RepoTags": None}]})
-    assert node_image.archive_names(path) == {"a/b:1", "a/b:2"}
+    assert archive_names(path) == {"a/b:1", "a/b:2"}
 
 
 def test_names_of_oci_archives(tmp_path: Path) -> None:
     notes = [{"org.opencontainers.image.ref.name": "a/b:1"}, {"io.containerd.image.name": "c/d:2"}]
     path = write(tmp_path / "a.tar", {"./index.json": {"manifests": [{"annotations": note} for note in notes] + [{}]}})
-    assert node_image.archive_names(path) == {"a/b:1", "c/d:2"}
+    assert archive_names(path) == {"a/b:1", "c/d:2"}
 
 
 def test_no_archive(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_text("no archive")
-    with pytest.raises(node_image.ImageError, match="can't be read"):
-        node_image.archive_names(str(tmp_path / "a.tar"))
-    with pytest.raises(node_image.ImageError, match="can't be read"):
-        node_image.archive_names(str(tmp_path / "none.tar"))
+    with pytest.raises(ImageError, match="can't be read"):
+        archive_names(str(tmp_path / "a.tar"))
+    with pytest.raises(ImageError, match="can't be read"):
+        archive_names(str(tmp_path / "none.tar"))
 
 
 def test_registry_that_is_not_there() -> None:
-    assert not node_image.registry_answers("localhost:1")
+    assert not registry_answers("localhost:1")

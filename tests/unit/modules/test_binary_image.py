@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.node import image_archive
+from ansible_collections.flaskops.observability.plugins.module_utils.node.binary_images import labels
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.module_utils.node.images import NodeImages
-from ansible_collections.flaskops.observability.plugins.modules.binary_image import labels
 
 LISTING = """\
 REF                              TYPE                                     DIGEST      SIZE      PLATFORMS   LABELS

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.image import deliver
 from ansible_collections.flaskops.observability.plugins.module_utils.image.cluster_tools import TOOLS
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError
-from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
+from ansible_collections.flaskops.observability.plugins.modules import container_image
 
 from tests.fakes.cluster_tools import COMMANDS, Machine
 
@@ -42,7 +43,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 class FakeModule:
     def __init__(self, check_mode: bool = False, **params: Any) -> None:
-        self.params = {key: value.get("default") for key, value in ci.argument_spec().items()} | params
+        self.params = {key: value.get("default") for key, value in container_image.argument_spec().items()} | params
         self.check_mode = check_mode
 
     def warn(self, text: str) -> None:
@@ -53,9 +54,9 @@ def run(check_mode: bool = False, **params: Any) -> dict[str, Any]:
     """The module's work, with the engine that it would choose."""
     options = {"containerfile_content": "FROM scratch\n", "repository": "localhost/a", "cluster": "c", **params}
     module = FakeModule(check_mode, **options)
-    node = ci.first_node(module.params)
+    node = deliver.first_node(module.params)
     engine = Engine.find(module.params["engine"], having=(("container", node),) if node else ())
-    return (ci.absent if module.params["state"] == "absent" else ci.present)(module, engine)  # type: ignore[arg-type]
+    return (deliver.absent if module.params["state"] == "absent" else deliver.present)(module, engine)  # type: ignore[arg-type]
 
 
 def loads(machine: Machine, tool: str) -> list[list[str]]:

@@ -15,10 +15,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.image import build as image_build
+from ansible_collections.flaskops.observability.plugins.module_utils.image import build_context, deliver
+from ansible_collections.flaskops.observability.plugins.module_utils.image import inputs as image_inputs
+from ansible_collections.flaskops.observability.plugins.module_utils.image import registry as image_registry
 from ansible_collections.flaskops.observability.plugins.module_utils.image.build_context import Entry
 from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import BuildError, Engine, EngineError
-from ansible_collections.flaskops.observability.plugins.modules import container_image as ci
+from ansible_collections.flaskops.observability.plugins.module_utils.node.images import ImageError
+from ansible_collections.flaskops.observability.plugins.modules import container_image
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -64,7 +69,7 @@ class FakeEngine:
 
 class FakeModule:
     def __init__(self, check_mode: bool = False, **params: Any) -> None:
-        self.params = {k: v.get("default") for k, v in ci.argument_spec().items()} | params
+        self.params = {k: v.get("default") for k, v in container_image.argument_spec().items()} | params
         self.check_mode = check_mode
         self.warnings: list[str] = []
 
@@ -81,7 +86,7 @@ def source(tmp_path: Path) -> Path:
 
 def tag_of(source: Path, **params: Any) -> str:
     module = FakeModule(check_mode=True, source=str(source), repository="localhost/a", **params)
-    return ci.present(module, FakeEngine())["tag"]
+    return deliver.present(module, FakeEngine())["tag"]
 
 
 def test_tag_depends_on_every_input(source: Path) -> None:
@@ -93,7 +98,7 @@ def test_tag_depends_on_every_input(source: Path) -> None:
     (source / "app.py").rename(source / "other.py")
     tags.append(tag_of(source))
     assert len(set(tags)) == len(tags)
-    assert all(ci.CONTENT_TAG.match(tag) for tag in tags)
+    assert all(deliver.CONTENT_TAG.match(tag) for tag in tags)
 
 
 def test_tag_ignores_excluded_files_and_times(source: Path) -> None:
@@ -107,7 +112,7 @@ def test_tag_ignores_excluded_files_and_times(source: Path) -> None:
 def test_times_follow_the_content(tmp_path: Path) -> None:
     """So a browser is told of another file of the same length; and no wheel has a file from before 1980."""
     for folder, content in (("one", b"red"), ("two", b"tan"), ("three", b"red")):
-        ci.write_tree({"site.css": Entry.text(content)}, str(tmp_path / folder))
+        build_context.write_tree({"site.css": Entry.text(content)}, str(tmp_path / folder))
     times = {name: (tmp_path / name / "site.css").stat().st_mtime for name in ("one", "two", "three")}
     assert times["one"] == times["three"] != times["two"]
     assert min(times.values()) > 315_532_800
@@ -122,31 +127,31 @@ def test_what_is_added_is_not_ignored(source: Path, tmp_path: Path, name: str, i
     (folder / "c.py").write_text("")
     added = {"extra_files": {".ours/a": "1", ".ours/b": "2"}, "extra_folders": {".flaskops": str(folder)}}
     module = FakeModule(source=str(source), repository="localhost/a", exclude=[".*", "*.py"], **added)
-    assert {".ours/a", ".ours/b", ".flaskops/c.py"} <= set(ci.inputs(module.params).tree)
+    assert {".ours/a", ".ours/b", ".flaskops/c.py"} <= set(image_inputs.inputs(module.params).tree)
     # The engine would heed it once more.
-    assert name not in ci.inputs(module.params).tree
+    assert name not in image_inputs.inputs(module.params).tree
 
 
 def test_parts_of_the_hash_do_not_run_together() -> None:
-    one = ci.content_tag({"a": Entry.text(b"bc")}, "b", {}, "c")
-    assert one != ci.content_tag({"ab": Entry.text(b"bc")}, "b", {}, "c")
-    assert one != ci.content_tag({"a": Entry.text(b"bc")}, "", {}, "bc")
+    one = build_context.content_tag({"a": Entry.text(b"bc")}, "b", {}, "c")
+    assert one != build_context.content_tag({"ab": Entry.text(b"bc")}, "b", {}, "c")
+    assert one != build_context.content_tag({"a": Entry.text(b"bc")}, "", {}, "bc")
 
 
 def test_builds_once_and_never_decides_the_base_again(source: Path) -> None:
     engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a")
-    first = ci.present(module, engine)
+    first = deliver.present(module, engine)
     assert first["changed"] and first["base"] == module.params["base_image"]
     assert (engine.builds[0]["args"], engine.builds[0]["options"]) == ({"BASE_IMAGE": module.params["base_image"]}, [])
     engine.calls.clear()
-    second = ci.present(module, engine)
+    second = deliver.present(module, engine)
     assert not second["changed"] and second["image"] == first["image"]
     assert engine.calls == [] and len(engine.builds) == 1
 
 
 def test_check_mode_says_changed_and_builds_nothing(source: Path) -> None:
     engine = FakeEngine()
-    assert ci.present(FakeModule(True, source=str(source), repository="localhost/a"), engine)["changed"]
+    assert deliver.present(FakeModule(True, source=str(source), repository="localhost/a"), engine)["changed"]
     assert engine.builds == [] and engine.calls == []
 
 
@@ -172,8 +177,8 @@ def test_what_the_containerfile_has_no_place_for_is_refused(
     )
     (source / "Needy").write_text("FROM x\nRUN --mount=type=secret,id=key,required --mount=type=secret,id=other true\n")
     engine = FakeEngine()
-    with pytest.raises(ci.ImageError) as error:
-        ci.present(FakeModule(check_mode, source=str(source), repository="localhost/a", **params), engine)
+    with pytest.raises(ImageError) as error:
+        deliver.present(FakeModule(check_mode, source=str(source), repository="localhost/a", **params), engine)
     assert all(part in str(error.value) for part in parts), error.value
     assert engine.builds == engine.calls == []
 
@@ -188,17 +193,18 @@ def test_a_containerfile_anywhere_in_the_tree_with_an_ignore_file_of_its_own(sou
     (source / "docker/Web").write_text("FROM x\n")
     (source / ".dockerignore").write_text("app.py")
     params = {"source": str(source), "repository": "localhost/a", "containerfile": "docker/Web"}
-    assert set(ci.inputs(FakeModule(**params).params).tree) == {"Containerfile", "docker/Web"}
+    assert set(image_inputs.inputs(FakeModule(**params).params).tree) == {"Containerfile", "docker/Web"}
     (source / "docker/Web.dockerignore").write_text("Containerfile")
-    found = ci.inputs(FakeModule(**params).params)
+    found = image_inputs.inputs(FakeModule(**params).params)
     assert (set(found.tree), found.containerfile) == ({"docker/Web", "app.py"}, "FROM x\n")
 
 
 def test_target_platform_and_rebuild_are_in_the_tag_and_in_the_command(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = FakeEngine({ci.argument_spec()["base_image"]["default"]})
+    engine = FakeEngine({container_image.argument_spec()["base_image"]["default"]})
     given = {"target": "a", "platform": "linux/arm64", "rebuild": "2026-11"}
     tags = {
-        ci.present(FakeModule(source=str(source), repository="localhost/a", **{k: v}), engine)["tag"] for k, v in given.items()
+        deliver.present(FakeModule(source=str(source), repository="localhost/a", **{k: v}), engine)["tag"]
+        for k, v in given.items()
     }
     assert len(tags | {tag_of(source)}) == 4
     assert [build["options"] for build in engine.builds] == [
@@ -206,13 +212,13 @@ def test_target_platform_and_rebuild_are_in_the_tag_and_in_the_command(source: P
         ["--platform", "linux/arm64"],
         ["--no-cache", "--pull"],
     ]
-    base = ci.argument_spec()["base_image"]["default"]
+    base = container_image.argument_spec()["base_image"]["default"]
     assert engine.calls == [["pull", "--platform", "linux/arm64", base], ["pull", base]]
     # The same text builds nothing again; true does so each time.
-    assert not ci.present(FakeModule(source=str(source), repository="localhost/a", rebuild="2026-11"), engine)["built"]
+    assert not deliver.present(FakeModule(source=str(source), repository="localhost/a", rebuild="2026-11"), engine)["built"]
     assert tag_of(source, rebuild="true") != tag_of(source, rebuild="true")
     before = tag_of(source)
-    monkeypatch.setattr(ci.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr(deliver.platform, "machine", lambda: "riscv64")
     assert tag_of(source) != before
 
 
@@ -222,7 +228,7 @@ def test_a_secret_is_in_a_private_file_only(source: Path, tmp_path: Path) -> Non
     pip = "[global]\nindex-url = https://me:hidden-word@pypi.example.com/simple\n"
     params = {"build_secrets": {"pip": pip, "netrc": {"src": str(tmp_path / "my-netrc")}}, "exclude": ["my-netrc"]}
     engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a", **params)
-    ci.present(module, engine)
+    deliver.present(module, engine)
     assert module.params["build_secrets"] == params["build_secrets"]  # Ansible shows the options at -vvv
     (build,) = engine.builds
     assert (build["secrets"]["pip"], "s3cret-word" in build["secrets"]["netrc"], build["modes"]) == (pip, True, {0o600})
@@ -232,16 +238,16 @@ def test_a_secret_is_in_a_private_file_only(source: Path, tmp_path: Path) -> Non
     engine.images.clear()
     engine.fail_build = "no answer from https://me:hidden-word@pypi.example.com/simple | with s3cret-word and hidden-word"
     engine.fail_step = "RUN echo s3cret-word"
-    with pytest.raises(ci.ImageError) as error:
-        ci.present(FakeModule(source=str(source), repository="localhost/a", **params), engine)
+    with pytest.raises(ImageError) as error:
+        deliver.present(FakeModule(source=str(source), repository="localhost/a", **params), engine)
     assert not any(word in str(error.value) + str(error.value.__cause__) for word in ("hidden-word", "s3cret-word"))
 
 
 @pytest.mark.skipif(shutil.which("podman") is None or os.geteuid() != 0, reason="wants podman and root")
 def test_podman_builds_with_a_secret_of_which_nothing_is_left(source: Path) -> None:
     engine, repository = Engine.find("podman"), f"localhost/flaskops-test-{os.getpid()}"
-    if not engine.image_exists(ci.DEBIAN_BASE):
-        pytest.skip(f"{ci.DEBIAN_BASE} is not on this machine: run `make up` first")
+    if not engine.image_exists(image_build.DEBIAN_BASE):
+        pytest.skip(f"{image_build.DEBIAN_BASE} is not on this machine: run `make up` first")
     (source / "docker").mkdir()
     (source / "docker/Web").write_text(
         "ARG BASE_IMAGE\nFROM ${BASE_IMAGE} AS web\nCOPY . /app\nRUN --mount=type=secret,id=word"
@@ -251,15 +257,15 @@ def test_podman_builds_with_a_secret_of_which_nothing_is_left(source: Path) -> N
     params: dict[str, Any] = {"source": str(source), "repository": repository, "containerfile": "docker/Web", "base": "debian"}
     params |= {"build_secrets": {"word": "very-s3cret-word"}}
     try:
-        ref = ci.present(FakeModule(**params, target="web"), engine)["image"]
+        ref = deliver.present(FakeModule(**params, target="web"), engine)["image"]
         assert engine.run(["run", "--rm", "--network", "none", ref, "cat", "/listed"]).stdout.split() == [b"app.py"]
         told = engine.run(["history", "--no-trunc", ref]).stdout + engine.run(["image", "inspect", ref]).stdout
         left = engine.run(["run", "--rm", "--network", "none", ref, "sh", "-c", "ls /run/secrets/word || true"]).stdout
         assert b"s3cret" not in told and left == b""
-        with pytest.raises(ci.ImageError) as error:
-            ci.present(FakeModule(**params), engine)
+        with pytest.raises(ImageError) as error:
+            deliver.present(FakeModule(**params), engine)
     finally:
-        for each in ci.content_refs(engine, repository):
+        for each in deliver.content_refs(engine, repository):
             engine.run(["rmi", "--force", each])
     said = str(error.value)
     assert "at step 'COPY gone.txt /' of" in said and "docker/Web: " in said and "no such file" in said and "\n" not in said
@@ -270,10 +276,10 @@ def test_credentials_of_the_tree_are_told_and_are_not_in_the_image(source: Path)
     before = tag_of(source)
     (source / ".env").write_text("PASSWORD=1")
     engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a")
-    assert (ci.present(module, engine)["tag"], ".env" in engine.builds[0]["files"]) == (before, False)
+    assert (deliver.present(module, engine)["tag"], ".env" in engine.builds[0]["files"]) == (before, False)
     assert ".env" in module.warnings[0] and "exclude" in module.warnings[0]
     back = FakeModule(source=str(source), repository="localhost/a", exclude=["!.env"])
-    assert ci.present(back, engine)["tag"] != before and ".env" in engine.builds[1]["files"] and not back.warnings
+    assert deliver.present(back, engine)["tag"] != before and ".env" in engine.builds[1]["files"] and not back.warnings
 
 
 def test_a_copy_of_a_missing_file_says_what_may_hide_it(source: Path) -> None:
@@ -283,15 +289,15 @@ def test_a_copy_of_a_missing_file_says_what_may_hide_it(source: Path) -> None:
         ' "/x": copier: stat: "/gone.txt": no such file or directory'
     )
     engine.fail_step = "COPY gone.txt ."
-    with pytest.raises(ci.ImageError, match=r"'COPY gone.txt .' of \S+/Containerfile: checking .*no such file.*ignore file nor"):
-        ci.present(FakeModule(source=str(source), repository="localhost/a"), engine)
+    with pytest.raises(ImageError, match=r"'COPY gone.txt .' of \S+/Containerfile: checking .*no such file.*ignore file nor"):
+        deliver.present(FakeModule(source=str(source), repository="localhost/a"), engine)
 
 
 def test_the_installer_s_own_sentence_is_the_message(source: Path) -> None:
     engine = FakeEngine()
     engine.fail_build = "'podman build' failed: x | The application can't be installed: no git. Set y. | Error: at STEP"
-    with pytest.raises(ci.ImageError) as error:
-        ci.present(FakeModule(source=str(source), repository="localhost/a"), engine)
+    with pytest.raises(ImageError) as error:
+        deliver.present(FakeModule(source=str(source), repository="localhost/a"), engine)
     assert str(error.value) == "The application can't be installed: no git. Set y."
 
 
@@ -313,17 +319,17 @@ def test_a_large_file_is_not_kept_in_memory(source: Path) -> None:
 
 def test_auto_falls_back_to_debian_with_a_warning(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr(ci, "debian_base", lambda engine, ref, include, anew: made.append(ref) or True)
+    monkeypatch.setattr(image_build, "debian_base", lambda engine, ref, include, anew: made.append(ref) or True)
     engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a")
     engine.fail_pull = "no such host"
-    assert ci.present(module, engine)["base"] == ci.DEBIAN_BASE
-    assert made == [ci.DEBIAN_BASE] and len(module.warnings) == 1
+    assert deliver.present(module, engine)["base"] == image_build.DEBIAN_BASE
+    assert made == [image_build.DEBIAN_BASE] and len(module.warnings) == 1
 
 
 def test_a_given_base_stands_for_both_stages(source: Path) -> None:
     (source / "Containerfile").write_text("ARG BASE_IMAGE\nARG RUNTIME_IMAGE\nFROM ${BASE_IMAGE}\n")
     engine = FakeEngine()
-    ci.present(FakeModule(source=str(source), repository="localhost/a", build_args={"BASE_IMAGE": "mine:1"}), engine)
+    deliver.present(FakeModule(source=str(source), repository="localhost/a", build_args={"BASE_IMAGE": "mine:1"}), engine)
     assert engine.builds[0]["args"] == {"BASE_IMAGE": "mine:1", "RUNTIME_IMAGE": "mine:1"}
     assert engine.calls == []
 
@@ -331,15 +337,15 @@ def test_a_given_base_stands_for_both_stages(source: Path) -> None:
 def test_a_misspelt_base_image_is_not_papered_over(source: Path) -> None:
     engine = FakeEngine()
     engine.fail_pull = "manifest unknown"
-    with pytest.raises(ci.ImageError, match="correct base_image"):
-        ci.present(FakeModule(source=str(source), repository="localhost/a"), engine)
+    with pytest.raises(ImageError, match="correct base_image"):
+        deliver.present(FakeModule(source=str(source), repository="localhost/a"), engine)
 
 
 def test_a_broken_step_is_named(source: Path) -> None:
     engine = FakeEngine()
     engine.fail_build = "exit status 1"
-    with pytest.raises(ci.ImageError, match="at step 'RUN false'"):
-        ci.present(FakeModule(source=str(source), repository="localhost/a"), engine)
+    with pytest.raises(ImageError, match="at step 'RUN false'"):
+        deliver.present(FakeModule(source=str(source), repository="localhost/a"), engine)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +365,7 @@ def test_a_docker_build_trusts_by_a_base_of_its_own(
     engine = FakeEngine(name="docker")
     given = {"BASE_IMAGE": "mine:1"} if "ARG" in containerfile else {}
     module = FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True, build_args=given)
-    ci.present(module, engine)
+    deliver.present(module, engine)
     *made, app = engine.builds
     assert [build["args"] for build in made] == [{"BASE_IMAGE": "mine:1"}] * len(trusting)
     given = app["args"]
@@ -371,8 +377,12 @@ def test_a_docker_build_trusts_by_a_base_of_its_own(
 @pytest.mark.parametrize(
     ("containerfile", "args", "warned"),
     [
-        ("ARG PIP_CERT\nARG SSL_CERT_FILE\nFROM x\n", {"PIP_CERT": ci.CA_MOUNT, "SSL_CERT_FILE": ci.CA_MOUNT}, 0),
-        ("ARG PIP_CERT\nFROM x\n", {"PIP_CERT": ci.CA_MOUNT}, 0),
+        (
+            "ARG PIP_CERT\nARG SSL_CERT_FILE\nFROM x\n",
+            {"PIP_CERT": image_build.CA_MOUNT, "SSL_CERT_FILE": image_build.CA_MOUNT},
+            0,
+        ),
+        ("ARG PIP_CERT\nFROM x\n", {"PIP_CERT": image_build.CA_MOUNT}, 0),
         ("FROM x\n", {}, 1),
     ],
 )
@@ -385,10 +395,10 @@ def test_a_podman_build_has_the_resolved_bundle_at_a_path_of_its_own(
     (source / "bundle.crt").symlink_to("extracted.pem")
     monkeypatch.setattr(host_module, "BUNDLES", ("/nowhere", str(source / "bundle.crt")))
     engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True)
-    ci.present(module, engine)
-    assert engine.builds[0]["volumes"] == [f"{source / 'extracted.pem'}:{ci.CA_MOUNT}:ro"]
+    deliver.present(module, engine)
+    assert engine.builds[0]["volumes"] == [f"{source / 'extracted.pem'}:{image_build.CA_MOUNT}:ro"]
     assert (engine.builds[0]["args"], len(module.warnings)) == (args, warned)
-    assert not ci.CA_MOUNT.startswith("/etc/")
+    assert not image_build.CA_MOUNT.startswith("/etc/")
 
 
 @pytest.mark.parametrize("name", ["podman", "docker"])
@@ -396,7 +406,7 @@ def test_a_machine_without_a_bundle_mounts_nothing(source: Path, monkeypatch: py
     (source / "Containerfile").write_text("ARG BASE_IMAGE\nARG PIP_CERT\nFROM ${BASE_IMAGE}\n")
     monkeypatch.setattr(host_module, "BUNDLES", ("/nowhere",))
     engine = FakeEngine({"docker.io/library/python:3.13-slim-bookworm"}, name)
-    ci.present(FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True), engine)
+    deliver.present(FakeModule(source=str(source), repository="localhost/a", trust_host_ca=True), engine)
     (build,) = engine.builds
     assert not build["volumes"] and build["args"] == {"BASE_IMAGE": "docker.io/library/python:3.13-slim-bookworm"}
 
@@ -410,13 +420,13 @@ def test_missing_inputs_are_one_sentence(tmp_path: Path) -> None:
         ({"containerfile_content": "FROM x", "extra_folders": {"/x": "/tmp"}}, "relative paths"),
         ({"containerfile_content": "FROM x", "extra_folders": {"x": "/nowhere"}}, "which is not a folder"),
     ]:
-        with pytest.raises(ci.ImageError, match=text):
-            ci.inputs(FakeModule(repository="localhost/a", **params).params)
+        with pytest.raises(ImageError, match=text):
+            image_inputs.inputs(FakeModule(repository="localhost/a", **params).params)
 
 
 def test_credentials_stay_out_of_the_command_line() -> None:
     engine = FakeEngine()
-    ci.push(engine, "registry.example.com/a:0123456789ab", "user", "s3cret")
+    image_registry.push(engine, "registry.example.com/a:0123456789ab", "user", "s3cret")
     assert "s3cret" not in str(engine.calls) and "--authfile" in engine.calls[0]
     assert not os.path.exists(engine.calls[0][2])
 
@@ -438,8 +448,8 @@ def test_a_registry_on_loopback_is_asked_without_tls() -> None:
         Thread(target=server.serve_forever, daemon=True).start()
         try:
             repository = f"localhost:{server.server_port}/a"
-            assert ci.in_registry(repository, "0123456789ab", None, None)
-            assert not ci.in_registry(repository, "ba9876543210", None, None)
+            assert image_registry.in_registry(repository, "0123456789ab", None, None)
+            assert not image_registry.in_registry(repository, "ba9876543210", None, None)
         finally:
             server.shutdown()
 
@@ -473,7 +483,7 @@ def test_no_proxy_sees_the_credentials_of_a_registry_on_loopback(monkeypatch: py
         for server in (registry, proxy):
             Thread(target=server.serve_forever, daemon=True).start()
         try:
-            found = ci.in_registry(f"{host}:{registry.server_port}/a", "0123456789ab", "user", "s3cret")
+            found = image_registry.in_registry(f"{host}:{registry.server_port}/a", "0123456789ab", "user", "s3cret")
         finally:
             for server in (registry, proxy):
                 server.shutdown()
@@ -495,13 +505,13 @@ def test_no_proxy_sees_the_credentials_of_a_registry_on_loopback(monkeypatch: py
 )
 def test_only_a_push_to_loopback_goes_without_tls(host: str, engine: str, args: list[str]) -> None:
     pushed = FakeEngine(name=engine)
-    ci.push(pushed, f"{host}/a:0123456789ab", None, None)
+    image_registry.push(pushed, f"{host}/a:0123456789ab", None, None)
     assert pushed.calls == [[*args, f"{host}/a:0123456789ab"]]
 
 
 def test_absent_removes_only_content_tags() -> None:
     engine = FakeEngine({"localhost/a:0123456789ab", "localhost/a:latest", "localhost/b:0123456789ab"})
-    result = ci.absent(FakeModule(repository="localhost/a"), engine)
+    result = deliver.absent(FakeModule(repository="localhost/a"), engine)
     assert result["removed"] == ["localhost/a:0123456789ab"]
 
 
@@ -510,8 +520,11 @@ def test_further_folders_are_part_of_the_context_and_of_the_tag(tmp_path: Path) 
     (tmp_path / "lib/a.py").write_text("1")
     (tmp_path / "lib/__pycache__/a.pyc").write_text("x")
     params = {"containerfile_content": "FROM x", "extra_folders": {"inside/lib": str(tmp_path / "lib")}}
-    tree, text, *_ = ci.inputs(FakeModule(repository="localhost/a", **params).params)
+    tree, text, *_ = image_inputs.inputs(FakeModule(repository="localhost/a", **params).params)
     assert list(tree) == ["inside/lib/a.py"]
-    before = ci.content_tag(tree, text, {}, "")
+    before = build_context.content_tag(tree, text, {}, "")
     (tmp_path / "lib/a.py").write_text("2")
-    assert ci.content_tag(ci.inputs(FakeModule(repository="localhost/a", **params).params)[0], text, {}, "") != before
+    assert (
+        build_context.content_tag(image_inputs.inputs(FakeModule(repository="localhost/a", **params).params)[0], text, {}, "")
+        != before
+    )

@@ -21,6 +21,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.node.engine
     SlowEngineError,
     failed_step,
 )
+from ansible_collections.flaskops.observability.plugins.module_utils.node.images import stream
 
 ROOT = Path(__file__).resolve().parents[3]
 NODE = (("container", "c-node"), ("volume", "c-data"))
@@ -85,7 +86,7 @@ def test_a_slow_engine_is_no_lack_and_no_traceback(engines: Any, monkeypatch: py
     with pytest.raises(SlowEngineError, match="'docker version' gave no answer"):
         Engine.find("docker")
     with pytest.raises(SlowEngineError, match="import of x:1 into c-node"):
-        podman.stream_image(["c-node"], "x:1", 0.2)
+        stream(podman, ["c-node"], "x:1", 0.2)
 
 
 def test_an_engine_of_another_machine_is_refused(engines: Any) -> None:

@@ -26,6 +26,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.flaskops.observability.plugins.module_utils.image import build as image_build
+from ansible_collections.flaskops.observability.plugins.module_utils.image import deliver
 from ansible_collections.flaskops.observability.plugins.module_utils.node import build, image_archive
 from ansible_collections.flaskops.observability.plugins.module_utils.node import engine as engine_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
@@ -317,20 +319,18 @@ def test_podman_takes_these_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("CONTAINERS_CONF", raising=False)
     engine, ref = Engine.find("podman", cache=str(tmp_path)), f"localhost/flaskops-test-{os.getpid()}:2"
     (tmp_path / "bundle").write_text("certificates")
-    base = container_image.DEBIAN_BASE
+    base = image_build.DEBIAN_BASE
     if not engine.image_exists(base):
         pytest.skip(f"{base} is not on this machine: run `make up` first")
-    (tmp_path / "Containerfile").write_text(f"FROM {base}\nRUN test -s {container_image.CA_MOUNT}\n")
+    (tmp_path / "Containerfile").write_text(f"FROM {base}\nRUN test -s {image_build.CA_MOUNT}\n")
     try:
-        engine.build(
-            str(tmp_path), str(tmp_path / "Containerfile"), ref, {}, [f"{tmp_path}/bundle:{container_image.CA_MOUNT}:ro"]
-        )
+        engine.build(str(tmp_path), str(tmp_path / "Containerfile"), ref, {}, [f"{tmp_path}/bundle:{image_build.CA_MOUNT}:ro"])
         left = (
             engine.run(["run", "--rm", "--network", "none", ref, "sh", "-c", "ls /dev /run; ulimit -n"]).stdout.decode().split()
         )
     finally:
         engine.run(["rmi", "--force", ref])
-    assert Path(container_image.CA_MOUNT).name not in left and left[-1] == str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    assert Path(image_build.CA_MOUNT).name not in left and left[-1] == str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 NEW, OLD = '{"version": "1.17.2", "default_fw_driver": "nftables"}', '{"version": "1.4.0"}'
@@ -593,17 +593,17 @@ def test_how_a_base_is_made_is_in_its_name_and_in_the_tags_of_what_is_built_on_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E1: what was made wrongly before is not taken for right."""
-    assert engine_module.debian_ref("python", container_image.DEBIAN_PACKAGES) == container_image.DEBIAN_BASE
+    assert engine_module.debian_ref("python", image_build.DEBIAN_PACKAGES) == image_build.DEBIAN_BASE
     before = engine_module.debian_ref("x", ["a"])
     monkeypatch.setattr(engine_module, "_BOOTSTRAP", ["--other"])
     assert before.rsplit("-", 1)[0] == "localhost/x:bookworm" and engine_module.debian_ref("x", ["a"]) != before
     digests: list[str] = []
-    monkeypatch.setattr(container_image, "content_tag", lambda tree, file, args, base: digests.append(base) or "0" * 12)
+    monkeypatch.setattr(deliver, "content_tag", lambda tree, file, args, base: digests.append(base) or "0" * 12)
     for base in ("auto", "debian", "registry"):
         params = {key: value.get("default") for key, value in container_image.argument_spec().items()}
         params |= {"base": base, "repository": "localhost/a", "containerfile_content": "FROM x"}
-        container_image.present(type("Module", (), {"params": params, "check_mode": True}), Recorder("podman"))
-    assert [container_image.DEBIAN_BASE in each for each in digests] == [True, True, False]
+        deliver.present(type("Module", (), {"params": params, "check_mode": True}), Recorder("podman"))
+    assert [image_build.DEBIAN_BASE in each for each in digests] == [True, True, False]
 
 
 # What the documentation promises of machines
@@ -616,7 +616,7 @@ def test_the_documentation_names_what_is_left_and_what_is_supported() -> None:
     assert "Python 3.11 to 3.13 are supported. 3.14 works too" in text
     assert 'target-version = "py311"' in (ROOT / "pyproject.toml").read_text()
     assert "(3, 11)" in (ROOT / "install-packages.sh").read_text()
-    assert host_module.DEBIAN_IMAGE in text and container_image.CA_MOUNT in text
+    assert host_module.DEBIAN_IMAGE in text and image_build.CA_MOUNT in text
     assert all(manager in text for manager in host_module.MANAGERS)
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.image import deliver
 from ansible_collections.flaskops.observability.plugins.module_utils.node import cluster as cluster_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import engine as engine_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
+from ansible_collections.flaskops.observability.plugins.module_utils.node import images as images_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import node as node_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node.cluster import LocalCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import (
@@ -24,9 +26,9 @@ from ansible_collections.flaskops.observability.plugins.module_utils.node.engine
     EngineError,
     SlowEngineError,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.node.images import NodeImages
+from ansible_collections.flaskops.observability.plugins.module_utils.node.given_images import import_archive
+from ansible_collections.flaskops.observability.plugins.module_utils.node.images import ImageError, NodeImages
 from ansible_collections.flaskops.observability.plugins.module_utils.node.node import ClusterError
-from ansible_collections.flaskops.observability.plugins.modules import container_image
 
 ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "abcdef.0123456789abcdef"
@@ -339,19 +341,41 @@ def test_a_node_that_lacks_an_image_gets_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert images.nodes == ["c-node", "c-worker-1"] and images.lacking("a:1") == ["c-worker-1"]
     streamed: list[list[str]] = []
 
-    def stream(nodes: list[str], ref: str, timeout: float) -> dict[str, str]:
+    def stream(engine: Shelf, nodes: list[str], ref: str, timeout: float, archive: Path | None) -> dict[str, str]:
         streamed.append(nodes)
         for node in nodes:
             engine.images[node].add(ref)
         return {"c-worker-1": "no space"} if ref == "b:1" else {}
 
-    monkeypatch.setattr(engine, "stream_image", stream)
-    container_image.node_import(images, "a:1", images.lacking("a:1"))
+    monkeypatch.setattr(images_module, "stream", stream)
+    deliver.node_import(images, "a:1", images.lacking("a:1"))
     assert streamed == [["c-worker-1"]] and images.lacking("a:1") == []
     # What was imported by half keeps no name.
-    with pytest.raises(container_image.ImageError, match=r"b:1 into the node c-worker-1 failed: no space"):
-        container_image.node_import(images, "b:1", images.lacking("b:1"))
+    with pytest.raises(ImageError, match=r"b:1 into the node c-worker-1 failed: no space"):
+        deliver.node_import(images, "b:1", images.lacking("b:1"))
     assert images.lacking("b:1") == ["c-worker-1"]
+
+
+@pytest.mark.parametrize(("ref", "label", "named"), [("c:1", "", ""), ("d:1", "x=y", ""), ("gone:1", "x=y", "gone:1")])
+def test_an_archive_goes_the_same_way(monkeypatch: pytest.MonkeyPatch, ref: str, label: str, named: str) -> None:
+    """A label is for a whole import, and what the archive did not hold is told apart from a program that failed."""
+    engine = Shelf()
+    images = NodeImages(engine, "c-node")
+
+    def stream(engine: Shelf, nodes: list[str], ref: str, timeout: float, archive: Path | None) -> dict[str, str]:
+        assert archive == Path("a.tar")
+        for node in nodes if ref != "gone:1" else []:
+            engine.images[node].add(ref)
+        return {}
+
+    monkeypatch.setattr(images_module, "stream", stream)
+    if named:
+        with pytest.raises(ImageError, match=f"c-worker-1 has no image {named} after the import of a.tar"):
+            import_archive(images, ref, "a.tar", ["c-worker-1"])
+    else:
+        images.put(ref, ["c-worker-1"], Path("a.tar"), label)
+        assert images.lacking(ref) == ["c-node"]
+    assert [line.endswith(f" label {ref} {label}") for line in engine.said(" label ")] == [True] * bool(label and not named)
 
 
 def test_a_node_of_no_cluster_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,8 +402,11 @@ def test_an_image_is_saved_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(engine_module, "plain_host", lambda: False)
     engine = Engine("podman", str(path), {"PATH": "/usr/bin:/bin"})
-    assert engine.stream_image(["good"], "x:1", 30) == {}
-    assert engine.stream_image(["full", "good"], "x:1", 30) == {"full": "no space\n"}
+    assert images_module.stream(engine, ["good"], "x:1", 30) == {}
+    assert images_module.stream(engine, ["full", "good"], "x:1", 30) == {"full": "no space\n"}
     assert (tmp_path / "good").stat().st_size == 3000000
+    (tmp_path / "a.tar").write_bytes(b"archive")
+    assert images_module.stream(engine, ["full", "good"], "x:1", 30, tmp_path / "a.tar") == {"full": "no space\n"}
+    assert (tmp_path / "good").read_bytes() == b"archive"
     with pytest.raises(SlowEngineError, match="x:1 into stuck, good"):
-        engine.stream_image(["stuck", "good"], "x:1", 0.5)
+        images_module.stream(engine, ["stuck", "good"], "x:1", 0.5)
