@@ -90,6 +90,7 @@ class ActionModule(ClusterAction):
     """Makes the Prometheus operator's stack of a cluster watch one application."""
 
     SPEC = SPEC
+    OF_ROLE = {name: name for name in SPEC}
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         for item in options["receivers"]:

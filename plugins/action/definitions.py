@@ -24,6 +24,7 @@ class ActionModule(ClusterAction):
         "kinds": {"type": "list", "elements": "str", "default": []},
         "timeout": {"type": "int", "default": 300},
     }
+    OF_ROLE = {"timeout": "wait_timeout"}
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         objects = Objects(api_client(options.pop("kubeconfig") or "", options.pop("context") or ""))

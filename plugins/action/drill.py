@@ -14,6 +14,9 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..modules.drill import ARGUMENTS
+from ..plugin_utils.cluster_action import take_from_role
+
 display = Display()
 JOURNAL = "journal.jsonl"
 LOOK = 0.5  # seconds
@@ -28,6 +31,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
+        take_from_role(self, {name: name for name in ARGUMENTS}, task_vars or {})
         over = threading.Event()
         folder = self._task.args.get("report")
         journal = Path(folder).expanduser() / JOURNAL if folder else None

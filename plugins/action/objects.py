@@ -17,6 +17,26 @@ SPEC: dict[str, dict[str, Any]] = {
     "owner": {"type": "str", "required": True},
     "definitions": {"type": "list", "elements": "dict", "default": []},
     "known": {"type": "list", "elements": "dict", "default": []},
+    "data": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "apiVersion": {"type": "str", "required": True},
+            "kind": {"type": "str", "required": True},
+            "namespace": {"type": "str"},
+            "name": {"type": "str"},
+            "selector": {"type": "str"},
+            "holds": {"type": "dict"},
+        },
+    },
+    "releases": {"type": "list", "elements": "str", "default": []},
+    "readers": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"namespace": {"type": "str", "required": True}, "selector": {"type": "str", "required": True}},
+    },
     "prune": {"type": "bool", "default": True},
     "adopt": {"type": "bool", "default": False},
     "secrets": {
@@ -42,6 +62,7 @@ class ActionModule(ClusterAction):
     """Brings a list of Kubernetes objects to a state."""
 
     SPEC = SPEC
+    OF_ROLE = {name: name for name in ("adopt", "wait", "wait_timeout", "monitoring", "monitoring_labels")}
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         labels = options["monitoring_labels"]

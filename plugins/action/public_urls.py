@@ -30,6 +30,7 @@ class ActionModule(ClusterAction):
         "namespace": {"type": "str", "default": "default"},
         "wait_timeout": {"type": "int", "default": 120},
     }
+    OF_ROLE = {"namespace": "namespace", "wait_timeout": "wait_timeout"}
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         places = options["places"]

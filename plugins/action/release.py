@@ -44,6 +44,7 @@ class ActionModule(ClusterAction):
         "timeout": {"type": "int", "default": 300},
         "binary": {"type": "path", "default": ""},
     }
+    OF_ROLE = {"name": "release_name", "namespace": "namespace", "adopt": "adopt", "wait": "wait", "timeout": "wait_timeout"}
     RULES = {"required_if": [["state", "present", ["chart"]]]}
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

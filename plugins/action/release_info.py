@@ -37,7 +37,11 @@ class ActionModule(ClusterAction):
         "objects": {"type": "list", "elements": "dict", "default": []},
         "secrets": {"type": "list", "elements": "str", "default": []},
         "keys": {"type": "list", "elements": "dict", "default": []},
+        "argument": {"type": "str", "default": ""},
+        "authorities": {"type": "list", "elements": "str", "default": []},
+        "kinds": {"type": "list", "elements": "dict", "default": []},
     }
+    OF_ROLE = {"namespace": "namespace"}
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         objects = Objects(api_client(options["kubeconfig"] or "", options["context"] or ""))
@@ -67,6 +71,9 @@ class ActionModule(ClusterAction):
             "objects": surroundings.owners(objects, name, options["objects"]),
             "monitoring": surroundings.monitors(objects),
             "missing": surroundings.missing_keys(objects, name, options["keys"]),
+            "running": surroundings.running_with(objects, options["argument"], name) if options["argument"] else [],
+            "authorities": surroundings.authorities(objects, name, options["authorities"]),
+            "unknown": [item for item in options["kinds"] if objects.resource(item["apiVersion"], item["kind"]) is None],
             "secret_digests": surroundings.secret_digests(objects, name, options["secrets"]),
             "charts": [
                 {"folder": str(chart.folder), "name": chart.name, "version": chart.version} if chart else {"folder": ""}

@@ -27,6 +27,7 @@ class ActionModule(ClusterAction):
         "namespaces": {"type": "list", "elements": "str", "default": []},
         "secret": {"type": "str", "default": "", "no_log": False},
     }
+    OF_ROLE = {"name": "name", "namespace": "namespace"}
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         objects = Objects(api_client(options["kubeconfig"] or "", options["context"] or ""))

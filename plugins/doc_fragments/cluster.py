@@ -15,6 +15,7 @@ options:
     description:
       - Path of the kubeconfig.
       - At least one of O(kubeconfig) and O(context) must be set.
+      - In a role of this collection, actions that run where Ansible does take both from the role where the task sets neither.
     type: path
   context:
     description:

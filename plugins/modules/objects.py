@@ -49,7 +49,9 @@ options:
       - The objects. All but those of the whole cluster name their namespace.
       - A Namespace among them is made where it is missing, labelled where it is ours, and used as it is where it is
         somebody else's. A namespace that is not among them must exist.
-      - With O(state=absent) a Namespace is removed where it is ours, nothing else runs in it, and no volume is claimed in it.
+      - With O(state=absent) a Namespace is removed where it is ours, nothing else runs in it, no volume is claimed in it, and
+        no Helm release is in it.
+      - One with the annotation C(flaskops/made-once) is made where it is missing, and stays as it is.
     type: list
     elements: dict
     default: []
@@ -61,6 +63,55 @@ options:
     type: list
     elements: dict
     default: []
+  data:
+    description:
+      - What others make of these objects and leave behind, such as the volume claims of a StatefulSet.
+      - With O(state=absent) it is removed, whoever made it, so name it so that it is nobody else's.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      apiVersion:
+        description: Version of the API, such as V(v1).
+        type: str
+        required: true
+      kind:
+        description: Kind of the objects.
+        type: str
+        required: true
+      namespace:
+        description: Namespace of the objects.
+        type: str
+      name:
+        description: A regular expression that the whole name matches.
+        type: str
+      selector:
+        description: A selector of labels.
+        type: str
+      holds:
+        description: What the object says, as a part of it.
+        type: dict
+  releases:
+    description:
+      - Names of Helm releases that were removed before. In check mode they are still there, and their namespace is taken for
+        empty all the same.
+    type: list
+    elements: str
+    default: []
+  readers:
+    description: Pods that read Secrets of the list. Where one has changed, kubelet brings it to them at once.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      namespace:
+        description: Namespace of the pods.
+        type: str
+        required: true
+      selector:
+        description: A selector of the pods' labels.
+        type: str
+        required: true
   prune:
     description: Whether what is no longer wanted is removed.
     type: bool

@@ -92,6 +92,20 @@ options:
     type: list
     elements: dict
     default: []
+  authorities:
+    description: Names of Secrets in O(namespace) with a certificate. RV(authorities) has what it is verified by.
+    type: list
+    elements: str
+    default: []
+  kinds:
+    description: Kinds of objects, as C(apiVersion) and C(kind). RV(unknown) has those that the cluster does not know.
+    type: list
+    elements: dict
+    default: []
+  argument:
+    description: An argument of a program. RV(running) has the Deployments outside of O(namespace) that run one with it.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -131,7 +145,7 @@ charts:
 objects:
   description:
     - Those of O(objects) that exist, as they were given.
-      V(ours) carry the label C(app.kubernetes.io/managed-by=flaskops), V(others) do not.
+      V(ours) carry the label C(app.kubernetes.io/managed-by=flaskops), V(others) do not. V(missing) has those that do not exist.
     - V(addresses) has the address of each Service among them that a load balancer gave one, by its name.
   returned: success
   type: dict
@@ -144,6 +158,21 @@ missing:
   returned: success
   type: list
   elements: dict
+authorities:
+  description:
+    - For each Secret of O(authorities) that has one, its C(ca.crt), or its C(tls.crt) where a certificate came without.
+  returned: success
+  type: dict
+unknown:
+  description: Those of O(kinds) that the cluster does not know, as they were given.
+  returned: success
+  type: list
+  elements: dict
+running:
+  description: The Deployments that run a program with O(argument), as namespace and name.
+  returned: success
+  type: list
+  elements: str
 secret_digests:
   description: For each of O(secrets) that exists, the SHA-256 of each key's value.
   returned: success

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import yaml
@@ -21,10 +22,28 @@ with contextlib.suppress(ImportError):  # whoever needs it says that it is missi
     import kubernetes.config  # noqa: F401
 
 
+COLLECTION = "flaskops.observability."
+
+
+def take_from_role(action: Any, options: Mapping[str, str], variables: Mapping[str, Any]) -> None:
+    """Give a task in a role of this collection what it does not say itself: the role's own options.
+
+    :param options: the action's options, and what the roles call them after their own name.
+    """
+    role = action._task._role
+    if role is None or not role.get_name().startswith(COLLECTION):
+        return
+    prefix = role.get_name(include_role_fqcn=False)
+    for option, name in options.items():
+        if option not in action._task.args and f"{prefix}_{name}" in variables:
+            action._task.args[option] = action._templar.template(variables[f"{prefix}_{name}"])
+
+
 class ClusterAction(ActionBase):
     """An action that talks to a cluster in the process of its task, without a module's start and imports.
 
-    So it runs where Ansible does, and refuses a host that is reached otherwise.
+    So it runs where Ansible does, and refuses a host that is reached otherwise. In a role of this collection the cluster is the
+    role's, and so is what `OF_ROLE` names, unless the task says otherwise.
     """
 
     TRANSFERS_FILES = False
@@ -32,6 +51,8 @@ class ClusterAction(ActionBase):
     _supports_check_mode = True
     # The options but those that name the cluster, as AnsibleModule takes them.
     SPEC: ClassVar[dict[str, dict[str, Any]]] = {}
+    # Options that are the role's, and what the roles call them.
+    OF_ROLE: ClassVar[dict[str, str]] = {}
     # Further rules of AnsibleModule, such as required_if.
     RULES: ClassVar[dict[str, Any]] = {}
 
@@ -43,6 +64,7 @@ class ClusterAction(ActionBase):
             text = f"{self._task.action} runs where Ansible does, and the host {host} is reached by {self._connection.transport}:"
             return {"failed": True, "msg": f"{text} set ansible_connection to local for it."}
         named = {"kubeconfig": {"type": "path"}, "context": {"type": "str"}}
+        take_from_role(self, {**{name: name for name in named}, **self.OF_ROLE}, self._variables)
         _, options = self.validate_argument_spec(argument_spec={**named, **self.SPEC}, **self.RULES)
         try:
             return self.work(options, task_vars or {})

@@ -20,7 +20,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube.transp
 from tests.api_rig import Rig
 from tests.canary import CANARY, leaks
 from tests.fakes.operator import operator
-from tests.harness import inventory_of, playbook
+from tests.harness import inventory_of, playbook, until
 
 NAME = "thing"
 OWNER = {"app.kubernetes.io/managed-by": "flaskops", "flaskops/owner": "role.thing"}
@@ -237,6 +237,85 @@ def test_what_has_to_be_there_and_what_may_be_missing(rig: Rig) -> None:
     assert found["not_applied"] == ["ConfigMap nowhere/thing: there is no namespace nowhere"]
     for plural, name in (("secrets", "needed"), ("configmaps", NAME)):
         rig.request("DELETE", f"/api/v1/namespaces/default/{plural}/{name}")
+
+
+def test_data_and_releases(rig: Rig) -> None:
+    """What others leave goes when it is named, and a namespace stays while data or a release of Helm is in it."""
+    start, root = seen(rig), f"/api/v1/namespaces/{NAME}"
+    mine = an("v1", "Namespace", {"name": NAME})
+
+    def run(state: str, check: bool = False, **options: Any) -> dict[str, Any]:
+        given = {"definitions": [SPACE, MAP]} if state == "present" else {"known": [mine, MAP]}
+        return State(Objects(rig.api), wish({**given, **options}, check)).run(state)
+
+    run("present")
+    for name in ("data-thing-0", "data-thing-12", "data-something-0"):
+        rig.request("POST", f"{root}/persistentvolumeclaims", {"metadata": {"name": name}, "spec": CLAIM})
+    record = {
+        "metadata": {"name": "sh.helm.release.v1.web.v1", "labels": {"owner": "helm", "name": "web"}},
+        "type": "helm.sh/release.v1",
+    }
+    rig.request("POST", f"{root}/secrets", record)
+    claims = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": NAME}
+    data = [{**claims, "name": "data-thing-[0-9]+", "holds": {"spec": {"accessModes": ["ReadWriteOnce"]}}}]
+    assert run("absent", check=True, data=data)["changes"] == [
+        "removed ConfigMap thing/thing",
+        "removed PersistentVolumeClaim thing/data-thing-0",
+        "removed PersistentVolumeClaim thing/data-thing-12",
+    ]
+    assert run("absent", data=[{**data[0], "holds": {"spec": {"accessModes": ["ReadOnlyMany"]}}}])["changes"] == [
+        "removed ConfigMap thing/thing"
+    ]
+    assert len(run("absent", data=data)["changes"]) == 2
+    found = run("absent", data=data)
+    assert not found["changed"] and "PersistentVolumeClaim data-something-0 is in it" in found["notes"][0]
+    rig.request("DELETE", f"{root}/persistentvolumeclaims/data-something-0")
+    until(lambda: not rig.request("GET", f"{root}/persistentvolumeclaims")["items"], 30, "the claim is gone")
+    found = run("absent")
+    assert not found["changed"] and "Secret sh.helm.release.v1.web.v1 is in it" in found["notes"][0]
+    # What was removed just before is still there in check mode, and there alone.
+    assert run("absent", check=True, releases=["web"])["changes"] == ["removed Namespace thing"]
+    assert not run("absent", releases=["web"])["changed"]
+    rig.request("DELETE", f"{root}/secrets/sh.helm.release.v1.web.v1")
+    assert run("absent")["changes"] == ["removed Namespace thing"]
+    assert seen(rig) == start
+
+
+def test_an_object_that_is_made_once(rig: Rig) -> None:
+    """It is made where it is missing, neither changed nor pruned afterwards, and removed with the others."""
+    path = "/api/v1/namespaces/default/secrets/once"
+    before = seen(rig)
+
+    def run(password: str, state: str = "present", **labels: str) -> list[str]:
+        meta = {"name": "once", "namespace": "default", "annotations": {"flaskops/made-once": "true"}, "labels": labels}
+        state_of = State(Objects(rig.api), wish(present(an("v1", "Secret", meta, stringData={"password": password})), False))
+        return list(state_of.run(state)["changes"])
+
+    assert run("one") == ["created Secret default/once"]
+    value = rig.request("GET", path)["data"]
+    assert run("another") == []
+    assert rig.request("GET", path)["data"] == value
+    rig.request("PATCH", path, {"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}}, MERGE)
+    with pytest.raises(KubeError, match="Secret default/once"):
+        run("another")
+    rig.request("PATCH", path, {"metadata": {"labels": {"app.kubernetes.io/managed-by": "flaskops"}}}, MERGE)
+    assert run("one", "absent") == ["removed Secret default/once"]
+    assert seen(rig) == before
+
+
+def test_pods_read_a_changed_secret_at_once(rig: Rig) -> None:
+    meta = {"name": "reads", "namespace": "default", "labels": {"app": "reads"}}
+    rig.request("POST", "/api/v1/namespaces/default/pods", {"metadata": meta, "spec": TEMPLATE["spec"]})
+    notes: list[dict[str, str]] = []
+    for password, check in (("one", True), ("one", False), ("one", False), ("two", False)):
+        secret = an("v1", "Secret", {"name": NAME, "namespace": "default"}, stringData={"password": password})
+        readers = [{"namespace": "default", "selector": "app=reads"}]
+        State(Objects(rig.api), wish(present(secret, readers=readers), check)).run("present")
+        notes.append(rig.request("GET", "/api/v1/namespaces/default/pods/reads")["metadata"].get("annotations") or {})
+    assert [bool(note) for note in notes] == [False, True, True, True]
+    assert notes[1] == notes[2] != notes[3]
+    rig.request("DELETE", "/api/v1/namespaces/default/pods/reads", {"gracePeriodSeconds": 0})
+    rig.request("DELETE", f"/api/v1/namespaces/default/secrets/{NAME}")
 
 
 @pytest.fixture

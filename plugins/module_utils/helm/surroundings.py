@@ -33,10 +33,11 @@ def neighbour(objects: Objects, namespace: str, names: list[str]) -> str:
 
 
 def owners(objects: Objects, namespace: str, references: list[Json]) -> dict[str, t.Any]:
-    """Those of `references` that exist: `ours` by their label, and `others`; and the address of each Service that has one."""
-    found: dict[str, t.Any] = {"ours": [], "others": [], "addresses": {}}
+    """Which of `references` are `ours` by their label, `others`' and `missing`; and the address of each Service that has one."""
+    found: dict[str, t.Any] = {"ours": [], "others": [], "missing": [], "addresses": {}}
     for reference, live in zip(references, objects.each(lambda item: objects.get(item, namespace), references), strict=True):
         if live is None:
+            found["missing"].append(reference)
             continue
         found["ours" if holds(live["metadata"].get("labels") or {}, OURS) else "others"].append(reference)
         for ingress in ((live.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
@@ -70,3 +71,24 @@ def monitors(objects: Objects) -> bool:
             raise
         return False
     return {item["kind"] for item in found["resources"]} >= {"ServiceMonitor", "PrometheusRule"}
+
+
+def running_with(objects: Objects, argument: str, namespace: str) -> list[str]:
+    """The Deployments outside of a namespace that run a program with an argument."""
+    return [
+        f"{live['metadata']['namespace']}/{live['metadata']['name']}"
+        for live in objects.request("GET", "/apis/apps/v1/deployments")["items"]
+        if live["metadata"]["namespace"] != namespace
+        and any(argument in (container.get("args") or []) for container in live["spec"]["template"]["spec"]["containers"])
+    ]
+
+
+def authorities(objects: Objects, namespace: str, names: list[str]) -> dict[str, str]:
+    """The certificate authorities in those Secrets that have one. A certificate that comes without is its own."""
+    found = {}
+    for name in names:
+        live = objects.get({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}, namespace)
+        data = (live or {}).get("data") or {}
+        if text := data.get("ca.crt") or data.get("tls.crt"):
+            found[name] = base64.b64decode(text).decode()
+    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime
 import hashlib
 import json
 import re
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 
 from ..credentials.guard import HIDDEN
 from . import autoscalers, replicas
-from .objects import Objects, difference, label
+from .objects import Objects, difference, holds, label
 from .replicas import MANAGER
 from .selectors import FIELDS, MONITORING, Finder
 from .transport import ApiError, KubeError
@@ -34,6 +35,10 @@ OWNER = "flaskops/owner"
 # In a pod's template: the name of a Secret, in whose place its version stands. A new version rolls the pods out; a hash of what
 # it holds would tell a weak password.
 SECRET_VERSION = "flaskops/credentials-version"
+# On an object that is made where it is missing, and never changed, such as a password at random.
+ONCE = "flaskops/made-once"
+# On a pod: when it was last to read its Secrets.
+READ = "flaskops/secrets"
 # What others need is applied first and removed last.
 PHASES = (
     {"Namespace"},
@@ -50,6 +55,8 @@ PRECIOUS = (
     ("v1", "Pod"),
     ("v1", "PersistentVolumeClaim"),
 )
+RELEASES = ("Secret", "ConfigMap")  # in which Helm keeps them
+RELEASE = "meta.helm.sh/release-name"
 MISSING = 404
 
 
@@ -60,6 +67,9 @@ class Wish:
     owner: str
     definitions: list[Json] = field(default_factory=list)
     known: list[Json] = field(default_factory=list)
+    data: list[Json] = field(default_factory=list)
+    releases: list[str] = field(default_factory=list)
+    readers: list[Json] = field(default_factory=list)
     prune: bool = True
     adopt: bool = False
     secrets: list[Json] = field(default_factory=list)
@@ -237,6 +247,8 @@ class State:
         self.add_monitoring_labels(entries, spaces)
         self.objects.each(self.read, entries)
         self.refuse_others(entries)
+        kept = [entry for entry in entries if entry.live and ONCE in (entry.item["metadata"].get("annotations") or {})]
+        entries = [entry for entry in entries if entry not in kept]
         self.coming = {key_of(entry.item)[1:] for entry in entries if entry.live is None}
         self.objects.each(self.number_pods, [entry for entry in entries if entry.item["kind"] in WORKLOADS[:2]])
         single = [entry.item["spec"]["selector"] for entry in entries if entry.single]
@@ -246,7 +258,7 @@ class State:
         except KubeError:
             self.delete([t.cast(Json, home.after) for home in homes if home.made])
             raise
-        unwanted = self.unwanted({key_of(entry.item) for entry in entries}, items) if self.wish.prune else []
+        unwanted = self.unwanted({key_of(entry.item) for entry in (*entries, *kept)}, items) if self.wish.prune else []
         changed = [entry for entry in (*homes, *entries) if entry.changed]
         if not self.wish.check_mode:
             self.apply([entry for entry in changed if not entry.made], entries)
@@ -257,6 +269,8 @@ class State:
         if self.wish.check_mode:
             return
         self.delete(unwanted)
+        if any(entry.item["kind"] == "Secret" for entry in changed):
+            self.objects.each(self.have_read, self.wish.readers)
         if self.wish.wait:
             workloads = [t.cast(Json, entry.after) for entry in entries if entry.item["kind"] in WORKLOADS]
             self.objects.each(lambda live: wait_for(self.objects, live, self.wish.wait_timeout), workloads)
@@ -473,6 +487,16 @@ class State:
             self.put_ports_back(entry.item)
         entry.after = self.objects.apply(entry.item, MANAGER)
 
+    def have_read(self, readers: Json) -> None:
+        """Have kubelet bring changed Secrets to pods now, where it would take a minute or two."""
+        note = {"metadata": {"annotations": {READ: datetime.datetime.now(datetime.UTC).isoformat()}}}
+        for pod in self.objects.listed("v1", "Pod", readers["namespace"], readers["selector"]):
+            try:
+                self.objects.request("PATCH", str(self.objects.path(pod)), None, note, "application/merge-patch+json")
+            except ApiError as error:
+                if error.status != MISSING:  # the pod has gone meanwhile
+                    raise
+
     # Absent.
 
     def unwanted(self, wanted: set[Key], items: list[Json]) -> list[Json]:
@@ -512,6 +536,7 @@ class State:
         ordered = sorted(spaces)
         homes = dict(zip(ordered, self.objects.each(self.namespace, ordered), strict=True))
         unwanted = self.unwanted(set(), items)
+        unwanted += [live for found in self.objects.each(self.beside, self.wish.data) for live in found]
         going = [live for live in homes.values() if live is not None and is_labelled(live) and self.is_empty(live, unwanted)]
         for live in (*unwanted, *going):
             self.tell("removed", live, live, None)
@@ -519,22 +544,46 @@ class State:
             self.delete(unwanted)
             self.delete(going)
 
+    def beside(self, data: Json) -> list[Json]:
+        """What somebody made of our objects, and leaves, such as the claims of a StatefulSet."""
+        path = self.objects.collection(data["apiVersion"], data["kind"], data.get("namespace") or "")
+        if path is None:
+            return []
+        query = {"labelSelector": data["selector"]} if data.get("selector") else None
+        found = [
+            {"apiVersion": data["apiVersion"], "kind": data["kind"], **i}
+            for i in self.objects.request("GET", path, query)["items"]
+        ]
+        return [
+            live
+            for live in found
+            if re.fullmatch(data.get("name") or ".*", live["metadata"]["name"]) and holds(live, data.get("holds") or {})
+        ]
+
+    def is_released(self, item: Json) -> bool:
+        """Whether an object is a release that check mode has not removed, or a part of one."""
+        meta = item["metadata"]
+        labels = meta.get("labels") or {}
+        release = labels.get("name") if labels.get("owner") == "helm" else (meta.get("annotations") or {}).get(RELEASE)
+        return release in self.wish.releases
+
     def is_empty(self, space: Json, going: list[Json]) -> bool:
-        """Whether nothing runs in a namespace and no data is in it, but what goes anyway."""
+        """Whether nothing runs in a namespace, and no data and no release of Helm is in it, but what goes anyway."""
         name = space["metadata"]["name"]
         gone = {key_of(live) for live in going}
 
-        def listed(kind: tuple[str, str]) -> list[Json]:
+        def listed(kind: tuple[str, ...]) -> list[Json]:
             try:
-                return self.objects.listed(*kind, name)
+                return self.objects.listed(kind[0], kind[1], name, *kind[2:])
             except ApiError as error:
                 if error.status != 403:
                     raise
                 return [{"apiVersion": kind[0], "kind": kind[1], "metadata": {"name": "that this account may not list"}}]
 
-        for item in (item for found in self.objects.each(listed, list(PRECIOUS)) for item in found):
+        stores = [("v1", kind, "owner=helm") for kind in RELEASES]
+        for item in (item for found in self.objects.each(listed, [*PRECIOUS, *stores]) for item in found):
             meta = item["metadata"]
-            if meta.get("ownerReferences") or key_of(item) in gone:
+            if meta.get("ownerReferences") or key_of(item) in gone or (self.wish.check_mode and self.is_released(item)):
                 continue
             self.notes.append(f"namespace {name} stays, because {item['kind']} {meta['name']} is in it")
             return False

@@ -286,3 +286,33 @@ def test_contents_of_secrets_are_told_as_hashes_only() -> None:
 
     found = surroundings.secret_digests(Secrets(), "monitoring", ["there", "gone"])  # type: ignore[arg-type]
     assert found == {"there": {"a.yaml": hashlib.sha256(b"text").hexdigest()}}
+
+
+@pytest.mark.parametrize(
+    ("data", "authority"),
+    [
+        ({"ca.crt": "YQ==", "tls.crt": "Yg=="}, {"certs": "a"}),
+        ({"tls.crt": "Yg=="}, {"certs": "b"}),
+        ({"ca.crt": "", "tls.crt": "Yg=="}, {"certs": "b"}),
+        ({"ca.crt": ""}, {}),
+        (None, {}),
+    ],
+)
+def test_a_certificate_that_came_without_its_authority_is_its_own(data: dict[str, str] | None, authority: dict[str, str]) -> None:
+    class Secrets:
+        def get(self, _item: dict[str, Any], _namespace: str) -> dict[str, Any] | None:
+            return None if data is None else {"data": data}
+
+    assert surroundings.authorities(Secrets(), "elastic", ["certs"]) == authority  # type: ignore[arg-type]
+
+
+def test_who_else_runs_a_program_with_an_argument() -> None:
+    def deployment(namespace: str, *arguments: str) -> dict[str, Any]:
+        containers = [{"args": list(arguments)}, {}]
+        return {"metadata": {"namespace": namespace, "name": "o"}, "spec": {"template": {"spec": {"containers": containers}}}}
+
+    class Deployments:
+        def request(self, *_request: str) -> dict[str, Any]:
+            return {"items": [deployment("ours", "--a=1"), deployment("theirs", "--b", "--a=1"), deployment("others", "--a=2")]}
+
+    assert surroundings.running_with(Deployments(), "--a=1", "ours") == ["theirs/o"]  # type: ignore[arg-type]
