@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the monitoring objects of an application, verify and the drill call the same.
 
-Verify also runs where neither the rules nor a parser of YAML are: nothing is read here.
+Verify also runs where the rule files are not: nothing is read here.
 """
 
 from __future__ import annotations

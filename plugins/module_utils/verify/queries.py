@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """All that verify and the drill ask Prometheus themselves, in which ``$namespace`` and the like are filled in.
 
-It is Python, unlike the rules and the dashboards, because Ansible sends nothing else with a module, and the scheduled
-verification has no parser of YAML.
+It is Python, unlike the rules and the dashboards, because Ansible sends nothing else with a module.
 """
 
 from __future__ import annotations
