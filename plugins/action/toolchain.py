@@ -14,7 +14,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.node.host import registry_answers
-from ..modules.toolchain import ARGUMENTS, LATER, SOON, Place, ToolchainError, alone, end_with, get_behind, lanes, needing
+from ..module_utils.toolchain import LATER, SOON, Place, ToolchainError, alone, end_with, get_behind, lanes, needing
+from ..modules.toolchain import ARGUMENTS
 
 display = Display()
 # Beside the modules: the seconds that each build takes on two cores that do nothing else.

@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.elastic import ElasticServer
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
-from ansible_collections.flaskops.observability.plugins.modules.elastic_content import Server
 from kubernetes import client
 
 from tests.harness import LONG, ROOT, Cluster, Run, playbook, refusals, run_role, until, watched_role
@@ -318,7 +318,7 @@ def test_programs_that_do_not_get_ready_are_named(folder: Path, variables: dict[
 
 
 @pytest.fixture(scope="module")
-def stand_in(cluster: Cluster, variables: dict[str, Any]) -> Server:
+def stand_in(cluster: Cluster, variables: dict[str, Any]) -> ElasticServer:
     """Do what the operator would: both programs behind their Services, their Secrets, and the states. A way to ask them."""
     hosts = [f"{NAME}-{part}-http.{NAMESPACE}.svc" for part in ("es", "kb")]
     pem, key = certificate(*hosts)
@@ -370,10 +370,10 @@ def stand_in(cluster: Cluster, variables: dict[str, Any]) -> Server:
         return any(item.type == "Ready" and item.status == "True" for item in pod.status.conditions or [])
 
     until(ready, 60, "the readiness of the programs' stand-in")
-    return Server(cluster.api, NAMESPACE, f"{NAME}-es-http", pem, ELASTIC)
+    return ElasticServer(cluster.api, NAMESPACE, f"{NAME}-es-http", pem, ELASTIC)
 
 
-def stored(server: Server) -> dict[str, Any]:
+def stored(server: ElasticServer) -> dict[str, Any]:
     """What the stand-in has in store."""
     found: dict[str, Any] = server.request("GET", "/state")
     return found
@@ -383,7 +383,7 @@ def waiting(variables: dict[str, Any]) -> dict[str, Any]:
     return {**variables, "elastic_stack_wait": True}
 
 
-def test_programs_are_set_up_and_repaired(folder: Path, variables: dict[str, Any], stand_in: Server) -> None:
+def test_programs_are_set_up_and_repaired(folder: Path, variables: dict[str, Any], stand_in: ElasticServer) -> None:
     given = waiting(variables)
     assert run(folder, given, "--check").changed == 2  # what is in the programs, and Grafana's data source
     assert stored(stand_in)["writes"] == []
@@ -403,9 +403,9 @@ def test_programs_are_set_up_and_repaired(folder: Path, variables: dict[str, Any
     assert stored(stand_in)["templates"]["logs-kubernetes"]["template"] == template["template"]
 
 
-def test_retention_reaches_the_lines_that_are_there(folder: Path, variables: dict[str, Any], stand_in: Server) -> None:
+def test_retention_reaches_the_lines_that_are_there(folder: Path, variables: dict[str, Any], stand_in: ElasticServer) -> None:
     """The shipper may write, to a data stream that its first line makes."""
-    shipper = Server(stand_in.core.api_client, NAMESPACE, f"{NAME}-es-http", stand_in.authority, SHIPPER)
+    shipper = ElasticServer(stand_in.core.api_client, NAMESPACE, f"{NAME}-es-http", stand_in.authority, SHIPPER)
     shipper.headers["Authorization"] = "Basic " + base64.b64encode(f"flaskops-shipper:{SHIPPER}".encode()).decode()
     lines = '{"create":{"_index":"logs-kubernetes-default"}}\n{"message":"hello"}\n'
     assert shipper.request("POST", "/_bulk", lines.encode(), "application/x-ndjson")["errors"] is False
@@ -416,7 +416,7 @@ def test_retention_reaches_the_lines_that_are_there(folder: Path, variables: dic
     assert run(folder, given).changed == 0
 
 
-def test_grafana_has_a_data_source_that_verifies(cluster: Cluster, stand_in: Server) -> None:
+def test_grafana_has_a_data_source_that_verifies(cluster: Cluster, stand_in: ElasticServer) -> None:
     (secret,) = cluster.core.list_namespaced_secret(GRAFANA, label_selector="grafana_datasource=1").items
     (source,) = json.loads(base64.b64decode(secret.data["elasticsearch.yaml"]))["datasources"]
     assert source["url"] == f"https://logs-es-http.{NAMESPACE}.svc:9200" and source["jsonData"]["tlsAuthWithCACert"] is True
@@ -424,7 +424,7 @@ def test_grafana_has_a_data_source_that_verifies(cluster: Cluster, stand_in: Ser
     assert "${__value.raw}" in source["jsonData"]["dataLinks"][0]["url"]
 
 
-def test_secrets_are_nowhere_else(cluster: Cluster, folder: Path, variables: dict[str, Any], stand_in: Server) -> None:
+def test_secrets_are_nowhere_else(cluster: Cluster, folder: Path, variables: dict[str, Any], stand_in: ElasticServer) -> None:
     """Not in the output at -vvv with differences, not in any process's arguments, not in any object but the Secrets."""
     given = waiting(variables)
     given["elastic_stack_shipper_password"], given["elastic_stack_reader_password"] = f"{SHIPPER}-2", f"{READER}-2"

@@ -164,8 +164,8 @@ HTTP = {
     "plugins/module_utils/verify/links.py": "the application from outside",
     "plugins/module_utils/verify/log_stores.py": "log back ends of the cluster, over a connection of the transport",
     "plugins/module_utils/verify/backends.py": "log back ends outside of the cluster",
-    "plugins/modules/elastic_content.py": "Elasticsearch and Kibana, over a connection of the transport",
-    "plugins/modules/toolchain.py": "mirrors of releases",
+    "plugins/module_utils/elastic.py": "Elasticsearch and Kibana, over a connection of the transport",
+    "plugins/module_utils/toolchain.py": "mirrors of releases",
     "roles/victoria_logs/files/collector/collector.py": "VictoriaLogs",
 }
 SPEAKS = re.compile(

@@ -15,10 +15,10 @@ PACKAGE = "ansible_collections.flaskops.observability.plugins.module_utils"
 # From the bottom to the top. A room may import from any below it, and from itself.
 FLOORS = (
     {"_files", "_module", "app", "credentials"},
-    {"kube"},
+    {"kube", "toolchain"},
     {"helm", "node"},
     {"image"},
-    {"monitoring", "fluent_bit", "external_checks"},
+    {"monitoring", "fluent_bit", "elastic", "external_checks"},
     {"verify"},
     {"drill"},
 )

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils import elastic as ec
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
-from ansible_collections.flaskops.observability.plugins.modules import elastic_content as ec
 
 from tests.evaluation import evaluate
 from tests.fakes.certificates import certificate
@@ -49,15 +49,15 @@ def state() -> State:
 
 
 @pytest.fixture
-def server(state: State, tmp_path: Path) -> Iterator[Callable[..., ec.Server]]:
+def server(state: State, tmp_path: Path) -> Iterator[Callable[..., ec.ElasticServer]]:
     """Make a client of a fresh server; its password and authority can be wrong."""
     pem, key = certificate("127.0.0.1")
     (tmp_path / "tls.crt").write_text(pem)
     (tmp_path / "tls.key").write_text(key)
     fake = serve(state, 0, str(tmp_path / "tls.crt"), str(tmp_path / "tls.key"), {"elastic": PASSWORD}, "127.0.0.1")
 
-    def make(password: str = PASSWORD, authority: str = pem) -> ec.Server:
-        made = ec.Server(None, "elastic", "logs-es-http", authority, password)
+    def make(password: str = PASSWORD, authority: str = pem) -> ec.ElasticServer:
+        made = ec.ElasticServer(None, "elastic", "logs-es-http", authority, password)
 
         def connect() -> http.client.HTTPConnection:
             context = ssl.create_default_context(cadata=authority)
@@ -71,7 +71,7 @@ def server(state: State, tmp_path: Path) -> Iterator[Callable[..., ec.Server]]:
     fake.server_close()
 
 
-def test_template_is_written_once_and_repaired(server: Callable[..., ec.Server], state: State) -> None:
+def test_template_is_written_once_and_repaired(server: Callable[..., ec.ElasticServer], state: State) -> None:
     client, wanted = server(), {"logs-kubernetes": TEMPLATE}
     assert ec.keep_templates(client, wanted, check=True) == ["index template logs-kubernetes"]
     assert state.templates == {}
@@ -83,7 +83,7 @@ def test_template_is_written_once_and_repaired(server: Callable[..., ec.Server],
     assert state.writes == ["PUT /_index_template/logs-kubernetes"] * 2
 
 
-def test_retention_reaches_the_streams_that_exist(server: Callable[..., ec.Server], state: State) -> None:
+def test_retention_reaches_the_streams_that_exist(server: Callable[..., ec.ElasticServer], state: State) -> None:
     client = server()
     ec.keep_templates(client, {"logs-kubernetes": TEMPLATE}, check=False)
     for name in ("logs-kubernetes-default", "logs-kubernetes-shop"):
@@ -98,11 +98,11 @@ def test_retention_reaches_the_streams_that_exist(server: Callable[..., ec.Serve
     assert {item["lifecycle"]["data_retention"] for item in state.streams.values()} == {"7d"}
 
 
-def test_no_stream_is_no_fault(server: Callable[..., ec.Server]) -> None:
+def test_no_stream_is_no_fault(server: Callable[..., ec.ElasticServer]) -> None:
     assert ec.keep_retention(server(), {"logs-kubernetes-*": "30d"}, check=False) == []
 
 
-def test_saved_objects_are_imported_once_and_repaired(server: Callable[..., ec.Server], state: State) -> None:
+def test_saved_objects_are_imported_once_and_repaired(server: Callable[..., ec.ElasticServer], state: State) -> None:
     client, wanted = server(), [VIEW, SEARCH]
     assert ec.keep_saved_objects(client, wanted, check=True) == ["index-pattern logs", "search shop"]
     assert state.saved == {}
@@ -116,7 +116,7 @@ def test_saved_objects_are_imported_once_and_repaired(server: Callable[..., ec.S
     assert ec.keep_saved_objects(client, wanted, check=False) == []
 
 
-def test_errors_are_one_sentence(server: Callable[..., ec.Server]) -> None:
+def test_errors_are_one_sentence(server: Callable[..., ec.ElasticServer]) -> None:
     wrong = copy.deepcopy(TEMPLATE)
     wrong["template"]["lifecycle"]["data_retention"] = "soon"
     other, _key = certificate("127.0.0.1")

@@ -26,10 +26,11 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.flaskops.observability.plugins.action.toolchain import Progress
+from ansible_collections.flaskops.observability.plugins.module_utils import toolchain as programs
 from ansible_collections.flaskops.observability.plugins.modules import toolchain
 
 ROOT = Path(__file__).resolve().parents[3]
-ARCH = toolchain.ARCH[platform.machine()]
+ARCH = programs.ARCH[platform.machine()]
 ARCHIVE = f"v1.2.3/tool-v1.2.3-linux-{ARCH}.tar.gz"
 TAR_SPEC = {
     "version": "1.2.3",
@@ -126,7 +127,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         (target / "tool").write_text("built")
 
-    monkeypatch.setattr(toolchain, "build", build)
+    monkeypatch.setattr(programs, "build", build)
     return names
 
 
@@ -444,10 +445,10 @@ def test_build_ends_with_the_run(release: Release, endless: Path, background: bo
     for worker in workers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(worker), 9)
-    place = toolchain.Place(release.source, release.cache, "build", "")
+    place = programs.Place(release.source, release.cache, "build", "")
 
     def unlocked() -> bool:
-        with toolchain.alone(place.building, "tool", wait=False) as free:
+        with programs.alone(place.building, "tool", wait=False) as free:
             return bool(free)
 
     until(unlocked, 10)
@@ -455,10 +456,10 @@ def test_build_ends_with_the_run(release: Release, endless: Path, background: bo
 
 def test_component_in_the_making_is_waited_for(release: Release, built: list[str]) -> None:
     """Two processes do not build the same; who does not wait is told that another one has it."""
-    place = toolchain.Place(release.source, release.cache, "build", "")
-    with toolchain.alone(place.building, "tool"):
-        assert toolchain.get(place, "tool", REFUSED, print, wait=False)[1] == "other"
-        waiting = threading.Thread(target=toolchain.get, args=(place, "tool", REFUSED, print))
+    place = programs.Place(release.source, release.cache, "build", "")
+    with programs.alone(place.building, "tool"):
+        assert programs.get(place, "tool", REFUSED, print, wait=False)[1] == "other"
+        waiting = threading.Thread(target=programs.get, args=(place, "tool", REFUSED, print))
         waiting.start()
         place.folder("tool", REFUSED).mkdir(parents=True)
     waiting.join(10)
@@ -466,7 +467,7 @@ def test_component_in_the_making_is_waited_for(release: Release, built: list[str
 
 
 def test_time_that_is_left_is_told_by_the_pace_of_this_machine(release: Release) -> None:
-    place = toolchain.Place(release.source, release.cache, "auto", "")
+    place = programs.Place(release.source, release.cache, "auto", "")
     (release.source / "seconds.yml").write_text("{a: 100, b: 200, c: 400}")
     progress = Progress(place, ["a", "b", "c"])
     assert progress.where(["b", "c"]) == "1 of 3 that are missing"
