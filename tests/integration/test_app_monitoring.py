@@ -41,7 +41,9 @@ PLAY = """\
       loop_control: {{loop_var: app}}
 """
 # docs/alerts.md gives these times to test clusters.
-PROFILE: dict[str, Any] = yaml.safe_load((ROOT / "docs/alerts.md").read_text().split("```yaml\n")[1].split("```")[0])
+SHORT: dict[str, Any] = yaml.safe_load((ROOT / "docs/alerts.md").read_text().split("```yaml\n")[1].split("```")[0])
+PROFILE = {key: value for key, value in SHORT.items() if key.startswith("app_monitoring_")}
+PROFILE |= {f"app_monitoring_{key}": value for key, value in SHORT["flask_app_defaults"].items()}
 GROUP_WAIT, GROUP_INTERVAL = 1, 5  # seconds, of the shared cluster's Alertmanager
 STACK_SCRAPE = 5  # seconds between two looks at kube-state-metrics
 SHOP = {"name": "shop", "namespace": "alerts-shop"}

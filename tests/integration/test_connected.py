@@ -228,7 +228,7 @@ class Site:
     @staticmethod
     def _app() -> dict[str, Any]:
         group: dict[str, Any] = yaml.safe_load((ROOT / "inventories/local/group_vars/local.yml").read_text())
-        return dict(group["flask_apps"][0])
+        return dict(group["app_of_reference"])
 
     def _cut(self) -> None:
         """An environment with caches and an image store of its own, and without what makes or fetches things in another way."""

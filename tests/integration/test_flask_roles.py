@@ -197,6 +197,7 @@ def test_a_stranger_s_application_is_drilled(stranger: Stranger) -> None:
     """By the Kubernetes API and paths of the application alone, and afterwards it is as before."""
     local = yaml.safe_load((ROOT / "inventories/local/group_vars/local.yml").read_text())
     windows = {key: value for key, value in local.items() if key.startswith("app_monitoring_")}
+    windows |= {f"app_monitoring_{key}": value for key, value in local["flask_app_defaults"].items() if key != "verify"}
     stranger.play("--tags", "image,app", "--limit", "httpbin", **windows)
     scenarios = ["errors", "latency", "health", "endpoint_lost", "pod_killed", "crash_loop", "oom"]
     paths = {"drill_error_path": "/status/500", "drill_slow_path": "/delay/2"}

@@ -19,7 +19,11 @@ LABEL = "flaskops/promise"
 KEY = "objects.json"
 LONG = 2000  # characters of a text of which only the digest is kept
 # What a live object may have otherwise: others decide it, or the server does.
-UNPROMISED = {("spec", "replicas"), ("status",), ("metadata", "creationTimestamp")}
+UNPROMISED = {
+    ("status",),
+    ("metadata", "creationTimestamp"),
+    ("spec", "template", "metadata", "annotations", "flaskops/credentials-version"),  # follows a Secret
+}
 # The keys by which the server merges the elements of a list, where all of them have one.
 MERGE_KEYS = ("name", "containerPort", "port", "mountPath", "topologyKey", "ip")
 MONITORING = "monitoring.coreos.com"
@@ -56,6 +60,8 @@ def _kept(item: Json) -> Json:
     kept = {key: value for key, value in item.items() if key not in ("metadata", "status", "data", "stringData")}
     meta = item["metadata"]
     kept["metadata"] = {key: meta[key] for key in ("name", "namespace", "labels", "annotations") if meta.get(key)}
+    if item["apiVersion"] == "apps/v1" and "replicas" in item.get("spec", {}):
+        kept["spec"] = {key: value for key, value in item["spec"].items() if key != "replicas"}  # autoscalers set it, and people
     if item["kind"] == "Secret":
         kept["keys"] = sorted({**(item.get("data") or {}), **(item.get("stringData") or {})})
     elif "data" in item:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from ..credentials.guard import HIDDEN
 from . import autoscalers, replicas
+from . import promise as promises
 from .objects import Objects, difference, holds, label
 from .replicas import MANAGER
 from .selectors import FIELDS, MONITORING, Finder
@@ -116,9 +117,15 @@ def key_of(item: Json) -> Key:
 
 def phase_of(item: Json) -> int:
     """When an object is applied."""
+    if is_promise(item):
+        return 0
     if item["kind"] in WORKLOADS:
         return len(PHASES) + 1
     return next((number for number, kinds in enumerate(PHASES) if item["kind"] in kinds), len(PHASES))
+
+
+def is_promise(item: Json) -> bool:
+    return promises.LABEL in (item["metadata"].get("labels") or {})
 
 
 def owns_others(item: Json) -> bool:
@@ -253,6 +260,7 @@ class State:
         self.objects.each(self.number_pods, [entry for entry in entries if entry.item["kind"] in WORKLOADS[:2]])
         single = [entry.item["spec"]["selector"] for entry in entries if entry.single]
         entries = [e for e in entries if e.item["kind"] != "PodDisruptionBudget" or e.item["spec"].get("selector") not in single]
+        entries += self.promised([*entries, *kept])
         try:
             self.try_all(homes, entries)
         except KubeError:
@@ -262,10 +270,10 @@ class State:
         changed = [entry for entry in (*homes, *entries) if entry.changed]
         if not self.wish.check_mode:
             self.apply([entry for entry in changed if not entry.made], entries)
-        for entry in changed:
+        # A promise changes with what it is about, and is no news then.
+        for entry in [entry for entry in changed if not is_promise(entry.item)] or ([] if unwanted else changed):
             self.tell("changed" if entry.live else "created", entry.item, entry.live, entry.after)
-        for live in unwanted:
-            self.tell("removed", live, live, None)
+        self.tell_removed(unwanted)
         if self.wish.check_mode:
             return
         self.delete(unwanted)
@@ -275,10 +283,25 @@ class State:
             workloads = [t.cast(Json, entry.after) for entry in entries if entry.item["kind"] in WORKLOADS]
             self.objects.each(lambda live: wait_for(self.objects, live, self.wish.wait_timeout), workloads)
 
+    def promised(self, entries: list[Entry]) -> list[Entry]:
+        """What is to be written down of the objects: nothing where they are none of a namespace's, or a part of a whole."""
+        spaces = sorted(space for entry in entries if (space := entry.item["metadata"].get("namespace")))
+        if not spaces or not self.wish.prune:
+            return []
+        labels = {OWNER: self.owner, MANAGED: MANAGER}
+        home = max(spaces, key=spaces.count)
+        entry = Entry(promises.promise(self.owner, home, [entry.item for entry in entries], labels))
+        self.read(entry)
+        return [entry]
+
     def tell(self, what: str, item: Json, before: Json | None, after: Json | None) -> None:
         self.changes.append(f"{what} {label(item)}")
         wanted = None if what == "removed" else after or item
         self.diff.append({"before": shown(before), "after": shown(wanted, before), "name": label(item)})
+
+    def tell_removed(self, gone: list[Json]) -> None:
+        for live in [live for live in gone if not is_promise(live)] or gone:
+            self.tell("removed", live, live, None)
 
     def read_namespaces(self, names: set[str], wanted: set[str]) -> None:
         """Find the namespaces.
@@ -444,6 +467,9 @@ class State:
                 # have one name.
                 self.put_ports_back(item, dry_run=True)
                 entry.ports = True
+            elif is_promise(item) and error.status == 403:
+                self.notes.append(f"verify can't tell what was promised from what was never installed ({error})")
+                entry.live = entry.after = item  # stays as it is
             elif error.status not in (403, MISSING) or not self.binds_a_new_role(item):
                 raise
 
@@ -501,7 +527,7 @@ class State:
 
     def unwanted(self, wanted: set[Key], items: list[Json]) -> list[Json]:
         """The live objects of this owner that are not wanted."""
-        named = {key_of(item): item for item in (*items, *self.known) if item["kind"] != "Namespace"}
+        named = {key_of(item): item for item in (*items, *self.known, *self.promises(items)) if item["kind"] != "Namespace"}
         named = {key: item for key, item in named.items() if key not in wanted}
         found = [live for live in self.objects.each(self.objects.get, list(named.values())) if live is not None]
         places = {
@@ -514,6 +540,11 @@ class State:
         owners = {key: owner_of(item) or self.owner for key, item in named.items()}
         mine = {key_of(i): i for i in found if is_ours(i) and owner_of(i) in ("", owners.get(key_of(i), self.owner))}
         return [live for key, live in sorted(mine.items()) if key not in wanted]
+
+    def promises(self, items: list[Json]) -> list[Json]:
+        """Where this owner's promise may be."""
+        spaces = {item["metadata"].get("namespace") for item in (*items, *self.known)} - {None, ""}
+        return [promises.promise(self.owner, str(space), [], {OWNER: self.owner, MANAGED: MANAGER}) for space in sorted(spaces)]
 
     def labelled(self, place: tuple[str, str, str]) -> list[Json]:
         try:
@@ -538,8 +569,7 @@ class State:
         unwanted = self.unwanted(set(), items)
         unwanted += [live for found in self.objects.each(self.beside, self.wish.data) for live in found]
         going = [live for live in homes.values() if live is not None and is_labelled(live) and self.is_empty(live, unwanted)]
-        for live in (*unwanted, *going):
-            self.tell("removed", live, live, None)
+        self.tell_removed([*unwanted, *going])
         if not self.wish.check_mode:
             self.delete(unwanted)
             self.delete(going)
