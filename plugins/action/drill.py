@@ -14,16 +14,19 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..module_utils._files import write_whole
+from ..module_utils.drill import report
 from ..modules.drill import ARGUMENTS
 from ..plugin_utils.cluster_action import take_from_role
 
 display = Display()
-JOURNAL = "journal.jsonl"
+JOURNAL, DOCUMENT = "journal.jsonl", "drill.json"
+FILES = {"html": "drill.html", "markdown": "drill.md", "json": DOCUMENT}
 LOOK = 0.5  # seconds
 
 
 class ActionModule(ActionBase):
-    """Runs the module and shows its journal meanwhile; a module alone is silent until its end."""
+    """Runs the module, shows its journal meanwhile, since a module alone is silent until its end, and writes the report."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -33,16 +36,23 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         take_from_role(self, {name: name for name in ARGUMENTS}, task_vars or {})
         over = threading.Event()
-        folder = self._task.args.get("report")
-        journal = Path(folder).expanduser() / JOURNAL if folder else None
+        given = self._task.args.get("report")
+        folder = Path(given).expanduser() if given else None
+        journal = folder / JOURNAL if folder else None
         if journal:
             journal.unlink(missing_ok=True)
+        previous = read(folder / DOCUMENT) if folder else None
         # The playbook may be killed with nobody left to tell this process, which would drill on.
         threading.Thread(target=self._watch, args=(journal, os.getppid(), over), daemon=True).start()
         try:
-            return self._execute_module(task_vars=task_vars)
+            result: dict[str, Any] = self._execute_module(task_vars=task_vars)
         finally:
             over.set()
+        if folder and "summary" in result:
+            problem = write(folder, previous)
+            if problem and not result.get("failed"):
+                result |= {"failed": True, "msg": problem}
+        return result
 
     def _watch(self, journal: Path | None, parent: int, over: threading.Event) -> None:
         # A signal that came to this thread would not wake the one that has to hand it on to the module.
@@ -63,6 +73,26 @@ class ActionModule(ActionBase):
                 shown += 1
                 if text:
                     display.display(text)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The document of a drill; None where there is none, or it was cut off."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write(folder: Path, previous: dict[str, Any] | None) -> str:
+    """Make the report of the document that the module wrote; what stands in the way, in one sentence, or empty."""
+    try:
+        # Not the module's result, in which Ansible has put stars for whatever looks like a secret.
+        current = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        for kind, text in report.render(current, previous).items():
+            write_whole(folder / FILES[kind], text)
+    except OSError as error:
+        return f"The report can't be written to {folder} ({error.strerror}): choose another folder."
+    return ""
 
 
 def words(entry: dict[str, Any]) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import dead_man, guard
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import run as drill_run
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, Guard
-from ansible_collections.flaskops.observability.plugins.modules import drill as module
+from ansible_collections.flaskops.observability.plugins.modules.drill import ARGUMENTS
 
 NS = "flaskops-drill"
 NAMESPACE = f"/api/v1/namespaces/{NS}"
@@ -255,7 +256,7 @@ def test_without_an_image_there_is_no_dead_man_and_it_says_so(held: Guard) -> No
 
 
 def params(**changes: Any) -> dict[str, Any]:
-    found = {name: spec.get("default") for name, spec in module.ARGUMENTS.items()}
+    found = {name: spec.get("default") for name, spec in ARGUMENTS.items()}
     return {**found, "context": "c", "environment": "staging", "cluster": "staging-1", **changes}
 
 
@@ -278,14 +279,14 @@ def params(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_refusals_by_options(changes: dict[str, Any], sentence: str) -> None:
-    found = module.problem(params(**changes))
+    found = drill_run.problem(params(**changes))
     assert sentence in found and bool(sentence) == bool(found)
 
 
 def test_a_broken_chain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     results = [{"link": "rules", "status": "failed", "cause": "3 of 9 are loaded"}, {"link": "node", "status": "ok", "cause": ""}]
-    monkeypatch.setattr(module, "verify", lambda _cluster, target: (results, "url"))
+    monkeypatch.setattr(drill_run, "verify", lambda _cluster, target: (results, "url"))
     with pytest.raises(DrillError, match=r"1 links of the monitoring chain are broken \(rules: 3 of 9 are loaded\)"):
-        module.refuse_a_broken_chain(None, params())  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "verify", lambda _cluster, target: (results[1:], "url"))
-    module.refuse_a_broken_chain(None, params())  # type: ignore[arg-type]
+        drill_run.refuse_a_broken_chain(None, params())  # type: ignore[arg-type]
+    monkeypatch.setattr(drill_run, "verify", lambda _cluster, target: (results[1:], "url"))
+    drill_run.refuse_a_broken_chain(None, params())  # type: ignore[arg-type]

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import functools
 import itertools
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.drill import report, report_markup
+from ansible_collections.flaskops.observability.plugins.action import drill as drill_action
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import report
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.report import markup
 
 from . import browser, page
 
@@ -183,8 +183,8 @@ def test_no_text_becomes_markup() -> None:
 
 
 def test_markup_escapes_text_and_attributes_but_not_itself() -> None:
-    inner = report_markup.element("b", "1 < 2")
-    found = report_markup.element("a", inner, ["<i>", None], title='"><i>', class_=None)
+    inner = markup.element("b", "1 < 2")
+    found = markup.element("a", inner, ["<i>", None], title='"><i>', class_=None)
     assert found == '<a title="&quot;&gt;&lt;i&gt;"><b>1 &lt; 2</b>&lt;i&gt;</a>'
 
 
@@ -431,15 +431,32 @@ def test_contrast(scheme: str) -> None:
     assert weak == {}
 
 
-def test_report_travels_with_a_module() -> None:
-    """Ansible takes only Python files along, and a target has only the standard library."""
-    folder = Path(report.__file__).parent
-    assert [path.name for path in folder.iterdir() if path.suffix != ".py" and path.name != "__pycache__"] == []
-    for path in folder.glob("report*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            assert [name for name in names if name.split(".")[0] not in sys.stdlib_module_names] == [], path.name
+def test_the_controller_writes_the_report_and_compares_it_with_the_one_before(tmp_path: Path) -> None:
+    """The module writes its document alone, for Jinja is the controller's."""
+    first, second = document(scenario(observations=[observation(11)])), document(scenario(observations=[observation(19)]))
+    for given, reason in ((first, True), (second, False)):
+        previous = drill_action.read(tmp_path / "drill.json")
+        (tmp_path / "drill.json").write_text(json.dumps(given))
+        assert drill_action.write(tmp_path, previous) == ""
+        found = json.loads((tmp_path / "drill.json").read_text())
+        assert found["scenarios"] == given["scenarios"] and bool(found["difference"]["reason"]) == reason
+        assert (tmp_path / "drill.html").read_text() == report.render(given, previous)["html"]
+        assert (tmp_path / "drill.md").read_text() == report.render(given, previous)["markdown"]
+    (tmp_path / "drill.json").write_text('{"cut')
+    assert drill_action.read(tmp_path / "drill.json") is None
+
+
+def test_a_folder_that_takes_no_report_is_named(tmp_path: Path) -> None:
+    (tmp_path / "drill.json").write_text(json.dumps(document()))
+    (tmp_path / "drill.html").mkdir()
+    assert str(tmp_path) in drill_action.write(tmp_path, None)
+
+
+def test_no_module_takes_the_report_along() -> None:
+    """Templates and style sheet are not Python, which is all that Ansible takes to a target."""
+    folder = Path(report.__file__).parents[2]
+    users = [path for path in [*folder.rglob("*.py"), *folder.parent.glob("modules/*.py")] if "report" not in path.parts]
+    assert [path.name for path in users if re.search(r"^\s*(from|import) .*\breport\b", path.read_text(), re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("name", ["sample", "hostile", "thirty"])

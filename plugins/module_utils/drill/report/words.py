@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .report_data import Change, Difference, Drill, Observation, Scenario, ScenarioChange, Stage
+from .data import Change, Difference, DrillReport, Observation, ScenarioChange, ScenarioReport, Stage
 
 STATUSES = {"passed": "passed", "failed": "failed", "aborted": "aborted", "left_out": "left out"}
 VERDICTS = {"within": "within", "early": "early", "late": "late", "missed": "missed", "unbounded": "no limits"}
@@ -63,7 +63,7 @@ def share(part: int, whole: int) -> str:
     return f"{min(max(100 * part / whole, 0.1), 99.9):.1f}{SPACE}%"
 
 
-def lost(scenario: Scenario) -> str:
+def lost(scenario: ScenarioReport) -> str:
     if scenario.lost is None:
         return NONE
     return f"{amount(scenario.lost)} of {amount(scenario.sent)}" if scenario.sent is not None else amount(scenario.lost)
@@ -87,7 +87,7 @@ def measured(observation: Observation) -> str:
     return "never" if observation.verdict == "missed" else "not seen"
 
 
-def page(scenario: Scenario) -> str:
+def page(scenario: ScenarioReport) -> str:
     """When the page came."""
     awaited, at = scenario.page
     if at is not None:
@@ -95,7 +95,7 @@ def page(scenario: Scenario) -> str:
     return "never" if awaited and scenario.ran else NONE
 
 
-def restored(scenario: Scenario) -> str:
+def restored(scenario: ScenarioReport) -> str:
     if scenario.restored is None:
         return NONE
     if not scenario.restored:
@@ -103,7 +103,7 @@ def restored(scenario: Scenario) -> str:
     return "yes" if scenario.restore_seconds is None else f"in {seconds(scenario.restore_seconds)}"
 
 
-def headline(drill: Drill) -> str:
+def headline(drill: DrillReport) -> str:
     """The verdict in one sentence."""
     total, passed = len(drill.scenarios), len(drill.having("passed"))
     if not total:
@@ -123,14 +123,14 @@ def headline(drill: Drill) -> str:
     return f"{several(passed, 'scenario')} passed, {total - passed} left out"
 
 
-def tone(drill: Drill) -> str:
+def tone(drill: DrillReport) -> str:
     """good, bad, or none where nothing is proven."""
     if drill.unrestored or any(s.status not in ("passed", "left_out") for s in drill.scenarios):
         return "bad"
     return "good" if drill.having("passed") else "none"
 
 
-def tally(drill: Drill) -> tuple[str, str]:
+def tally(drill: DrillReport) -> tuple[str, str]:
     """10 passed; and the rest: 2 failed, 1 left out."""
     kinds = [*list(STATUSES)[1:], *sorted({s.status for s in drill.scenarios} - set(STATUSES))]
     found = [(len(drill.having(kind)), word(STATUSES, kind)) for kind in kinds]
@@ -143,7 +143,7 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 
-def slowest_page(drill: Drill) -> tuple[str, str]:
+def slowest_page(drill: DrillReport) -> tuple[str, str]:
     """The slowest page, and of which scenario it is."""
     slowest = drill.slowest_page
     came = f"{seconds(slowest[1])} for {slowest[0].name}" if slowest else ""
@@ -152,7 +152,7 @@ def slowest_page(drill: Drill) -> tuple[str, str]:
     return (seconds(slowest[1]), f"for {slowest[0].name}") if slowest else (NONE, "nothing was to page")
 
 
-def objectives_met(drill: Drill) -> tuple[str, str]:
+def objectives_met(drill: DrillReport) -> tuple[str, str]:
     """19 of 20, and which scenarios missed one."""
     found = drill.objectives
     if not found:
@@ -205,7 +205,7 @@ def compared(difference: Difference) -> list[str]:
     return found
 
 
-def problems(scenario: Scenario) -> list[str]:
+def problems(scenario: ScenarioReport) -> list[str]:
     """Why a scenario needs attention, each a sentence; the worst first. Empty where all is well, or nothing was done."""
     if scenario.status == "left_out" or (
         scenario.status == "passed" and scenario.restored is not False and all(o.ok for o in scenario.objectives)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import html
 import re
 
-from . import report_words as words
-from .report_data import Difference, Drill, Scenario, ScenarioChange
+from . import words
+from .data import Difference, DrillReport, ScenarioChange, ScenarioReport
 
 SYMBOLS = {"passed": "✅", "failed": "❌", "aborted": "🛑", "left_out": "⚪"}
 TONES = {"good": "✅", "bad": "❌", "none": "⚪"}
@@ -33,7 +33,7 @@ def _status(status: str) -> str:
     return f"{SYMBOLS.get(status, '❔')} {safe(words.word(words.STATUSES, status))}"
 
 
-def _details(scenario: Scenario, change: ScenarioChange | None) -> list[str]:
+def _details(scenario: ScenarioReport, change: ScenarioChange | None) -> list[str]:
     lines = ["", "<details>", f"<summary>{_status(scenario.status)}: {quiet(scenario.title)}</summary>", ""]
     lines += [f"- {safe(sentence)}" for sentence in words.problems(scenario)]
     if scenario.how:
@@ -57,7 +57,7 @@ def _details(scenario: Scenario, change: ScenarioChange | None) -> list[str]:
     return [*lines, "", "</details>"]
 
 
-def render(drill: Drill, difference: Difference) -> str:
+def render(drill: DrillReport, difference: Difference) -> str:
     compare = not difference.reason
     changes = difference.scenarios if compare else (None,) * len(drill.scenarios)
     lost, sent = drill.requests

@@ -15,6 +15,10 @@ VOID = frozenset({"meta", "link", "br"})
 class Html(str):
     """Text that is markup already."""
 
+    def __html__(self) -> Html:
+        """A template that escapes takes it as it is."""
+        return self
+
 
 Child: TypeAlias = "str | Iterable[Child] | None"
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 
-from . import report_words as words
-from .report_data import Observation, Scenario
-from .report_markup import Html, element
+from . import words
+from .data import Observation, ScenarioReport
+from .markup import Html, element
 
 LEFT, RIGHT = 1.5, 97.0  # percent: room for half a mark at both ends
 HEAD, LANE, FOOT = 20, 38, 22
@@ -124,7 +124,7 @@ def _lane(o: Observation, x: Callable[[float], str], y: float, end: float) -> li
     return [*found, mark(o.verdict, x(o.at), middle)]
 
 
-def _described(scenario: Scenario) -> str:
+def _described(scenario: ScenarioReport) -> str:
     """The plot in words, for those who can't see it."""
     parts = ["Injected at 0 s"]
     for o in scenario.observations:
@@ -135,7 +135,7 @@ def _described(scenario: Scenario) -> str:
     return "; ".join(parts) + ". The table has the same times and their ranges."
 
 
-def plot(scenario: Scenario, ident: str) -> Html | None:
+def plot(scenario: ScenarioReport, ident: str) -> Html | None:
     """The plot, or None where there is no time to show. *ident* makes its ids unique in the page."""
     known = [scenario.restored_after, scenario.first_lost, scenario.last_lost]
     known += [time for o in scenario.observations for time in (o.at, o.shortest, o.longest)]

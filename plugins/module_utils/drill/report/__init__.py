@@ -11,8 +11,8 @@ import json
 import math
 from typing import Any
 
-from . import report_html, report_markdown
-from .report_data import difference, read
+from . import markdown, page
+from .data import difference, read
 
 
 def _plain(value: Any) -> Any:
@@ -44,7 +44,7 @@ def render(current: dict[str, Any], previous: dict[str, Any] | None) -> dict[str
     changed = difference(drill, previous)
     document = _plain({**current, "difference": dataclasses.asdict(changed)})
     return {
-        "html": report_html.render(drill, changed),
-        "markdown": report_markdown.render(drill, changed),
+        "html": page.render(drill, changed),
+        "markdown": markdown.render(drill, changed),
         "json": json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
     }

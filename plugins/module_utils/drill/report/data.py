@@ -105,7 +105,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Scenario:
+class ScenarioReport:
     name: str
     title: str
     how: str
@@ -144,7 +144,7 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class Drill:
+class DrillReport:
     cluster: str
     environment: str
     app: str
@@ -153,17 +153,17 @@ class Drill:
     started_at: datetime.datetime | None
     ended_at: datetime.datetime | None
     settings: dict[str, str]
-    scenarios: tuple[Scenario, ...]
+    scenarios: tuple[ScenarioReport, ...]
 
-    def having(self, *statuses: str) -> list[Scenario]:
+    def having(self, *statuses: str) -> list[ScenarioReport]:
         return [scenario for scenario in self.scenarios if scenario.status in statuses]
 
     @property
-    def unrestored(self) -> list[Scenario]:
+    def unrestored(self) -> list[ScenarioReport]:
         return [scenario for scenario in self.scenarios if scenario.restored is False]
 
     @property
-    def objectives(self) -> list[tuple[Scenario, Objective]]:
+    def objectives(self) -> list[tuple[ScenarioReport, Objective]]:
         return [(scenario, objective) for scenario in self.scenarios for objective in scenario.objectives]
 
     @property
@@ -172,17 +172,17 @@ class Drill:
         return sum(s.lost or 0 for s in self.scenarios), sum(s.sent or 0 for s in self.scenarios)
 
     @property
-    def slowest_page(self) -> tuple[Scenario, float] | None:
+    def slowest_page(self) -> tuple[ScenarioReport, float] | None:
         pages = [(s, s.page[1]) for s in self.scenarios]
         return max(((s, at) for s, at in pages if at is not None), key=lambda pair: pair[1], default=None)
 
     @property
-    def unpaged(self) -> list[Scenario]:
+    def unpaged(self) -> list[ScenarioReport]:
         """Scenarios that ran, should have paged and did not."""
         return [s for s in self.scenarios if s.ran and s.page == (True, None)]
 
 
-def _scenario(given: dict[str, Any]) -> Scenario:
+def _scenario(given: dict[str, Any]) -> ScenarioReport:
     injected, restored_at = moment(given.get("injected_at")), moment(given.get("restored_at"))
     requests, restored = mapping(given.get("requests")), mapping(given.get("restored"))
     observations = [
@@ -206,7 +206,7 @@ def _scenario(given: dict[str, Any]) -> Scenario:
         for o in mappings(given.get("objectives"))
     ]
     name = text(given.get("name"), NAME_LENGTH) or "unnamed"
-    return Scenario(
+    return ScenarioReport(
         name=name,
         title=text(given.get("title"), NAME_LENGTH) or name,
         how=text(given.get("how")),
@@ -226,7 +226,7 @@ def _scenario(given: dict[str, Any]) -> Scenario:
     )
 
 
-def read(document: dict[str, Any]) -> Drill:
+def read(document: dict[str, Any]) -> DrillReport:
     """The document of a drill.
 
     :raises ValueError: it is no document of this format.
@@ -235,7 +235,7 @@ def read(document: dict[str, Any]) -> Drill:
     if found != FORMAT:
         raise ValueError(f"The drill's document has the format {found!r}; this report reads format {FORMAT}.")
     app = mapping(document.get("app"))
-    return Drill(
+    return DrillReport(
         cluster=text(document.get("cluster"), NAME_LENGTH) or "unnamed cluster",
         environment=text(document.get("environment"), NAME_LENGTH),
         app=text(app.get("name"), NAME_LENGTH) or "unnamed app",
@@ -315,7 +315,7 @@ def _observation_keys(observations: Sequence[Observation]) -> list[tuple[tuple[s
     return numbered((o.observer, o.event) for o in observations)
 
 
-def _scenario_change(before: Scenario, now: Scenario) -> ScenarioChange:
+def _scenario_change(before: ScenarioReport, now: ScenarioReport) -> ScenarioChange:
     changes: list[Change | None] = [None] * len(now.observations)
     gone: list[str] = []
     if before.ran and now.ran:
@@ -327,7 +327,7 @@ def _scenario_change(before: Scenario, now: Scenario) -> ScenarioChange:
     return ScenarioChange(now.name, before.status, now.status, before.lost, now.lost, tuple(changes), tuple(gone))
 
 
-def difference(now: Drill, previous: dict[str, Any] | None) -> Difference:
+def difference(now: DrillReport, previous: dict[str, Any] | None) -> Difference:
     """Each scenario and observation beside the same one of the previous report's document."""
     if previous is None:
         return Difference("There is no previous report to compare with.")

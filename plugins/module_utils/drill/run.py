@@ -1,0 +1,190 @@
+# Copyright (c) flaskops maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A drill from its options to its document; what the module drill does. Private to this collection."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .._files import write_whole
+from ..external_checks.modules import token_of
+from ..kube.client import api_client
+from ..kube.transport import ApiError, KubeCluster
+from ..verify.links import Target, verify
+from . import bounds, scenarios
+from .app import App, Options, requester
+from .dead_man import Step, StepError
+from .engine import Drill, Interruption, Journal, Limits, stamp
+from .guard import DrillError, Guard
+
+OBJECTIVES = ("page",)
+JOURNAL = "journal.jsonl"
+DOCUMENT = "drill.json"
+
+
+def problem(params: dict[str, Any]) -> str:
+    """Why the drill is refused by its options alone, in one sentence; empty when it is not."""
+    if not params["kubeconfig"] and not params["context"]:
+        return "Neither kubeconfig nor context is set; name the cluster to drill."
+    if params["state"] == "restored":
+        return ""
+    environment, cluster = params["environment"], params["cluster"]
+    if environment not in params["safe_environments"]:
+        words = f"the environment {environment}" if environment else "an environment without a name"
+        if not cluster:
+            return f"A drill breaks the app, and this is {words}: name the cluster by cluster and confirm if you mean it."
+        if params["confirm"] != cluster:
+            given = f"confirm is {params['confirm']}" if params["confirm"] else "confirm is not set"
+            return f"A drill breaks the app, and {cluster} is {words}; {given}: set confirm to {cluster} if you mean it."
+    for name, value in params["objectives"].items():
+        if name not in OBJECTIVES:
+            return f"There is no objective {name}; use one of: {', '.join(OBJECTIVES)}."
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            return f"The objective {name} is {value}; give a number of seconds."
+    for option in ("wait", "settle", "request_timeout", "verify_timeout"):
+        if params[option] <= 0:
+            return f"Option {option} is {params[option]}; give a number of seconds above 0."
+    if not params["path"].startswith("/"):
+        return f"Option path is {params['path']}; give a path that begins with a slash."
+    return ""
+
+
+def holder() -> str:
+    """Who drills, for those who find the lock taken."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}, process {os.getpid()}, {uuid.uuid4().hex[:8]}"
+
+
+def dead_man_image(app: App, given: str) -> str:
+    """An image with Python that the cluster can run."""
+    if given:
+        return given
+    if app.inbox:
+        try:
+            found = app.get(f"/apis/apps/v1/namespaces/{app.stack_namespace}/deployments/alert-inbox")
+            return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
+        except (ApiError, KeyError, IndexError):
+            pass
+    return str(app.container.get("image", ""))
+
+
+def refuse_a_broken_chain(cluster: KubeCluster, params: dict[str, Any]) -> None:
+    """:raises DrillError: when verify finds a broken link."""
+    names = ("name", "namespace", "port", "metrics_port", "metrics_path", "log_check", "external_checks")
+    target = Target(**{name: params[name] for name in names})
+    target.environment, target.timeout = params["check_environment"], params["verify_timeout"]
+    results, _url = verify(cluster, target)
+    broken = [result for result in results if result["status"] == "failed"]
+    if broken:
+        causes = "; ".join(f"{result['link']}: {result['cause']}" for result in broken[:3])
+        raise DrillError(
+            f"The drill does not begin, because {len(broken)} links of the monitoring chain are broken ({causes}):"
+            " repair them first; the role verify shows them all."
+        )
+
+
+def released(guard: Guard) -> str:
+    """Give the lock back; return what stands in the way."""
+    try:
+        guard.release()
+    except (DrillError, StepError) as error:
+        return f"The drill has ended, and its namespace {guard.namespace} could not be removed: {error}"
+    if guard.kept:
+        return f"What the drill broke could not be restored: it is recorded in namespace {guard.namespace}, for state=restored."
+    return ""
+
+
+def bring(params: dict[str, Any], result: dict[str, Any]) -> None:
+    """Run the drill, or undo an earlier one, and fill the module's result, whatever happens.
+
+    :raises DrillError: with one sentence, also where a report was written.
+    :raises KubeError, StepError, VerifyError, ApiError, OSError: of what the drill needs.
+    """
+    folder = Path(params["report"]) if params["report"] else None
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    cluster = KubeCluster(api_client(params["kubeconfig"] or "", params["context"] or ""))
+    if params["state"] == "restored":
+        result["restored"] = Guard(requester(cluster), params["drill_namespace"], holder()).recover()
+    else:
+        run(params, cluster, folder, result)
+
+
+def application(params: dict[str, Any], cluster: KubeCluster) -> App:
+    """The application to drill."""
+    names = ("name", "namespace", "port", "path", "error_path", "slow_path", "dependency", "memory_limit", "log_check")
+    options = Options(**{name: params[name] for name in (*names, "request_timeout")})
+    options.external_checks = [
+        {**given, "api_token": token_of(given["provider"], given["api_token"])} for given in params["external_checks"]
+    ]
+    options.environment = params["check_environment"]
+    return App(cluster, options)
+
+
+def undoing(wanted: list[scenarios.Scenario], app: App) -> list[Step]:
+    """The steps that undo all scenarios which can be caused."""
+    undo = []
+    for scenario in wanted:
+        with suppress(scenarios.LeftOut):
+            undo += scenarios.plan(scenario, app).undo
+    return undo
+
+
+def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, result: dict[str, Any]) -> None:
+    """Run the drill and fill the module's result.
+
+    :raises DrillError: with one sentence, when it does not begin.
+    """
+    wanted = scenarios.chosen(params["scenarios"], params["own_scenarios"])
+    app = application(params, cluster)
+    guard = Guard(app.request, params["drill_namespace"], holder())
+    result["restored"] = guard.recover()
+    refuse_a_broken_chain(cluster, params)
+    began, undo = time.time(), undoing(wanted, app)
+    interruption = Interruption()
+    with interruption.caught(), open(folder / JOURNAL if folder else os.devnull, "w", encoding="utf-8") as stream:
+        journal = Journal(stream)
+        guard.acquire()
+        trouble = ""
+        try:
+            result["dead_man"] = guard.arm(dead_man_image(app, params["image"]), undo)
+            journal({"event": "dead-man", "left_out": result["dead_man"]})
+            limits = Limits(params["wait"], params["settle"], params["objectives"])
+            alerts = {expect.observer.removeprefix("alert ") for scenario in wanted for expect in scenario.expects}
+            settings = bounds.read_settings(app).numbers(alerts)
+            drill = Drill(app, guard, limits, journal, interruption)
+            found = drill.run(wanted)
+        finally:
+            trouble = released(guard)
+    dead = [{"observer": "dead-man", "reason": result["dead_man"]}] if result["dead_man"] else []
+    result["summary"] = {
+        "format": 1,
+        "cluster": params["cluster"],
+        "environment": params["environment"],
+        "app": {"name": app.name, "namespace": app.namespace, "image": app.container.get("image", "")},
+        "started_at": stamp(began),
+        "ended_at": stamp(time.time()),
+        "settings": settings,
+        "objectives": params["objectives"],
+        "observers_left_out": drill.observers.left_out + dead,
+        "scenarios": found,
+    }
+    result["failed_scenarios"] = [item["name"] for item in found if item["status"] in ("failed", "aborted")]
+    if folder:  # also where the controller has ended, which makes a page of it
+        write_whole(folder / DOCUMENT, json.dumps(result["summary"], indent=2, sort_keys=True) + "\n")
+    if trouble:
+        raise DrillError(trouble)
+    if interruption.reason:
+        raise DrillError(f"The drill was ended ({interruption.reason}); what it had broken is restored.")
