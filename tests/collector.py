@@ -1,6 +1,6 @@
 # GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The log collector as a module: it is a role's file and no package, and has in its image what it imports of the collection."""
+"""The log collector as a module: it is no package, and has in its image what it imports of the collection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load() -> ModuleType:
     beside = ModuleType("flaskops_observability")
     beside.__path__ = [str(ROOT / "plugins/module_utils")]
     sys.modules[beside.__name__] = beside
-    spec = importlib.util.spec_from_file_location("log_collector", ROOT / "roles/victoria_logs/files/collector/collector.py")
+    spec = importlib.util.spec_from_file_location("log_collector", ROOT / "in_cluster/log_collector/collector.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

@@ -301,8 +301,8 @@ def build_own(site: Site, folder: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:]
     engine, env = Engine.find("podman"), {**Engine.find("podman").env, **site.trust}
     sources = {
-        "runner": (ROOT / "runner", ROOT / "runner/build.yml"),
-        "log-collector": (ROOT / "roles/victoria_logs/files/collector", ROOT / "roles/victoria_logs/tasks/collector.yml"),
+        "runner": (ROOT / "in_cluster", ROOT / "in_cluster/build.yml"),
+        "log-collector": (ROOT / "in_cluster/log_collector", ROOT / "roles/victoria_logs/tasks/collector.yml"),
     }
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     for name, (source, build) in sources.items():

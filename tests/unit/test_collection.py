@@ -132,7 +132,7 @@ def programs(text: str) -> list[str]:
 
 
 def test_no_template_is_a_program() -> None:
-    folders = [ROOT / name for name in ("roles", "playbooks", "tasks", "toolchain", "runner", "inventories")]
+    folders = [ROOT / name for name in ("roles", "playbooks", "tasks", "toolchain", "in_cluster", "inventories")]
     files = [ROOT / "site.yml"] + [path for folder in folders for path in folder.rglob("*") if path.suffix in (".yml", ".j2")]
     assert len(files) > len(ROLES) * 5
     assert {str(path.relative_to(ROOT)): lines for path in files if (lines := programs(path.read_text()))} == {}
@@ -166,7 +166,7 @@ HTTP = {
     "plugins/module_utils/verify/backends.py": "log back ends outside of the cluster",
     "plugins/module_utils/elastic.py": "Elasticsearch and Kibana, over a connection of the transport",
     "plugins/module_utils/toolchain.py": "mirrors of releases",
-    "roles/victoria_logs/files/collector/collector.py": "VictoriaLogs",
+    "in_cluster/log_collector/collector.py": "VictoriaLogs",
 }
 SPEAKS = re.compile(
     r"\b(urlopen|urllib3|http\.client|urllib\.request)\b|^\s*(import|from) (requests|httpx|aiohttp)\b", re.MULTILINE
@@ -176,7 +176,7 @@ IN_A_POD = re.compile("KUBERNETES_SERVICE_HOST|secrets/kubernetes\\.io/serviceac
 
 
 def test_requests_to_kubernetes_are_sent_by_two_files() -> None:
-    files = [path for name in ("plugins", "roles", "runner") for path in (ROOT / name).rglob("*.py")]
+    files = [path for name in ("plugins", "roles", "in_cluster") for path in (ROOT / name).rglob("*.py")]
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in files if "files/runtime" not in str(path)}
     assert {name for name, text in texts.items() if SPEAKS.search(text)} == set(HTTP)
     two = {name for name, whom in HTTP.items() if whom == "Kubernetes"}

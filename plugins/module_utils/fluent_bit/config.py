@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.flaskops.observability.plugins.module_utils import log_lines
 from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit import outputs
 
 LOGS = "/var/log/pods"
@@ -20,18 +21,9 @@ TAG_PARSER = "kubernetes_tag"
 PATH_PARSER = "pod_path"
 COUNTERS = "line_counters"
 PYTHON_PARSER = "python_traceback"
-LEVEL_PARSERS = ["level_json", "level_klog", "level_logfmt", "level_text"]
+LEVEL_PARSERS = [f"level_{form}" for form in log_lines.LEVEL]
 REQUEST_ID_PARSER = "request_id_json"
 RESERVED_PARSERS = [TAG_PARSER, PATH_PARSER, PYTHON_PARSER, *LEVEL_PARSERS, REQUEST_ID_PARSER]
-
-# level: what applications call it, as a regular expression without regard to case
-LEVELS = {
-    "debug": "debug|trace|verbose|d",
-    "info": "info|information|notice|i",
-    "warning": "warn|warning|w",
-    "error": "error|err|severe|e",
-    "critical": "critical|crit|fatal|panic|alert|emerg|emergency|f",
-}
 
 Plugin = dict[str, t.Any]
 
@@ -177,10 +169,10 @@ def filters(options: Plugin) -> list[Plugin]:
         found.append({"name": "modify", "match": f"host.{log['name']}", "set": fields})
     found.append({**common, "parser": LEVEL_PARSERS})
     found.append({**common, "parser": REQUEST_ID_PARSER})
-    for level, names in LEVELS.items():
+    for level, names in log_lines.LEVELS.items():
         condition = f"Key_value_matches level ^(?i:{names})$"
         found.append({"name": "modify", "match": "*", "condition": condition, "set": f"level {level}"})
-    known = "|".join(LEVELS)
+    known = "|".join(log_lines.LEVELS)
     traceback = ["Key_does_not_exist level", "Key_value_matches log ^Traceback"]
     found.append({"name": "modify", "match": "*", "condition": traceback, "set": "level error"})
     # Five levels and no more: a label must not take whatever an application calls its level.
@@ -227,18 +219,18 @@ def counters() -> list[Plugin]:
     ]
 
 
+def _onigmo(regex: str) -> str:
+    """A regular expression of `log_lines` as Fluent Bit's engine has it."""
+    return "^" + regex.replace("(?P<", "(?<")
+
+
 def parsers(options: Plugin) -> list[Plugin]:
     """Return the parsers: ours first."""
-    word = "TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL"
     own = [
         (TAG_PARSER, r"^(?<namespace_name>[^_]+)_(?<pod_name>[^_]+)_(?<container_name>[^_]+)$"),
         (PATH_PARSER, rf"^{LOGS}/(?<namespace>[^_/]+)_(?<pod>[^_/]+)_[^_/]+/(?<container>[^/]+)/"),
-        ("level_json", r'^\s*\{.*?"(?:level|levelname|severity|log\.level)"\s*:\s*"(?<level>[A-Za-z]+)"'),
-        ("level_klog", r"^(?<level>[IWEF])[0-9]{4} [0-9]{2}:[0-9]{2}:"),
-        ("level_logfmt", r'^.{0,60}?\blevel="?(?<level>[A-Za-z]+)'),
-        # Near the start of the line, so that a word of the message is not taken for its level.
-        ("level_text", rf"^[^{{]{{0,60}}?\b(?<level>{word})\b"),
-        (REQUEST_ID_PARSER, r'^\s*\{.*?"request_id"\s*:\s*"(?<request_id>[^"]+)"'),
+        *((f"level_{form}", _onigmo(regex)) for form, regex in log_lines.LEVEL.items()),
+        (REQUEST_ID_PARSER, _onigmo(log_lines.REQUEST_ID)),
     ]
     found: list[Plugin] = [{"name": name, "format": "regex", "regex": regex} for name, regex in own]
     for given in options["parsers"]:
@@ -251,24 +243,16 @@ def multiline_parsers() -> list[Plugin]:
 
     The built-in one breaks at the marker lines (`~~~^^^`) of Python 3.11 and later, at chained exceptions and at groups of them.
     """
-    rules = [
-        ("start_state", r"^Traceback \(most recent call last\):", "frame"),
-        ("start_state", r"^\s+\+ Exception Group Traceback \(most recent call last\):", "group"),
-        ("group", r"^\s+\S", "group"),
-        ("frame", r"^\s+\S", "frame"),
-        ("frame", r"^[A-Za-z_][\w.]*(?::|$)", "error"),
-        ("error", r"^$", "gap"),
-        ("gap", r"^(?:During handling of the above exception|The above exception was the direct cause)", "chain"),
-        ("chain", r"^$", "again"),
-        ("again", r"^Traceback \(most recent call last\):", "frame"),
-    ]
     entry = {
         "name": PYTHON_PARSER,
         "type": "regex",
         "flush_timeout": 1000,
         "key_content": "log",
         "key_group": "stream",
-        "rules": [{"state": state, "regex": f"/{regex}/", "next_state": following} for state, regex, following in rules],
+        "rules": [
+            {"state": state or "start_state", "regex": f"/{_onigmo(regex)}/", "next_state": following}
+            for state, regex, following in log_lines.TRACEBACK
+        ],
     }
     return [entry]
 

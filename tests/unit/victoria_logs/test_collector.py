@@ -603,7 +603,7 @@ def test_the_image_has_what_the_program_imports(tmp_path: Path) -> None:
     """Run by a Python that finds no other package."""
     (task,) = yaml.safe_load((ROOT / "roles/victoria_logs/tasks/collector.yml").read_text())
     image = task["flaskops.observability.container_image"]
-    shutil.copytree(ROOT / "roles/victoria_logs/files/collector", tmp_path / "image")
+    shutil.copytree(ROOT / "in_cluster/log_collector", tmp_path / "image")
     for inside, folder in image["extra_folders"].items():
         shutil.copytree(ROOT / folder.split("/../../")[1], tmp_path / "image" / inside)
     for inside, text in image["extra_files"].items():

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the runner's programs have in common: a small web server that ends with SIGTERM."""
+"""What the programs of one image have in common: a small web server that ends with SIGTERM."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-# The runner is no package: its files are copied into an image.
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "runner"))
+# The folder is no package: its files are copied into an image.
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "in_cluster"))
 
 import alert_inbox
 

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlencode, urlsplit
 
+from flaskops_observability import log_lines
 from flaskops_observability.kube.transport import ApiError, PodCluster
 
 POLL = 0.3  # seconds between two looks at the files
@@ -63,39 +64,15 @@ ACCESS = Path("/access")  # the Secret with the login and the authority that Vic
 
 STREAMS = ("stdout", "stderr")
 LINE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) (stdout|stderr) (\S+) ?(.*)", re.DOTALL)
-LEVELS = {
-    "debug": "debug|trace|verbose|d",
-    "info": "info|information|notice|i",
-    "warning": "warn|warning|w",
-    "error": "error|err|severe|e",
-    "critical": "critical|crit|fatal|panic|alert|emerg|emergency|f",
-}
-LEVEL_NAMES = (*LEVELS, "unknown")
-NAMES = {name: level for level, names in LEVELS.items() for name in names.split("|")}
-LEVEL = [
-    re.compile(r'\s*\{.*?"(?:level|levelname|severity|log\.level)"\s*:\s*"([A-Za-z]+)"'),
-    re.compile(r"([IWEF])[0-9]{4} [0-9]{2}:[0-9]{2}:"),
-    re.compile(r'.{0,60}?\blevel="?([A-Za-z]+)'),
-    re.compile(r"[^{]{0,60}?\b(TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b"),
-]
-REQUEST_ID = re.compile(r'\s*\{.*?"request_id"\s*:\s*"([^"]+)"')
+LEVEL_NAMES = (*log_lines.LEVELS, "unknown")
+NAMES = {name: level for level, names in log_lines.LEVELS.items() for name in names.split("|")}
+LEVEL = [re.compile(regex) for regex in log_lines.LEVEL.values()]
+REQUEST_ID = re.compile(log_lines.REQUEST_ID)
 TRACED = "Traceback (most recent call last)"
-# The lines of a Python traceback: state -> what may follow, and the state after it. The first state of a line is "".
-TRACEBACK: dict[str, list[tuple[re.Pattern[str], str]]] = {
-    state: [(re.compile(regex), following) for regex, following in rules]
-    for state, rules in {
-        "": [
-            (r"Traceback \(most recent call last\):", "frame"),
-            (r"\s+\+ Exception Group Traceback \(most recent call last\):", "group"),
-        ],
-        "group": [(r"\s+\S", "group")],
-        "frame": [(r"\s+\S", "frame"), (r"[A-Za-z_][\w.]*(?::|$)", "error")],
-        "error": [(r"$", "gap")],
-        "gap": [(r"During handling of the above exception|The above exception was the direct cause", "chain")],
-        "chain": [(r"$", "again")],
-        "again": [(r"Traceback \(most recent call last\):", "frame")],
-    }.items()
-}
+# state: what may follow, and the state after it
+TRACEBACK: dict[str, list[tuple[re.Pattern[str], str]]] = {}
+for _state, _regex, _following in log_lines.TRACEBACK:
+    TRACEBACK.setdefault(_state, []).append((re.compile(_regex), _following))
 
 
 def say(text: str) -> None:

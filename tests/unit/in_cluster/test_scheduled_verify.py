@@ -1,6 +1,6 @@
 # GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The scheduled verification as its image has it: the runner's files, two folders of the collection, and a bare Python."""
+"""The scheduled verification as its image has it: the programs' files, two folders of the collection, and a bare Python."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def api() -> Iterator[ThreadingHTTPServer]:
 @pytest.fixture
 def url(tmp_path: Path, api: ThreadingHTTPServer) -> Iterator[str]:
     """The program, run by a Python that finds no other package, with a second between two runs."""
-    (task,) = yaml.safe_load((ROOT / "runner/build.yml").read_text())
+    (task,) = yaml.safe_load((ROOT / "in_cluster/build.yml").read_text())
     image = task["flaskops.observability.container_image"]
-    shutil.copytree(ROOT / "runner", tmp_path / "runner")
+    shutil.copytree(ROOT / "in_cluster", tmp_path / "runner")
     for inside, folder in image["extra_folders"].items():
         shutil.copytree(ROOT / folder.split("/../../")[1], tmp_path / "runner" / inside)
     for inside, text in image["extra_files"].items():
