@@ -7,7 +7,7 @@
     GET  /               the same as a table
     GET  /healthz        200
 
-VERIFY_TARGET is a JSON object with the fields of links.Target, VERIFY_EVERY the seconds from one start to the next.
+VERIFY_TARGET is a JSON object with the fields of run.Target, VERIFY_EVERY the seconds from one start to the next.
 VERIFY_BACKENDS is a JSON file with a list of log back ends and their credentials, as the option log_backends has them, read anew
 for each run.
 
@@ -29,8 +29,9 @@ from typing import Any
 import web
 from flaskops_observability.kube.transport import PodCluster
 from flaskops_observability.verify import given_backends
-from flaskops_observability.verify.links import Run, Target, verify
+from flaskops_observability.verify.chain import verify
 from flaskops_observability.verify.numbered_lines import GIVEN_UP, NumberedLines
+from flaskops_observability.verify.run import Run, Target
 from flaskops_observability.verify.table import render
 
 PREFIX = "flaskops_verify"

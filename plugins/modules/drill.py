@@ -206,8 +206,8 @@ from ..module_utils.drill.dead_man import StepError
 from ..module_utils.drill.guard import DrillError
 from ..module_utils.drill.run import bring, problem
 from ..module_utils.kube.transport import ApiError, KubeError
-from ..module_utils.verify.links import VerifyError
 from ..module_utils.verify.options import APP
+from ..module_utils.verify.run import VerifyError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **APP,

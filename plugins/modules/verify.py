@@ -197,10 +197,11 @@ from ansible_collections.flaskops.observability.plugins.module_utils._module imp
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster, KubeError
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import backends
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import given_backends
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.chain import verify
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.junit import render as render_junit
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.options import APP
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.run import Target, VerifyError
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.table import render
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -255,7 +256,7 @@ def problem(params: dict[str, Any]) -> str:
     if params["timeout"] < 1:
         return f"Option timeout is {params['timeout']}; give at least 1 second."
     for number, given in enumerate(params["log_backends"]):
-        wrong = backends.problem(given)
+        wrong = given_backends.problem(given)
         if wrong:
             return f"Entry {number + 1} of log_backends ({given['type']}) can't be used: {wrong}."
     for option in ("report", "junit"):

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, verify
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.chain import verify
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.run import Target
 
 from tests.api_rig import Rig
 from tests.fakes.certificates import certificate

@@ -26,7 +26,7 @@ import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import checks
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.facts import is_ready
 from kubernetes import client
 from kubernetes.stream import stream
 
@@ -101,7 +101,7 @@ class Own:
         plain = self.cluster.api.sanitize_for_serialization(self.cluster.core.list_node().items)
         return {
             node["metadata"]["name"]: (
-                checks.is_ready(node),
+                is_ready(node),
                 bool(node["spec"].get("unschedulable")),
                 sorted(taint["key"] for taint in node["spec"].get("taints", [])),
             )

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, KubeCluster
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, verify
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.chain import verify
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.run import Target
 from kubernetes import client
 
 from tests.fakes import loki as program

@@ -23,7 +23,8 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, KubeCluster
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Target, VerifyError, verify
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.chain import verify
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.run import Target, VerifyError
 from kubernetes import client
 
 import tests.harness as harness

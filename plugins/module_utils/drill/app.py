@@ -16,8 +16,10 @@ from urllib.parse import urlencode
 
 from ..kube.transport import ApiError, Cluster, read_object
 from ..monitoring.paths import alertmanager_path, prometheus_path, service_path
-from ..verify import checks, health, log_stores, stack
-from ..verify.links import http_get, slices_path
+from ..verify import facts, log_stores, stack
+from ..verify.links import health, rollout
+from ..verify.result import FAILED, OK
+from ..verify.run import http_get, slices_path
 from .bounds import Stage
 from .dead_man import ENDED, Request, Step
 from .guard import DrillError
@@ -84,7 +86,7 @@ class App:
             ) from error
         labels = self.deployment["spec"]["selector"].get("matchLabels") or {}
         self.selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-        self.container = checks.app_container(self.deployment, self.name)
+        self.container = facts.app_container(self.deployment, self.name)
         self.replicas = int(self.deployment["spec"].get("replicas", 1))
         self.health = ""  # what the health check answered last
         self.url = self._find_url()
@@ -112,13 +114,13 @@ class App:
 
     def _find_url(self) -> str:
         """The address that users have: a load balancer's, or a path of the API server's proxy."""
-        entry = checks.service_port(self.service, self.options.port, self.container)
+        entry = facts.service_port(self.service, self.options.port, self.container)
         if entry is None:
             raise DrillError(
                 f"No port of the Service {self.name} in namespace {self.namespace} leads to the port {self.options.port}:"
                 " give the application's port by the option drill_port."
             )
-        return checks.load_balancer_url(self.service, entry["port"]) or f"{self.base}/services/{self.name}:{entry['port']}/proxy"
+        return facts.load_balancer_url(self.service, entry["port"]) or f"{self.base}/services/{self.name}:{entry['port']}/proxy"
 
     def ask(self, path: str, headers: dict[str, str] | None = None) -> int:
         """The status that a user gets over a new connection; 0 for no answer within the time that users have."""
@@ -229,11 +231,11 @@ class App:
         """Why the application is not as well as it should be; empty when it is."""
         try:
             deployment, pods = self.get(self.deployment_path), self.pods()
-            result = checks.check_rollout(deployment, pods)
-            if result.status != checks.OK:
+            result = rollout.judge(deployment, pods)
+            if result.status != OK:
                 return result.cause
             # As many as now: an autoscaler may have changed the number.
-            ready, wanted = sum(map(checks.is_ready, pods)), int(deployment["spec"].get("replicas", 1))
+            ready, wanted = sum(map(facts.is_ready, pods)), int(deployment["spec"].get("replicas", 1))
             if ready != wanted or len(pods) != wanted:
                 return f"{ready} of {len(pods)} pods are ready, and {wanted} are wanted"
             slices = self.get(slices_path(self.namespace, self.name))["items"]
@@ -246,7 +248,7 @@ class App:
 
     def _health(self, deployment: dict[str, Any], pods: list[dict[str, Any]]) -> str:
         """What verify's link health would say of the app as it is now; empty when nothing is broken."""
-        container = checks.app_container(deployment, self.name)
+        container = facts.app_container(deployment, self.name)
 
         def fetch(path: str, headers: dict[str, str] | None) -> tuple[int, str]:
             return self.cluster.fetch(path, headers, self.options.request_timeout)
@@ -254,7 +256,7 @@ class App:
         known = (self.base, self.name, self.options.port, self.service, container, pods)
         found = health.check_health(health.App(*known, url=self.url, ask=self._answer, fetch=fetch))
         self.health = found.evidence
-        return found.cause if found.status == checks.FAILED else ""
+        return found.cause if found.status == FAILED else ""
 
     def unready(self, path: str) -> str:
         """What a workload or a node still lacks; empty for anything else, and for one that is complete."""
@@ -268,7 +270,7 @@ class App:
         elif found.get("kind") == "StatefulSet":
             wanted, ready = spec.get("replicas", 1), status.get("readyReplicas", 0)
         elif found.get("kind") == "Node":
-            return "" if checks.is_ready(found) else f"the node {found['metadata']['name']} is not ready"
+            return "" if facts.is_ready(found) else f"the node {found['metadata']['name']} is not ready"
         elif found.get("kind") == "Deployment":
             wanted, ready = spec.get("replicas", 1), min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0))
         else:

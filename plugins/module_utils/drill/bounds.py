@@ -20,7 +20,7 @@ from ..kube.transport import REQUEST_SECONDS, ApiError
 from ..monitoring.durations import DURATION, seconds
 from ..monitoring.names import APPLICATION, THRESHOLD, WINDOW, job_of_probe
 from ..verify import numbered_lines, queries
-from ..verify.alert import INBOX
+from ..verify.links.alert_path import INBOX
 
 Stage = tuple[str, float, float]
 

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from ..kube.transport import ApiError, message_of
-from ..verify import checks
+from ..verify.facts import is_ready
 from . import bounds, machine
 from .app import App, LeftOut, Plan
 from .bounds import Stage
@@ -48,7 +48,7 @@ def tolerated(taint: dict[str, Any], tolerations: list[dict[str, Any]]) -> bool:
 def takes(node: dict[str, Any], pod: dict[str, Any]) -> bool:
     """Whether a node takes pods of this specification, as far as its state, labels and taints say."""
     spec, labels = node.get("spec") or {}, node["metadata"].get("labels") or {}
-    if spec.get("unschedulable") or not checks.is_ready(node):
+    if spec.get("unschedulable") or not is_ready(node):
         return False
     if any(labels.get(key) != value for key, value in (pod.get("nodeSelector") or {}).items()):
         return False
@@ -59,7 +59,7 @@ def _placed(app: App) -> dict[str, list[str]]:
     """The application's ready pods by their nodes."""
     found: dict[str, list[str]] = {}
     for pod in app.pods():
-        if checks.is_ready(pod):
+        if is_ready(pod):
             found.setdefault(pod["spec"].get("nodeName", ""), []).append(pod["metadata"]["name"])
     return found
 
@@ -110,7 +110,7 @@ def lose(app: App) -> Plan:
     """Kill a node that is a container of this machine."""
     _need_two(app, "lost")
     nodes = _listed(app, "the nodes", "/api/v1/nodes")
-    workers = [node for node in nodes if CONTROL_PLANE not in (node["metadata"].get("labels") or {}) and checks.is_ready(node)]
+    workers = [node for node in nodes if CONTROL_PLANE not in (node["metadata"].get("labels") or {}) and is_ready(node)]
     if not workers:
         raise LeftOut("the cluster has no ready node beside its control plane")
     placed = _placed(app)

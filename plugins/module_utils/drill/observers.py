@@ -23,8 +23,8 @@ from urllib.parse import urlencode
 from ..external_checks.client import CheckError
 from ..external_checks.status import check_states
 from ..kube.transport import ApiError
-from ..verify import checks
-from ..verify.links import slices_path
+from ..verify.facts import is_ready
+from ..verify.run import slices_path
 from .app import App, ready_addresses, wall
 
 RATE = 10  # requests a second of the steady probe
@@ -166,10 +166,10 @@ class Observers:
     # Pods and addresses.
 
     def _ready(self) -> set[str]:
-        return {name for name, pod in self._pods.items() if checks.is_ready(pod)}
+        return {name for name, pod in self._pods.items() if is_ready(pod)}
 
     def _ready_nodes(self) -> set[str]:
-        return {name for name, node in self._nodes.items() if checks.is_ready(node)}
+        return {name for name, node in self._nodes.items() if is_ready(node)}
 
     def _leads_to(self) -> set[str]:
         return {address for addresses in self._addresses.values() for address in addresses}

@@ -19,7 +19,8 @@ from .._files import write_whole
 from ..external_checks.modules import token_of
 from ..kube.client import api_client
 from ..kube.transport import ApiError, KubeCluster
-from ..verify.links import Target, verify
+from ..verify.chain import verify
+from ..verify.run import Target
 from . import bounds, scenarios
 from .app import App, Options, requester
 from .dead_man import Step, StepError

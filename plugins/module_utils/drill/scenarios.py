@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..verify.backends import SHIPPERS
-from ..verify.health import DEFAULT_PATH, question
+from ..verify.links.health import DEFAULT_PATH, question
+from ..verify.log_agents import SHIPPERS
 from ..verify.log_stores import STORES
 from .app import App, LeftOut, Plan, patched
 from .bounds import ENDS, LATE, MISSING, READINESS, Stage

@@ -21,7 +21,7 @@ def _plain(text: str) -> str:
 def render(results: list[dict[str, Any]], name: str, namespace: str) -> str:
     """One test suite for an app; a broken link is a failure, one that was left out is skipped.
 
-    :param results: as :func:`links.verify` gives them.
+    :param results: as :func:`chain.verify` gives them.
     """
     statuses = [result["status"] for result in results]
     suite = ET.Element(

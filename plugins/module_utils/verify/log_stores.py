@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from ..credentials.guard import basic, hide, login_secrets
 from ..credentials.served import SecretError, login, texts
@@ -167,6 +167,11 @@ def service(get: Callable[[str], Any], store: Store) -> dict[str, Any]:
     """
     found = get(f"/api/v1/services?{urlencode({'labelSelector': store.services})}").get("items", [])
     return found[0] if found else {}
+
+
+def search_path(index: str, text: str, size: int = 1) -> str:
+    """The path below an Elasticsearch's or OpenSearch's address that asks for lines with a text in them."""
+    return f"/{quote(index)}/_search?" + urlencode({"q": f'"{text}"', "size": size, "ignore_unavailable": "true"})
 
 
 def proxy(service: dict[str, Any]) -> str:

@@ -33,10 +33,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..credentials.guard import hide
 from ..kube.transport import ApiError, message_of, read_object
-from . import backends, log_stores
+from . import given_backends, log_agents, log_stores
 
 if TYPE_CHECKING:
-    from .links import Run
+    from .run import Run
 
 APP = "flaskops-verify"  # the pod's label app.kubernetes.io/name, by which log agents name the application
 LINES = 20  # of one run
@@ -83,7 +83,7 @@ def _store(store: log_stores.Store, read: Callable[[str], str], namespace: str, 
 
 
 def _search(index: str, read: Callable[[str], str], text: str, _seconds: float) -> list[str]:
-    found = read_object(200, read(backends.search_path(index, text, LIMIT)))
+    found = read_object(200, read(log_stores.search_path(index, text, LIMIT)))
     try:
         return [json.dumps(hit["_source"], ensure_ascii=False) for hit in found["hits"]["hits"]]
     except (KeyError, TypeError) as error:
@@ -92,7 +92,7 @@ def _search(index: str, read: Callable[[str], str], text: str, _seconds: float) 
 
 def _events(given: dict[str, Any], text: str, seconds: float) -> list[str]:
     try:
-        return list(islice(backends.cloudwatch(given)(text, seconds), LIMIT))
+        return list(islice(given_backends.cloudwatch(given)(text, seconds), LIMIT))
     except ImportError as error:
         raise ApiError(0, "the Python package boto3 is not in this image: build one that has it") from error
 
@@ -101,7 +101,7 @@ def _given(run: Run, given: dict[str, Any]) -> Ask:
     """What asks a back end of the option log_backends, of whose credentials no error tells."""
 
     def read(path: str) -> str:
-        return backends.from_here(given, str(given["url"]).rstrip("/") + path, run)
+        return given_backends.from_here(given, str(given["url"]).rstrip("/") + path, run)
 
     if given["type"] == "cloudwatch":
         ask: Ask = partial(_events, given)
@@ -115,7 +115,7 @@ def _given(run: Run, given: dict[str, Any]) -> Ask:
             return ask(text, seconds)
         except Exception as error:
             words = str(error) if isinstance(error, ApiError) else f"{type(error).__name__}: {error}"
-            raise ApiError(0, hide(words, backends.secrets_of(given))) from None
+            raise ApiError(0, hide(words, given_backends.secrets_of(given))) from None
 
     return careful
 
@@ -151,8 +151,8 @@ def find(run: Run) -> dict[str, Ask]:
         service = {} if name in named else log_stores.service(run.get, store)
         if service:
             add(name, partial(_store, store, partial(along, run.way(service)), run.target.namespace))
-    for output in backends.outputs(run):
-        name, inside = backends.TITLES[output["type"]], backends.open_inside(output)
+    for output in log_agents.outputs(run):
+        name, inside = log_agents.TITLES[output["type"]], log_agents.open_inside(output)
         if inside and name not in named:
             add(name, partial(_search, inside[1], partial(through, inside[0])))
     return found

@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.filter.package_folder import package_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -89,7 +90,8 @@ def url(tmp_path: Path, api: ThreadingHTTPServer) -> Iterator[str]:
     image = task["flaskops.observability.container_image"]
     shutil.copytree(ROOT / "in_cluster", tmp_path / "runner")
     for inside, folder in image["extra_folders"].items():
-        shutil.copytree(ROOT / folder.split("/../../")[1], tmp_path / "runner" / inside)
+        here = Path(package_folder(inside)) if "package_folder" in folder else ROOT / folder.split("/../../")[1]
+        shutil.copytree(here, tmp_path / "runner" / inside)
     for inside, text in image["extra_files"].items():
         (tmp_path / "runner" / inside).write_text(text)
     # Inside a pod the ServiceAccount's folder is fixed, and the address is https.

@@ -18,8 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import backends, numbered_lines
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import Run, Target
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import given_backends, log_agents, numbered_lines
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.numbered_lines import (
     BOUND,
     GIVEN_UP,
@@ -27,6 +26,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.numb
     MISSING,
     NumberedLines,
 )
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.run import Run, Target
 
 from tests.victoria_logs import VictoriaLogs
 
@@ -277,7 +277,7 @@ SHIPPER = {
         "name": "fluent-bit",
         "namespace": "logging",
         "annotations": {
-            backends.OUTPUTS: json.dumps(
+            log_agents.OUTPUTS: json.dumps(
                 [
                     {"type": "es", "host": "search.logs.svc", "port": 9200, "index": "app", "daily_index": True},
                     {"type": "opensearch", "host": "search.example.com", "port": 9200, "tls": True, "login": True},
@@ -347,7 +347,7 @@ def test_back_ends_with_credentials_are_asked_and_never_named_with_them(monkeypa
         asked.append(url)
         raise ApiError(401, f"refused for {item.get('password')} and {item.get('api_key')}")
 
-    monkeypatch.setattr(backends, "from_here", refuse)
+    monkeypatch.setattr(given_backends, "from_here", refuse)
     places = numbered_lines.find(Run(Api(), Target(namespace="web", log_backends=given)))  # type: ignore[arg-type]
     # Those of the cluster of the same kind are what the account is for.
     assert list(places) == ["elasticsearch", "elasticsearch 2", "victoria_logs", "loki"]

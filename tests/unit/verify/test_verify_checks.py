@@ -9,7 +9,12 @@ import copy
 import datetime
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import checks
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain, facts, result
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.endpoint import judge as judge_endpoint
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.image import judge as judge_image
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.metrics import judge as judge_metrics
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.node import judge as judge_nodes
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.rollout import judge as judge_rollout
 
 IMAGE = "localhost/flask-app:abc"
 
@@ -53,11 +58,11 @@ def node(name="node-1", ready="True"):
 
 
 def test_node_ready():
-    assert checks.check_nodes([node()], [pod()]).status == "ok"
+    assert judge_nodes([node()], [pod()]).status == "ok"
 
 
 def test_a_node_without_our_pods_may_be_down():
-    assert checks.check_nodes([node(), node("node-2", "Unknown")], [pod()]).status == "ok"
+    assert judge_nodes([node(), node("node-2", "Unknown")], [pod()]).status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -65,36 +70,36 @@ def test_a_node_without_our_pods_may_be_down():
     [([node(ready="False")], "no node"), ([node(ready="False"), node("node-2")], "node-1"), ([], "no node")],
 )
 def test_node_not_ready(nodes, cause):
-    found = checks.check_nodes(nodes, [pod()])
+    found = judge_nodes(nodes, [pod()])
     assert found.status == "failed"
     assert cause in found.cause
 
 
 def test_rollout_complete():
-    assert checks.check_rollout(deployment(), [pod(), pod("pod-2")]).status == "ok"
+    assert judge_rollout(deployment(), [pod(), pod("pod-2")]).status == "ok"
 
 
 @pytest.mark.parametrize("image", ["", IMAGE])
 def test_image(image):
-    assert checks.check_image(deployment(), [pod(), pod("pod-2")], "flask-app", image).status == "ok"
+    assert judge_image(deployment(), [pod(), pod("pod-2")], "flask-app", image).status == "ok"
 
 
 def test_image_that_is_another_one():
-    found = checks.check_image(deployment(), [pod()], "flask-app", "localhost/flask-app:new")
+    found = judge_image(deployment(), [pod()], "flask-app", "localhost/flask-app:new")
     assert found.status == "failed"
     assert "not localhost/flask-app:new" in found.cause
 
 
 @pytest.mark.parametrize("image", ["", IMAGE])
 def test_ready_pod_with_another_image(image):
-    found = checks.check_image(deployment(), [pod(image="old")], "flask-app", image)
+    found = judge_image(deployment(), [pod(image="old")], "flask-app", image)
     assert found.status == "failed"
     assert "pod-1" in found.cause
 
 
 def test_image_that_cannot_be_had():
     waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such host"}}}
-    found = checks.check_image(deployment(), [pod(), pod("pod-2", ready="False", containerStatuses=[waiting])], "flask-app")
+    found = judge_image(deployment(), [pod(), pod("pod-2", ready="False", containerStatuses=[waiting])], "flask-app")
     assert found.cause == "pod-2: ImagePullBackOff (no such host)"
 
 
@@ -119,15 +124,15 @@ def slices(*names, ready=True):
 )
 def test_endpoint(found, cause):
     pods = [pod(), pod("pod-2"), pod("pod-3", ready="False")]
-    result = checks.check_endpoint(SERVICE, found, pods, [*pods, pod("canary-1")])
-    assert (result.status == "ok") == (not cause)
-    assert cause in result.cause
+    found = judge_endpoint(SERVICE, found, pods, [*pods, pod("canary-1")])
+    assert (found.status == "ok") == (not cause)
+    assert cause in found.cause
 
 
 def test_who_counts_as_ready():
     ending = pod()
     ending["metadata"]["deletionTimestamp"] = "2026-11-28T00:00:00Z"
-    assert [checks.is_ready(one) for one in (pod(), pod(ready="False"), ending)] == [True, False, False]
+    assert [facts.is_ready(one) for one in (pod(), pod(ready="False"), ending)] == [True, False, False]
     unsaid = [
         {
             "endpoints": [
@@ -136,13 +141,13 @@ def test_who_counts_as_ready():
             ]
         }
     ]
-    assert checks.ready_endpoints(unsaid) == ["pod-1", "10.0.0.2"]
+    assert facts.ready_endpoints(unsaid) == ["pod-1", "10.0.0.2"]
 
 
 def test_what_follows_from_a_broken_link():
     names = ("node", "probes", "rollout", "endpoint", "health", "rules", "check at pingdom")
-    found = [checks.failed(name, "", "") for name in names if name not in ("node", "endpoint")]
-    checks.explain([*found, checks.ok("node", ""), checks.ok("endpoint", "")])
+    found = [result.failed(name, "", "") for name in names if name not in ("node", "endpoint")]
+    chain.explain([*found, result.ok("node", ""), result.ok("endpoint", "")])
     # The endpoint is well, and still health can be broken by what the endpoint needs.
     assert {r.link: r.follows for r in found} == {
         "probes": "",
@@ -153,9 +158,15 @@ def test_what_follows_from_a_broken_link():
     }
 
 
-def test_what_a_link_needs_stands_before_it():
-    order = list(checks.NEEDS)
-    assert [(link, need) for link in order for need in checks.NEEDS[link] if need in order[order.index(link) :]] == []
+def test_no_link_needs_itself():
+    def needed(link, way=()):
+        assert link in chain.NEEDS, f"{way[-1]} needs {link}, which is no row"
+        assert link not in way, f"{' needs '.join((*way, link))}"
+        for need in chain.NEEDS[link]:
+            needed(need, (*way, link))
+
+    for link in chain.NEEDS:
+        needed(link)
 
 
 @pytest.mark.parametrize(("age", "late"), [(1, False), (119, False), (121, True)])
@@ -163,8 +174,8 @@ def test_group_that_is_not_evaluated(age, late):
     moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age)
     text = moment.isoformat(timespec="microseconds").replace("+00:00", "123Z")
     group = {"name": "g", "interval": 30, "rules": [{"lastEvaluation": text}, {"lastEvaluation": "0001-01-01T00:00:00Z"}]}
-    assert bool(checks.late(group)) == late
-    assert checks.late({"name": "g", "interval": 30, "rules": []}) == ""
+    assert bool(facts.late(group)) == late
+    assert facts.late({"name": "g", "interval": 30, "rules": []}) == ""
 
 
 @pytest.mark.parametrize(
@@ -172,27 +183,27 @@ def test_group_that_is_not_evaluated(age, late):
     [{"availableReplicas": 1}, {"updatedReplicas": 1}, {"replicas": 3}, {"observedGeneration": 1}, {"availableReplicas": None}],
 )
 def test_rollout_incomplete(status):
-    assert checks.check_rollout(deployment(**status), []).status == "failed"
+    assert judge_rollout(deployment(**status), []).status == "failed"
 
 
 def test_rollout_of_nothing():
     found = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
     found["spec"]["replicas"] = 0
-    assert "0 replicas" in checks.check_rollout(found, []).cause
+    assert "0 replicas" in judge_rollout(found, []).cause
 
 
 def test_rollout_of_what_an_autoscaler_has_scaled_to_nothing():
     found = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
     found["spec"]["replicas"] = 0
-    result = checks.check_rollout(found, [], "ScaledObject shop")
-    assert (result.status, result.evidence) == ("left_out", "scaled to 0 by ScaledObject shop")
-    assert checks.check_rollout(deployment(availableReplicas=1), [], "ScaledObject shop").status == "failed"
+    skipped = judge_rollout(found, [], "ScaledObject shop")
+    assert (skipped.status, skipped.evidence) == ("left_out", "scaled to 0 by ScaledObject shop")
+    assert judge_rollout(deployment(availableReplicas=1), [], "ScaledObject shop").status == "failed"
 
 
 def test_what_needs_pods_is_skipped_where_there_are_to_be_none():
     names = ("node", "endpoint", "health", "metric duration", "loki", "dashboards", "rules", "check at pingdom")
-    found = [checks.failed(name, "", "broken") for name in names]
-    checks.explain([*found, checks.left_out("rollout", "scaled to 0 by ScaledObject shop")])
+    found = [result.failed(name, "", "broken") for name in names]
+    chain.explain([*found, result.left_out("rollout", "scaled to 0 by ScaledObject shop")])
     assert [r.link for r in found if r.status == "failed"] == ["node", "rules", "check at pingdom"]
     skipped = [r for r in found if r.status == "left_out"]
     assert {(r.evidence, r.cause, r.follows) for r in skipped} == {("scaled to 0 by ScaledObject shop", "", "")}
@@ -201,7 +212,7 @@ def test_what_needs_pods_is_skipped_where_there_are_to_be_none():
 def test_rollout_names_the_pods_reason():
     waiting = {"state": {"waiting": {"reason": "ErrImageNeverPull", "message": "image is not present"}}}
     broken = pod(ready="False", containerStatuses=[waiting])
-    found = checks.check_rollout(deployment(availableReplicas=1), [broken])
+    found = judge_rollout(deployment(availableReplicas=1), [broken])
     assert "ErrImageNeverPull (image is not present)" in found.cause
 
 
@@ -221,18 +232,18 @@ BARE = "\n".join(line for line in PAGE.splitlines() if "exceptions" not in line)
 
 
 def statuses(pages, problems=None):
-    return [r.status for r in checks.check_metrics(pages, problems or {})]
+    return [r.status for r in judge_metrics(pages, problems or {})]
 
 
 def test_metrics():
-    found = checks.check_metrics({"a": PAGE, "b": PAGE}, {})
+    found = judge_metrics({"a": PAGE, "b": PAGE}, {})
     assert [r.status for r in found] == ["ok", "ok", "ok"]
     assert "is 8 over 2 pods" in found[0].evidence
     assert "none yet" in found[2].evidence
 
 
 def test_metrics_with_an_exception():
-    found = checks.check_metrics({"a": PAGE + 'flask_http_request_exceptions_total{status="500"} 2.0\n'}, {})
+    found = judge_metrics({"a": PAGE + 'flask_http_request_exceptions_total{status="500"} 2.0\n'}, {})
     assert "is 2 over" in found[2].evidence
 
 
@@ -250,7 +261,7 @@ def test_exceptions_absent():
 
 def test_count_declared_but_without_a_sample():
     page = "\n".join(line for line in PAGE.splitlines() if not line.startswith("flask_http_request_total"))
-    found = checks.check_metrics({"a": PAGE, "b": page}, {})
+    found = judge_metrics({"a": PAGE, "b": page}, {})
     assert [r.status for r in found] == ["failed", "ok", "ok"]
     assert found[0].cause == "b serves no flask_http_request_total"
 
@@ -266,8 +277,8 @@ def test_metrics_of_nobody_or_unreadable():
 
 def test_service_port():
     service = {"spec": {"ports": [{"port": 9200, "targetPort": 9200}, {"port": 80, "targetPort": "http"}]}}
-    assert checks.service_port(service, 5000, container(deployment()))["port"] == 80
-    assert checks.service_port(service, 8080, container(deployment())) is None
+    assert facts.service_port(service, 5000, container(deployment()))["port"] == 80
+    assert facts.service_port(service, 8080, container(deployment())) is None
 
 
 @pytest.mark.parametrize(
@@ -275,4 +286,4 @@ def test_service_port():
     [([{"ip": "10.0.0.1"}], "10.0.0.1"), ([{"hostname": "a.b"}], "a.b"), ([{"ip": "::1"}], "[::1]"), (None, "")],
 )
 def test_load_balancer_address(ingress, address):
-    assert checks.load_balancer_address({"status": {"loadBalancer": {"ingress": ingress}}}) == address
+    assert facts.load_balancer_address({"status": {"loadBalancer": {"ingress": ingress}}}) == address

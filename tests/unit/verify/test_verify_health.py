@@ -13,7 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import app as drilled
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import checks, health, junit, links, table
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import facts, junit, table
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import health
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.probes import judge as judge_probes
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.reference_probes import judge as note_reference
 
 from .test_verify_checks import container, deployment, pod
 from .test_verify_links import NS, SERVICE, FakeCluster, impatient, run  # noqa: F401
@@ -33,7 +37,7 @@ def with_probes(readiness=None, liveness=None, **more):
     found = deployment()
     for kind, change in (("readinessProbe", readiness), ("livenessProbe", liveness)):
         for probe in [container(found)[kind]] if change else []:
-            if checks.handler(change):
+            if facts.handler(change):
                 del probe["httpGet"]
             probe.update(change)
     for kind, probe in more.items():
@@ -107,7 +111,7 @@ CHOICES = {
 @pytest.mark.parametrize("name", CHOICES)
 def test_other_probes_are_noted_and_no_failure(name):
     found, difference = CHOICES[name]
-    result, note = checks.check_probes(found, "flask-app", 5000), checks.note_reference(found, "flask-app", 5000)
+    result, note = judge_probes(found, "flask-app", 5000), note_reference(found, "flask-app", 5000)
     assert (result.status, result.cause, note.status) == ("ok", "", "ok")
     assert difference in note.evidence and ("no failure" in note.evidence) == bool(difference)
     assert SECRET not in json.dumps([result.as_dict(), note.as_dict()])
@@ -135,15 +139,15 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_probes_that_are_missing_or_lead_elsewhere(name):
     found, cause = FAULTS[name]
-    result = checks.check_probes(found, "flask-app", 5000)
+    result = judge_probes(found, "flask-app", 5000)
     assert result.status == "failed" and cause in result.cause
-    assert checks.note_reference(found, "flask-app", 5000).status == "ok"
+    assert note_reference(found, "flask-app", 5000).status == "ok"
 
 
 def test_probes_of_an_app_on_another_port():
     found = listening(both(get(port=8080)), 8080)
-    assert checks.note_reference(found, "flask-app", 8080).evidence.startswith("/health:8080")
-    assert "port is 8080, not 5000" in checks.note_reference(found, "flask-app", 5000).evidence
+    assert note_reference(found, "flask-app", 8080).evidence.startswith("/health:8080")
+    assert "port is 8080, not 5000" in note_reference(found, "flask-app", 5000).evidence
 
 
 ANSWERS = {200: "ok", 204: "ok", 301: "ok", 302: "ok", 308: "ok", 399: "ok"}
@@ -152,7 +156,7 @@ ANSWERS |= {status: "failed" for status in (100, 199, 400, 401, 403, 404, 429, 5
 
 @pytest.mark.parametrize("status", ANSWERS)
 def test_an_answer_is_judged_as_kubelet_does(status):
-    found = checks.check_health(status, "no\n\n way", "x", "/healthz")
+    found = health.judge(status, "no\n\n way", "x", "/healthz")
     assert found.status == ANSWERS[status] and str(status) in found.evidence
     if found.cause:
         assert found.cause.startswith(f"/healthz answered {status}") and found.cause.endswith(": no way")
@@ -172,7 +176,7 @@ def ask(found, answers, service=SERVICE, names=("pod-1", "pod-2")):
     def through(path, headers):
         return fetch(THROUGH + path, headers)
 
-    known = (NS, "flask-app", 5000, service, checks.app_container(found, "flask-app"), [pod(name) for name in names])
+    known = (NS, "flask-app", 5000, service, facts.app_container(found, "flask-app"), [pod(name) for name in names])
     return health.check_health(health.App(*known, url=THROUGH, ask=through, fetch=fetch)), asked
 
 
@@ -357,6 +361,6 @@ def test_redirects_are_answers_and_not_followed(status):
     with ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as server:
         server.asked = []
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert links.http_get(f"http://127.0.0.1:{server.server_port}/{status}", {}, 2)[0] == status
+        assert running.http_get(f"http://127.0.0.1:{server.server_port}/{status}", {}, 2)[0] == status
         assert server.asked == [f"/{status}"]
         server.shutdown()

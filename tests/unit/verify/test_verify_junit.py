@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import checks, junit
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain, junit, result
 
 
 def test_one_case_for_each_link() -> None:
-    broken = checks.failed("endpoint", "0 of 2", "leads to \x00 <nowhere> & back", "GET /x", "kubectl get")
-    after = checks.failed("health", "nothing", "refused", "GET /health", "kubectl get")
-    found = [checks.ok("node", "1 of 1", "GET /nodes"), broken, after, checks.left_out("loki", "not installed")]
+    broken = result.failed("endpoint", "0 of 2", "leads to \x00 <nowhere> & back", "GET /x", "kubectl get")
+    after = result.failed("health", "nothing", "refused", "GET /health", "kubectl get")
+    found = [result.ok("node", "1 of 1", "GET /nodes"), broken, after, result.left_out("loki", "not installed")]
     found[0].seconds, found[1].seconds = 0.5, 2
-    checks.explain(found)
+    chain.explain(found)
     suite = ET.fromstring(junit.render([result.as_dict() for result in found], "shop", "web"))
     counts = {key: suite.get(key) for key in ("name", "tests", "failures", "errors", "skipped", "time")}
     wanted = {"name": "verify web/shop", "tests": "4", "failures": "2", "errors": "0", "skipped": "1", "time": "2.000"}

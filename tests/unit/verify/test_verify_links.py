@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,12 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import urllib3
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import autoscalers, transport
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import (
-    backends,
-    checks,
-    links,
-    table,
-)
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain, given_backends, result, table
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import logs
 
 from .test_verify_checks import PAGE, deployment, node, pod, slices
 
@@ -75,11 +73,11 @@ NOT_INSTALLED = ["log shipper", "log back end", "log alerts", "metrics stack"]
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(links, "ADDRESS_SECONDS", 0)
+    monkeypatch.setattr(running, "ADDRESS_SECONDS", 0)
 
 
 def run(cluster, **options):
-    results, url = links.verify(cluster, links.Target(timeout=2, **options))
+    results, url = chain.verify(cluster, running.Target(timeout=2, **options))
     return {r["link"]: r for r in results}, url
 
 
@@ -111,6 +109,28 @@ def test_the_application_alone():
     results, _ = run(FakeCluster(), app_only=True)
     assert list(results)[-1] == "logs"
     assert {r["status"] for r in results.values()} == {"ok"}
+
+
+def test_a_link_that_breaks_off_keeps_its_rows():
+    """An answer that nobody foresaw takes no row of the table away, and makes none that it does not have."""
+    whole, _ = run(FakeCluster())
+    results, _ = run(FakeCluster(**{f"{NS}/pods/pod-1:9200/proxy/metrics": KeyError("unforeseen")}))
+    assert list(results) == list(whole)
+    broken = {name: r["cause"] for name, r in results.items() if r["status"] == "failed"}
+    assert broken == dict.fromkeys(("metric requests", "metric duration", "metric exceptions"), "KeyError: 'unforeseen'")
+
+
+def test_each_link_that_breaks_off_has_its_rows_of_the_table(monkeypatch):
+    def unforeseen(_run):
+        raise KeyError("unforeseen")
+
+    broken = tuple(dataclasses.replace(link, look=unforeseen) for link in chain.CHAIN if link.family != chain.STACK)
+    monkeypatch.setattr(chain, "CHAIN", broken)
+    results, _ = run(FakeCluster())
+    assert list(results) == [row for link in broken for row in link.rows]
+    notes = {row for link in broken if link.only_notes for row in link.rows}
+    assert {name for name, result in results.items() if result["status"] == "left_out"} == notes
+    assert all("unforeseen" in r["cause"] and r["next_command"] for name, r in results.items() if name not in notes)
 
 
 def test_what_a_run_went_without_is_a_row():
@@ -210,8 +230,8 @@ def test_request_id_not_logged():
 
 
 def test_what_was_seen_outlives_an_answer_that_does_not_come(monkeypatch):
-    monkeypatch.setattr(links, "LOOK_AGAIN", 0.01)
-    broken = checks.failed("rules", "", "the rule is gone")
+    monkeypatch.setattr(running, "LOOK_AGAIN", 0.01)
+    broken = result.failed("rules", "", "the rule is gone")
     looks = iter([[broken], transport.ApiError(0, "timed out"), transport.ApiError(0, "timed out")])
 
     def look():
@@ -220,7 +240,7 @@ def test_what_was_seen_outlives_an_answer_that_does_not_come(monkeypatch):
             raise found
         return found
 
-    assert links.Run(FakeCluster(), links.Target(timeout=2)).settled(look, 0.1) == [broken]
+    assert running.Run(FakeCluster(), running.Target(timeout=2)).settled(look, 0.1) == [broken]
 
 
 def test_a_silent_log_ends_in_time():
@@ -249,7 +269,7 @@ def test_load_balancer_is_asked_directly():
         cluster.log += headers.values()
         return 200, ""
 
-    results, url = links.verify(cluster, links.Target(timeout=2), plain)
+    results, url = chain.verify(cluster, running.Target(timeout=2), plain)
     assert url == "http://10.0.0.7"
     assert sorted(asked) == ["http://10.0.0.7/", "http://10.0.0.7/health"]
     assert {r["status"] for r in results if r["link"] not in NOT_INSTALLED} == {"ok"}
@@ -264,29 +284,30 @@ def test_a_load_balancer_that_ends_tls_is_passed_by():
 
 def test_unreachable_api_server_is_one_sentence():
     cluster = FakeCluster(**{f"{NS}/pods": transport.ApiError(0, "no answer from https://api: refused")})
-    with pytest.raises(links.VerifyError, match=r"Cannot reach the API server: no answer from https://api: refused; check"):
+    with pytest.raises(running.VerifyError, match=r"Cannot reach the API server: no answer from https://api: refused; check"):
         run(cluster)
 
 
 def test_credentials_without_rights_are_one_sentence():
-    with pytest.raises(links.VerifyError, match="Cannot list the pods of namespace flask-app"):
+    with pytest.raises(running.VerifyError, match="Cannot list the pods of namespace flask-app"):
         run(FakeCluster(**{f"{NS}/pods": (403, {"message": "forbidden"})}))
 
 
 def test_table_fits_and_its_commands_can_be_copied():
-    target = links.Target(
+    target = running.Target(
         kubeconfig="/a/rather/long/path/of/a/folder/with/a/kubeconfig/inside/kubeconfig.yaml", context="staging"
     )
+    asked = logs.next_command(running.Run(FakeCluster(), target))
     failed = {"link": "logs", "status": "failed", "evidence": "e " * 90, "cause": "c " * 90, "query": "q " * 90, "seconds": 1.0}
     results = [
         {"link": "node", "status": "ok", "evidence": "1 of 1", "cause": "", "next_command": "", "seconds": 0.01},
-        {**failed, "next_command": target.next_command("logs"), "follows": ""},
+        {**failed, "next_command": asked, "follows": ""},
         {**failed, "link": "loki", "next_command": "kubectl nothing", "follows": "logs"},
     ]
     text = table.render(results, "title")
     assert max(map(len, text.splitlines())) <= 100
     command = text[text.index("next:") + 5 : text.index("loki  ")].replace("\\\n", " ").split()
-    assert command == target.next_command("logs").split()
+    assert command == asked.split()
     # What follows from another link needs no command of its own.
     assert text.endswith("from:   the broken link logs")
     rows = text.splitlines()
@@ -299,13 +320,13 @@ def test_an_app_without_an_address_is_asked_and_opened_by_the_api_server(kind, s
     service = {"spec": {**SERVICE["spec"], "type": kind}, "status": status}
     results, url = run(FakeCluster(**{f"{NS}/services/flask-app": (200, service)}))
     assert {r["status"] for name, r in results.items() if name not in NOT_INSTALLED} == {"ok"}
-    target = links.Target(context="kind-kind")
+    target = running.Target(context="kind-kind")
     text = table.render(list(results.values()), url, target.opening(url))
     assert text.splitlines()[-1] == "open:   kubectl --context kind-kind -n flask-app port-forward service/flask-app 8080:80"
 
 
 def test_an_app_with_an_address_needs_no_command():
-    assert links.Target().opening("http://192.0.2.7") == links.Target().opening("") == ""
+    assert running.Target().opening("http://192.0.2.7") == running.Target().opening("") == ""
     assert "open:" not in table.render([], "title", "")
 
 
@@ -396,13 +417,13 @@ def test_pod_cluster_never_quotes_a_token(server, tmp_path):
 
 
 def test_plain_get(server):
-    assert links.http_get(f"http://127.0.0.1:{server.server_port}/x", {}, 2)[0] == 200
-    assert links.http_get(f"http://127.0.0.1:{server.server_port}/log", {}, 2)[0] == 404
+    assert running.http_get(f"http://127.0.0.1:{server.server_port}/x", {}, 2)[0] == 200
+    assert running.http_get(f"http://127.0.0.1:{server.server_port}/log", {}, 2)[0] == 404
 
 
 def test_plain_get_refused():
     with pytest.raises(transport.ApiError, match="no answer from http://127"):
-        links.http_get("http://127.0.0.1:1/", {}, 2)
+        running.http_get("http://127.0.0.1:1/", {}, 2)
 
 
 LOKI = {"loki": {"metadata": {"name": "loki", "namespace": "logs"}, "spec": {"ports": [{"port": 3100}]}}}
@@ -610,7 +631,7 @@ def test_a_backend_that_hands_credentials_on(given, answer):
     found, _url = run(FakeCluster(), log_backends=[backend])
     server.shutdown()
     server.server_close()
-    assert {"elasticsearch", "given backend"} & {name for name, result in found.items() if result["status"] == "failed"}
+    assert [name for name, result in found.items() if result["status"] == "failed"] == ["elasticsearch"]
     assert {host.partition(":")[0] for host, _sent in server.seen} == {"127.0.0.1"}
     said = json.dumps(found)
     assert "CANARY" not in said and base64.b64encode(b"reader:CANARY").decode() not in said
@@ -627,8 +648,8 @@ def test_a_backend_that_hands_credentials_on(given, answer):
     ],
 )
 def test_credentials_that_can_not_be_sent_are_refused(given, word):
-    assert word in backends.problem(given) and "CANARY" not in backends.problem(given)
-    assert backends.problem({"url": "https://logs.test", "username": "ö", "password": "p ä", "tenant": "a b"}) == ""
+    assert word in given_backends.problem(given) and "CANARY" not in given_backends.problem(given)
+    assert given_backends.problem({"url": "https://logs.test", "username": "ö", "password": "p ä", "tenant": "a b"}) == ""
 
 
 @pytest.mark.parametrize(

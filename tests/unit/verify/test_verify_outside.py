@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import outside
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.modules import TOKEN_VARIABLES
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import outside
 
 from tests.fakes import FAKES
 
@@ -15,11 +16,11 @@ from tests.fakes import FAKES
 def test_states_of_a_provider(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with FAKES[provider](token="secret-token") as fake:
         given = {"provider": provider, "api_url": fake.url}
-        monkeypatch.delenv(outside.TOKEN_VARIABLES[provider], raising=False)
+        monkeypatch.delenv(TOKEN_VARIABLES[provider], raising=False)
         missing = outside.provider_link("test-one", given)
-        assert (missing.status, outside.TOKEN_VARIABLES[provider] in missing.cause) == ("failed", True)
+        assert (missing.status, TOKEN_VARIABLES[provider] in missing.cause) == ("failed", True)
 
-        monkeypatch.setenv(outside.TOKEN_VARIABLES[provider], "secret-token")
+        monkeypatch.setenv(TOKEN_VARIABLES[provider], "secret-token")
         assert "no check with the tag of the environment test-one" in outside.provider_link("test-one", given).cause
 
         (check,) = fake.seed(1, tags=["flaskops-test-one"])

@@ -8,13 +8,16 @@ from __future__ import annotations
 import copy
 import datetime
 import json
+import re
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, objects
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import alert, links
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import alert_path
 
 from .test_verify_checks import deployment, pod, slices
 from .test_verify_links import NS, SHIPPER_PAGE, SLICES, FakeCluster, shipper
@@ -38,7 +41,7 @@ datasources:
         - name: request_id
           url: '{namespace=~".+"} | request_id=`$${__value.raw}`'
 """
-TEST_RULE = {"name": alert.NAME, "query": 'kube_service_info{namespace="flask-app"}', "lastError": ""}
+TEST_RULE = {"name": alert_path.NAME, "query": 'kube_service_info{namespace="flask-app"}', "lastError": ""}
 
 
 def data(**content):
@@ -59,7 +62,7 @@ SERVICE: dict[str, Any] = json.loads(dashboards.texts()["flaskops-service"])
 RULE = owned("flask-app", PARTS, annotations={objects.ALERTS: "A"}, spec={"groups": GROUPS})
 TEST_OBJECT = {
     "metadata": {"name": "test", "namespace": "flask-app"},
-    "spec": {"groups": [{"name": "test", "rules": [{"alert": alert.NAME}]}]},
+    "spec": {"groups": [{"name": "test", "rules": [{"alert": alert_path.NAME}]}]},
 }
 PROBE = owned("flask-app", PARTS, spec={"prober": {"url": "blackbox.monitoring.svc:9115"}})
 
@@ -117,7 +120,7 @@ class FakeStack(FakeCluster):
             f"{PROMETHEUS}/rules": data(
                 groups=[group([{"name": "A", "lastError": "", "query": "up"}]), group([TEST_RULE], "test", "test")]
             ),
-            f"{ALERTMANAGER}/status": (200, {"config": {"original": f"{alert.NAME} alert-inbox"}}),
+            f"{ALERTMANAGER}/status": (200, {"config": {"original": f"{alert_path.NAME} alert-inbox"}}),
             BOARDS: (200, {"items": [board()]}),
             f"{PROMETHEUS}/alertmanagers": data(activeAlertmanagers=[{"url": "http://am"}]),
             f"{NS}/services": (200, {"items": []}),
@@ -152,7 +155,7 @@ class FakeStack(FakeCluster):
         return {"status": status, "labels": {"service": mark}}
 
     def series(self, expr):
-        if alert.NAME in expr:
+        if alert_path.NAME in expr:
             if "rule" in self.broken:
                 return []
             self.fired |= set(self.marks)
@@ -178,12 +181,12 @@ class FakeStack(FakeCluster):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(links, "SETTLE", 0)
-    monkeypatch.setattr(alert, "PAUSE", 0.01)
+    monkeypatch.setattr(running, "SETTLE", 0)
+    monkeypatch.setattr(alert_path, "PAUSE", 0.01)
 
 
 def run(cluster, **options):
-    results, _url = links.verify(cluster, links.Target(timeout=3, **options))
+    results, _url = chain.verify(cluster, running.Target(timeout=3, **options))
     return {r["link"]: r for r in results}
 
 
@@ -201,6 +204,14 @@ def test_a_whole_stack():
     for step in ("fired", "at Alertmanager", "received", "resolved"):
         assert f"{step} after" in results["alert path"]["evidence"]
     assert cluster.marks == []
+
+
+def test_the_table_is_the_order_of_the_rows():
+    rows = list(run(FakeStack(), skipped={"logs": "its module is refused"}))
+    order = [row for link in chain.CHAIN for row in link.rows]
+    found = [re.sub("^(check at|part) .*", r"\1 ...", name) for name in rows]
+    assert found == sorted(found, key=order.index)
+    assert [row for link in chain.CHAIN if link.family == chain.STACK for row in link.rows] == LINKS
 
 
 def test_a_stack_below_a_route_prefix():

@@ -19,7 +19,10 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import basic
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import backends, links, log_stores, queries
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import log_stores, queries
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.chain import verify
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import log_agent, log_store
 
 from tests.fakes.certificates import certificate
 from tests.toolchain import programs
@@ -125,7 +128,7 @@ class Near(FakeCluster):
 
 
 def found(cluster, **options):
-    results, _url = links.verify(cluster, links.Target(**{"timeout": 10, **options}))
+    results, _url = verify(cluster, running.Target(**{"timeout": 10, **options}))
     said = json.dumps(results, ensure_ascii=False)
     assert PASSWORD not in said and base64.b64encode(f"ann:{PASSWORD}".encode()).decode() not in said
     return {result["link"]: result for result in results}
@@ -187,6 +190,8 @@ def test_a_login_of_somebody_else_is_asked_for(victoria):
 class Pages:
     """A Prometheus of which the increase is what the program's page has."""
 
+    absent = ""
+
     def __init__(self, program):
         self.program = program
 
@@ -204,9 +209,10 @@ def test_rows_dropped(victoria, at, cause):
     program = victoria()
 
     def look():
-        run = links.Run(Near(program), links.Target(timeout=3))
+        run = running.Run(Near(program), running.Target(timeout=3))
         run.prepare()
-        (result,) = backends.stores(run, Pages(program))
+        run.stack = Pages(program)
+        (result,) = log_store.look(run)
         return result
 
     assert look().status == "ok"
@@ -231,8 +237,8 @@ def test_an_agent_that_is_stuck_on_one_node(victoria, tmp_path, monkeypatch, wro
     (access / "password").write_text("old" if wrong == "login" else PASSWORD)
     said = []
     monkeypatch.setattr(collecting, "say", said.append)
-    monkeypatch.setattr(backends, "WAITING", 0.1)
-    monkeypatch.setattr(links, "SETTLE", 1)
+    monkeypatch.setattr(log_agent, "WAITING", 0.1)
+    monkeypatch.setattr(running, "SETTLE", 1)
     url = program.url if wrong == "login" else "http://127.0.0.1:1"
     agent = collecting.Collector(tmp_path / "pods", tmp_path / "state", url, "test", "node-2", 1 << 20, 1e9, access)
     batch = collecting.Batch("test", "node-2")
@@ -364,14 +370,15 @@ def test_an_agent_that_delivers_nothing_by_its_counters():
         **{page.format(number): (200, "fluentbit_uptime 5\n") for number in (1, 2)},
     }
     service = {"metadata": {"name": "vl", "namespace": "logs"}, "spec": {"ports": [{"port": 9428}]}}
-    run = links.Run(FakeCluster({"victoria-logs-single": service}, **answers), links.Target())
+    run = running.Run(FakeCluster({"victoria-logs-single": service}, **answers), running.Target())
     asked = []
 
     def query(expr):
         asked.append(expr)
         return [{"metric": {"pod": "fluent-bit-2"}, "value": [0, "3"]}] if "retries_total" in expr else []
 
-    _evidence, cause, _asked = backends._shipper(run, SimpleNamespace(query=query), item)
+    run.stack = SimpleNamespace(query=query, absent="")
+    _evidence, cause, _asked = log_agent._agent(run, item)
     assert cause.startswith("fluent-bit-2 on node node-2 has delivered none") and "a wrong login" in cause
     assert any('fluentbit_output_retries_total{namespace="logging"}' in expr for expr in asked)
 
@@ -400,12 +407,13 @@ def test_an_output_that_delivers_nothing_is_named_with_its_own_complaint():
         "/apis/monitoring.coreos.com/v1/namespaces/logging/servicemonitors": (200, {"items": []}),
         "/api/v1/namespaces/logging/pods/fluent-bit-1:2020/proxy/api/v2/metrics/prometheus": (200, "fluentbit_uptime 5\n"),
     }
-    run = links.Run(Agents({}, **answers), links.Target())
+    run = running.Run(Agents({}, **answers), running.Target())
 
     def query(expr):
         return [{"metric": {"pod": "fluent-bit-1", "name": "audit_logs"}, "value": [0, "3"]}] if "retries_total" in expr else []
 
-    _evidence, cause, _asked = backends._shipper(run, SimpleNamespace(query=query), item)
+    run.stack = SimpleNamespace(query=query, absent="")
+    _evidence, cause, _asked = log_agent._agent(run, item)
     assert cause.startswith("fluent-bit-1 on node node-1 has delivered none of its lines to audit_logs")
     assert "VictoriaLogs" not in cause and "a wrong login" in cause and "somebody else" not in cause
 
@@ -420,12 +428,12 @@ def test_an_output_that_delivers_nothing_is_named_with_its_own_complaint():
     ],
 )
 def test_only_a_status_is_a_wrong_login(line, wrong):
-    assert bool(backends.REFUSED.search(line)) == wrong
+    assert bool(log_agent.REFUSED.search(line)) == wrong
 
 
 def test_all_who_ask_a_back_end_share_one_way():
     service = {"metadata": {"name": "vl", "namespace": "logs"}, "spec": {"ports": [{"port": 9428}]}}
-    run = links.Run(FakeCluster({}), links.Target())
+    run = running.Run(FakeCluster({}), running.Target())
     assert run.way(service) is run.way(dict(service))
 
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from ..kube.transport import ApiError, message_of
-from . import checks
-from .checks import Result
+from ...kube.transport import ApiError, message_of
+from .. import facts
+from ..result import FAILED, Result, failed, left_out, ok
+from ..run import Run
+from . import endpoint
 
 DEFAULT_PATH = "/health"
 # Headers of a probe that the API server would take for its own.
@@ -42,7 +44,7 @@ class Question:
 
     @property
     def shown(self) -> str:
-        return checks.shown_path(self.path)
+        return facts.shown_path(self.path)
 
 
 def question(container: dict[str, Any], port: int) -> Question:
@@ -53,10 +55,10 @@ def question(container: dict[str, Any], port: int) -> Question:
     probe = container.get("readinessProbe") or {}
     get = probe.get("httpGet")
     if get is None:
-        return Question(instead_of=checks.handler(probe))
+        return Question(instead_of=facts.handler(probe))
     headers = {h["name"]: h.get("value", "") for h in get.get("httpHeaders") or []}
     kept = tuple(sorted(name for name in headers if name.lower() in KEPT or name.lower().startswith("impersonate-")))
-    number = checks.port_number(get.get("port"), container)
+    number = facts.port_number(get.get("port"), container)
     path = quote(get.get("path") or "", safe="/%?&=:;,+@~!$'()*[]")
     return Question(
         path if path.startswith("/") else f"/{path}",
@@ -97,12 +99,21 @@ class App:
     def way(self, asked: Question) -> str:
         """Through which Service or pod the API server reaches what is asked; empty where there is none."""
         scheme, port = "https:" if asked.tls else "", asked.port or self.port
-        entry = checks.service_port(self.service, port, self.container)
+        entry = facts.service_port(self.service, port, self.container)
         if entry:
             return f"services/{scheme}{self.name}:{entry['port']}"
         # At its own port the app is only well if its Service leads there.
-        ready = sorted(pod["metadata"]["name"] for pod in self.pods if asked.port and checks.is_ready(pod))
+        ready = sorted(pod["metadata"]["name"] for pod in self.pods if asked.port and facts.is_ready(pod))
         return f"pods/{scheme}{ready[0]}:{port}" if ready else ""
+
+
+def judge(status: int, body: str, where: str, path: str = "/health") -> Result:
+    """An HTTP answer of the health check, judged as kubelet does it: 200 to 399 is well."""
+    evidence = f"{where} answered {status}"
+    if 200 <= status < 400:
+        return ok("health", evidence)
+    said = " ".join(body.split())[:200]
+    return failed("health", evidence, f"{path} answered {status}, which is not 200 to 399" + (f": {said}" if said else ""))
 
 
 def check_health(app: App) -> Result:
@@ -111,7 +122,7 @@ def check_health(app: App) -> Result:
     try:
         result = _asked_by_users(app, asked) if asked.own else _asked_by_proxy(app, asked)
     except ApiError as error:
-        result = checks.failed("health", "no answer through the Service", str(error))
+        result = failed("health", "no answer through the Service", str(error))
     result.query = result.query or f"GET {app.url or app.name}{asked.shown}"
     return result
 
@@ -120,10 +131,10 @@ def _asked_by_users(app: App, asked: Question) -> Result:
     status, body = app.ask(asked.path, None)
     direct = app.url.startswith("http://")
     where = app.url + asked.shown if direct else f"{asked.shown} through the API server's service proxy"
-    found = checks.check_health(status, message_of(body), where, asked.shown)
-    if found.status == checks.FAILED and asked.instead_of and not _refused(status, body):
+    found = judge(status, message_of(body), where, asked.shown)
+    if found.status == FAILED and asked.instead_of and not _refused(status, body):
         why = f"the readiness probe is {asked.instead_of}, which asks no path"
-        return checks.left_out("health", f"{why}, and {asked.shown} answered {status}")
+        return left_out("health", f"{why}, and {asked.shown} answered {status}")
     return found
 
 
@@ -132,13 +143,11 @@ def _asked_by_proxy(app: App, asked: Question) -> Result:
         # The Service has to lead to the app all the same; what is answered there, and with which status, does not matter.
         said = _refused(*app.ask(asked.path.partition("?")[0], None))
         if said:
-            return checks.failed("health", "no answer through the Service", said)
+            return failed("health", "no answer through the Service", said)
     way = app.way(asked)
     if not way:
         port = asked.port or app.port
-        return checks.failed(
-            "health", "nobody to ask", f"no port of the Service {app.name} and no ready pod leads to port {port}"
-        )
+        return failed("health", "nobody to ask", f"no port of the Service {app.name} and no ready pod leads to port {port}")
     where = f"{asked.shown} through the API server's proxy of {way}"
     query = f"GET {app.base}/{way}/proxy{asked.shown}"
     try:
@@ -148,12 +157,26 @@ def _asked_by_proxy(app: App, asked: Question) -> Result:
         status, body, said = 0, "", str(error)
     if said and asked.port:
         # A NetworkPolicy may let kubelet in and nobody else; what kubelet itself found is what the link rollout tells.
-        return checks.left_out("health", f"{where} can't be asked: {said}")
+        return left_out("health", f"{where} can't be asked: {said}")
     if said:
-        return checks.failed("health", f"no answer from {where}", said, query)
+        return failed("health", f"no answer from {where}", said, query)
     if asked.withheld and 400 <= status < 500:
         names = ", ".join(asked.withheld)
-        return checks.left_out("health", f"{where} answered {status}; it was asked without the probe's header {names}")
-    found = checks.check_health(status, message_of(body), where, asked.shown)
+        return left_out("health", f"{where} answered {status}; it was asked without the probe's header {names}")
+    found = judge(status, message_of(body), where, asked.shown)
     found.query = query
     return found
+
+
+def look(run: Run) -> list[Result]:
+    target, container = run.target, facts.app_container(run.deployment, run.target.name)
+
+    def fetch(path: str, headers: dict[str, str] | None) -> tuple[int, str]:
+        return run.cluster.fetch(path, headers, run.request_seconds())
+
+    known = (run.base, target.name, target.port, run.service, container, run.pods)
+    return [check_health(App(*known, url=run.through_proxy or run.url, ask=run.ask, fetch=fetch))]
+
+
+def next_command(run: Run) -> str:
+    return endpoint.next_command(run)

@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One alert on its way from Prometheus to a receiver, and back."""
+"""A test alert fires in Prometheus, arrives at the receiver, and is resolved there."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import datetime
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import urlencode
 
-from ..kube.transport import read_object
-from ..monitoring.names import NOTIFY, TEST_SERVICE
-from . import checks, queries
-from .checks import Result
+from ...kube.transport import read_object
+from ...monitoring.names import NOTIFY, TEST_SERVICE
+from ...monitoring.paths import alertmanager_path, service_path
+from .. import queries
+from ..result import FAILED, Result, failed, left_out, ok
+from ..run import Run
+from ..stack import KUBE_STATE_METRICS, Stack, rules_of
+from . import exporters, rules
 
 NAME = "VerifyTestAlert"
 INBOX = "alert-inbox"
@@ -27,7 +30,7 @@ LEFT_BEHIND = 600.0  # seconds after which a test alert's mark belongs to a veri
 class Journey:
     """A test alert: a Service without pods that kube-state-metrics counts, and on which a rule fires."""
 
-    def __init__(self, stack: Any, alertmanager: str, inbox: str) -> None:
+    def __init__(self, stack: Stack, alertmanager: str, inbox: str) -> None:
         self.stack, self.alertmanager, self.inbox = stack, alertmanager, inbox
         self.get, self.deadline, self.cluster = stack.run.get, stack.run.deadline, stack.cluster
         target = stack.app
@@ -58,7 +61,7 @@ class Journey:
 
     def _failed(self, cause: str, command: str) -> Result:
         done = ", ".join(f"{key} after {value:.1f} s" for key, value in self.times.items()) or "the rule never fired"
-        return checks.failed("alert path", done, cause, self.query(), command)
+        return failed("alert path", done, cause, self.query(), command)
 
     def query(self) -> str:
         """What was done and asked."""
@@ -105,21 +108,22 @@ class Journey:
         ):
             return self._failed("it was never resolved", self._log())
         times = ", ".join(f"{key} after {value:.1f} s" for key, value in self.times.items())
-        return checks.ok("alert path", f"{NAME} {times}; receivers: {', '.join(self.receivers) or 'none'}", self.query())
+        return ok("alert path", f"{NAME} {times}; receivers: {', '.join(self.receivers) or 'none'}", self.query())
 
     def _log(self) -> str:
         return self.stack.command("logs", f"deployment/{INBOX}", "--tail=20")
 
     def _arrive(self) -> Result | None:
         if not self._wait("fired", self._fires):
-            seen = self.stack.query(queries.filled(queries.TEST_SERVICE, service=self.name))
+            expr = queries.filled(queries.TEST_SERVICE, service=self.name)
+            seen = self.stack.query(expr)
             cause = "the rule is not evaluated" if seen else "kube-state-metrics is not scraped, or the rule is not evaluated"
             return self._failed(cause, self.stack.port_forward("prometheus-operated", 9090))
         if not self._wait("at Alertmanager", self._in_alertmanager):
             return self._failed("Prometheus does not reach Alertmanager", self.stack.port_forward("alertmanager-operated", 9093))
         if self.held:
             why = f"a silence or another alert holds it back in Alertmanager ({', '.join(self.held)}), and the app's alerts too"
-            return checks.left_out("alert path", why)
+            return left_out("alert path", why)
         strangers = sorted(set(self.receivers) - NOBODY)
         if strangers and not self.notify:
             cause = f"a route before its own takes it to {', '.join(strangers)}, so that somebody may have been told"
@@ -130,3 +134,41 @@ class Journey:
         if self.inbox and not self._wait("received", lambda: self._in_inbox("firing")):
             return self._failed(f"Alertmanager does not reach the receiver {INBOX}", self._log())
         return None
+
+
+def look(run: Run) -> list[Result]:
+    link, stack, namespace = "alert path", run.stack, run.target.namespace
+    if not run.target.alert_check:
+        return [left_out(link, "switched off by verify_alert_check")]
+    if KUBE_STATE_METRICS in stack.skipped:
+        return [left_out(link, "kube-state-metrics, which tells Prometheus of the test alert, is skipped")]
+    installed = [rule for item in stack.objects["prometheusrules"] for rule in rules_of(item)]
+    if all(rule.get("alert") != NAME for rule in installed):
+        return [left_out(link, f"no rule {NAME} for namespace {namespace}; the role app_monitoring installs it")]
+    alertmanagers = stack.alertmanagers()
+    if not alertmanagers:
+        return [left_out(link, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
+    alertmanager = alertmanager_path(stack.namespace, alertmanagers)
+    inbox = service_path(stack.namespace, INBOX, 80)
+    config = stack.ask(f"{alertmanager}/api/v2/status")["config"]["original"]
+    has_inbox = any(item["metadata"]["name"] == INBOX for item in stack.deployments())
+    if NAME not in config:
+        # Without a route of its own it would reach whoever is on duty.
+        why = f"Alertmanager has no route for {NAME}, so it would go to the default receiver"
+        if has_inbox:
+            query = f"GET {alertmanager}/api/v2/status"
+            return [
+                failed(
+                    link,
+                    "not sent",
+                    why,
+                    query,
+                    stack.command("get", "secrets", "-l", "app.kubernetes.io/managed-by=flaskops"),
+                )
+            ]
+        return [left_out(link, why)]
+    # What other links wait for must be there first.
+    for name, find in (("the rules are not loaded", rules.look), ("kube-state-metrics is not read", exporters.read)):
+        if any(result.status == FAILED for result in find(run)):
+            return [left_out(link, f"not tried, because {name}")]
+    return [Journey(run.stack, alertmanager, inbox if has_inbox else "").send()]

@@ -1,0 +1,191 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The chain: a table of its links, and the verification that follows them side by side.
+
+A link is one file in links/, one line of CHAIN and one section of docs/verify.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ..credentials.guard import hide
+from ..kube.transport import Cluster
+from .links import (
+    alert_path,
+    alertmanager,
+    clocks,
+    dashboards,
+    data_sources,
+    endpoint,
+    exporters,
+    grafana,
+    health,
+    health_probe,
+    image,
+    log_agent,
+    log_alerts,
+    log_store,
+    logs,
+    metrics,
+    metrics_stack,
+    node,
+    outside,
+    parts,
+    probes,
+    prometheus,
+    receivers,
+    reference_probes,
+    rollout,
+    ruler,
+    rules,
+    target,
+)
+from .log_agents import pods_of
+from .result import FAILED, LEFT_OUT, Look, Result
+from .run import Run, Target
+
+# Families: what is followed together.
+APP, LOGS, STACK, NO_STACK, OUTSIDE = "application", "log lines", "stack", "no stack", "outside"
+
+
+def families(run: Run) -> set[str]:
+    """Those that this verification follows."""
+    if run.target.app_only:
+        return {APP}
+    return {APP, LOGS, OUTSIDE, NO_STACK if run.stack.absent else STACK}
+
+
+def pods_of_logging(run: Run) -> str:
+    return pods_of(run.target)
+
+
+def pods_of_the_stack(run: Run) -> str:
+    return run.stack.command("get", "pods", "-o", "wide")
+
+
+@dataclass(frozen=True)
+class Link:
+    """A line of the table.
+
+    :param rows: the names of its rows, each with the rows without which it can't work. The dots of a name are filled in.
+    :param look: what is followed; where it breaks off, all of its rows are broken.
+    :param next_command: where to look next for a broken row that names no command itself.
+    :param only_notes: whether nothing that it says is a failure.
+    """
+
+    rows: dict[str, tuple[str, ...]]
+    family: str
+    look: Callable[[Run], list[Result]]
+    next_command: Callable[[Run], str] = lambda _run: ""
+    only_notes: bool = False
+
+    @property
+    def title(self) -> str:
+        return ", ".join(self.rows)
+
+    def follow(self, run: Run) -> list[Result]:
+        results = run.followed(Look(tuple(self.rows), partial(self.look, run)))
+        for result in results:
+            if result.status == FAILED and self.only_notes:
+                result.status, result.evidence, result.cause = LEFT_OUT, f"{result.evidence}: {result.cause}", ""
+            if result.status == FAILED:
+                result.next_command = result.next_command or self.next_command(run)
+        return results
+
+
+STORE_NEEDS = ("logs", "log shipper")
+STORE_ROWS = dict.fromkeys(("loki", "victoria_logs", "elasticsearch", "opensearch", "cloudwatch"), STORE_NEEDS)
+
+CHAIN = (
+    Link({"node": ()}, APP, node.look, node.next_command),
+    Link({"image": ("node",)}, APP, image.look, image.next_command),
+    Link({"probes": ()}, APP, probes.look, probes.next_command),
+    Link({"reference probes": ()}, APP, reference_probes.look, only_notes=True),
+    Link({"rollout": ("node", "image", "probes")}, APP, rollout.look, rollout.next_command),
+    Link({"endpoint": ("rollout",)}, APP, endpoint.look, endpoint.next_command),
+    Link({"health": ("endpoint",)}, APP, health.look, health.next_command),
+    Link(
+        {"metric requests": ("rollout",), "metric duration": ("metric requests",), "metric exceptions": ("metric requests",)},
+        APP,
+        metrics.look,
+        metrics.next_command,
+    ),
+    Link({"logs": ("endpoint",)}, APP, logs.look, logs.next_command),
+    Link({"log shipper": ("node",)}, LOGS, log_agent.look, pods_of_logging),
+    Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging),
+    Link({"log alerts": ("log shipper", "prometheus")}, LOGS, log_alerts.look, pods_of_logging),
+    Link({"ruler": ("loki", "alertmanager")}, LOGS, ruler.look, pods_of_logging),
+    Link({"metrics stack": ()}, NO_STACK, metrics_stack.look, only_notes=True),
+    Link({"prometheus": ()}, STACK, prometheus.look, pods_of_the_stack),
+    Link({"exporters": ("prometheus",)}, STACK, exporters.look, pods_of_the_stack),
+    Link({"target": ("prometheus", "metric requests")}, STACK, target.look, pods_of_the_stack),
+    Link({"health probe": ("prometheus", "exporters", "health")}, STACK, health_probe.look, pods_of_the_stack),
+    Link({"rules": ("prometheus",)}, STACK, rules.look, pods_of_the_stack),
+    Link({"dashboards": ("prometheus", "exporters", "target", "health probe")}, STACK, dashboards.look, pods_of_the_stack),
+    Link({"data sources": ("prometheus", "loki", "victoria_logs")}, STACK, data_sources.look, pods_of_the_stack),
+    Link({"grafana": ()}, STACK, grafana.look, pods_of_the_stack),
+    Link({"clocks": ("prometheus",)}, STACK, clocks.look, pods_of_the_stack),
+    Link({"alertmanager": ("prometheus",)}, STACK, alertmanager.look, pods_of_the_stack),
+    Link({"alert path": ("exporters", "rules", "alertmanager")}, STACK, alert_path.look, pods_of_the_stack),
+    Link({"receivers": ("alertmanager", "alert path")}, STACK, receivers.look, pods_of_the_stack),
+    Link({"check at ...": ()}, OUTSIDE, outside.look, outside.next_command),
+    Link({"part ...": ()}, APP, parts.look, only_notes=True),
+)
+# A row, and those without which it can't work.
+NEEDS = {row: needs for link in CHAIN for row, needs in link.rows.items()}
+
+
+def explain(results: list[Result]) -> None:
+    """Give each broken row the name of the broken one that it follows from: the farthest that NEEDS leads to.
+
+    What is broken because an autoscaler has scaled the app to 0 is skipped, as the rollout is.
+    """
+    idle = next((result for result in results if result.link == "rollout" and result.status == LEFT_OUT), None)
+
+    def needs_pods(link: str) -> bool:
+        return link == "rollout" or any(needs_pods(need) for need in NEEDS.get(link, ()))
+
+    for result in results:
+        if idle and result.status == FAILED and needs_pods(result.link):
+            result.status, result.evidence, result.cause, result.next_command = LEFT_OUT, idle.evidence, "", ""
+
+    broken = {result.link: result for result in results if result.status == FAILED}
+
+    def root(link: str) -> str:
+        found = [root(need) for need in NEEDS.get(link, ())]
+        return next(filter(None, found), link if link in broken else "")
+
+    for name, result in broken.items():
+        source = root(name)
+        result.follows = "" if source == name else source
+
+
+def verify(
+    cluster: Cluster, target: Target, plain_get: Callable[..., tuple[int, str]] | None = None
+) -> tuple[list[dict[str, Any]], str]:
+    """Follow every link; give the results in the chain's order and the app's URL."""
+    run = Run(cluster, target, plain_get)
+    run.prepare()
+    if target.app_only:
+        run.stack.absent = "only the application is verified"
+    else:
+        run.stack.find()
+    followed = families(run)
+    links = [link for link in CHAIN if link.family in followed]
+    with ThreadPoolExecutor(max_workers=len(links)) as pool:
+        found = [result for results in pool.map(lambda link: link.follow(run), links) for result in results]
+    explain(found)
+    # Whatever a backend or a provider says, and wherever it goes from here: a report, a table, an alert.
+    secrets = run.secrets()
+    for way in run.ways.values():
+        way.close()
+    for result in found:
+        for name in ("evidence", "cause", "query", "next_command"):
+            setattr(result, name, hide(getattr(result, name), secrets))
+    return [result.as_dict() for result in found], run.url

@@ -1,0 +1,137 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What objects of the API server and texts of the programs say: functions over plain data, for several links."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+HANDLERS = ("httpGet", "tcpSocket", "grpc", "exec")
+
+# The name of a Service inside the cluster, with its namespace.
+IN_CLUSTER = re.compile(r"^(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?$")
+
+
+def is_ready(thing: dict[str, Any]) -> bool:
+    """Whether a pod or a node reports Ready and is not being deleted."""
+    if thing.get("metadata", {}).get("deletionTimestamp"):
+        return False
+    conditions = thing.get("status", {}).get("conditions") or []
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def pod_trouble(pod: dict[str, Any]) -> str:
+    """Why a pod is not ready, in the words of the cluster."""
+    status = pod.get("status", {})
+    name = pod.get("metadata", {}).get("name", "?")
+    for container in (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or []):
+        state = container.get("state") or {}
+        for key in ("waiting", "terminated"):
+            detail = state.get(key)
+            if detail and detail.get("reason") not in (None, "Completed"):
+                message = f" ({detail['message']})" if detail.get("message") else ""
+                return f"{name}: {detail['reason']}{message}"
+    for condition in status.get("conditions") or []:
+        if condition.get("status") == "False" and condition.get("message"):
+            return f"{name}: {condition['message']}"
+    return f"{name}: {status.get('reason') or status.get('phase') or 'not ready'}"
+
+
+def app_container(deployment: dict[str, Any], name: str) -> dict[str, Any]:
+    """The container named like the app, or else the first one."""
+    containers = deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or [{}]
+    return next((c for c in containers if c.get("name") == name), containers[0])
+
+
+def ready_endpoints(slices: list[dict[str, Any]]) -> list[str]:
+    """The names of the pods, or else the addresses, to which the EndpointSlices of a Service lead."""
+    return [
+        (endpoint.get("targetRef") or {}).get("name") or endpoint["addresses"][0]
+        for item in slices
+        for endpoint in item.get("endpoints") or []
+        # Without the condition an endpoint counts as ready, as the API's documentation says.
+        if (endpoint.get("conditions") or {}).get("ready") is not False
+    ]
+
+
+def service_port(service: dict[str, Any], port: int, container: dict[str, Any]) -> dict[str, Any] | None:
+    """The Service's port that leads to the app's port."""
+    ports = service.get("spec", {}).get("ports") or []
+    targets = {port} | {p.get("name") for p in container.get("ports") or [] if p.get("containerPort") == port}
+    for entry in ports:
+        if entry.get("targetPort", entry.get("port")) in targets:
+            return entry
+    return None
+
+
+def load_balancer_address(service: dict[str, Any]) -> str:
+    """The address a load balancer gave to the Service; empty when there is none."""
+    for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress") or []:
+        address = entry.get("ip") or entry.get("hostname")
+        if address:
+            return f"[{address}]" if ":" in address else address
+    return ""
+
+
+def load_balancer_url(service: dict[str, Any], port: int) -> str:
+    """The URL of a Service's port at its load balancer; empty where it has to be asked through the API server.
+
+    That is so without an address, and at port 443: there something else ends TLS, for a name that is not known here, and the
+    pods are reached without it.
+    """
+    address = load_balancer_address(service)
+    if not address or port == 443:
+        return ""
+    return f"http://{address}" + ("" if port == 80 else f":{port}")
+
+
+def handler(probe: dict[str, Any]) -> str:
+    """How a probe asks; empty where it does not say."""
+    return next((name for name in HANDLERS if probe.get(name) is not None), "")
+
+
+def port_number(port: Any, container: dict[str, Any]) -> int:
+    """The number of a probe's port; 0 for a name that the container does not have. kubelet looks at no other container."""
+    if str(port).isdigit():
+        return int(port)
+    named = [p["containerPort"] for p in container.get("ports") or [] if p.get("name") == port]
+    return int(named[0]) if named else 0
+
+
+def shown_path(path: str) -> str:
+    """A path without its query, which may hold a token."""
+    bare, query, _ = path.partition("?")
+    return bare + ("?..." if query else "")
+
+
+def samples(text: str, names: tuple[str, ...]) -> dict[str, float]:
+    """Sums of the samples with these names in a Prometheus text exposition."""
+    sums: dict[str, float] = {}
+    for line in text.splitlines():
+        match = re.match(r"([A-Za-z_:][A-Za-z0-9_:]*)(?:\{.*\})?\s+(\S+)", line)
+        if match and match[1] in names:
+            try:
+                sums[match[1]] = sums.get(match[1], 0.0) + float(match[2])
+            except ValueError:
+                continue
+    return sums
+
+
+def late(group: dict[str, Any]) -> str:
+    """Why a rule group, as the rules API of Prometheus and Loki has it, counts as not evaluated; empty when it does not."""
+    times = [rule["lastEvaluation"] for rule in group["rules"] or [] if rule.get("lastEvaluation")]
+    newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
+    if newest is None or newest.year < 2000:  # Go's zero time: a group that has just been loaded
+        return ""
+    age = (datetime.datetime.now(datetime.UTC) - newest).total_seconds()
+    limit = 3 * float(group.get("interval") or 60) + 30
+    return f"the group {group['name']} was last evaluated {age:.0f} s ago" if age > limit else ""
+
+
+def scalar(entry: str, key: str) -> str:
+    """The text of a key in YAML that stands on a line of its own; empty where it has none."""
+    found = re.search(rf"^[ \t]*{key}:[ \t]*['\"]?([^\s'\"]+)", entry, re.MULTILINE)
+    return found[1] if found else ""

@@ -1,0 +1,81 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every dashboard that was installed is there, and each of its queries returns a series."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
+
+from ...kube.transport import ApiError
+from ...monitoring import dashboards as boards_of
+from ..result import Result, failed, left_out, ok
+from ..run import Run
+from ..stack import KUBE_STATE_METRICS, rules_of
+
+# How the series begin that are there with a part alone.
+METRICS_OF = {
+    KUBE_STATE_METRICS: ("kube_",),
+    "alerts": ("alertmanager_", "prometheus_notifications_"),
+    "node_exporter": ("node_",),
+}
+
+
+def look(run: Run) -> list[Result]:
+    """Every query of every dashboard that is installed returns a series."""
+    stack = run.stack
+    selector = urlencode({"labelSelector": "app.kubernetes.io/part-of=flaskops-app-monitoring"})
+    homes = {namespace for kind, namespace, _name in stack.parts() if kind == "ConfigMap"} or {stack.namespace}
+    paths = [f"/api/v1/namespaces/{home}/configmaps?{selector}" for home in sorted(homes)]
+    maps = [item for path in paths for item in run.get(path).get("items", [])]
+    query = "GET " + " and ".join(paths)
+    gone = stack.gone("ConfigMap", maps)
+    command = stack.command("get", "configmaps", "-l", "app.kubernetes.io/part-of=flaskops-app-monitoring")
+    if gone:
+        cause = f"the ConfigMap {', '.join(gone)} with a dashboard is gone"
+        return [failed("dashboards", f"{len(maps)} dashboards", cause, query, command)]
+    if not maps:
+        return [left_out("dashboards", "no dashboard of the role app_monitoring is installed")]
+    boards = []
+    for item in maps:
+        for name, text in (item.get("data") or {}).items():
+            try:
+                boards.append(json.loads(text))
+            except ValueError as error:
+                cause = f"{name} in the ConfigMap {item['metadata']['name']} is no JSON: {error}"
+                return [failed("dashboards", f"{len(maps)} dashboards", cause, query, command)]
+    target = run.target
+    wanted = boards_of.queries(boards, target.namespace, target.name)
+    if not stack.probes():
+        wanted = [item for item in wanted if "probe_" not in item.expr]
+    # A goal that the app does not have, or an alert that is not enabled, has no series.
+    records = {rule.get("record") for item in stack.rules_of_app() for rule in rules_of(item)}
+    wanted = [item for item in wanted if boards_of.recorded(item.expr) <= records]
+    away = [prefix for part, prefixes in METRICS_OF.items() if part in stack.skipped for prefix in prefixes]
+    wanted = [item for item in wanted if not any(prefix in item.expr for prefix in away)]
+    return run.settled(lambda: _look(run, wanted))
+
+
+def _look(run: Run, wanted: list[boards_of.Query]) -> list[Result]:
+    stack = run.stack
+
+    def trouble(query: boards_of.Query) -> str:
+        try:
+            return "" if stack.query(query.expr) else f"no series for {query.dashboard} / {query.panel}: {query.expr}"
+        except ApiError as error:
+            if error.status != 400:
+                raise
+            return f"{query.dashboard} / {query.panel}: {error}"
+
+    # The same query is in several panels.
+    distinct = list({query.expr: query for query in wanted}.values())
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        bad = [text for text in pool.map(trouble, distinct) if text]
+    query = f"each of {len(wanted)} PromQL queries of the dashboards"
+    if bad:
+        cause = "; ".join(bad[:2]) + (f" and {len(bad) - 2} more" if len(bad) > 2 else "")
+        evidence = f"{len(distinct) - len(bad)} of {len(distinct)} queries return series"
+        return [failed("dashboards", evidence, cause, query, stack.port_forward("prometheus-operated", 9090))]
+    return [ok("dashboards", f"all {len(distinct)} queries return series", query)]

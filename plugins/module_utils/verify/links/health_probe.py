@@ -1,0 +1,62 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The blackbox exporter gets an answer from what the Probes ask."""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import urlencode, urlsplit
+
+from .. import queries
+from ..facts import IN_CLUSTER, app_container
+from ..result import Result, failed, left_out, ok
+from ..run import Run
+from ..stack import OPERATOR
+from .health import question
+
+
+def look(run: Run) -> list[Result]:
+    """The blackbox exporter gets an answer from what the Probes ask, which need not be what the app's own probes ask."""
+    return run.settled(partial(_look, run))
+
+
+def _look(run: Run) -> list[Result]:
+    stack, target = run.stack, run.target
+    objects = stack.probes()
+    expr = queries.filled(queries.PROBE, namespace=target.namespace, name=target.name)
+    command = target.kubectl("describe", "probes")
+    gone = stack.gone("Probe", objects)
+    if gone:
+        cause = f"the Probe {gone[0]} is gone"
+        return [failed("health probe", f"{len(objects)} Probes", cause, f"GET {OPERATOR}/v1/.../probes", command)]
+    series = stack.query(expr)
+    query = f"PromQL {expr}"
+    if not series:
+        if not objects:
+            return [left_out("health probe", f"namespace {target.namespace} has no Probe of {target.name}")]
+        name = objects[0]["metadata"]["name"]
+        error = _probe_error(run, name)
+        cause = f"the Probe {name} gives no probe_success: " + (
+            f"the exporter says {error}" if error else "its exporter can't be reached, or no Prometheus selects it"
+        )
+        return [failed("health probe", "no series probe_success", cause, query, command)]
+    failing = [s["metric"].get("instance", "?") for s in series if s["value"][1] != "1"]
+    if failing:
+        cause = f"the probe of {', '.join(failing)} fails"
+        asked = question(app_container(run.deployment, target.name), target.port)
+        inside = {parts.path for parts in map(urlsplit, failing) if IN_CLUSTER.match(parts.hostname or "")}
+        if not asked.instead_of and inside - {asked.shown}:
+            cause += f"; the readiness probe asks {asked.shown}, and app_monitoring_health_path says what the Probe asks"
+        return [failed("health probe", "probe_success is 0", cause, query, command)]
+    names = ", ".join(sorted(s["metric"].get("instance", "?") for s in series))
+    return [ok("health probe", f"probe_success is 1 for {names}", query)]
+
+
+def _probe_error(run: Run, name: str) -> str:
+    """What the last scrape of a Probe's target ended with."""
+    stack = run.stack
+    pool = f"probe/{run.target.namespace}/{name}"
+    found = stack.ask(f"{stack.api}/api/v1/targets?{urlencode({'state': 'active', 'scrapePool': pool})}")
+    errors = [t["lastError"] for t in found["data"]["activeTargets"] if t.get("scrapePool") == pool and t.get("lastError")]
+    return errors[0] if errors else ""

@@ -1,0 +1,190 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The log agent runs on each node with a pod of the app, is scraped, has no lines waiting, and has given up no line."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from itertools import product
+from typing import Any
+from urllib.parse import urlencode
+
+from ...credentials.guard import hide
+from ...kube.transport import ApiError, message_of
+from .. import log_stores, queries
+from ..facts import is_ready, pod_trouble, samples
+from ..log_agents import OUTPUTS, SHIPPERS, agents, outputs_of
+from ..result import Result, failed, left_out, ok
+from ..run import Run
+
+WAITING = 10.0  # seconds that lines may wait in the log agent while the back end is ready
+# What an agent writes into its log when it can't send, and what that is where its login is wrong.
+COMPLAINT = re.compile(r"\[ ?(error|warn)|HTTP status|did not take|does not say|refused")
+REFUSED = re.compile(r"(?:status(?: code)?[=: ]+|reason(?: is)?: |sent again until it does: )40[13]\b")
+METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus"}
+
+
+def look(run: Run) -> list[Result]:
+    # A backend that has just come up has yet to take what waited for it.
+    return run.settled(partial(_look, run))
+
+
+def _look(run: Run) -> list[Result]:
+    link = "log shipper"
+    try:
+        found = agents(run)
+    except ApiError as error:
+        if error.status == 403:
+            return [left_out(link, "this kubeconfig may not list DaemonSets")]
+        raise
+    if not found:
+        return [left_out(link, "no collector and no Fluent Bit is installed on this cluster; the stage logging installs one")]
+    query = f"GET /apis/apps/v1/daemonsets?labelSelector={SHIPPERS[0]}"
+    said = []
+    for item in found:
+        evidence, cause, asked = _agent(run, item)
+        query = f"{query}; {asked}" if asked else query
+        said.append(evidence)
+        if cause:
+            metadata = item["metadata"]
+            words = ("-n", metadata["namespace"], "logs", f"daemonset/{metadata['name']}", "--tail=50")
+            if " ready" in cause or "no node" in cause:
+                words = ("-n", metadata["namespace"], "describe", "daemonset", metadata["name"])
+            command = run.target.kubectl(*words, namespaced=False)
+            return [failed(link, "; ".join(said), cause, query, command)]
+    return [ok(link, "; ".join(said), query)]
+
+
+def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
+    """What is seen of one agent, what is wrong with it, and what was asked beside its DaemonSet."""
+    metadata, status = item["metadata"], item.get("status", {})
+    namespace, name = metadata["namespace"], metadata["name"]
+    wanted, ready = status.get("desiredNumberScheduled") or 0, status.get("numberReady") or 0
+    evidence = f"{name} is ready on {ready} of {wanted} nodes"
+    if not wanted:
+        return evidence, f"the DaemonSet {name} in namespace {namespace} runs on no node", ""
+    selector = ",".join(f"{k}={v}" for k, v in item["spec"]["selector"]["matchLabels"].items())
+    pods = run.get(f"/api/v1/namespaces/{namespace}/pods?{urlencode({'labelSelector': selector})}").get("items", [])
+    well = [p for p in pods if is_ready(p)]
+    if ready < wanted:
+        troubles = [pod_trouble(p) for p in pods if not is_ready(p)]
+        return evidence, f"{name} is not ready everywhere: {'; '.join(troubles[:3]) or 'its pods are missing'}", ""
+    carrying = {p["spec"]["nodeName"] for p in run.pods if p.get("spec", {}).get("nodeName")}
+    bare = sorted(carrying - {p["spec"].get("nodeName") for p in well})
+    if bare:
+        return evidence, f"no ready pod of {name} on {', '.join(bare)}, where the app runs", ""
+    containers = item["spec"]["template"]["spec"]["containers"]
+    ports = [p["containerPort"] for c in containers for p in c.get("ports") or [] if "metrics" in p.get("name", "")]
+    path = METRICS_PATHS.get((metadata.get("labels") or {}).get("app.kubernetes.io/name", ""), "/metrics")
+    if (metadata.get("annotations") or {}).get(OUTPUTS):
+        path = METRICS_PATHS["fluent-bit"]
+    if not ports:
+        return f"{evidence}, which has no port for metrics", "", ""
+    asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{'|'.join(map(str, ports))}/proxy{path}"
+    names = ("log_collector_spool_oldest_seconds", "log_collector_spool_bytes")
+    oldest, behind = 0.0, well[0]
+    for pod, port in product(well, ports):
+        page = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:{port}/proxy{path}"
+        status_code, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
+        if status_code != 200:
+            return evidence, f"the metrics page of {_place(pod)} answers {status_code} {message_of(text)}", asked
+        seen = samples(text, names)
+        if seen.get(names[1]) and seen.get(names[0], 0.0) > oldest:
+            oldest, behind = seen[names[0]], pod
+    if oldest > WAITING and (ready := _ready(run)):
+        return evidence, f"lines wait for {oldest:.0f} s in {_place(behind)}, though {ready} is ready: {_why(run, behind)}", asked
+    said, cause, more = _delivery(run, item, well, len(well) * len(ports))
+    return evidence + said, cause, asked + more
+
+
+def _delivery(run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages: int) -> tuple[str, str, str]:
+    """What Prometheus knows of the ready pods of an agent, which have so many pages of metrics; nothing without a Prometheus."""
+    stack, namespace, name = run.stack, item["metadata"]["namespace"], item["metadata"]["name"]
+    if stack.absent:
+        return "", "", ""
+    up = queries.filled(queries.AGENTS_SCRAPED, namespace=namespace, name=name)
+    lost, idle = (queries.filled(query, namespace=namespace) for query in (queries.GIVEN_UP, queries.IDLE))
+    asked = f"; PromQL {up}; PromQL {lost}; PromQL {idle}"
+    monitors = f"/apis/monitoring.coreos.com/v1/namespaces/{namespace}/servicemonitors"
+    watched = bool(run.get(monitors).get("items"))
+    try:
+        scraped = [s for s in stack.query(up) if s["value"][1] == "1"] if watched else []
+        given_up = stack.query(lost)
+        # Fluent Bit has a process for each output; the collector has one, and says no name.
+        idlers = {series["metric"].get("pod"): series["metric"].get("name", "") for series in stack.query(idle)}
+    except ApiError as error:
+        # A Prometheus that is down is no fault of the agent: its own link says so.
+        return f", Prometheus not asked ({error})", "", asked
+    if watched and len(scraped) < pages:
+        what = f"{pages} pods" if pages == len(well) else f"the {pages} metrics pages of the pods"
+        return "", f"Prometheus reads the metrics of {len(scraped)} of {what} of {name}", asked
+    if given_up:
+        return "", f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked
+    if stuck := _stuck(run, item, [pod for pod in well if pod["metadata"]["name"] in idlers], idlers):
+        return "", stuck, asked
+    return f", {len(scraped)} scraped, nothing given up in 10 minutes" if watched else "", "", asked
+
+
+def _stuck(run: Run, item: dict[str, Any], pods: list[dict[str, Any]], idlers: dict[str, str]) -> str:
+    """The first pod that delivers nothing to an output, and why; empty where only a back end that is away keeps it from that.
+
+    :param idlers: the output by the pod's name, empty for the collector, which has one.
+    """
+    kinds = {given.get("name"): given["type"] for given in outputs_of(item)}
+    for pod in pods:
+        output = idlers[pod["metadata"]["name"]]
+        kind = kinds.get(output, "")
+        if output and kind not in log_stores.STORES:
+            though = ""  # nobody here knows whether it is ready
+        elif ready := _ready(run, kind):
+            though = f", though {ready} is ready"
+        else:
+            continue  # its own link says so
+        where = f"{_place(pod)} has delivered none of its lines{f' to {output}' if output else ''} for 2 minutes"
+        return f"{where}{though}: {_why(run, pod, output)}"
+    return ""
+
+
+def _place(pod: dict[str, Any]) -> str:
+    return f"{pod['metadata']['name']} on node {pod['spec'].get('nodeName', '?')}"
+
+
+def _why(run: Run, pod: dict[str, Any], output: str = "") -> str:
+    """Why an agent does not deliver, with the last complaint of its log.
+
+    :param output: the one whose container is asked; all containers without one.
+    """
+    complaints = []
+    for container in pod["spec"].get("containers") or []:
+        if output and container["name"] != output.replace("_", "-"):  # as role fluent_bit names it
+            continue
+        query = urlencode({"container": container["name"], "tailLines": 200})
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/log?{query}"
+        try:
+            status, text = run.cluster.fetch(path, {"Accept": "*/*"}, run.request_seconds())
+        except ApiError:
+            continue
+        complaints += [line for line in text.splitlines() if COMPLAINT.search(line)][-1:] if status == 200 else []
+    if not complaints:
+        return "it does not reach it"
+    last = hide(" ".join(complaints[0].split()), run.secrets())[:300]
+    return f"{'it has a wrong login' if REFUSED.search(last) else 'it does not reach it'}, and its log says: {last}"
+
+
+def _ready(run: Run, kind: str = "") -> str:
+    """The back ends of the cluster, of one kind or of all, where all of them work."""
+    titles = []
+    for store in [log_stores.STORES[kind]] if kind else log_stores.STORES.values():
+        try:
+            service = log_stores.service(run.get, store)
+            if service:
+                way, seconds = run.way(service), run.request_seconds()
+                status, _ = way.fetch(store.ready, seconds)
+                if status != 200 or store.trouble(way.fetch("/metrics", seconds)[1]):
+                    return ""
+                titles.append(store.title)
+        except ApiError:
+            return ""
+    return " and ".join(titles)

@@ -1,0 +1,281 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The line of a request that was just sent is found in each log back end, with the labels of the contract."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ...kube.transport import ApiError, message_of, read_object
+from .. import given_backends, log_stores, queries
+from ..log_agents import TITLES, agents, open_inside, outputs, outputs_of, pods_of
+from ..result import Look, Result, failed, left_out, ok
+from ..run import Run
+
+ARRIVAL = 30.0  # seconds that a line may take
+PAUSE = 0.25  # seconds between two looks
+SINCE = 300.0  # seconds before now in which a line is looked for
+UNKNOWN = "log back end"  # the row where it is not known which there are, or where none is
+CONTRACT = ("namespace", "app", "container", "cluster", "level")
+
+
+def look(run: Run) -> list[Result]:
+    given = [Look((_title(item),), partial(_given, run, item)) for item in run.target.log_backends]
+    found = run.side_by_side([Look((UNKNOWN,), partial(_stores, run)), *given, Look((UNKNOWN,), partial(_other_outputs, run))])
+    # What keeps both from being looked for is told once.
+    first = next((result for result in found if result.link == UNKNOWN), None)
+    return [result for result in found if result.link != UNKNOWN or result is first]
+
+
+def _title(given: dict[str, Any]) -> str:
+    return TITLES.get(given["type"], str(given["type"]))
+
+
+def _stores(run: Run) -> list[Result]:
+    """The line of the marked request is found in each back end that runs on the cluster, with the labels of the contract."""
+    given = {item["type"] for item in run.target.log_backends}
+    found = {name: log_stores.service(run.get, store) for name, store in log_stores.STORES.items() if name not in given}
+    there = {name: service for name, service in found.items() if service}
+    if not there:
+        elsewhere = given or outputs(run)
+        why = "no Loki and no VictoriaLogs is installed on this cluster; the stage logging installs one"
+        return [] if elsewhere else [left_out(UNKNOWN, why)]
+    return run.side_by_side([Look((name,), partial(_store, run, log_stores.STORES[name], there[name])) for name in there])
+
+
+def _store(run: Run, store: log_stores.Store, service: dict[str, Any]) -> list[Result]:
+    target, way, namespace = run.target, run.way(service), service["metadata"]["namespace"]
+    if not target.log_check:
+        return [left_out(store.name, "switched off: the app is said to log no request id")]
+    query = f"{store.title}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
+    pods = run.target.kubectl("-n", namespace, "get", "pods", "-o", "wide", namespaced=False)
+    page = ""
+    try:
+        page = _page(run, way)
+        trouble = _trouble(run, store, way, page)
+    except ApiError as error:
+        trouble = str(error)
+    if trouble:
+        return [failed(store.name, "not asked", f"{store.title}: {trouble}", query, pods)]
+
+    def ask(request_id: str) -> dict[str, Any] | None:
+        expression = store.expression(target.namespace, target.name, request_id)
+        return _stored(store, *way.fetch(store.path(expression, SINCE), run.request_seconds()))
+
+    def why() -> str:
+        try:
+            return log_stores.refused(store, page, _page(run, way))
+        except ApiError:
+            return ""
+
+    settings = target.kubectl("-n", namespace, "get", "configmaps,secrets", namespaced=False)
+    commands = (pods_of(run.target, f"{store.name.replace('_', '-')},victoria-logs-single,log-collector,fluent-bit"), settings)
+    return _line(run, store.name, ask, query, commands, why)
+
+
+def _line(
+    run: Run,
+    link: str,
+    ask: Callable[[str], dict[str, Any] | None],
+    query: str,
+    commands: tuple[str, str],
+    why: Callable[[], str] = str,
+) -> list[Result]:
+    """Look for the line of the marked request until it is there, and at its labels.
+
+    :param ask: gives the labels or fields of the line with an id, None while there is none.
+    :param query: what is asked, with REQUEST_ID for it.
+    :param commands: where to look when no line comes, and when labels are missing.
+    :param why: says why none came, or nothing.
+    """
+    try:
+        request_id, began, _status = run.marked_request()
+    except ApiError as error:
+        return [failed(link, "no request could be sent", str(error), query)]
+    query = query.replace("REQUEST_ID", request_id)
+    until, never = min(run.deadline, began + ARRIVAL), threading.Event()
+    while True:
+        try:
+            labels = ask(request_id)
+        except ApiError as error:
+            return [failed(link, "not asked", str(error), query, commands[0])]
+        elapsed = time.monotonic() - began
+        if labels is not None:
+            break
+        if time.monotonic() > until:
+            cause = f"no line with {request_id} came within {elapsed:.0f} s: {why() or 'it is not sent, or not taken'}"
+            return [failed(link, "nothing found", cause, query, commands[0])]
+        never.wait(PAUSE)
+    missing = [label for label in CONTRACT if not labels.get(label)]
+    if missing:
+        cause = f"the line has no label {', '.join(missing)}"
+        return [failed(link, f"found after {elapsed:.1f} s", cause, query, commands[1])]
+    seen = ", ".join(f"{key}={labels[key]}" for key in CONTRACT)
+    return [ok(link, f"{request_id} found after {elapsed:.1f} s with {seen}", query)]
+
+
+def _page(run: Run, way: log_stores.Way) -> str:
+    """A back end's own metrics; empty where they can't be read."""
+    status, page = way.fetch("/metrics", run.request_seconds())
+    return page if status == 200 else ""
+
+
+def _stored(store: log_stores.Store, status: int, text: str) -> dict[str, Any] | None:
+    """The labels of the first line that a back end answers, None for no line."""
+    if status != 200:
+        raise ApiError(status, f"{store.title} answers {status} {message_of(text)}")
+    try:
+        found = store.lines(text)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ApiError(status, f"the answer of {store.title} can't be read: {' '.join(text.split())[:100]}") from error
+    return found[0].labels if found else None
+
+
+def _trouble(run: Run, store: log_stores.Store, way: log_stores.Way, page: str) -> str:
+    """That it is not ready, what its own metrics say against it, and what it dropped after it had taken it."""
+    status, text = way.fetch(store.ready, run.request_seconds())
+    # A gateway in front of it may not know the path.
+    if status >= 500:
+        return f"it is not ready ({status} {message_of(text)})"
+    trouble = store.trouble(page)
+    if trouble or not store.lost or run.stack.absent:
+        return trouble
+    try:
+        dropped = run.stack.query(queries.filled(queries.DROPPED, counter=store.lost, namespace=way.namespace))
+    except ApiError:  # the link of Prometheus says so
+        return ""
+    said = []
+    for item in dropped:
+        label = item["metric"].get("reason", "?")
+        said.append(f"{float(item['value'][1]):.0f} {store.reasons.get(label, f'because of {label}')}")
+    return f"it took lines in the last 10 minutes and dropped them: {', '.join(said)}" if said else ""
+
+
+def _other_outputs(run: Run) -> list[Result]:
+    """The backends that the shipper names and nobody gave credentials for."""
+    named = {_title(item) for item in run.target.log_backends}
+    try:
+        found = outputs(run)
+    except ApiError:  # the link of the shipper says so
+        return []
+    results = []
+    for output in found:
+        title = TITLES[output["type"]]
+        if title in named:
+            continue
+        named.add(title)
+        inside = open_inside(output)
+        if inside and run.target.log_check:
+            results += run.followed(Look((title,), partial(_search_inside, run, title, *inside)))
+        else:
+            where = output.get("host") or output.get("log_group") or "somewhere"
+            why = f"{output['shipper']} sends lines to {where}: name it, with an account that may search, in verify_log_backends"
+            results.append(left_out(title, why))
+    return results
+
+
+def _hit(answer: dict[str, Any]) -> dict[str, Any] | None:
+    hits = answer["hits"]["hits"]
+    return hits[0]["_source"] if hits else None
+
+
+def _search_inside(run: Run, title: str, base: str, index: str) -> list[Result]:
+    """The line in an Elasticsearch or OpenSearch of the cluster that asks for no password."""
+    command = run.target.kubectl("-n", base.split("/")[4], "get", "pods", "-o", "wide", namespaced=False)
+    query = f"GET {base}{log_stores.search_path(index, 'REQUEST_ID')}"
+    return _line(
+        run, title, lambda wanted: _hit(run.get(base + log_stores.search_path(index, wanted))), query, (command, command)
+    )
+
+
+def _given(run: Run, given: dict[str, Any]) -> list[Result]:
+    """The line in a backend for which the user gave an address and credentials."""
+    link = _title(given)
+    if not run.target.log_check:
+        return [left_out(link, "switched off: the app is said to log no request id")]
+    if link == "cloudwatch":
+        return _cloudwatch(run, given)
+    base, target = str(given["url"]).rstrip("/"), run.target
+    command = pods_of(run.target, "log-collector,fluent-bit")
+    if link in log_stores.STORES:
+        store = log_stores.STORES[link]
+
+        def ask(request_id: str) -> dict[str, Any] | None:
+            expression = store.expression(target.namespace, target.name, request_id)
+            return _stored(store, 200, given_backends.from_here(given, base + store.path(expression, SINCE), run))
+
+        def page() -> str:
+            try:
+                return given_backends.from_here(given, f"{base}/metrics", run)
+            except ApiError:
+                return ""
+
+        before = page()
+
+        def why() -> str:
+            return "; ".join(filter(None, (_tenants(run, given), log_stores.refused(store, before, page()))))
+
+        query = f"{store.title} at {base}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
+        return _line(run, link, ask, query, (command, command), why)
+    index = given.get("index") or "logs-*"
+    query = f"GET {base}{log_stores.search_path(index, 'REQUEST_ID')}"
+
+    def search(request_id: str) -> dict[str, Any] | None:
+        return _hit(read_object(200, given_backends.from_here(given, base + log_stores.search_path(index, request_id), run)))
+
+    return _line(run, link, search, query, (command, command))
+
+
+def _tenants(run: Run, given: dict[str, Any]) -> str:
+    """That the log agents send to other tenants than the one that is asked; empty where one does not, or none says so."""
+
+    def tenant_of(options: dict[str, Any]) -> str:
+        tenant = options.get("tenant") or ""
+        # VictoriaLogs' account 1 is its project 1:0.
+        return tenant.removesuffix(":0") if given["type"] == "victoria_logs" else tenant
+
+    asked = tenant_of(given)
+    try:
+        named = {
+            item["metadata"]["name"]: tenant_of(output)
+            for item in agents(run)
+            for output in outputs_of(item)
+            if output["type"] == given["type"]
+        }
+    except ApiError:  # the link of the shipper says so
+        return ""
+    if asked in named.values():
+        return ""
+    others = " and ".join(f"{name} sends to {tenant or 'none'}" for name, tenant in named.items())
+    return f"the tenant that is asked is {asked or 'none'}, and {others}" if others else ""
+
+
+def _cloudwatch(run: Run, given: dict[str, Any]) -> list[Result]:
+    """The line in CloudWatch Logs."""
+    link, group = "cloudwatch", given.get("log_group") or ""
+    try:
+        search = given_backends.cloudwatch(given)
+    except ImportError:
+        why = "the Python package boto3 is not installed for the interpreter that runs Ansible: install it to search CloudWatch"
+        return [left_out(link, why)]
+    except ApiError as error:
+        return [failed(link, "not asked", str(error))]
+
+    def ask(request_id: str) -> dict[str, Any] | None:
+        found = next(search(request_id, SINCE), None)
+        if found is None:
+            return None
+        try:
+            fields = json.loads(found)
+        except ValueError:
+            fields = {}
+        return fields if isinstance(fields, dict) else {}
+
+    command = f"aws logs describe-log-streams --log-group-name {group} --order-by LastEventTime --descending --max-items 5"
+    return _line(run, link, ask, f'FilterLogEvents "REQUEST_ID" in {group}', (command, command))

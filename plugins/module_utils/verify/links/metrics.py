@@ -1,0 +1,103 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every ready pod serves what Prometheus is to count: requests, durations, exceptions."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from urllib.parse import quote
+
+from ...kube.transport import ApiError, message_of
+from ..facts import is_ready, samples
+from ..result import Result, failed, left_out, ok
+from ..run import Run
+
+REQUESTS = "flask_http_request_total"
+DURATION = "flask_http_request_duration_seconds"
+EXCEPTIONS = "flask_http_request_exceptions_total"
+
+
+def declared(text: str, name: str) -> bool:
+    """Whether a HELP or TYPE line names this metric; OpenMetrics leaves out a counter's _total there."""
+    names = {name, name.removesuffix("_total")}
+    return any(
+        line.startswith(("# HELP ", "# TYPE ")) and len(line.split()) > 2 and line.split()[2] in names
+        for line in text.splitlines()
+    )
+
+
+def judge(pages: dict[str, str], problems: dict[str, str]) -> list[Result]:
+    """Request count, duration and exceptions on the metrics page of every ready pod.
+
+    pages maps a pod to its text; problems maps a pod to the reason why its page could not be read.
+    """
+    links = ("metric requests", "metric duration", "metric exceptions")
+    pods = len(pages) + len(problems)
+    if not pods:
+        return [failed(link, "no ready pod to read from", "no ready pod of the app") for link in links]
+    if problems:
+        cause = "; ".join(f"{pod}: {why}" for pod, why in sorted(problems.items()))
+        evidence = f"metrics page read from {len(pages)} of {pods} ready pods"
+        return [failed(link, evidence, cause) for link in links]
+
+    wanted = {links[0]: (REQUESTS,), links[1]: tuple(DURATION + part for part in ("_count", "_sum"))}
+    results = []
+    for link, names in wanted.items():
+        found = {pod: samples(text, names) for pod, text in pages.items()}
+        missing = {pod: [n for n in names if n not in sums] for pod, sums in found.items()}
+        missing = {pod: absent for pod, absent in missing.items() if absent}
+        if missing:
+            cause = "; ".join(f"{pod} serves no {' and no '.join(absent)}" for pod, absent in sorted(missing.items()))
+            results.append(failed(link, f"found on {pods - len(missing)} of {pods} pods", cause))
+            continue
+        total = sum(sums[names[0]] for sums in found.values())
+        results.append(ok(link, f"{names[0]} is {total:g} over {pods} pods"))
+
+    link = links[2]
+    thrown = {pod: samples(text, (EXCEPTIONS,)).get(EXCEPTIONS) for pod, text in pages.items()}
+    silent = [pod for pod, count in thrown.items() if count is None and not declared(pages[pod], EXCEPTIONS)]
+    # In several processes a metric is declared only once it has a value; such a page also has no python_info.
+    unknown = [pod for pod in silent if not samples(pages[pod], ("python_info",))]
+    if len(silent) > len(unknown):
+        cause = f"{', '.join(sorted(set(silent) - set(unknown)))}: {EXCEPTIONS} is neither served nor declared"
+        results.append(failed(link, f"found on {pods - len(silent)} of {pods} pods", cause))
+    elif unknown:
+        results.append(left_out(link, f"{EXCEPTIONS} appears in a multi-process exporter only after a first exception"))
+    else:
+        count = sum(value or 0 for value in thrown.values())
+        results.append(ok(link, f"{EXCEPTIONS} is {count:g} over {pods} pods" if count else f"{EXCEPTIONS} declared, none yet"))
+    return results
+
+
+def look(run: Run) -> list[Result]:
+    pages: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    names = [p["metadata"]["name"] for p in run.pods if is_ready(p)]
+    if names:
+        with ThreadPoolExecutor(max_workers=min(8, len(names))) as pool:
+            for name, (status, text) in zip(names, pool.map(partial(_page, run), names), strict=True):
+                if status == 200:
+                    pages[name] = text
+                else:
+                    problems[name] = text if status == 0 else f"metrics page answered {status} {message_of(text)}".strip()
+    query = f"GET {run.base}/pods/POD:{run.target.metrics_port}/proxy{run.target.metrics_path}"
+    return [result.asked(query) for result in judge(pages, problems)]
+
+
+def _page(run: Run, pod: str) -> tuple[int, str]:
+    target = run.target
+    try:
+        # A request of our own first: the exporter shows its series only after one.
+        run.cluster.fetch(f"{run.base}/pods/{pod}:{target.port}/proxy/", None, run.request_seconds())
+        path = quote("/" + target.metrics_path.lstrip("/"))
+        return run.cluster.fetch(
+            f"{run.base}/pods/{pod}:{target.metrics_port}/proxy{path}", {"Accept": "text/plain"}, run.request_seconds()
+        )
+    except ApiError as error:
+        return 0, str(error)
+
+
+def next_command(run: Run) -> str:
+    return run.target.kubectl("port-forward", f"deployment/{run.target.name}", str(run.target.metrics_port))

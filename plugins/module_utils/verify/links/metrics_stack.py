@@ -1,0 +1,13 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The row that says why no Prometheus is asked."""
+
+from __future__ import annotations
+
+from ..result import Result, left_out
+from ..run import Run
+
+
+def look(run: Run) -> list[Result]:
+    return [left_out("metrics stack", run.stack.absent)]

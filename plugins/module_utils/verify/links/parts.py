@@ -1,0 +1,14 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an installation went without, because what it is made of can't be had."""
+
+from __future__ import annotations
+
+from ..result import Result, left_out
+from ..run import Run
+
+
+def look(run: Run) -> list[Result]:
+    skipped = run.target.skipped | ({} if run.stack.absent else run.stack.skipped)
+    return [left_out(f"part {part.replace('_', ' ')}", why) for part, why in skipped.items()]

@@ -1,0 +1,58 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The log agents of a cluster, and what they say of their outputs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from .facts import IN_CLUSTER
+
+if TYPE_CHECKING:
+    from .run import Run, Target
+
+SHIPPERS = ("app.kubernetes.io/name in (log-collector,fluent-bit)", "app.kubernetes.io/component=log-shipper")
+# The role fluent_bit names its outputs here: type, host, port, index and the like, and no credentials.
+OUTPUTS = "flaskops/outputs"
+TITLES = {"es": "elasticsearch", "elasticsearch": "elasticsearch", "opensearch": "opensearch", "cloudwatch_logs": "cloudwatch"}
+
+
+def agents(run: Run) -> list[dict[str, Any]]:
+    """The DaemonSets that ship logs."""
+    found = {}
+    for selector in SHIPPERS:
+        for item in run.get(f"/apis/apps/v1/daemonsets?{urlencode({'labelSelector': selector})}").get("items", []):
+            found[item["metadata"]["namespace"], item["metadata"]["name"]] = item
+    return list(found.values())
+
+
+def outputs(run: Run) -> list[dict[str, Any]]:
+    """Where the agents say that they send lines, but for what is found by its Service."""
+    found = []
+    for item in agents(run):
+        for output in outputs_of(item):
+            if output["type"] in TITLES:
+                found.append({**output, "shipper": item["metadata"]["name"]})
+    return found
+
+
+def outputs_of(agent: dict[str, Any]) -> list[dict[str, Any]]:
+    """What an agent says of its outputs."""
+    return list(json.loads((agent["metadata"].get("annotations") or {}).get(OUTPUTS, "[]")))
+
+
+def open_inside(output: dict[str, Any]) -> tuple[str, str] | None:
+    """The path of the API server's proxy and the index of an output of the cluster that asks for no password; None for others."""
+    inside = IN_CLUSTER.match(output.get("host") or "")
+    if not inside or output.get("tls") or output.get("login"):
+        return None
+    index = (output.get("index") or "_all") + ("-*" if output.get("daily_index") else "")
+    return f"/api/v1/namespaces/{inside['namespace']}/services/{inside['name']}:{output['port']}/proxy", index
+
+
+def pods_of(target: Target, names: str = "loki,victoria-logs-single,log-collector,fluent-bit") -> str:
+    """The command that shows the pods of back ends and log agents, of all or of those with these names."""
+    return target.kubectl("get", "pods", "-A", "-l", f"app.kubernetes.io/name in ({names})", namespaced=False)
