@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, KubeCluster
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.numbered_lines import BOUND
-from test_verify_mutations import Bench, bench, data_source_wrong, until, victoria_logs_down
+from test_verify_mutations import bench
 
+from tests.breakage import Bench, until
 from tests.harness import INVENTORY, LONG, Run, playbook
+from tests.verify_cases import named
 
 __all__ = ["bench"]  # the fixture
 
@@ -119,7 +121,7 @@ def test_a_broken_link_is_told_and_its_end_too(
         until("its first run", lambda: bench.query(f"flaskops_verify_interval_seconds{OWN} == {EVERY}"))
         until("all is well", lambda: bench.query(f"min(flaskops_verify_link_ok{OWN}) == 1"), 120)
         began = int(time.time() * 1000)
-        with data_source_wrong(bench):
+        with named("data-source-wrong").broken(bench):
             alert = until("the alert arrives", lambda: told(bench, began, "firing", BROKEN), 150)
         mended = int(time.time() * 1000)
         over = until("its end arrives", lambda: told(bench, alert["received_ms"], "resolved", BROKEN), 150)
@@ -155,7 +157,7 @@ def test_lines_that_a_stopped_back_end_does_not_take_are_late_and_none_is_missin
         until("its first lines", lambda: counted(bench, "written") >= 20 and counted(bench, "late") == 0)
         until("an earlier alert is over", lambda: not bench.query(f'ALERTS{OWN[:-1]}, alertname="LogLinesLate"}}'))
         began = int(time.time() * 1000)
-        with victoria_logs_down(bench):
+        with named("victoria-logs-down").broken(bench):
             alert = until("the alert arrives", lambda: told(bench, began, "firing", LATE), 180)
             assert "numbered lines in victoria_logs" in page(bench) and "it gave no answer: it answers 503" in page(bench)
         mended = int(time.time() * 1000)
