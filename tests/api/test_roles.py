@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.api.test_verify_probes import Answers, own_address
 from tests.api_rig import CONTEXT, Rig, running
 from tests.harness import LONG, Run, inventory_of, playbook, until
 from tests.toolchain import programs
@@ -36,6 +39,7 @@ WATCHED = (
     *("/apis/scheduling.k8s.io/v1/priorityclasses", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
 )
 SHOP = {"app": "shop"}
+ANSWERS = "answers"
 
 
 def tag(version: str) -> dict[str, Any]:
@@ -64,7 +68,7 @@ class Life:
     absent: dict[str, Any] = field(default_factory=dict)
 
 
-def lives(folder: Path) -> dict[str, Life]:
+def lives(folder: Path, port: int) -> dict[str, Life]:
     return {
         "flask_app": Life(
             {"namespace": "web", "name": "web", "image": "web:1", "network_policy": True},
@@ -119,6 +123,16 @@ def lives(folder: Path) -> dict[str, Life]:
             f"{CORE}/namespaces/elastic-system/configmaps/elastic-operator-made",
             {"data": {"word": "another"}},
             {"remove_data": True, "remove_crds": True},
+        ),
+        "verify": Life(
+            {
+                **{"namespace": ANSWERS, "name": ANSWERS, "port": port, "metrics_port": port, "app_only": True},
+                **{"log_check": False, "alert_check": False, "schedule": 60, "schedule_image": "runner:1"},
+                # Not those that the other roles are about to make.
+                "schedule_namespaces": ["default"],
+            },
+            f"{APPS}/namespaces/{ANSWERS}/deployments/{ANSWERS}-verify",
+            {"spec": {"revisionHistoryLimit": 7}},
         ),
     }
 
@@ -179,6 +193,31 @@ def make_shop(rig: Rig) -> None:
     until(ready, 60, "what watches the application")
 
 
+def make_answers(rig: Rig, address: str, port: int) -> None:
+    """An application that answers: a server of this process is where kwok's pod would be."""
+    rig.request("POST", f"{CORE}/namespaces", {"metadata": {"name": ANSWERS}})
+    probe = {"httpGet": {"path": "/ok200", "port": "http"}}
+    container = {"name": "main", "image": "main:1", "ports": [{"name": "http", "containerPort": port}]}
+    pod = {"containers": [{**container, "livenessProbe": probe, "readinessProbe": probe}]}
+    labels = {"app": ANSWERS}
+    spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}
+    place = f"namespaces/{ANSWERS}"
+    rig.request("POST", f"{APPS}/{place}/deployments", {"metadata": {"name": ANSWERS}, "spec": spec})
+    ports = [{"name": "http", "port": 80, "targetPort": "http"}]
+    rig.request("POST", f"{CORE}/{place}/services", {"metadata": {"name": ANSWERS}, "spec": {"selector": labels, "ports": ports}})
+
+    def led_there() -> bool:
+        for item in rig.request("GET", f"{CORE}/{place}/pods")["items"]:
+            if item["status"]["phase"] == "Running" and item["status"].get("podIP") != address:
+                status = {"podIP": address, "podIPs": [{"ip": address}]}
+                path = f"{CORE}/{place}/pods/{item['metadata']['name']}/status"
+                rig.request("PATCH", path, {"status": status}, "application/merge-patch+json")
+        slices = rig.request("GET", f"/apis/discovery.k8s.io/v1/{place}/endpointslices")["items"]
+        return any(address in (end["addresses"] or []) for item in slices for end in item["endpoints"] or [])
+
+    until(led_there, 60, "the Service leads to the server")
+
+
 @dataclass
 class Roles:
     """All roles as hosts of one play."""
@@ -224,9 +263,13 @@ def unchanged(found: dict[str, int]) -> set[str]:
 def roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roles]:
     folder = tmp_path_factory.mktemp("roles")
     write_charts(folder)
-    with running(tmp_path_factory.mktemp("rig"), node=True) as rig:
+    address = own_address()
+    with running(tmp_path_factory.mktemp("rig"), node=True) as rig, ThreadingHTTPServer((address, 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         make_shop(rig)
-        yield Roles(rig, folder, lives(folder))
+        make_answers(rig, address, server.server_port)
+        yield Roles(rig, folder, lives(folder, server.server_port))
+        server.shutdown()
 
 
 def test_the_whole_life_of_every_role(roles: Roles) -> None:
