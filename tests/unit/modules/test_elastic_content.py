@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils import elastic as ec
@@ -24,11 +25,8 @@ from tests.fakes.elastic import State, serve
 PASSWORD = "canary-elastic-5e1f"
 ROOT = Path(__file__).parents[3]
 ROLE = ROOT / "roles/elastic_stack"
-VARIABLES: dict[str, Any] = yaml.safe_load((ROLE / "vars/main.yml").read_text())
-TEMPLATE = copy.deepcopy(VARIABLES["__elastic_stack_index_template"])
-TEMPLATE["index_patterns"] = ["logs-kubernetes-*"]
-TEMPLATE["template"]["lifecycle"]["data_retention"] = "30d"
-TEMPLATE["template"]["settings"]["index"]["number_of_replicas"] = "1"
+OPTIONS = {"elastic_stack_index": "logs-kubernetes", "elastic_stack_retention": "30d", "elastic_stack_index_replicas": 1}
+TEMPLATE: dict[str, Any] = yaml.safe_load(jinja2.Template((ROLE / "templates/index_template.yml.j2").read_text()).render(OPTIONS))
 VIEW = {
     "type": "index-pattern",
     "id": "logs",
@@ -165,12 +163,9 @@ def test_what_is_missing_is_named() -> None:
 
 def made(folder: Path, **given: Any) -> dict[str, Any]:
     """What the role makes of its options and of what it found out."""
-    names = ["values", "kibana", "index_template", "datasource", "authority"]
-    found = {
-        "__elastic_stack_content": {"ca": "pem"},
-        "__elastic_stack_certificates": {"resources": []},
-    }
-    return evaluate(folder, {name: f"__elastic_stack_{name}" for name in names}, {**found, **given}, ROLE)
+    expressions = {name: f"__elastic_stack_{name}" for name in ("values", "kibana", "index_template")}
+    expressions["datasource"] = "lookup('ansible.builtin.template', 'datasource.yml.j2') | from_yaml"
+    return evaluate(folder, expressions, {"__elastic_stack_content": {"ca": "pem"}, **given}, ROLE)
 
 
 def test_role_s_pods_pass_the_restricted_level_and_grafana_gets_the_password_that_was_given(tmp_path: Path) -> None:
@@ -182,7 +177,8 @@ def test_role_s_pods_pass_the_restricted_level_and_grafana_gets_the_password_tha
     context = {"runAsNonRoot": True, "runAsUser": 1000, "fsGroup": 1000, "seccompProfile": profile}
     assert found["kibana"]["podTemplate"]["spec"]["securityContext"] == context
     # As Grafana reads it: it splits at $$, expands each part, and joins them with $.
-    password = found["datasource"]["datasources"][0]["secureJsonData"]["basicAuthPassword"]
+    (source,) = yaml.safe_load(found["datasource"]["stringData"]["elasticsearch.yaml"])["datasources"]
+    password = source["secureJsonData"]["basicAuthPassword"]
     assert "$".join(os.path.expandvars(part) for part in password.split("$$")) == "a$B$$c"
 
 
@@ -191,12 +187,3 @@ def test_no_value_of_a_line_is_too_long_for_the_index(tmp_path: Path) -> None:
     limits = {name: field.get("ignore_above") for name, field in fields.items() if field["type"] in ("keyword", "flattened")}
     # A term has at most 32766 bytes, and a character at most four.
     assert limits.pop("data") == 8000 and set(limits.values()) == {1024}
-
-
-@pytest.mark.parametrize(
-    ("data", "authority"),
-    [({"ca.crt": "YQ==", "tls.crt": "Yg=="}, "YQ=="), ({"tls.crt": "Yg=="}, "Yg=="), ({"ca.crt": ""}, ""), (None, "")],
-)
-def test_role_reads_the_authority_whenever_it_is_there(tmp_path: Path, data: dict[str, str] | None, authority: str) -> None:
-    secrets = [] if data is None else [{"data": data}]
-    assert made(tmp_path, __elastic_stack_certificates={"resources": secrets})["authority"] == authority
