@@ -69,7 +69,7 @@ class Bench:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.objects = Objects(cluster.api)
-        self.target = Target(kubeconfig=str(cluster.kubeconfig), context=cluster.context)
+        self.target = Target(kubeconfig=str(cluster.kubeconfig), context=cluster.context, notified_severities=[])
 
     def verify(self, timeout: float = 60) -> dict[str, Json]:
         results, _url = verify(KubeCluster(self.cluster.api), replace(self.target, timeout=timeout))

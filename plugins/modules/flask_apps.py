@@ -387,6 +387,15 @@ options:
                 duty.
             type: bool
             default: true
+          notified_severities:
+            description:
+              - Severities of which each alert must reach a receiver that notifies somebody; else the row C(alert routes) is
+                broken.
+              - Set it to an empty list where nobody is to be notified, as on a cluster for trials.
+            type: list
+            elements: str
+            choices: [critical, warning, info]
+            default: [critical, warning]
           schedule:
             description: Seconds from one verification to the next by a Deployment C(<name>-verify) in the app's
                 namespace; V(0) installs none. It asks no outside service, and a backend with credentials only where

@@ -34,6 +34,14 @@ options:
       - It needs leave to create and delete one Service without pods in O(namespace), and goes to no receiver but our own.
     type: bool
     default: true
+  notified_severities:
+    description:
+      - Severities of which each alert must reach a receiver that notifies somebody.
+      - Empty where nobody is to be notified, as on a cluster for trials.
+    type: list
+    elements: str
+    choices: [critical, warning, info]
+    default: [critical, warning]
   notify:
     description:
       - Whether the test alert goes on to whoever is told of a critical alert, after it reached our own receiver.
@@ -209,6 +217,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "image": {"type": "str", "default": ""},
     "alert_check": {"type": "bool", "default": True},
     "notify": {"type": "bool", "default": False},
+    "notified_severities": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["critical", "warning", "info"],
+        "default": ["critical", "warning"],
+    },
     "log_backends": {
         "type": "list",
         "elements": "dict",

@@ -116,6 +116,7 @@ class Stranger:
             "verify_port": "{{ flask_app_port | default(5000) }}",
             "verify_metrics_port": "{{ flask_app_metrics_port }}",
             "verify_report": "{{ playbook_dir }}/{{ inventory_hostname }}.json",
+            "verify_notified_severities": [],
             "drill_name": "{{ flask_app_name }}",
             "drill_namespace": "{{ flask_app_namespace }}",
             "drill_port": "{{ flask_app_port | default(5000) }}",

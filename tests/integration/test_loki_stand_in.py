@@ -102,7 +102,7 @@ class StandIn:
         assert status == 200, text
 
     def link(self, name: str = "loki", timeout: float = 60) -> dict[str, Any]:
-        target = Target(kubeconfig=str(self.cluster.kubeconfig), context=self.cluster.context)
+        target = Target(kubeconfig=str(self.cluster.kubeconfig), context=self.cluster.context, notified_severities=[])
         results, _url = verify(KubeCluster(self.cluster.api), replace(target, timeout=timeout))
         found: dict[str, Any] = next((result for result in results if result["link"] == name), {})
         return found

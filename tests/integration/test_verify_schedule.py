@@ -46,6 +46,7 @@ def role(bench: Bench, tmp_path: Path, **options: Any) -> Run:
         "verify_kubeconfig": str(bench.cluster.kubeconfig),
         "verify_context": bench.cluster.context,
         "verify_schedule_cluster": bench.cluster.context,
+        "verify_notified_severities": [],
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
     }
     return playbook(str(tmp_path / "play.yml"), inventory=("-i", "localhost,", "-c", "local"), extra=variables)

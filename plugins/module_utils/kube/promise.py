@@ -37,6 +37,14 @@ class Departure(t.NamedTuple):
     by: str = ""  # whoever wrote a field that was not promised
 
 
+def owner_label(text: str) -> str:
+    """An owner as the value of a label."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", ".", text).strip("._-")
+    if len(plain) <= 63:
+        return plain
+    return f"{plain[:52].rstrip('._-')}.{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
 def name_of(owner: str) -> str:
     """The name of an owner's promise."""
     return "promise-" + re.sub(r"[^a-z0-9.-]+", "-", owner.lower()).strip("-.")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
-import hashlib
 import json
 import re
 import time
@@ -99,14 +98,6 @@ class Entry:
     @property
     def changed(self) -> bool:
         return self.made or self.live is None or self.after is None or bool(difference(self.live, self.after))
-
-
-def owner_label(text: str) -> str:
-    """An owner as the value of a label."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", ".", text).strip("._-")
-    if len(plain) <= 63:
-        return plain
-    return f"{plain[:52].rstrip('._-')}.{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def key_of(item: Json) -> Key:
@@ -211,7 +202,7 @@ class State:
 
     def __init__(self, objects: Objects, wish: Wish) -> None:
         self.objects, self.wish = objects, wish
-        self.owner = owner_label(wish.owner)
+        self.owner = promises.owner_label(wish.owner)
         # A copy of plain types, whatever the caller's texts are.
         self.known: list[Json] = json.loads(json.dumps(wish.known, default=str))
         self.hidden = secrets_in(wish.definitions)

@@ -18,6 +18,7 @@ from ..credentials.guard import hide
 from ..kube.transport import Cluster
 from .links import (
     alert_path,
+    alert_routes,
     alertmanager,
     clocks,
     dashboards,
@@ -39,6 +40,7 @@ from .links import (
     parts,
     probes,
     prometheus,
+    promise,
     receivers,
     reference_probes,
     rollout,
@@ -51,14 +53,14 @@ from .result import FAILED, LEFT_OUT, Look, Result
 from .run import Run, Target
 
 # Families: what is followed together.
-APP, LOGS, STACK, NO_STACK, OUTSIDE = "application", "log lines", "stack", "no stack", "outside"
+APP, PROMISE, LOGS, STACK, NO_STACK, OUTSIDE = "application", "promise", "log lines", "stack", "no stack", "outside"
 
 
 def families(run: Run) -> set[str]:
     """Those that this verification follows."""
     if run.target.app_only:
         return {APP}
-    return {APP, LOGS, OUTSIDE, NO_STACK if run.stack.absent else STACK}
+    return {APP, PROMISE, LOGS, OUTSIDE, NO_STACK if run.stack.absent else STACK}
 
 
 def pods_of_logging(run: Run) -> str:
@@ -117,6 +119,7 @@ CHAIN = (
         metrics.next_command,
     ),
     Link({"logs": ("endpoint",)}, APP, logs.look, logs.next_command),
+    Link({"promise": ()}, PROMISE, promise.look, promise.next_command),
     Link({"log shipper": ("node",)}, LOGS, log_agent.look, pods_of_logging),
     Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging),
     Link({"log alerts": ("log shipper", "prometheus")}, LOGS, log_alerts.look, pods_of_logging),
@@ -132,6 +135,7 @@ CHAIN = (
     Link({"grafana": ()}, STACK, grafana.look, pods_of_the_stack),
     Link({"clocks": ("prometheus",)}, STACK, clocks.look, pods_of_the_stack),
     Link({"alertmanager": ("prometheus",)}, STACK, alertmanager.look, pods_of_the_stack),
+    Link({"alert routes": ("rules", "alertmanager")}, STACK, alert_routes.look, alert_routes.next_command),
     Link({"alert path": ("exporters", "rules", "alertmanager")}, STACK, alert_path.look, pods_of_the_stack),
     Link({"receivers": ("alertmanager", "alert path")}, STACK, receivers.look, pods_of_the_stack),
     Link({"check at ...": ()}, OUTSIDE, outside.look, outside.next_command),

@@ -140,6 +140,16 @@ class Stack:
         result: list[Any] = found["data"]["result"]
         return result
 
+    def parsed(self, expr: str) -> dict[str, Any] | None:
+        """The tree of an expression; None where Prometheus has no way to tell, as before version 3."""
+        try:
+            found: dict[str, Any] = self.run.get(f"{self.api}/api/v1/parse_query?{urlencode({'query': expr})}")["data"]
+        except ApiError as error:
+            if error.status not in (400, 404):
+                raise
+            return None
+        return found
+
     def ours(self) -> list[dict[str, Any]]:
         """The objects of the role app_monitoring for this app."""
         return owned(self.app.name, [item for found in self.objects.values() for item in found])

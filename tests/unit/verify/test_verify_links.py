@@ -41,6 +41,7 @@ class FakeCluster:
             "/apis/apps/v1/namespaces/flask-app/deployments/flask-app": (200, deployment()),
             f"{NS}/services/flask-app": (200, SERVICE),
             "/api/v1/nodes": (200, {"items": [node()]}),
+            "/api/v1/configmaps": (200, {"items": []}),
             "/apis/apps/v1/daemonsets": (200, {"items": []}),
             SLICES.format("flask-app"): (200, {"items": slices("pod-1", "pod-2")}),
             f"{NS}/services/flask-app:80/proxy/health": (200, "ok"),
@@ -68,7 +69,7 @@ class FakeCluster:
         yield from self.log if "pod-2" in path else []
 
 
-NOT_INSTALLED = ["log shipper", "log back end", "log alerts", "metrics stack"]
+NOT_INSTALLED = ["promise", "log shipper", "log back end", "log alerts", "metrics stack"]
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import promise
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, objects
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
@@ -41,6 +42,24 @@ datasources:
         - name: request_id
           url: '{namespace=~".+"} | request_id=`$${__value.raw}`'
 """
+LOADED = {"name": "A", "type": "alerting", "lastError": "", "query": "up", "labels": {"severity": "critical"}}
+CONFIG = f"""\
+route:
+  receiver: team
+  routes:
+    - matchers: [alertname="{alert_path.NAME}"]
+      receiver: alert-inbox
+receivers:
+  - name: team
+    slack_configs: [{{channel: "#alerts"}}]
+  - name: alert-inbox
+    webhook_configs: [{{url: <secret>}}]
+"""
+SILENCE = {
+    "status": {"state": "active"},
+    "endsAt": "2030-01-01T00:00:00Z",
+    "matchers": [{"name": "alertname", "value": "A", "isRegex": False, "isEqual": True}],
+}
 TEST_RULE = {"name": alert_path.NAME, "query": 'kube_service_info{namespace="flask-app"}', "lastError": ""}
 
 
@@ -117,10 +136,10 @@ class FakeStack(FakeCluster):
             f"{OPERATOR}/namespaces/flask-app/probes": (200, {"items": [PROBE]}),
             f"{OPERATOR}/namespaces/flask-app/prometheusrules": (200, {"items": [RULE, TEST_OBJECT]}),
             f"{PROMETHEUS}/targets": data(activeTargets=[target("pod-1"), target("pod-2")]),
-            f"{PROMETHEUS}/rules": data(
-                groups=[group([{"name": "A", "lastError": "", "query": "up"}]), group([TEST_RULE], "test", "test")]
-            ),
-            f"{ALERTMANAGER}/status": (200, {"config": {"original": f"{alert_path.NAME} alert-inbox"}}),
+            f"{PROMETHEUS}/rules": data(groups=[group([LOADED]), group([TEST_RULE], "test", "test")]),
+            f"{ALERTMANAGER}/status": (200, {"config": {"original": CONFIG}}),
+            f"{ALERTMANAGER}/silences": (200, []),
+            f"{OPERATOR}/prometheusrules": (200, {"items": [RULE]}),
             BOARDS: (200, {"items": [board()]}),
             f"{PROMETHEUS}/alertmanagers": data(activeAlertmanagers=[{"url": "http://am"}]),
             f"{NS}/services": (200, {"items": []}),
@@ -139,7 +158,8 @@ class FakeStack(FakeCluster):
             active = (
                 []
                 if "alertmanager" in self.broken
-                else [{"status": {"state": "active"}, "receivers": [{"name": name} for name in self.receivers]}] * len(self.marks)
+                else [{"status": {"state": "active"}, "labels": {}, "receivers": [{"name": name} for name in self.receivers]}]
+                * len(self.marks)
             )
             return 200, json.dumps(active)
         if parts.path == f"{MONITORING}/alert-inbox:80/proxy/alerts.json":
@@ -191,7 +211,7 @@ def run(cluster, **options):
 
 
 LINKS = ["prometheus", "exporters", "target", "health probe", "rules", "dashboards", "data sources", "grafana", "clocks"]
-LINKS += ["alertmanager", "alert path", "receivers"]
+LINKS += ["alertmanager", "alert routes", "alert path", "receivers"]
 
 
 def test_a_whole_stack():
@@ -204,6 +224,48 @@ def test_a_whole_stack():
     for step in ("fired", "at Alertmanager", "received", "resolved"):
         assert f"{step} after" in results["alert path"]["evidence"]
     assert cluster.marks == []
+
+
+def test_nobody_need_be_notified():
+    nowhere = (200, {"config": {"original": CONFIG.replace("team", "none")}})
+    found = run(FakeStack(**{f"{ALERTMANAGER}/status": nowhere}), notified_severities=[])["alert routes"]
+    assert (found["status"], "notified_severities" in found["evidence"]) == ("left_out", True)
+    # An alert of a severity that nobody asked for may end anywhere.
+    found = run(FakeStack(**{f"{ALERTMANAGER}/status": nowhere}), notified_severities=["warning"])["alert routes"]
+    assert found["status"] == "left_out"
+
+
+PROMISED = {
+    **{"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"},
+    "metadata": {"name": "flask-app", "namespace": "flask-app"},
+    "spec": {"groups": GROUPS},
+}
+EMPTIED = (200, {**PROMISED, "spec": {"groups": []}})
+KIND = {"kind": "PrometheusRule", "name": "prometheusrules", "namespaced": True}
+RULES = f"{OPERATOR}/namespaces/flask-app/prometheusrules/flask-app"
+
+
+@pytest.mark.parametrize(
+    ("owner", "live", "status", "words"),
+    [
+        ("app_monitoring flask-app flask-app", (200, {**PROMISED}), "ok", "1 objects of 1 promises"),
+        ("app_monitoring flask-app flask-app", (404, {}), "failed", "PrometheusRule flask-app/flask-app is gone"),
+        (
+            "app_monitoring flask-app flask-app",
+            (200, {**PROMISED, "spec": {"groups": []}}),
+            "failed",
+            "spec.groups[flask-app.alerts]",
+        ),
+        ("app_monitoring flask-app flask-app", (403, {}), "ok", "1 may not be read"),
+        ("kube_prometheus_stack monitoring stack", (404, {}), "failed", "is gone"),
+        ("app_monitoring other other", (404, {}), "left_out", "no run has written down"),
+    ],
+)
+def test_what_was_promised(owner, live, status, words):
+    given = promise.promise(promise.owner_label(owner), "flask-app", [PROMISED], {"flaskops/owner": promise.owner_label(owner)})
+    changes = {"/api/v1/configmaps": (200, {"items": [given]}), OPERATOR: (200, {"resources": [KIND]}), RULES: live}
+    found = run(FakeStack(**changes))["promise"]
+    assert found["status"] == status and words in found["cause"] + found["evidence"]
 
 
 def test_the_table_is_the_order_of_the_rows():
@@ -439,7 +501,22 @@ STOPPED_OPERATOR = deployment_of("operator", "prometheus-operator@sha256:1", ava
             {"/api/v1/namespaces/loki/services/loki:3100/proxy/loki/api/v1/status/buildinfo": (503, "no endpoints")},
             "which answers 503 no endpoints",
         ),
-        ("alert path", {f"{ALERTMANAGER}/status": (200, {"config": {"original": "route: {}"}})}, "it would go to the default"),
+        (
+            "alert path",
+            {f"{ALERTMANAGER}/status": (200, {"config": {"original": CONFIG.replace(alert_path.NAME, "Another")}})},
+            "it would go to the default",
+        ),
+        (
+            "alert routes",
+            {f"{ALERTMANAGER}/status": (200, {"config": {"original": CONFIG.replace("team", "none")}})},
+            "A (critical) ends at none, which notifies nobody",
+        ),
+        ("alert routes", {f"{ALERTMANAGER}/silences": (200, [SILENCE])}, "a silence holds A (critical) back"),
+        (
+            "alert routes",
+            {CONFIGS: (200, {"items": [owned("flask-app", PARTS, spec={"receivers": [{"name": "night"}]})]})},
+            "the AlertmanagerConfig flask-app is not in Alertmanager's configuration",
+        ),
     ],
 )
 def test_a_broken_link_is_named(link, changes, cause):

@@ -1,0 +1,126 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each alert of ours would reach somebody: the loaded routes, time intervals, inhibitions and silences let it pass."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from ...kube.transport import ApiError
+from ...monitoring.paths import alertmanager_path
+from .. import notification
+from ..result import Result, failed, left_out, ok
+from ..run import Run
+from ..stack import OPERATOR
+
+LINK = "alert routes"
+OURS = urlencode({"labelSelector": "app.kubernetes.io/managed-by=flaskops"})
+ADVICE = (
+    "set kube_prometheus_stack_receivers or the application's receivers,"
+    " or notified_severities of verify to [] where nobody is to be notified"
+)
+
+
+def look(run: Run) -> list[Result]:
+    return run.settled(lambda: _look(run))
+
+
+def next_command(run: Run) -> str:
+    return str(run.stack.port_forward("alertmanager-operated", 9093))
+
+
+def _look(run: Run) -> list[Result]:
+    stack, severities = run.stack, run.target.notified_severities
+    if not severities:
+        return [left_out(LINK, "nobody is to be notified, as notified_severities of verify says")]
+    found = stack.alertmanagers()
+    if not found:
+        return [left_out(LINK, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
+    try:
+        import yaml
+    except ImportError:
+        return [left_out(LINK, "Python has no package yaml here, which reads Alertmanager's configuration")]
+    path = alertmanager_path(stack.namespace, found)
+    config: dict[str, Any] = yaml.safe_load(stack.ask(f"{path}/api/v2/status")["config"]["original"]) or {}
+    query = f"GET {stack.api}/api/v1/rules; GET {path}/api/v2/status, silences and alerts"
+    objects = _objects(run)
+    loaded, ours = _alerts(run, objects)
+    if not ours:
+        return [left_out(LINK, "no alert of ours is loaded that somebody is to be notified of")]
+    firing = [alert["labels"] for alert in stack.ask(f"{path}/api/v2/alerts?silenced=false")]
+    server = notification.Alertmanager(config, stack.ask(f"{path}/api/v2/silences"), firing)
+    judge = notification.Judge(server, loaded, datetime.datetime.now(datetime.UTC))
+    judge.judge(ours)
+    problems = judge.problems + unloaded(_configs(run), judge.kinds)
+    evidence = f"{len(ours)} alerts of severity {' and '.join(severities)}"
+    if problems:
+        advice = f"; {ADVICE}" if any("notifies nobody" in problem for problem in problems) else ""
+        return [failed(LINK, evidence, "; ".join(problems[:4]) + advice, query)]
+    reached = ", ".join(f"{name} gets {count}" for name, count in sorted(judge.reached.items()))
+    return [ok(LINK, "; ".join([f"{evidence}: {reached}", *judge.notes[:2]]), query)]
+
+
+def _objects(run: Run) -> list[dict[str, Any]]:
+    """The PrometheusRules that this collection has made for the app and for what it shares, as far as they may be read."""
+    of_app = run.stack.rules_of_app()
+    try:
+        listed = run.get(f"{OPERATOR}/v1/prometheusrules?{OURS}").get("items", [])
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        listed = []
+    elsewhere = [item for item in listed if item["metadata"]["namespace"] != run.target.namespace and not _of_another_app(item)]
+    here = [item for item in listed if item["metadata"]["namespace"] == run.target.namespace]
+    return list({(i["metadata"]["namespace"], i["metadata"]["name"]): i for i in (*of_app, *here, *elsewhere)}.values())
+
+
+def _of_another_app(item: dict[str, Any]) -> bool:
+    labels = item["metadata"].get("labels") or {}
+    monitored = labels.get("app.kubernetes.io/part-of") == "flaskops-app-monitoring"
+    return monitored or labels.get("app.kubernetes.io/name") == "flaskops-verify"
+
+
+def _alerts(run: Run, objects: list[dict[str, Any]]) -> tuple[list[notification.Alert], list[notification.Alert]]:
+    """All loaded alerts, and those of the objects that somebody is to be notified of."""
+    stack = run.stack
+    # The operator's file is <namespace>-<name>-<uid>.yaml.
+    files = tuple(f"{item['metadata']['namespace']}-{item['metadata']['name']}-" for item in objects)
+    external = {key: str(value) for key, value in (stack.server["spec"].get("externalLabels") or {}).items()}
+    loaded: list[notification.Alert] = []
+    ours: list[notification.Alert] = []
+    for group in stack.ask(f"{stack.api}/api/v1/rules?type=alert")["data"]["groups"]:
+        own = group["file"].rsplit("/", 1)[-1].startswith(files) if files else False
+        found = notification.read(group["rules"], stack.parsed if own else lambda _expr: None, external)
+        loaded += found
+        ours += found if own else []
+    return loaded, notification.wanted(ours, run.target.notified_severities)
+
+
+def _configs(run: Run) -> list[dict[str, Any]]:
+    """The app's AlertmanagerConfigs that have receivers."""
+    path = f"{OPERATOR}/v1alpha1/namespaces/{run.target.namespace}/alertmanagerconfigs?{OURS}"
+    try:
+        listed = run.get(path).get("items", [])
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        listed = []
+    name = run.target.name
+    return [i for i in listed if i["metadata"]["name"] == name and i.get("spec", {}).get("receivers")]
+
+
+def unloaded(configs: list[dict[str, Any]], kinds: dict[str, list[str]]) -> list[str]:
+    """What the operator has not brought into Alertmanager's configuration, where receivers bear the name of their object."""
+    found = []
+    for item in configs:
+        meta = item["metadata"]
+        begin = f"{meta['namespace']}/{meta['name']}/"
+        if not any(name.startswith(begin) for name in kinds):
+            found.append(
+                f"the AlertmanagerConfig {meta['name']} is not in Alertmanager's configuration: the operator refuses it,"
+                " or the Alertmanager's selector does not take it"
+            )
+    return found

@@ -1,0 +1,137 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that the roles applied is there, and says what it said then."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from ...kube.promise import LABEL, Departure, departures, owner_label, promised
+from ...kube.transport import ApiError
+from ..result import Result, failed, left_out, ok
+from ..run import Run
+
+LINK = "promise"
+OWNER = "flaskops/owner"
+# Roles whose promise is about one application; their owners are role, namespace and name.
+OF_APP = ("flask_app", "app_monitoring", "verify")
+SHOWN = 4
+
+
+def look(run: Run) -> list[Result]:
+    return run.settled(lambda: _look(run))
+
+
+def next_command(run: Run) -> str:
+    return str(run.target.kubectl("get", "configmaps", "-A", "-l", LABEL, namespaced=False))
+
+
+def _look(run: Run) -> list[Result]:
+    selector = urlencode({"labelSelector": LABEL})
+    query = f"GET /api/v1/configmaps?{selector}, and each object that they name"
+    maps = _maps(run, selector)
+    ours = [item for item in maps if _is_about(item, run.target.namespace, run.target.name)]
+    if not ours:
+        return [left_out(LINK, "no run has written down what it applied; site.yml does")]
+    items = [item for each in ours for item in promised(each)]
+    emptied = [each["metadata"]["name"] for each in ours if not promised(each)]
+    kinds = _Kinds(run)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        found = list(pool.map(lambda item: _departures(run, kinds, item), items))
+    unread = sum(each is None for each in found)
+    differing = [one for each in found for one in each or []]
+    evidence = f"{len(items) - unread} objects of {len(ours)} promises were looked at"
+    evidence += f", {unread} may not be read" if unread else ""
+    causes = [f"somebody has emptied the ConfigMap {name}, which says what was applied" for name in emptied]
+    causes += [words(one) for one in _first_of_each(differing)]
+    if causes:
+        more = f" and {len(causes) - SHOWN} more" if len(causes) > SHOWN else ""
+        return [failed(LINK, evidence, "; ".join(causes[:SHOWN]) + more, query)]
+    return [ok(LINK, f"{evidence}, all as they were applied", query)]
+
+
+def _maps(run: Run, selector: str) -> list[dict[str, Any]]:
+    """The promises of the whole cluster, or of the app's namespace where the account may not see more."""
+    try:
+        found = run.get(f"/api/v1/configmaps?{selector}")
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        found = run.get(f"/api/v1/namespaces/{run.target.namespace}/configmaps?{selector}")
+    items: list[dict[str, Any]] = found.get("items", [])
+    return items
+
+
+def _is_about(config_map: dict[str, Any], namespace: str, name: str) -> bool:
+    """Whether a promise is about this application, or about what all applications share."""
+    owner = str((config_map["metadata"].get("labels") or {}).get(OWNER, ""))
+    if not owner.startswith(tuple(f"{role}." for role in OF_APP)):
+        return True
+    return owner in [owner_label(f"{role} {namespace} {name}") for role in OF_APP]
+
+
+class _Kinds:
+    """Where objects of a kind are, as the API server says; what was asked once is remembered."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.known: dict[str, dict[str, tuple[str, bool]]] = {}
+
+    def path(self, item: dict[str, Any]) -> str:
+        """The address of an object; empty where the server has no such kind."""
+        version, meta = item["apiVersion"], item["metadata"]
+        root = f"{'/apis' if '/' in version else '/api'}/{version}"
+        if version not in self.known:
+            try:
+                resources = self.run.get(root).get("resources", [])
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                resources = []
+            self.known[version] = {r["kind"]: (r["name"], r["namespaced"]) for r in resources if "/" not in r["name"]}
+        plural, namespaced = self.known[version].get(item["kind"], ("", False))
+        if not plural:
+            return ""
+        inside = f"/namespaces/{quote(meta['namespace'])}" if namespaced else ""
+        return f"{root}{inside}/{plural}/{quote(meta['name'])}"
+
+
+def _departures(run: Run, kinds: _Kinds, item: dict[str, Any]) -> list[Departure] | None:
+    """How an object differs from what was promised; None where it may not be read."""
+    path = kinds.path(item)
+    if not path:
+        return departures(item, None)
+    try:
+        live = run.get(path)
+    except ApiError as error:
+        if error.status == 403:
+            return None
+        if error.status != 404:
+            raise
+        live = None
+    return departures(item, live)
+
+
+def name_of(item: dict[str, Any]) -> str:
+    meta = item["metadata"]
+    return f"{item['kind']} {meta['namespace']}/{meta['name']}" if meta.get("namespace") else f"{item['kind']} {meta['name']}"
+
+
+def _first_of_each(found: list[Departure]) -> list[Departure]:
+    """One departure of each object."""
+    first: dict[str, Departure] = {}
+    for one in found:
+        first.setdefault(name_of(one.item), one)
+    return list(first.values())
+
+
+def words(one: Departure) -> str:
+    name = name_of(one.item)
+    if not one.path:
+        return f"{name} is gone"
+    if one.by:
+        return f"{name}: {one.by} has set {one.path}, which was not applied"
+    return f"{name}: {one.path} is not what was applied"
