@@ -8,8 +8,8 @@ from typing import Any
 
 from ..module_utils.kube.client import api_client
 from ..module_utils.kube.objects import Objects
+from ..module_utils.kube.ours import owner_of
 from ..module_utils.kube.promise import owner_label
-from ..module_utils.kube.state import owner_of
 from ..plugin_utils.cluster_action import ClusterAction
 
 

@@ -219,8 +219,7 @@ class Client:
         answer: the type the JSON must have. create: don't repeat when the provider may have carried it out.
         Raises ApiError, and LostReply for a create whose outcome is unknown.
         """
-        call = f"{method} {path}"
-        attempt = 0
+        call, attempt = f"{method} {path}", 0
         while True:
             self._wait_until(max(self.not_before, self._free(self.clock())), call)
             failure = ApiError(self.title, call, 0, "")
@@ -234,14 +233,7 @@ class Client:
                     raise failure from exc
                 sent = exc.sent
             else:
-                now = self.clock()
-                # Their moments are of their clock, from which ours may differ.
-                theirs = moment(headers.get("date", "")) or now
-                self.not_before = now + self.pause(headers, theirs)
-                self.answered.append(now)
-                # StatusCake tells only how many are left of one of its limits, but the sizes of all: 5, 5;w=1, 60;w=60.
-                sizes = re.findall(r"(\d+);w=(\d+)", headers.get("x-ratelimit-limit", ""))
-                self.limits = [(int(size), int(seconds)) for size, seconds in sizes if int(size) <= 1000] or self.limits
+                now, theirs = self._note(headers)
                 if 200 <= status < 300:
                     try:
                         return self._decode(body, answer)
@@ -272,6 +264,18 @@ class Client:
                 raise failure
             self._wait(delay if delay is not None else self._backoff(attempt), failure)
             attempt += 1
+
+    def _note(self, headers: t.Any) -> tuple[float, float]:
+        """Note what an answer tells of limits; now by our clock, and by theirs."""
+        now = self.clock()
+        # Their moments are of their clock, from which ours may differ.
+        theirs = moment(headers.get("date", "")) or now
+        self.not_before = now + self.pause(headers, theirs)
+        self.answered.append(now)
+        # StatusCake tells only how many are left of one of its limits, but the sizes of all: 5, 5;w=1, 60;w=60.
+        sizes = re.findall(r"(\d+);w=(\d+)", headers.get("x-ratelimit-limit", ""))
+        self.limits = [(int(size), int(seconds)) for size, seconds in sizes if int(size) <= 1000] or self.limits
+        return now, theirs
 
     def _send(
         self,

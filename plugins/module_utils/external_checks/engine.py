@@ -294,19 +294,7 @@ class Engine:
             outcome.actions.append("recreate" if fixed else "update")
         if paused is not None:
             outcome.actions.append("pause" if paused else "start")
-        outcome.before = shown(self.provider, {o: found.options.get(o) for o in changes}, wanted)
-        outcome.after = shown(self.provider, changes, wanted)
-        if paused is not None:
-            outcome.before["paused"], outcome.after["paused"] = found.paused, paused
-        # Equal masks would look like no change.
-        for option in set(changes) & (SECRET | provider.write_only):
-            outcome.before[option], outcome.after[option] = f"{HIDDEN} (before)", f"{HIDDEN} (after)"
-        if "request_headers" in changes:
-            old, new = (provider.normal("request_headers", o["request_headers"]) for o in (found.options, changes))
-            for name in [name for name in old.keys() & new.keys() if old[name] != new[name]]:
-                if outcome.after["request_headers"][name] == HIDDEN:
-                    outcome.before["request_headers"][name] = f"{HIDDEN} (before)"
-                    outcome.after["request_headers"][name] = f"{HIDDEN} (after)"
+        self._show(wanted, found, changes, paused, outcome)
         outcome.check = shown(
             self.provider, {**found.options, **options, "paused": found.paused if paused is None else paused}, wanted
         )
@@ -322,6 +310,23 @@ class Engine:
         if self.tag not in provider.normal("tags", options.get("tags", found.tags)):
             self.foreign.add(found.id)
         return outcome
+
+    def _show(self, wanted: Wanted, found: Found, changes: dict[str, t.Any], paused: bool | None, outcome: Outcome) -> None:
+        """Say in the outcome what changes, but for secrets."""
+        provider = self.provider
+        outcome.before = shown(provider, {o: found.options.get(o) for o in changes}, wanted)
+        outcome.after = shown(provider, changes, wanted)
+        if paused is not None:
+            outcome.before["paused"], outcome.after["paused"] = found.paused, paused
+        # Equal masks would look like no change.
+        for option in set(changes) & (SECRET | provider.write_only):
+            outcome.before[option], outcome.after[option] = f"{HIDDEN} (before)", f"{HIDDEN} (after)"
+        if "request_headers" in changes:
+            old, new = (provider.normal("request_headers", o["request_headers"]) for o in (found.options, changes))
+            for name in [name for name in old.keys() & new.keys() if old[name] != new[name]]:
+                if outcome.after["request_headers"][name] == HIDDEN:
+                    outcome.before["request_headers"][name] = f"{HIDDEN} (before)"
+                    outcome.after["request_headers"][name] = f"{HIDDEN} (after)"
 
     def _recreate(self, wanted: Wanted, found: Found, options: dict[str, t.Any], outcome: Outcome) -> Outcome:
         """Delete and create, with what the provider tells of the old check where nothing else was wanted."""

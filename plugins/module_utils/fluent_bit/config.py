@@ -169,6 +169,22 @@ def filters(options: Plugin) -> list[Plugin]:
         found.append({"name": "modify", "match": f"host.{log['name']}", "set": fields})
     found.append({**common, "parser": LEVEL_PARSERS})
     found.append({**common, "parser": REQUEST_ID_PARSER})
+    found += _levels()
+    found.append(
+        {
+            "name": "modify",
+            "match": "*",
+            "add": "level unknown",
+            "set": [f"cluster {options['cluster']}", "node ${NODE_NAME}"],
+            "hard_rename": "log message",
+        }
+    )
+    return found
+
+
+def _levels() -> list[Plugin]:
+    """Return the filters by which a level is one of five, or unknown."""
+    found: list[Plugin] = []
     for level, names in log_lines.LEVELS.items():
         condition = f"Key_value_matches level ^(?i:{names})$"
         found.append({"name": "modify", "match": "*", "condition": condition, "set": f"level {level}"})
@@ -178,15 +194,6 @@ def filters(options: Plugin) -> list[Plugin]:
     # Five levels and no more: a label must not take whatever an application calls its level.
     found.append(
         {"name": "modify", "match": "*", "condition": f"Key_value_does_not_match level ^({known})$", "set": "level unknown"}
-    )
-    found.append(
-        {
-            "name": "modify",
-            "match": "*",
-            "add": "level unknown",
-            "set": [f"cluster {options['cluster']}", "node ${NODE_NAME}"],
-            "hard_rename": "log message",
-        }
     )
     return found
 

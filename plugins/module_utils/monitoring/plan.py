@@ -233,6 +233,14 @@ def check_by_prometheus(cluster: Cluster, server: Json, groups: list[Json]) -> b
     return True
 
 
+def check_rules(planner: Planner, prometheus: Json, groups: list[Json], ask: bool) -> str:
+    """Have the rules read by promtool, or else by the cluster's Prometheus where it may be asked; which of them it was."""
+    if promtool := find_promtool(planner.options["promtool"]):
+        check_by_promtool(promtool, groups)
+        return "promtool"
+    return "prometheus" if ask and check_by_prometheus(planner.cluster, prometheus, groups) else ""
+
+
 def plan(planner: Planner, check_mode: bool) -> Json:
     """The objects of the application, what else a run may have made, and what there is to say of both."""
     options, missing = planner.options, ""
@@ -264,19 +272,12 @@ def plan(planner: Planner, check_mode: bool) -> Json:
         missing = str(error)
     given = rule_options(options, prometheus)
     groups = rules.rule_groups(given)
-    promtool, checked = find_promtool(options["promtool"]), ""
-    if promtool:
-        check_by_promtool(promtool, groups)
-        checked = "promtool"
-    elif not missing and check_by_prometheus(planner.cluster, prometheus, groups):
-        checked = "prometheus"
+    checked = check_rules(planner, prometheus, groups, ask=not missing)
     # The rules come first: an admission webhook that refuses them then refuses before anything else is there.
     wanted = [build.prometheus_rule(options, groups, labels["rule"])]
     wanted.append(build.service_monitor(options, monitor[0], monitor[1], labels["serviceMonitor"]))
     if options["probe"]:
-        inside = ""
-        if health:
-            inside = f"http://{health[0]}.{options['namespace']}.svc:{health[1]['port']}{options['health_path']}"
+        inside = f"http://{health[0]}.{options['namespace']}.svc:{health[1]['port']}{options['health_path']}" if health else ""
         wanted.append(build.probe(options, "inside", inside, prober, labels["probe"]))
         if options["public_url"]:
             wanted.append(build.probe(options, "public", options["public_url"], prober, labels["probe"]))

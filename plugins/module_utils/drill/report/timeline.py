@@ -135,6 +135,32 @@ def _described(scenario: ScenarioReport) -> str:
     return "; ".join(parts) + ". The table has the same times and their ranges."
 
 
+def _axis(x: Callable[[float], str], start: float, end: float, head: float, bottom: float) -> list[Html]:
+    """The times, each with its line."""
+    drawn = []
+    for tick in ticks(start, end):
+        place = float(x(tick)[:-1])
+        anchor = "end" if place > 94 else "start" if place < 4 else "middle"
+        drawn.append(line(x(tick), head, bottom + 4, "tick"))
+        drawn.append(element("text", tick_label(tick), x=x(tick), y=bottom + 17, text_anchor=anchor, class_="axis"))
+    return drawn
+
+
+def _restoration(x: Callable[[float], str], restored: float, head: float, bottom: float) -> list[Html]:
+    """The moment at which the application was as before."""
+    right = float(x(restored)[:-1]) > 60
+    caption = element(
+        "text",
+        f"restored {words.seconds(restored)}",
+        x=x(restored),
+        y=head - 7,
+        dx=-5 if right else 5,
+        text_anchor="end" if right else "start",
+        class_="caption restore",
+    )
+    return [line(x(restored), head - HEAD + 4, bottom, "restore"), caption]
+
+
 def plot(scenario: ScenarioReport, ident: str) -> Html | None:
     """The plot, or None where there is no time to show. *ident* makes its ids unique in the page."""
     known = [scenario.restored_after, scenario.first_lost, scenario.last_lost]
@@ -162,27 +188,11 @@ def plot(scenario: ScenarioReport, ident: str) -> Html | None:
         drawn.append(element("rect", x=x(0), y=head, width=f"{width:.2f}%", height=bottom - head, class_="fault"))
         width = float(x(restored)[:-1]) - float(x(began)[:-1])
         drawn.append(element("rect", x=x(began), y=head, width=f"{width:.2f}%", height=bottom - head, class_="restoring"))
-    for tick in ticks(start, end):
-        place = float(x(tick)[:-1])
-        anchor = "end" if place > 94 else "start" if place < 4 else "middle"
-        drawn.append(line(x(tick), head, bottom + 4, "tick"))
-        drawn.append(element("text", tick_label(tick), x=x(tick), y=bottom + 17, text_anchor=anchor, class_="axis"))
+    drawn += _axis(x, start, end, head, bottom)
     drawn.append(line(x(0), 4, bottom, "inject"))
     drawn.append(element("text", "inject", x=x(0), y=13, dx=5, class_="caption inject"))
     if restored is not None:
-        drawn.append(line(x(restored), head - HEAD + 4, bottom, "restore"))
-        right = float(x(restored)[:-1]) > 60
-        drawn.append(
-            element(
-                "text",
-                f"restored {words.seconds(restored)}",
-                x=x(restored),
-                y=head - 7,
-                dx=-5 if right else 5,
-                text_anchor="end" if right else "start",
-                class_="caption restore",
-            )
-        )
+        drawn += _restoration(x, restored, head, bottom)
     y = float(head)
     if hit and scenario.first_lost is not None and scenario.last_lost is not None:
         drawn.append(label(y, "requests", "lost", words.lost(scenario)))

@@ -1,0 +1,100 @@
+# Copyright (c) flaskops maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose an object is, how it is marked as ours, and what of it may be shown."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import typing as t
+
+from ..credentials.guard import HIDDEN
+from . import replicas
+from .objects import label
+from .replicas import MANAGER
+from .transport import KubeError
+
+Json = dict[str, t.Any]
+Key = tuple[str, str, str, str]  # API group, kind, namespace and name
+
+MANAGED = "app.kubernetes.io/managed-by"
+OWNER = "flaskops/owner"
+
+
+def key_of(item: Json) -> Key:
+    meta = item["metadata"]
+    group = item["apiVersion"].rpartition("/")[0]
+    return group, item["kind"], meta.get("namespace") or "", meta["name"]
+
+
+def is_labelled(live: Json) -> bool:
+    return bool((live["metadata"].get("labels") or {}).get(MANAGED) == MANAGER)
+
+
+def is_ours(live: Json) -> bool:
+    """Whether this collection made an object: its label says so, or the server, where somebody took the label away."""
+    meta = live["metadata"]
+    if (meta.get("labels") or {}).get(MANAGED):
+        return is_labelled(live)
+    return any(map(replicas.is_ours, meta.get("managedFields") or []))
+
+
+def owner_of(live: Json) -> str:
+    return str((live["metadata"].get("labels") or {}).get(OWNER) or "")
+
+
+def secrets_in(items: list[Json]) -> list[str]:
+    """What no text may show: what Secrets hold."""
+    found = []
+    for item in items:
+        if item.get("kind") != "Secret":
+            continue
+        found += [str(value) for value in (item.get("stringData") or {}).values()]
+        for value in (item.get("data") or {}).values():
+            found.append(str(value))
+            try:
+                found.append(base64.b64decode(str(value), validate=True).decode())
+            except (ValueError, binascii.Error):
+                continue
+    # Of a file each long word; a word of three letters is no credential, and hiding it would hide half of a sentence.
+    words = [word for text in found for word in re.findall(r"[^\s\"',:;{}\[\]]{16,}", text)]
+    return [text for text in (*found, *words) if len(text) > 3]
+
+
+def shown(live: Json | None, before: Json | None = None) -> Json:
+    """An object as a difference shows it: without what the server keeps, and without what a Secret holds.
+
+    :param before: what it was; of a Secret the keys are marked whose values were others.
+    """
+    if live is None:
+        return {}
+    kept = {key: value for key, value in live.items() if key not in ("status", "data", "stringData")}
+    unseen = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
+    kept["metadata"] = {key: value for key, value in live["metadata"].items() if key not in unseen}
+    if live["kind"] == "Secret":
+        values, old = live.get("data") or {}, (before or {}).get("data") or {}
+        return kept | {"data": {k: f"{HIDDEN} (changed)" if k in old and old[k] != v else HIDDEN for k, v in values.items()}}
+    return kept | {key: live[key] for key in ("data",) if key in live}
+
+
+def prepared(definitions: list[Json], owner: str) -> list[Json]:
+    """The definitions as they are applied.
+
+    :raises KubeError: for one that is no object, or that is there twice.
+    """
+    items: list[Json] = json.loads(json.dumps(definitions, default=str))
+    seen: set[Key] = set()
+    for number, item in enumerate(items):
+        meta = item.get("metadata")
+        if not item.get("apiVersion") or not item.get("kind") or not isinstance(meta, dict) or not meta.get("name"):
+            raise KubeError(f"Number {number + 1} of the definitions is no object: give it apiVersion, kind and metadata.name.")
+        if key_of(item) in seen:
+            raise KubeError(f"{label(item)} is twice among the definitions: remove one.")
+        seen.add(key_of(item))
+        labels = {MANAGED: MANAGER} if item["kind"] == "Namespace" else {OWNER: owner, MANAGED: MANAGER}
+        # What several share names its owner itself.
+        meta["labels"] = {**labels, **(meta.get("labels") or {}), MANAGED: MANAGER}
+    return items
