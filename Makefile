@@ -24,40 +24,46 @@ SUMMARY = echo "The slowest 20 tests, in seconds:"; sort -rn $(lastword $(RESULT
 APP_TREE = $(if $(APP),-e "{\"app_tree\": \"$$(realpath '$(APP)')\"}")
 PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(APP_TREE) $(ARGS)
 
-.PHONY: up down verify drill test fresh test-long unit api lint docs bench packages
+.PHONY: help up down verify drill test fresh test-long unit api lint docs bench packages
 
-up: packages $(RUN_VENV)/ready
+# Without a target: what there is. A target's text is behind its two signs.
+.DEFAULT_GOAL := help
+help: ## this list
+	@echo "make <target> [INVENTORY=inventories/local] [ARGS=\"-e ...\"] [APP=<folder of a Flask application>]"
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+up: packages $(RUN_VENV)/ready ## run site.yml: cluster, image, app, monitoring, logging, outside checks, verify (STAGES=app,verify for some)
 	$(PLAYBOOK) site.yml --tags $(STAGES)
 
-down: $(RUN_VENV)/ready
+down: $(RUN_VENV)/ready ## remove what `up` has made
 	$(PLAYBOOK) playbooks/teardown.yml
 
-verify: $(RUN_VENV)/ready
+verify: $(RUN_VENV)/ready ## follow every link of the monitoring chain and show the evidence
 	$(PLAYBOOK) site.yml --tags verify
 
 # Breaks the application on purpose and measures what notices; docs/drill.md tells the rest.
-drill: $(RUN_VENV)/ready
+drill: $(RUN_VENV)/ready ## break the application on purpose and measure what notices (docs/drill.md)
 	$(PLAYBOOK) playbooks/drill.yml
 
-test: packages fresh lint unit api
+test: packages fresh lint unit api ## everything, with each role on a real cluster in containers of this machine
 	export PATH=$(DEV_VENV)/bin:$$PATH; trap '{ $(SUMMARY); } || true' EXIT; molecule test
 
-fresh:
+fresh: ## forget the failures and times of the last tests
 	@rm -f $(RESULTS)
 
 # What takes longer: all parts, or `make test-long PART=cluster`; tests/long.sh lists them.
-test-long: packages $(DEV_VENV)/ready
+test-long: packages $(DEV_VENV)/ready ## what takes longer, or needs the machine to itself (PART=cluster for a part)
 	PATH=$(DEV_VENV)/bin:$$PATH tests/long.sh $(PART)
 
 # One process more than the machine has cores, since some wait for a server of theirs.
-unit: $(DEV_VENV)/ready
+unit: $(DEV_VENV)/ready ## tests without a cluster, and every alert by promtool
 	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) tests/unit tests/rules
 
 # What an API server without a node shows: admission, permissions, other people's releases and autoscalers.
-api: $(DEV_VENV)/ready
+api: $(DEV_VENV)/ready ## tests before an API server without a node
 	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n 3 --dist loadfile tests/api
 
-lint: $(DEV_VENV)/ready
+lint: $(DEV_VENV)/ready ## ansible-lint, yamllint, ruff, mypy, stale documentation, the collection's build
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
 	ansible-lint --offline -q && yamllint . && ruff check . && \
 	MYPYPATH=collections mypy -p ansible_collections.flaskops.observability.plugins && \
@@ -65,15 +71,15 @@ lint: $(DEV_VENV)/ready
 	ansible-galaxy collection build --force --output-path "$$(mktemp -d)" >/dev/null
 
 # Times and counts, each beside its goal; nothing fails for being slow. tests/bench/README.md explains them.
-bench: packages $(RUN_VENV)/ready $(DEV_VENV)/ready
+bench: packages $(RUN_VENV)/ready $(DEV_VENV)/ready ## times and counts, each beside its goal
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
 	for part in exporter layer hosts cluster load noop logs; do python -m tests.bench.$$part; done
 
-docs: $(DEV_VENV)/ready
+docs: $(DEV_VENV)/ready ## write what is generated: tables of options, dashboards
 	$(DEV_VENV)/bin/python docs/generate.py
 
 # What the machine itself must have for an inventory; more than Python only where that has an embedded cluster.
-packages:
+packages: ## name what this machine lacks for the inventory (PACKAGES=install installs it)
 	@./install-packages.sh
 
 $(RUN_VENV)/ready: | requirements.txt
