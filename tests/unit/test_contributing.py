@@ -17,7 +17,7 @@ TOP = ("plugins", "roles", "tests", "docs", "playbooks", "in_cluster", "meta", "
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
 def test_every_path_exists(page: str) -> None:
-    named = re.findall(r"`((?:%s)/[\w./-]*)`" % "|".join(TOP), (ROOT / page).read_text())
+    named = re.findall(rf"`((?:{'|'.join(TOP)})/[\w./-]*)`", (ROOT / page).read_text())
     assert len(named) > 10
     assert [path for path in named if not (ROOT / path).exists()] == []
 
