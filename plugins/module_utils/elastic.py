@@ -9,7 +9,6 @@ import base64
 import http.client
 import json
 import ssl
-import threading
 import time
 import typing as t
 import uuid
@@ -153,7 +152,7 @@ class ElasticStack:
 
         :raises KubeError: with what keeps them from it.
         """
-        pause, deadline = threading.Event(), time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while True:
             reasons = [(kind["kind"], unready(self._live(kind))) for kind in (ELASTICSEARCH, KIBANA)]
             waiting = [f"{kind} {self.namespace}/{self.name} {why}" for kind, why in reasons if why]
@@ -162,7 +161,7 @@ class ElasticStack:
             if time.monotonic() > deadline:
                 pods = self._troubles()
                 raise KubeError(f"{' and '.join(waiting)} after {seconds} s{': ' + '; '.join(pods) if pods else ''}.")
-            pause.wait(POLL)
+            time.sleep(POLL)
 
     def _troubles(self) -> list[str]:
         selector = {"labelSelector": "common.k8s.elastic.co/type in (elasticsearch,kibana)"}

@@ -13,7 +13,6 @@ import json
 import os
 import ssl
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -33,7 +32,6 @@ ARMED = "flaskops/dead-man"  # annotation of the Lease
 ENDED = ("Failed", "Succeeded")
 WAITING = ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "CreateContainerConfigError", "StartError")
 PAUSE = 2.0  # seconds between two looks at the lease, and between two attempts to undo or to evict
-NEVER = threading.Event()  # never set
 
 
 class StepError(Exception):
@@ -173,7 +171,7 @@ def do_evict(step: Step, request: Request) -> None:
             name, why = next(iter(refused.items()))
             raise StepError(f"the pod {name} could not be evicted within {step['seconds']:.0f} s: {why}")
         left = list(refused)
-        NEVER.wait(PAUSE)
+        time.sleep(PAUSE)
 
 
 def do_start_node(step: Step, request: Request) -> None:
@@ -311,7 +309,7 @@ def in_cluster(folder: str = "/var/run/secrets/kubernetes.io/serviceaccount") ->
 
 def main() -> None:
     """Run in the pod; the argument is the drill's namespace."""
-    watch(sys.argv[1], in_cluster(), lambda text: print(text, flush=True), NEVER.wait)
+    watch(sys.argv[1], in_cluster(), lambda text: print(text, flush=True), time.sleep)
 
 
 if __name__ == "__main__":

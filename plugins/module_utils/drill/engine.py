@@ -119,9 +119,12 @@ class Drill:
         self.journal = journal
         self.interruption = interruption
         self.observers = Observers(app, f"drill-{uuid.uuid4().hex[:12]}", journal)
-        self._pause = threading.Event()  # never set
 
     # Waiting.
+
+    def _idle(self, seconds: float) -> None:
+        """Let time pass. :raises Interrupted: when the drill has to end."""
+        self._until(lambda: False, seconds)
 
     def _until(self, condition: Callable[[], Any], seconds: float, pause: float = LOOK) -> bool:
         """Whether something became true in time. :raises Interrupted: when the drill has to end."""
@@ -130,7 +133,7 @@ class Drill:
             self.interruption.check(self.guard)
             if time.monotonic() > end:
                 return False
-            self._pause.wait(pause)
+            time.sleep(pause)
         return True
 
     def _in_spite(self, condition: Callable[[], Any], seconds: float, pause: float = 0.5) -> bool:
@@ -139,7 +142,7 @@ class Drill:
         while not condition():
             if time.monotonic() > end:
                 return False
-            self._pause.wait(pause)
+            time.sleep(pause)
         return True
 
     def _request(self, *given: Any) -> tuple[int, str]:
@@ -154,7 +157,7 @@ class Drill:
         found: list[dict[str, Any]] = []
         self.observers.start()
         try:
-            self._until(lambda: False, WARM_UP * bounds.read_settings(self.app).scrape.get("app", 5.0))
+            self._idle(WARM_UP * bounds.read_settings(self.app).scrape.get("app", 5.0))
             for scenario in scenarios:
                 self.journal.scenario = scenario.name
                 result = self._scenario(scenario)

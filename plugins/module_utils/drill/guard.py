@@ -82,7 +82,6 @@ class Guard:
         self.kept = False  # whether something is left that could not be undone
         self._renewed = 0.0
         self._stop = threading.Event()
-        self._pause = threading.Event()  # never set
         self._elsewhere: list[str] = []  # what belongs to us outside the namespace
 
     # The lock.
@@ -100,7 +99,7 @@ class Guard:
         while self._get_namespace() is not None:
             if time.monotonic() > end:
                 return False
-            self._pause.wait(0.5)
+            time.sleep(0.5)
         return True
 
     def recover(self) -> list[str]:
@@ -145,7 +144,7 @@ class Guard:
         seconds = lease["spec"]["leaseDurationSeconds"]
         old = age(lease) > seconds
         if old:
-            self._pause.wait(2 * RENEWAL)
+            time.sleep(2 * RENEWAL)
             again = self._get_lease()
             old = again is None or again["spec"]["renewTime"] == lease["spec"]["renewTime"]
         if not old:
@@ -260,7 +259,7 @@ class Guard:
             trouble = self._trouble()
             if trouble:
                 return trouble
-            self._pause.wait(0.5)
+            time.sleep(0.5)
         return f"its pod did not start within {ARMING:.0f} seconds"
 
     def _trouble(self) -> str:

@@ -14,7 +14,6 @@ import re
 import ssl
 import string
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -127,7 +126,7 @@ class LocalCluster:
 
     def _answers(self, kubeconfig: str, seconds: float = 0) -> bool:
         """Whether the API server of this very cluster says within some seconds that it is ready."""
-        pause, deadline = threading.Event(), time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 if self._connect(kubeconfig).fetch("/readyz", seconds=ASK) == (200, "ok"):
@@ -138,14 +137,14 @@ class LocalCluster:
                 pass
             if time.monotonic() >= deadline:
                 return False
-            pause.wait(0.2)
+            time.sleep(0.2)
 
     def _ask(self, kubeconfig: str, path: str) -> dict[str, Any]:
         """One object or list of the API server, which may be busy for a moment.
 
         :raises ClusterError: where it does not answer.
         """
-        pause, deadline = threading.Event(), time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 return dict(read_object(*self._connect(kubeconfig).fetch(path, seconds=ASK)))
@@ -154,7 +153,7 @@ class LocalCluster:
                     raise ClusterError(
                         f"The API server of the cluster {self.name} did not tell {path} within {PATIENCE} s ({error}): run again."
                     ) from error
-            pause.wait(0.5)
+            time.sleep(0.5)
 
     def check_ours(self) -> None:
         """Refuse a name or file that is somebody else's, before anything is changed."""
@@ -222,13 +221,13 @@ class LocalCluster:
         mark = self._mark(kubeconfig)
         lost = [node for node in self.workers if marks[node.name] != mark]
         waiting = {node.name for node in self.workers if marks[node.name] == mark}
-        pause, deadline = threading.Event(), time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while waiting:
             # kubelet of a node that runs may be starting again.
             waiting -= settled.ready(self._ask(kubeconfig, settled.PATHS["Node"])["items"])
             if time.monotonic() >= deadline:
                 break
-            pause.wait(0.5 if waiting else 0)
+            time.sleep(0.5 if waiting else 0)
         return [node for node in self.workers if node in lost or node.name in waiting]
 
     @staticmethod

@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -126,7 +125,6 @@ class Node:
 
         :raises ClusterError: wait_timeout seconds after the node's start, with what is late and the end of a log.
         """
-        pause = threading.Event()
         while left := late():
             if time.monotonic() > self.deadline:
                 log = {"'ctr version'": "containerd", "kube-proxy": "kube-proxy"}.get(left[-1], "kubelet")
@@ -136,7 +134,7 @@ class Node:
                     f" (the log of {log} ends: {last}): see '{self.engine.name} exec {self.name} less /var/log/{log}.log',"
                     " and raise 'wait_timeout' where this machine is slow."
                 )
-            pause.wait(0.2)
+            time.sleep(0.2)
 
     def give_name_servers(self, ref: str) -> str:
         """Let the node's resolv.conf, which kubelet hands to pods, name servers that pods reach: a warning, or empty.

@@ -20,7 +20,6 @@ import datetime
 import json
 import re
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
@@ -221,7 +220,7 @@ class NumberedLines:
         self.tallies: dict[str, Tally] = {}
         self.error = ""  # why the back ends could not be found
         self.clock: Callable[[], float] = time.monotonic
-        self.wait: Callable[[float], Any] = threading.Event().wait
+        self.wait: Callable[[float], Any] = time.sleep
 
     def round(self, run: Run) -> None:
         """Write the lines of one run, and ask every back end for them, and for those of the runs before.

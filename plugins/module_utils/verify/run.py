@@ -95,7 +95,6 @@ class Run:
         self.deployment_problem = ""
         self.settle, self.address_seconds = SETTLE, ADDRESS_SECONDS
         self.stack = Stack(self)
-        self._never = threading.Event()
         self._marking = threading.Lock()
         self.ways: dict[tuple[str, str], log_stores.Way] = {}
         self._marked: tuple[str, float, int] | ApiError | None = None
@@ -125,7 +124,7 @@ class Run:
                     raise
             if found is not None and time.monotonic() > until:
                 return found
-            self._never.wait(LOOK_AGAIN)
+            time.sleep(LOOK_AGAIN)
 
     def prepare(self) -> None:
         """Read the app's objects; only an API server that does not serve us at all ends the run here."""
@@ -185,7 +184,7 @@ class Run:
             except ApiError:
                 if time.monotonic() > until:
                     raise
-            self._never.wait(0.2)
+            time.sleep(0.2)
 
     def get(self, path: str) -> Any:
         """An object or list of the API server as a dict."""

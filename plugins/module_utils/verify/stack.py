@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -87,7 +86,6 @@ class Stack:
         self.alone = True  # no other Prometheus is there that could have the rules
         self.objects: dict[str, list[Any]] = {}
         self._patient = 0.0  # until when an answer is waited for
-        self.never = threading.Event()
 
     def find(self) -> None:
         """Look for a Prometheus, and read the app's monitoring objects."""
@@ -132,7 +130,7 @@ class Stack:
             except ApiError as error:
                 if error.status != UNAVAILABLE or time.monotonic() > self._patient:
                     raise
-            self.never.wait(ASK_AGAIN)
+            time.sleep(ASK_AGAIN)
 
     def query(self, expr: str) -> list[Any]:
         """The result of an instant query: series, or a time and a value where it is a scalar."""

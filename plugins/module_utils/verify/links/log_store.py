@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -99,7 +98,7 @@ def _line(
     except ApiError as error:
         return [failed(link, "no request could be sent", str(error), query)]
     query = query.replace("REQUEST_ID", request_id)
-    until, never = min(run.deadline, began + ARRIVAL), threading.Event()
+    until = min(run.deadline, began + ARRIVAL)
     while True:
         try:
             labels = ask(request_id)
@@ -111,7 +110,7 @@ def _line(
         if time.monotonic() > until:
             cause = f"no line with {request_id} came within {elapsed:.0f} s: {why() or 'it is not sent, or not taken'}"
             return [failed(link, "nothing found", cause, query, commands[0])]
-        never.wait(PAUSE)
+        time.sleep(PAUSE)
     missing = [label for label in CONTRACT if not labels.get(label)]
     if missing:
         cause = f"the line has no label {', '.join(missing)}"
