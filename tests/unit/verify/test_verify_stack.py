@@ -19,6 +19,9 @@ from ansible_collections.flaskops.observability.plugins.module_utils.monitoring 
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import alert_path
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.clocks import judge as judge_clocks
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.rules import judge as judge_rules
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.target import judge as judge_target
 
 from .test_verify_checks import deployment, pod, slices
 from .test_verify_links import NS, SHIPPER_PAGE, SLICES, FakeCluster, shipper
@@ -551,6 +554,21 @@ def test_what_the_stack_tells_of_itself(link, state, cause):
     assert [name for name, r in results.items() if r["status"] == "failed" and not r["follows"]] == [link]
     assert cause in results[link]["cause"]
     assert cluster.marks == []
+
+
+def test_judges_of_the_stack_take_plain_data():
+    pods = [pod("pod-1"), pod("pod-2"), pod("pod-3", phase="Pending")]
+    scraped = [target("pod-1"), target("pod-2"), target("stranger", "down")]
+    assert judge_target(scraped, pods, []).status == "ok"
+    assert "pod-2" in judge_target(scraped[:1], pods, []).cause and "mine" in judge_target(scraped, pods, ["mine"]).cause
+    assert judge_rules("flask-app", [RULE], [group([{"name": "A"}])]) == ([], False, 1)
+    assert judge_rules("flask-app", [RULE], [])[1:] == (True, 1)
+    behind = {"metric": {"node": "node-1"}, "value": [0, "60"]}
+    assert judge_clocks({"Prometheus": 1.0, "the alert inbox": -20.0}, [behind]) == {
+        "the alert inbox": -20.0,
+        "node node-1": -60.0,
+    }
+    assert list(judge_clocks({"Prometheus": 30.0}, [])) == ["the cluster, seen from this machine,"]
 
 
 def test_a_test_alert_may_go_on():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ...kube.transport import ApiError
 from ...monitoring.paths import service_path
@@ -39,6 +40,20 @@ def look(run: Run) -> list[Result]:
         measure("the alert inbox", lambda: datetime.datetime.fromisoformat(run.get(path)["now"]).timestamp())
     except ApiError:
         pass  # there is none, or the link of the alert path says so
+    skewed = judge(apart, told)
+    largest = max(map(abs, apart.values()), default=0.0)
+    evidence = f"at most {largest:.0f} s between this machine, {', '.join(apart)} and the nodes"
+    if skewed:
+        cause = "; ".join(f"the clock of {what} is {abs(s):.0f} s {'ahead' if s > 0 else 'behind'}" for what, s in skewed.items())
+        return [failed("clocks", "clocks differ", cause, query, stack.command("get", "nodes", "-o", "wide"))]
+    return [ok("clocks", evidence, query)]
+
+
+def judge(apart: dict[str, float], told: list[dict[str, Any]]) -> dict[str, float]:
+    """The clocks that are wrong, and the seconds by which they are ahead.
+
+    :param apart: those of the cluster, seen from this machine. :param told: the series of the nodes' clocks, behind Prometheus'.
+    """
     skewed = {what: seconds for what, seconds in apart.items() if abs(seconds) > SKEW}
     if apart and len(skewed) == len(apart) and max(apart.values()) - min(apart.values()) < SKEW:
         skewed = {"the cluster, seen from this machine,": max(apart.values(), key=abs)}
@@ -46,9 +61,4 @@ def look(run: Run) -> list[Result]:
         seconds = -float(series["value"][1])
         if abs(seconds) > SKEW:
             skewed[f"node {series['metric'].get('node') or series['metric'].get('instance', '?')}"] = seconds
-    largest = max(map(abs, apart.values()), default=0.0)
-    evidence = f"at most {largest:.0f} s between this machine, {', '.join(apart)} and the nodes"
-    if skewed:
-        cause = "; ".join(f"the clock of {what} is {abs(s):.0f} s {'ahead' if s > 0 else 'behind'}" for what, s in skewed.items())
-        return [failed("clocks", "clocks differ", cause, query, stack.command("get", "nodes", "-o", "wide"))]
-    return [ok("clocks", evidence, query)]
+    return skewed

@@ -24,13 +24,28 @@ def _look(run: Run) -> list[Result]:
     stack = run.stack
     namespace = run.target.namespace
     objects = [item for item in stack.objects["prometheusrules"] if _for_this_one(run, item)]
-    problems = [f"the PrometheusRule {name} is gone" for name in stack.gone("PrometheusRule", objects)]
-    if not objects and not problems:
+    gone = [f"the PrometheusRule {name} is gone" for name in stack.gone("PrometheusRule", objects)]
+    if not objects and not gone:
         return [left_out("rules", f"namespace {namespace} has no PrometheusRule")]
     path = f"{stack.api}/api/v1/rules"
     query = f"GET {OPERATOR}/v1/namespaces/{namespace}/prometheusrules and {path}"
-    groups = stack.ask(path)["data"]["groups"]
-    count, unloaded = 0, bool(problems)
+    problems, unloaded, count = judge(namespace, objects, stack.ask(path)["data"]["groups"])
+    problems = gone + problems
+    if problems:
+        command = stack.command("logs", f"prometheus-{stack.server['metadata']['name']}-0", "-c", "prometheus", "--tail=50")
+        if gone or unloaded or "taken out" in problems[0]:
+            command = run.target.kubectl("get", "prometheusrules", "-o", "yaml")
+        evidence = f"{len(problems)} problems with {count} rules"
+        return [failed("rules", evidence, "; ".join(problems[:4]), query, command)]
+    return [ok("rules", f"{count} rules in {len(objects)} PrometheusRules loaded, no evaluation error", query)]
+
+
+def judge(namespace: str, objects: list[dict[str, Any]], groups: list[dict[str, Any]]) -> tuple[list[str], bool, int]:
+    """What is wrong with PrometheusRules of a namespace and the *groups* that Prometheus evaluates; whether some are not loaded;
+    and how many rules there are.
+    """
+    problems: list[str] = []
+    count, unloaded = 0, False
     for item in objects:
         name = item["metadata"]["name"]
         alerts = {rule.get("alert") for rule in rules_of(item)}
@@ -47,13 +62,7 @@ def _look(run: Run) -> list[Result]:
                 problems.append(f"{len(there)} of {wanted} rules of the group {group['name']} ({name}) are loaded")
             problems += [f"{r['name']}: {r['lastError']}" for r in there if r.get("lastError")]
             problems += [late(found)] if late(found) else []
-    if problems:
-        command = stack.command("logs", f"prometheus-{stack.server['metadata']['name']}-0", "-c", "prometheus", "--tail=50")
-        if unloaded or "taken out" in problems[0]:
-            command = run.target.kubectl("get", "prometheusrules", "-o", "yaml")
-        evidence = f"{len(problems)} problems with {count} rules"
-        return [failed("rules", evidence, "; ".join(problems[:4]), query, command)]
-    return [ok("rules", f"{count} rules in {len(objects)} PrometheusRules loaded, no evaluation error", query)]
+    return problems, unloaded, count
 
 
 def _for_this_one(run: Run, rule: dict[str, Any]) -> bool:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
-from ..result import Result, failed, ok
+from ..result import FAILED, Result, failed, ok
 from ..run import Run
 
 
@@ -16,19 +17,26 @@ def look(run: Run) -> list[Result]:
 
 
 def _look(run: Run) -> list[Result]:
-    stack, target = run.stack, run.target
+    stack, namespace = run.stack, run.target.namespace
     path = f"{stack.api}/api/v1/targets?state=active"
-    found = stack.ask(path)["data"]["activeTargets"]
-    names = {p["metadata"]["name"] for p in run.pods}
-    ours = [t for t in found if t["labels"].get("namespace") == target.namespace and t["labels"].get("pod") in names]
-    pods = {p["metadata"]["name"] for p in run.pods if p.get("status", {}).get("phase") == "Running"}
-    missing = sorted(pods - {t["labels"]["pod"] for t in ours})
-    causes = [f"the ServiceMonitor {name} is gone" for name in stack.gone("ServiceMonitor", stack.objects["servicemonitors"])]
+    found = [t for t in stack.ask(path)["data"]["activeTargets"] if t["labels"].get("namespace") == namespace]
+    gone = stack.gone("ServiceMonitor", stack.objects["servicemonitors"])
+    result = judge(found, run.pods, gone).asked(f"GET {path}")
+    if result.status == FAILED:
+        result.next_command = run.target.kubectl("get", "servicemonitors,podmonitors,endpointslices", "-o", "wide")
+    return [result]
+
+
+def judge(targets: list[dict[str, Any]], pods: list[dict[str, Any]], gone: list[str]) -> Result:
+    """Each running pod has a target, all targets of the pods are up, and no ServiceMonitor is *gone*."""
+    names = {p["metadata"]["name"] for p in pods}
+    ours = [t for t in targets if t["labels"].get("pod") in names]
+    running = {p["metadata"]["name"] for p in pods if p.get("status", {}).get("phase") == "Running"}
+    missing = sorted(running - {t["labels"]["pod"] for t in ours})
+    causes = [f"the ServiceMonitor {name} is gone" for name in gone]
     causes += [f"{t['scrapeUrl']}: {t['lastError'] or t['health']}" for t in ours if t["health"] != "up"]
     causes += [f"no target for pod {pod}: no ServiceMonitor that this Prometheus selects leads to it" for pod in missing]
-    up = sum(t["health"] == "up" for t in ours)
     if causes:
-        command = target.kubectl("get", "servicemonitors,podmonitors,endpointslices", "-o", "wide")
-        evidence = f"{up} of {len(pods)} pods are scraped"
-        return [failed("target", evidence, "; ".join(causes[:4]), f"GET {path}", command)]
-    return [ok("target", f"{len(pods)} pods scraped through {len(ours)} targets, all up", f"GET {path}")]
+        up = sum(t["health"] == "up" for t in ours)
+        return failed("target", f"{up} of {len(running)} pods are scraped", "; ".join(causes[:4]))
+    return ok("target", f"{len(running)} pods scraped through {len(ours)} targets, all up")
