@@ -37,7 +37,14 @@ class ActionModule(ClusterAction):
         "objects": {"type": "list", "elements": "dict", "default": []},
         "secrets": {"type": "list", "elements": "str", "default": []},
         "keys": {"type": "list", "elements": "dict", "default": []},
-        "argument": {"type": "str", "default": ""},
+        "running": {
+            "type": "dict",
+            "options": {
+                "kind": {"type": "str", "required": True, "choices": ["Deployment", "StatefulSet"]},
+                "selector": {"type": "str", "default": ""},
+                "argument": {"type": "str", "default": ""},
+            },
+        },
         "authorities": {"type": "list", "elements": "str", "default": []},
         "kinds": {"type": "list", "elements": "dict", "default": []},
     }
@@ -71,7 +78,7 @@ class ActionModule(ClusterAction):
             "objects": surroundings.owners(objects, name, options["objects"]),
             "monitoring": surroundings.monitors(objects),
             "missing": surroundings.missing_keys(objects, name, options["keys"]),
-            "running": surroundings.running_with(objects, options["argument"], name) if options["argument"] else [],
+            "running": surroundings.running(objects, **options["running"]) if options["running"] else [],
             "authorities": surroundings.authorities(objects, name, options["authorities"]),
             "unknown": [item for item in options["kinds"] if objects.resource(item["apiVersion"], item["kind"]) is None],
             "secret_digests": surroundings.secret_digests(objects, name, options["secrets"]),

@@ -102,10 +102,23 @@ options:
     type: list
     elements: dict
     default: []
-  argument:
-    description: An argument of a program. RV(running) has the Deployments outside of O(namespace) that run one with it.
-    type: str
-    default: ""
+  running:
+    description: Workloads of the whole cluster to look for. RV(running) names them.
+    type: dict
+    suboptions:
+      kind:
+        description: Kind of the workloads.
+        type: str
+        choices: [Deployment, StatefulSet]
+        required: true
+      selector:
+        description: A selector of labels.
+        type: str
+        default: ""
+      argument:
+        description: An argument of a program that they run.
+        type: str
+        default: ""
 """
 
 EXAMPLES = r"""
@@ -169,7 +182,7 @@ unknown:
   type: list
   elements: dict
 running:
-  description: The Deployments that run a program with O(argument), as namespace and name.
+  description: The workloads that O(running) asks for, as namespace and name.
   returned: success
   type: list
   elements: str

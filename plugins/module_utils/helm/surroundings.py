@@ -73,13 +73,15 @@ def monitors(objects: Objects) -> bool:
     return {item["kind"] for item in found["resources"]} >= {"ServiceMonitor", "PrometheusRule"}
 
 
-def running_with(objects: Objects, argument: str, namespace: str) -> list[str]:
-    """The Deployments outside of a namespace that run a program with an argument."""
+def running(objects: Objects, kind: str, selector: str, argument: str) -> list[str]:
+    """The Deployments or StatefulSets of the whole cluster that have some labels, and that run a program with an argument."""
+    plural = t.cast(tuple[str, bool], objects.resource("apps/v1", kind))[0]
+    found = objects.request("GET", f"/apis/apps/v1/{plural}", {"labelSelector": selector} if selector else None)["items"]
     return [
         f"{live['metadata']['namespace']}/{live['metadata']['name']}"
-        for live in objects.request("GET", "/apis/apps/v1/deployments")["items"]
-        if live["metadata"]["namespace"] != namespace
-        and any(argument in (container.get("args") or []) for container in live["spec"]["template"]["spec"]["containers"])
+        for live in found
+        if not argument
+        or any(argument in (container.get("args") or []) for container in live["spec"]["template"]["spec"]["containers"])
     ]
 
 

@@ -306,13 +306,21 @@ def test_a_certificate_that_came_without_its_authority_is_its_own(data: dict[str
     assert surroundings.authorities(Secrets(), "elastic", ["certs"]) == authority  # type: ignore[arg-type]
 
 
-def test_who_else_runs_a_program_with_an_argument() -> None:
+def test_who_runs_a_program_with_an_argument() -> None:
     def deployment(namespace: str, *arguments: str) -> dict[str, Any]:
         containers = [{"args": list(arguments)}, {}]
         return {"metadata": {"namespace": namespace, "name": "o"}, "spec": {"template": {"spec": {"containers": containers}}}}
 
     class Deployments:
-        def request(self, *_request: str) -> dict[str, Any]:
+        def resource(self, *_kind: str) -> tuple[str, bool]:
+            return "deployments", True
+
+        def request(self, _method: str, path: str, query: dict[str, str] | None) -> dict[str, Any]:
+            assert path == "/apis/apps/v1/deployments" and query in (None, {"labelSelector": "a=b"})
             return {"items": [deployment("ours", "--a=1"), deployment("theirs", "--b", "--a=1"), deployment("others", "--a=2")]}
 
-    assert surroundings.running_with(Deployments(), "--a=1", "ours") == ["theirs/o"]  # type: ignore[arg-type]
+    def found(selector: str, argument: str) -> list[str]:
+        return surroundings.running(Deployments(), "Deployment", selector, argument)  # type: ignore[arg-type]
+
+    assert found("", "--a=1") == ["ours/o", "theirs/o"]
+    assert found("a=b", "") == ["ours/o", "theirs/o", "others/o"]

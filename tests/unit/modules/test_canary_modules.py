@@ -153,6 +153,7 @@ ACTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
 NEEDED: dict[str, dict[str, Any]] = {
     "app_monitoring": APP,
     "definitions": {"group": "a.test"},
+    "login_info": {"host": "a", "namespace": "shop"},
     "objects": {"owner": "a"},
     "public_urls": {"places": [{"name": "a"}]},
     "release": {**APP, "chart": {"ref": "a"}},
