@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from ..module_utils.helm.program import Helm, on_this_machine, reaching
-from ..module_utils.helm.state import State, Wish
+from ..module_utils.helm.state import ReleaseState, ReleaseWish
 from ..module_utils.kube.client import api_client
 from ..plugin_utils.cluster_action import ClusterAction
 
@@ -52,14 +52,14 @@ class ActionModule(ClusterAction):
         state, binary = options.pop("state"), options.pop("binary")
         options |= json.loads(json.dumps({name: options[name] for name in ("values", "signs", "chart")}, default=str))
         options["signs"] = [sign for sign in options["signs"] if sign["release"] in ("", options["name"])]
-        wish = Wish(**options, check_mode=self._task.check_mode, called=self.called)
+        wish = ReleaseWish(**options, check_mode=self._task.check_mode, called=self.called)
         with contextlib.ExitStack() as stack:
 
             def helm() -> Helm | None:
                 path = binary or on_this_machine()
                 return Helm(path, stack.enter_context(reaching(**cluster))) if path else None
 
-            found = State(api_client(**cluster), wish, helm).run(state)
+            found = ReleaseState(api_client(**cluster), wish, helm).run(state)
         if self._task.diff:
             found["diff"] = {"before": "", "after": "".join(f"{line}\n" for line in found["actions"])}
         return found

@@ -68,10 +68,10 @@ class ActionModule(ClusterAction):
         if problem:
             raise KubeError(f"{problem}: correct what {self.called('schedule_secret')} names, or leave it empty.")
 
-    def release(self, objects: Objects, namespace: str, name: str) -> schedule.Found:
+    def release(self, objects: Objects, namespace: str, name: str) -> schedule.KnownRelease:
         """What is known of a release. What can't be read is not granted."""
         try:
             info = Release(objects, namespace, name).info()
         except ApiError as error:
-            return schedule.Found(error=str(error))
-        return schedule.Found(marked=bool(info.get("marked")), values=info.get("values"))
+            return schedule.KnownRelease(error=str(error))
+        return schedule.KnownRelease(marked=bool(info.get("marked")), values=info.get("values"))

@@ -26,7 +26,7 @@ import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.helm.program import Helm, reaching
 from ansible_collections.flaskops.observability.plugins.module_utils.helm.release import Release
-from ansible_collections.flaskops.observability.plugins.module_utils.helm.state import State, Wish
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.state import ReleaseState, ReleaseWish
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 
@@ -96,8 +96,8 @@ class Site:
     def bring(self, state: str = "present", **options: Any) -> dict[str, Any]:
         """Bring the release `web` to a state, and return what was done."""
         given = {"chart": {"ref": str(self.folder / "small")}, "values": self.values, "timeout": 60, **options}
-        wish = Wish("web", self.namespace, version_annotation="operator.prometheus.io/version", **given)
-        found = State(self.rig.api, wish, lambda: Helm(str(self.binary), self.env)).run(state)
+        wish = ReleaseWish("web", self.namespace, version_annotation="operator.prometheus.io/version", **given)
+        found = ReleaseState(self.rig.api, wish, lambda: Helm(str(self.binary), self.env)).run(state)
         assert CANARY not in json.dumps(found)
         return found
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.drill import engine, guard
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import execution, guard
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
@@ -107,7 +107,7 @@ class Running:
         except OSError:
             return []
 
-    def until(self, event: str, seconds: float = 240 + engine.QUIET) -> None:
+    def until(self, event: str, seconds: float = 240 + execution.QUIET) -> None:
         def look() -> bool:
             assert self.process.poll() is None, Path(self.log.name).read_text()[-3000:]
             return any(entry.get("event") == event for entry in self.entries())

@@ -76,3 +76,13 @@ def test_an_upward_import_would_be_found(line: str, found: str) -> None:
     assert (
         upward("from . import replicas\nfrom ..credentials.guard import hide\nfrom .._files import cache_dir", "kube.state") == []
     )
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """Else a reader who meets one can't know which it is."""
+    found: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}

@@ -114,7 +114,7 @@ class App:
 
     def _find_url(self) -> str:
         """The address that users have: a load balancer's, or a path of the API server's proxy."""
-        entry = facts.service_port(self.service, self.options.port, self.container)
+        entry = facts.port_entry(self.service, self.options.port, self.container)
         if entry is None:
             raise DrillError(
                 f"No port of the Service {self.name} in namespace {self.namespace} leads to the port {self.options.port}:"
@@ -254,7 +254,7 @@ class App:
             return self.cluster.fetch(path, headers, self.options.request_timeout)
 
         known = (self.base, self.name, self.options.port, self.service, container, pods)
-        found = health.check_health(health.App(*known, url=self.url, ask=self._answer, fetch=fetch))
+        found = health.check_health(health.Subject(*known, url=self.url, ask=self._answer, fetch=fetch))
         self.health = found.evidence
         return found.cause if found.status == FAILED else ""
 

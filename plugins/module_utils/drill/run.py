@@ -24,7 +24,7 @@ from ..verify.run import Target
 from . import bounds, scenarios
 from .app import App, Options, requester
 from .dead_man import Step, StepError
-from .engine import Drill, Interruption, Journal, Limits, stamp
+from .execution import Drill, Interruption, Journal, Limits, stamp
 from .guard import DrillError, Guard
 
 OBJECTIVES = ("page",)

@@ -45,7 +45,7 @@ class CheckError(Exception):
     done: t.Sequence[str] = ()  # actions on the check itself that were carried out before
 
 
-class ApiError(CheckError):
+class ProviderError(CheckError):
     """A provider's answer, or the lack of one.
 
     status: HTTP status, or 0 without an answer. text: the provider's words, with the fields they are about.
@@ -68,7 +68,7 @@ class ApiError(CheckError):
         return self.status in (0, 401, 429) or self.status >= 500
 
 
-class LostReply(ApiError):
+class LostReply(ProviderError):
     """A create that may or may not have been carried out."""
 
 
@@ -217,18 +217,18 @@ class Client:
         """Send one request, as often as it takes; return the decoded body, or None where answer is None.
 
         answer: the type the JSON must have. create: don't repeat when the provider may have carried it out.
-        Raises ApiError, and LostReply for a create whose outcome is unknown.
+        Raises ProviderError, and LostReply for a create whose outcome is unknown.
         """
         call, attempt = f"{method} {path}", 0
         while True:
             self._wait_until(max(self.not_before, self._free(self.clock())), call)
-            failure = ApiError(self.title, call, 0, "")
+            failure = ProviderError(self.title, call, 0, "")
             delay: float | None = None
             try:
                 status, headers, body = self._send(method, path, query, json_body, form)
             except Unanswered as exc:
                 hint = "check ca_path" if exc.final else "check the network and api_url, and run again"
-                failure = ApiError(self.title, call, 0, str(exc), hint)
+                failure = ProviderError(self.title, call, 0, str(exc), hint)
                 if exc.final:
                     raise failure from exc
                 sent = exc.sent
@@ -238,13 +238,13 @@ class Client:
                     try:
                         return self._decode(body, answer)
                     except ValueError as exc:
-                        failure = ApiError(self.title, call, status, str(exc), "check api_url, and run again")
+                        failure = ProviderError(self.title, call, status, str(exc), "check api_url, and run again")
                         sent = True
                 else:
                     text = self._words(body)
                     if 300 <= status < 400:
-                        raise ApiError(self.title, call, status, "a redirect, which is not followed", "check api_url")
-                    failure = ApiError(self.title, call, status, text)
+                        raise ProviderError(self.title, call, status, "a redirect, which is not followed", "check api_url")
+                    failure = ProviderError(self.title, call, status, text)
                     if status == 429:
                         asked = retry_after(headers, theirs)
                         delay = asked if asked is not None else self.not_before - now or None
@@ -357,12 +357,12 @@ class Client:
     def _wait_until(self, moment: float, call: str) -> None:
         left = moment - self.clock()
         if left > 0:
-            self._wait(left, ApiError(self.title, call, 429, "no requests are left"))
+            self._wait(left, ProviderError(self.title, call, 429, "no requests are left"))
 
-    def _wait(self, seconds: float, failure: ApiError) -> None:
+    def _wait(self, seconds: float, failure: ProviderError) -> None:
         """Sleep, or raise the failure where that would take longer than may be waited in all."""
         if self.waited + seconds > self.max_wait:
             text = f"{failure.text}; the next try would be in {seconds:.0f} s, past api_max_wait={self.max_wait}"
-            raise ApiError(self.title, failure.call, failure.status, text.removeprefix("; "))
+            raise ProviderError(self.title, failure.call, failure.status, text.removeprefix("; "))
         self.waited += seconds
         self.sleep(seconds)

@@ -9,12 +9,6 @@ import datetime
 import typing as t
 
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError, LostReply
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.engine import (
-    Engine,
-    Outcome,
-    Wanted,
-    reconcile,
-)
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
     Found,
     as_documented,
@@ -22,6 +16,12 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     texts,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import Pingdom
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.reconciler import (
+    Outcome,
+    Reconciler,
+    Wanted,
+    reconcile,
+)
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import StatusCake
 
 
@@ -95,7 +95,7 @@ class StatusCakeWindows:
         self.client.request("DELETE", f"/maintenance-windows/{window.id}")
 
 
-def run(engine: Engine, wanted: list[Wanted], begin: bool, seconds: int) -> list[Outcome]:
+def run(engine: Reconciler, wanted: list[Wanted], begin: bool, seconds: int) -> list[Outcome]:
     """Begin or end maintenance of those checks of the list that exist; return one outcome for all of them."""
     if seconds < 60 or seconds % 60:
         raise CheckError(f"The maintenance_duration is {seconds}: give seconds in steps of 60")

@@ -15,7 +15,11 @@ import re
 import typing as t
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import ApiError, CheckError, Client
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import (
+    CheckError,
+    Client,
+    ProviderError,
+)
 
 SECRET = {"http_password", "request_body"}
 HIDDEN = "********"
@@ -31,7 +35,7 @@ def missing_is_gone() -> t.Iterator[None]:
     """Turn a provider's answer that there is no such check into Gone."""
     try:
         yield
-    except ApiError as exc:
+    except ProviderError as exc:
         if exc.status in (404, 410):
             raise Gone from exc
         raise

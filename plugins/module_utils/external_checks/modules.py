@@ -10,13 +10,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError, Client
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.engine import (
-    Engine,
-    Outcome,
-    Wanted,
-    reconcile,
-    shown,
-)
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
     Found,
     Gone,
@@ -26,6 +19,13 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import API_URL as PINGDOM_URL
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import Pingdom
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.reconciler import (
+    Outcome,
+    Reconciler,
+    Wanted,
+    reconcile,
+    shown,
+)
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import API_URL as STATUSCAKE_URL
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import StatusCake
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.uptimerobot import API_URL as UPTIMEROBOT_URL
@@ -149,7 +149,7 @@ def run_check(module: AnsibleModule, key: str) -> None:
         provider = make_provider(key, params)
         wanted = wanted_of(PROVIDERS[key], params)
         hide_secrets(provider.client, wanted)
-        engine = Engine(provider, owner_tag(params["environment"]), module.check_mode, module.warn, params.get("wait", True))
+        engine = Reconciler(provider, owner_tag(params["environment"]), module.check_mode, module.warn, params.get("wait", True))
         outcome = reconcile(engine, [wanted])[0]
     except CheckError as exc:
         done = [action for outcome in exc.outcomes for action in outcome.actions]

@@ -18,13 +18,13 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     uptimerobot,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.engine import (
-    Engine,
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import owner_tag
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.reconciler import (
     Outcome,
+    Reconciler,
     Wanted,
     reconcile,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import owner_tag
 
 OWN = {"uptimerobot": uptimerobot.SPEC, "pingdom": pingdom.SPEC, "statuscake": statuscake.SPEC}
 
@@ -97,7 +97,7 @@ def run(module: AnsibleModule) -> None:
         wanted = wanted_list(module, key)
         for item in wanted:
             modules.hide_secrets(provider.client, item)
-        engine = Engine(provider, tag, module.check_mode, module.warn, params["wait"])
+        engine = Reconciler(provider, tag, module.check_mode, module.warn, params["wait"])
         try:
             if params["maintenance"]:
                 seconds = params["maintenance_duration"]

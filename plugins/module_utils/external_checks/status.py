@@ -27,7 +27,7 @@ def check_states(
     answer. max_wait: seconds to wait in all, for rate limits and repeated requests.
     Each entry has name, id (None where there is none) and state: up, down, paused, unknown (not run yet), missing, or
     ambiguous (several of ours have the name). One read of the list, in as many pages as it has.
-    Raises CheckError, one sentence without a full stop, where the provider can't be asked; ApiError of these has the status.
+    Raises CheckError, one sentence without a full stop, where the provider can't be asked; ProviderError of these has the status.
     """
     params = {
         "api_token": api_token,

@@ -10,7 +10,11 @@ import typing as t
 from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import ApiError, CheckError, LostReply
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import (
+    CheckError,
+    LostReply,
+    ProviderError,
+)
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
     Found,
     Gone,
@@ -283,7 +287,7 @@ class UptimeRobot(Provider):
     def read(self, check_id: t.Any) -> Found:
         try:
             return self.found(self.client.request("GET", f"/monitors/{check_id}", answer=dict))
-        except ApiError as exc:
+        except ProviderError as exc:
             if exc.status in (404, 410):
                 raise Gone from exc
             if exc.status < 500:

@@ -25,7 +25,7 @@ Json = dict[str, t.Any]
 
 
 @dataclass
-class Wish:
+class ReleaseWish:
     """What a release is to be; see the module `release`."""
 
     name: str
@@ -45,13 +45,13 @@ class Wish:
     called: t.Callable[[str], str] = str
 
 
-class State:
+class ReleaseState:
     """One run of the verb.
 
     :param helm: None where this machine has none; in check mode what needs it is not looked at then.
     """
 
-    def __init__(self, api: t.Any, wish: Wish, helm: t.Callable[[], Helm | None]) -> None:
+    def __init__(self, api: t.Any, wish: ReleaseWish, helm: t.Callable[[], Helm | None]) -> None:
         self.api, self.wish, self._helm = api, wish, helm
         self.used = [Objects(api)]
         self.release = Release(self.objects, wish.namespace, wish.name)

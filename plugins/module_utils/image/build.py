@@ -16,7 +16,7 @@ from ..credentials.guard import hide
 from ..node.engine import BuildError, Engine, EngineError, debian_base, debian_ref
 from ..node.host import host_bundle
 from ..node.images import ImageError, one_line
-from .build_context import Entry, write_tree
+from .build_context import TreeEntry, write_tree
 from .inputs import Inputs, secret_parts
 
 DEBIAN_PACKAGES = ["python3", "python3-venv", "python3-pip", "ca-certificates"]
@@ -69,7 +69,7 @@ def trusting_base(engine: Engine, base: str) -> str:
     content = bundle.read_bytes()
     ref = f"localhost/flaskops/trusting-base:{hashlib.sha256(base.encode() + content).hexdigest()[:12]}"
     with tempfile.TemporaryDirectory(prefix="container_image.") as context:
-        write_tree({"bundle": Entry.text(content), "Containerfile": Entry.text(TRUSTING_BASE.encode())}, context)
+        write_tree({"bundle": TreeEntry.text(content), "Containerfile": TreeEntry.text(TRUSTING_BASE.encode())}, context)
         engine.build(context, os.path.join(context, "Containerfile"), ref, {"BASE_IMAGE": base})
     return ref
 

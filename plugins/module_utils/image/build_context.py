@@ -50,7 +50,7 @@ class ContextError(Exception):
     """One sentence for the user."""
 
 
-class Entry(NamedTuple):
+class TreeEntry(NamedTuple):
     """A file of a tree: ``-``, an executable one: ``x``, or a link: ``l``, whose content is where it leads."""
 
     kind: str
@@ -58,16 +58,16 @@ class Entry(NamedTuple):
     content: bytes | Path  # where it can be read again, so that no large file is kept in memory
 
     @classmethod
-    def text(cls, content: bytes, kind: str = "-") -> Entry:
+    def text(cls, content: bytes, kind: str = "-") -> TreeEntry:
         return cls(kind, hashlib.sha256(content).digest(), content)
 
     @classmethod
-    def file(cls, path: Path) -> Entry:
+    def file(cls, path: Path) -> TreeEntry:
         with path.open("rb") as handle:
             return cls("x" if os.access(path, os.X_OK) else "-", hashlib.file_digest(handle, "sha256").digest(), path)
 
 
-Tree = dict[str, Entry]
+Tree = dict[str, TreeEntry]
 
 
 class Rules:
@@ -156,9 +156,9 @@ def read_tree(source: str, exclude: list[str], containerfile: str = "") -> tuple
             if credentials(rel) or (keys(rel) and _is_key(path)):
                 secrets.append(rel)
             elif path.is_symlink():
-                tree[rel] = Entry.text(os.readlink(path).encode(), "l")
+                tree[rel] = TreeEntry.text(os.readlink(path).encode(), "l")
             elif path.is_file():
-                tree[rel] = Entry.file(path)
+                tree[rel] = TreeEntry.file(path)
     return tree, sorted(secrets)
 
 

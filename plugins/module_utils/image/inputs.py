@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..node.images import ImageError
-from .build_context import Entry, Tree, read_tree
+from .build_context import Tree, TreeEntry, read_tree
 
 # Build arguments that engines know by themselves.
 PREDEFINED = re.compile(r"(?i:(https?|ftp|no|all)_proxy)|SOURCE_DATE_EPOCH|BUILDKIT_\w+|(TARGET|BUILD)(PLATFORM|OS|ARCH|VARIANT)")
@@ -54,7 +54,7 @@ def inputs(params: dict[str, Any]) -> Inputs:
         if not os.path.isdir(folder):
             raise ImageError(f"extra_folders has {folder}, which is not a folder; set it to one.")
         tree |= {os.path.join(rel, name): entry for name, entry in read_tree(folder, [])[0].items()}
-    tree |= {rel: Entry.text(str(text).encode()) for rel, text in params["extra_files"].items()}
+    tree |= {rel: TreeEntry.text(str(text).encode()) for rel, text in params["extra_files"].items()}
     return Inputs(tree, content, secrets, "" if params["containerfile_content"] else path)
 
 

@@ -47,10 +47,10 @@ def selector_labels(selector: Json | None, own: dict[str, str], what: str) -> di
 
 def selects_namespace(selector: Json | None, home: str, namespace: str, labels: dict[str, str]) -> bool:
     """Whether a namespace *selector* of a stack in namespace *home* takes a namespace; None is only its own."""
-    return home == namespace if selector is None else matches(selector, labels)
+    return home == namespace if selector is None else selects(selector, labels)
 
 
-def matches(selector: Json, labels: dict[str, str]) -> bool:
+def selects(selector: Json, labels: dict[str, str]) -> bool:
     """Whether a label *selector* takes an object with these labels."""
     if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         return False

@@ -57,7 +57,7 @@ def ready_endpoints(slices: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def service_port(service: dict[str, Any], port: int, container: dict[str, Any]) -> dict[str, Any] | None:
+def port_entry(service: dict[str, Any], port: int, container: dict[str, Any]) -> dict[str, Any] | None:
     """The Service's port that leads to the app's port."""
     ports = service.get("spec", {}).get("ports") or []
     targets = {port} | {p.get("name") for p in container.get("ports") or [] if p.get("containerPort") == port}

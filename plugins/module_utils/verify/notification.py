@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import promql, routing
-from .routing import Labels, Way
+from .routing import Delivery, Labels
 
 Json = dict[str, Any]
 
@@ -71,10 +71,10 @@ class Judge:
         self.notes: list[str] = []
         self.reached: dict[str, int] = {}
 
-    def _tells(self, way: Way) -> bool:
+    def _tells(self, way: Delivery) -> bool:
         return bare(way.receiver) not in NOBODY and bool(self.kinds.get(way.receiver))
 
-    def _possible(self, alert: Alert) -> list[list[Way]]:
+    def _possible(self, alert: Alert) -> list[list[Delivery]]:
         return routing.outcomes(self.server.config.get("route") or {}, alert.labels)
 
     def reaches(self, alert: Alert) -> bool:

@@ -56,7 +56,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Way:
+class Delivery:
     """The end of a route: the receiver, and when it is told nothing."""
 
     receiver: str
@@ -92,15 +92,15 @@ def holds(item: Json, labels: Labels, prefix: str = "") -> bool | None:
     return both(*(labels.holds(name, op, str(value)) for name, op, value in wanted))
 
 
-def outcomes(route: Json, labels: Labels, receiver: str = "") -> list[list[Way]]:
+def outcomes(route: Json, labels: Labels, receiver: str = "") -> list[list[Delivery]]:
     """The ways of an alert through a tree of routes, for each possibility that unknown labels leave."""
     own = route.get("receiver") or receiver
-    states: list[tuple[tuple[Way, ...], bool]] = [((), False)]
+    states: list[tuple[tuple[Delivery, ...], bool]] = [((), False)]
     for child in route.get("routes") or []:
         fits = holds(child, labels)
         if fits is False:
             continue
-        found: dict[tuple[tuple[Way, ...], bool], None] = {}
+        found: dict[tuple[tuple[Delivery, ...], bool], None] = {}
         for ways, ended in states:
             if ended or fits is None:
                 found[ways, ended] = None
@@ -108,7 +108,7 @@ def outcomes(route: Json, labels: Labels, receiver: str = "") -> list[list[Way]]
                 for more in outcomes(child, labels, own):
                     found[(*ways, *more), not child.get("continue")] = None
         states = list(found)[:MANY]
-    last = Way(own, tuple(route.get("mute_time_intervals") or ()), tuple(route.get("active_time_intervals") or ()))
+    last = Delivery(own, tuple(route.get("mute_time_intervals") or ()), tuple(route.get("active_time_intervals") or ()))
     return [list(ways) or [last] for ways in dict.fromkeys(ways for ways, _ended in states)]
 
 
@@ -175,7 +175,7 @@ def covers(interval: Json, now: datetime.datetime) -> bool:
     )
 
 
-def opens(way: Way, named: dict[str, list[Json]], now: datetime.datetime) -> int | None:
+def opens(way: Delivery, named: dict[str, list[Json]], now: datetime.datetime) -> int | None:
     """In how many minutes a way passes notifications on, 0 for now; None where it does not within a week."""
     for ahead in range(0, AHEAD, STEP):
         then = now + datetime.timedelta(minutes=ahead)

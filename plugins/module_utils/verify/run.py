@@ -161,7 +161,7 @@ class Run:
         except ApiError as error:
             self.url_problem = f"cannot read the Service {target.name} in namespace {target.namespace}: {error}"
             return
-        entry = facts.service_port(service, target.port, facts.app_container(self.deployment, target.name))
+        entry = facts.port_entry(service, target.port, facts.app_container(self.deployment, target.name))
         if entry is None:
             self.url_problem = f"no port of the Service {target.name} leads to the app's port {target.port}"
             return

@@ -16,7 +16,7 @@ SECRETS = ("flaskops/login-secret", "flaskops/tls-secret")
 
 
 @dataclass
-class Found:
+class KnownRelease:
     """What was read of one release: whether this collection made it, and with which values; or why it can't be read."""
 
     marked: bool = False
@@ -41,7 +41,7 @@ def stores(services: list[Json], namespaces: list[str]) -> list[Place]:
     return found
 
 
-def logins(found: dict[Place, Found]) -> list[Json]:
+def logins(found: dict[Place, KnownRelease]) -> list[Json]:
     """The Secrets, by namespace, with which back ends are asked: those that a release of this collection names.
 
     A Service says what whoever may change it wants, so it only leads to the release.
@@ -55,7 +55,7 @@ def logins(found: dict[Place, Found]) -> list[Json]:
     return [{"namespace": space, "secrets": sorted(secrets)} for space, secrets in names.items() if secrets]
 
 
-def untrusted(found: dict[Place, Found]) -> list[str]:
+def untrusted(found: dict[Place, KnownRelease]) -> list[str]:
     """The releases whose login it may not read, and why."""
     return [
         f"{space}, because its release {name} "

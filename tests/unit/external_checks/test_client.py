@@ -156,7 +156,7 @@ def test_certificates(tls: tuple[str, Path], tmp_path: Path) -> None:
     def ask(**params: t.Any) -> t.Any:
         return client.Client("UptimeRobot", {**PARAMS, "api_url": url, **params}).request("GET", "/monitors", answer=dict)
 
-    with pytest.raises(client.ApiError, match=r"certificate is not trusted.*: check ca_path"):
+    with pytest.raises(client.ProviderError, match=r"certificate is not trusted.*: check ca_path"):
         ask(api_retries=3)
     assert ask(ca_path=str(certificate))["data"] == []
     assert ask(validate_certs=False)["data"] == []

@@ -12,8 +12,12 @@ import typing as t
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import maintenance as maintenance_module
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import ApiError, CheckError
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.engine import Engine, Wanted, reconcile
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError, ProviderError
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.reconciler import (
+    Reconciler,
+    Wanted,
+    reconcile,
+)
 from fakes.support import edit, needs_documents, rename
 
 from tests.fakes import documents
@@ -159,7 +163,7 @@ class Answers:
 
     def request(self, method: str, path: str, answer: type | None = None, **_: t.Any) -> t.Any:
         if f"{method} {path}" not in self.answers:
-            raise ApiError("The fake", f"{method} {path}", 404, "no such check")
+            raise ProviderError("The fake", f"{method} {path}", 404, "no such check")
         found = self.answers[f"{method} {path}"]
         if answer and not isinstance(found, answer):
             raise CheckError("The client has refused it")
@@ -202,7 +206,7 @@ def test_answers_of_another_form_end_in_one_sentence(provider: str) -> None:
         seen = {str(request): support.get(made, request) for request in made.fake.reads}
 
     def play(answers: dict[str, t.Any]) -> list[str]:
-        engine = Engine(made_of(t.cast(t.Any, Answers(answers))), TAG, True, warn=print)
+        engine = Reconciler(made_of(t.cast(t.Any, Answers(answers))), TAG, True, warn=print)
         options = copy.deepcopy({**support.BASE, **FULL[provider], "interval": 900, "state": "present"})
         for contact in options["contacts"]:
             if isinstance(contact, dict):

@@ -383,6 +383,6 @@ def test_states_for_verify(provider: str) -> None:
             "down", "new", "off", "twice", "up",
         ]  # fmt: skip
         assert made.fake.writes == [] and len(made.fake.reads) == 2
-        with pytest.raises(client.ApiError) as failure:
+        with pytest.raises(client.ProviderError) as failure:
             check_states(provider, "test", [], "wrong", made.fake.url)
         assert failure.value.status == 401 and "wrong" not in str(failure.value)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.image.build_context import (
     ContextError,
-    Entry,
     Rules,
+    TreeEntry,
     read_tree,
     write_tree,
 )
@@ -162,7 +162,7 @@ def test_links_and_modes(tmp_path: Path) -> None:
         "link": "l",
         "folders": "l",
     }
-    assert found["link"] == Entry.text(b"a", "l")
+    assert found["link"] == TreeEntry.text(b"a", "l")
     write_tree(found, str(tmp_path / "out"))
     assert (tmp_path / "out/folders/b").is_file() and (tmp_path / "out/run").stat().st_mode & 0o777 == 0o755
 

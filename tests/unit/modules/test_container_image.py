@@ -19,7 +19,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.image impor
 from ansible_collections.flaskops.observability.plugins.module_utils.image import build_context, deliver
 from ansible_collections.flaskops.observability.plugins.module_utils.image import inputs as image_inputs
 from ansible_collections.flaskops.observability.plugins.module_utils.image import registry as image_registry
-from ansible_collections.flaskops.observability.plugins.module_utils.image.build_context import Entry
+from ansible_collections.flaskops.observability.plugins.module_utils.image.build_context import TreeEntry
 from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import BuildError, Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.module_utils.node.images import ImageError
@@ -112,7 +112,7 @@ def test_tag_ignores_excluded_files_and_times(source: Path) -> None:
 def test_times_follow_the_content(tmp_path: Path) -> None:
     """So a browser is told of another file of the same length; and no wheel has a file from before 1980."""
     for folder, content in (("one", b"red"), ("two", b"tan"), ("three", b"red")):
-        build_context.write_tree({"site.css": Entry.text(content)}, str(tmp_path / folder))
+        build_context.write_tree({"site.css": TreeEntry.text(content)}, str(tmp_path / folder))
     times = {name: (tmp_path / name / "site.css").stat().st_mtime for name in ("one", "two", "three")}
     assert times["one"] == times["three"] != times["two"]
     assert min(times.values()) > 315_532_800
@@ -133,9 +133,9 @@ def test_what_is_added_is_not_ignored(source: Path, tmp_path: Path, name: str, i
 
 
 def test_parts_of_the_hash_do_not_run_together() -> None:
-    one = build_context.content_tag({"a": Entry.text(b"bc")}, "b", {}, "c")
-    assert one != build_context.content_tag({"ab": Entry.text(b"bc")}, "b", {}, "c")
-    assert one != build_context.content_tag({"a": Entry.text(b"bc")}, "", {}, "bc")
+    one = build_context.content_tag({"a": TreeEntry.text(b"bc")}, "b", {}, "c")
+    assert one != build_context.content_tag({"ab": TreeEntry.text(b"bc")}, "b", {}, "c")
+    assert one != build_context.content_tag({"a": TreeEntry.text(b"bc")}, "", {}, "bc")
 
 
 def test_builds_once_and_never_decides_the_base_again(source: Path) -> None:

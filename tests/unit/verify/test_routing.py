@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import routing
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.routing import Labels, Way, outcomes, parsed
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.routing import Delivery, Labels, outcomes, parsed
 
 from tests.toolchain import programs
 
@@ -124,11 +124,11 @@ def test_time_intervals(interval: dict[str, Any], moment: datetime.datetime, wan
 
 def test_when_a_way_opens() -> None:
     named = {"night": [NIGHT], "always": [{}], "never": [{"years": ["2030"]}]}
-    assert routing.opens(Way("a"), named, SUNDAY) == 0
-    assert routing.opens(Way("a", muted=("night",)), named, SUNDAY) == 8 * 60 + 30
-    assert routing.opens(Way("a", active=("night",)), named, SUNDAY) == 0
-    assert routing.opens(Way("a", muted=("always",)), named, SUNDAY) is None
-    assert routing.opens(Way("a", active=("never",)), named, SUNDAY) is None
+    assert routing.opens(Delivery("a"), named, SUNDAY) == 0
+    assert routing.opens(Delivery("a", muted=("night",)), named, SUNDAY) == 8 * 60 + 30
+    assert routing.opens(Delivery("a", active=("night",)), named, SUNDAY) == 0
+    assert routing.opens(Delivery("a", muted=("always",)), named, SUNDAY) is None
+    assert routing.opens(Delivery("a", active=("never",)), named, SUNDAY) is None
 
 
 RULE = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import schedule
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.schedule import Found
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.schedule import KnownRelease
 
 from tests.evaluation import ROOT
 
@@ -21,8 +21,8 @@ def service(namespace: str, release: str = "logs", home: str = "", **more: str) 
     return {"metadata": {"name": release, "namespace": namespace, "annotations": notes}}
 
 
-def release(marked: bool, **annotations: str) -> Found:
-    return Found(marked, {"server": {"service": {"annotations": annotations}}})
+def release(marked: bool, **annotations: str) -> KnownRelease:
+    return KnownRelease(marked, {"server": {"service": {"annotations": annotations}}})
 
 
 def binding(kind: str, namespace: str, name: str) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def test_only_a_release_of_ours_gives_a_login() -> None:
         release(True, **{LOGIN: "second-login"}),
         release(True, **{LOGIN: "login", TLS: "tls", "else": "no"}),
         release(False, **{LOGIN: "login"}),
-        Found(error="secrets is forbidden"),
+        KnownRelease(error="secrets is forbidden"),
     ]
     found = dict(zip(places, releases, strict=True))
     assert schedule.logins(found) == [{"namespace": "ours", "secrets": ["login", "second-login", "tls"]}]

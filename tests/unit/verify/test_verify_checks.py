@@ -277,8 +277,8 @@ def test_metrics_of_nobody_or_unreadable():
 
 def test_service_port():
     service = {"spec": {"ports": [{"port": 9200, "targetPort": 9200}, {"port": 80, "targetPort": "http"}]}}
-    assert facts.service_port(service, 5000, container(deployment()))["port"] == 80
-    assert facts.service_port(service, 8080, container(deployment())) is None
+    assert facts.port_entry(service, 5000, container(deployment()))["port"] == 80
+    assert facts.port_entry(service, 8080, container(deployment())) is None
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def ask(found, answers, service=SERVICE, names=("pod-1", "pod-2")):
         return fetch(THROUGH + path, headers)
 
     known = (NS, "flask-app", 5000, service, facts.app_container(found, "flask-app"), [pod(name) for name in names])
-    return health.check_health(health.App(*known, url=THROUGH, ask=through, fetch=fetch)), asked
+    return health.check_health(health.Subject(*known, url=THROUGH, ask=through, fetch=fetch)), asked
 
 
 SERVED = "services/flask-app:80/proxy"

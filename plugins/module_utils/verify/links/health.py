@@ -79,7 +79,7 @@ def _refused(status: int, body: str) -> str:
 
 
 @dataclass(frozen=True)
-class App:
+class Subject:
     """An app as those who ask it know it.
 
     :param base: the path of its namespace at the API server. :param port: its own. :param ask: asks it where users do, which is
@@ -99,7 +99,7 @@ class App:
     def way(self, asked: Question) -> str:
         """Through which Service or pod the API server reaches what is asked; empty where there is none."""
         scheme, port = "https:" if asked.tls else "", asked.port or self.port
-        entry = facts.service_port(self.service, port, self.container)
+        entry = facts.port_entry(self.service, port, self.container)
         if entry:
             return f"services/{scheme}{self.name}:{entry['port']}"
         # At its own port the app is only well if its Service leads there.
@@ -116,7 +116,7 @@ def judge(status: int, body: str, where: str, path: str = "/health") -> Result:
     return failed("health", evidence, f"{path} answered {status}, which is not 200 to 399" + (f": {said}" if said else ""))
 
 
-def check_health(app: App) -> Result:
+def check_health(app: Subject) -> Result:
     """Ask what the live readiness probe asks, and judge the answer."""
     asked = question(app.container, app.port)
     try:
@@ -127,7 +127,7 @@ def check_health(app: App) -> Result:
     return result
 
 
-def _asked_by_users(app: App, asked: Question) -> Result:
+def _asked_by_users(app: Subject, asked: Question) -> Result:
     status, body = app.ask(asked.path, None)
     direct = app.url.startswith("http://")
     where = app.url + asked.shown if direct else f"{asked.shown} through the API server's service proxy"
@@ -138,7 +138,7 @@ def _asked_by_users(app: App, asked: Question) -> Result:
     return found
 
 
-def _asked_by_proxy(app: App, asked: Question) -> Result:
+def _asked_by_proxy(app: Subject, asked: Question) -> Result:
     if asked.port or not asked.tls:
         # The Service has to lead to the app all the same; what is answered there, and with which status, does not matter.
         said = _refused(*app.ask(asked.path.partition("?")[0], None))
@@ -175,7 +175,7 @@ def look(run: Run) -> list[Result]:
         return run.cluster.fetch(path, headers, run.request_seconds())
 
     known = (run.base, target.name, target.port, run.service, container, run.pods)
-    return [check_health(App(*known, url=run.through_proxy or run.url, ask=run.ask, fetch=fetch))]
+    return [check_health(Subject(*known, url=run.through_proxy or run.url, ask=run.ask, fetch=fetch))]
 
 
 def next_command(run: Run) -> str:

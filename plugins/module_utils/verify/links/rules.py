@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ...kube.selectors import matches
+from ...kube.selectors import selects
 from ...monitoring.names import ALERTS
 from ..facts import late
 from ..result import Result, failed, left_out, ok
@@ -69,5 +69,5 @@ def _for_this_one(run: Run, rule: dict[str, Any]) -> bool:
     """Whether a PrometheusRule is this Prometheus' affair; beside others it may be one of theirs."""
     stack = run.stack
     selector = stack.server["spec"].get("ruleSelector")
-    taken = selector is not None and matches(selector, rule["metadata"].get("labels") or {})
+    taken = selector is not None and selects(selector, rule["metadata"].get("labels") or {})
     return stack.alone or taken or rule in stack.ours()

@@ -10,7 +10,11 @@ import dataclasses
 import re
 import typing as t
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import ApiError, CheckError, LostReply
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import (
+    CheckError,
+    LostReply,
+    ProviderError,
+)
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
     HIDDEN,
     SECRET,
@@ -88,7 +92,7 @@ def shown(provider: Provider, options: dict[str, t.Any], wanted: Wanted) -> dict
     return shown
 
 
-class Engine:
+class Reconciler:
     """Works on the checks of one provider that carry one tag.
 
     warn: called with a sentence. wait: read the list after writes until it shows them, where the provider lags.
@@ -130,7 +134,7 @@ class Engine:
                     if self.directory is None:
                         self.directory = self.provider.contacts()
                     options[option] = self.provider.resolve(option, options[option], self.directory)
-        except ApiError:
+        except ProviderError:
             raise
         except CheckError as exc:
             raise CheckError(f"The {wanted.label} is refused: {exc}") from exc
@@ -172,7 +176,7 @@ class Engine:
         """Make one check what was wanted; in check mode, tell what would be done."""
         try:
             return self._ensure(wanted)
-        except ApiError as exc:
+        except ProviderError as exc:
             deleted = " was deleted to be created anew, but is not yet" if exc.done[:1] == ["delete"] else ""
             exc.about = f"The {wanted.label}{deleted}: "
             raise
@@ -405,7 +409,7 @@ class Engine:
 
 
 def reconcile(
-    engine: Engine, wanted: list[Wanted], prune: bool = False, prune_all: bool = False, loaded: bool = False
+    engine: Reconciler, wanted: list[Wanted], prune: bool = False, prune_all: bool = False, loaded: bool = False
 ) -> list[Outcome]:
     """Make all checks what was wanted; one that is refused doesn't keep the others from it.
 
@@ -437,8 +441,8 @@ def reconcile(
                 failed = True
                 outcomes.append(Outcome(item.name, item.id, list(exc.done), error=str(exc)))
                 # Forbidden may be one check, for the plan's sake, or all of them.
-                forbidden = forbidden + 1 if isinstance(exc, ApiError) and exc.status == 403 else 0
-                if (isinstance(exc, ApiError) and exc.concerns_all) or forbidden == MAX_FORBIDDEN:
+                forbidden = forbidden + 1 if isinstance(exc, ProviderError) and exc.status == 403 else 0
+                if (isinstance(exc, ProviderError) and exc.concerns_all) or forbidden == MAX_FORBIDDEN:
                     raise
         if prune and not failed:
             outcomes += engine.prune(names)

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.action.drill import words
-from ansible_collections.flaskops.observability.plugins.module_utils.drill import engine
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import execution
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import Plan, wall
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.bounds import LATE, Rule, Settings
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.engine import (
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.execution import (
     Drill,
     Interruption,
     Journal,
@@ -169,7 +169,7 @@ def test_what_a_scenario_must_not_cost_its_users(
 def test_lines_are_those_of_requests_that_had_time_to_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     app = FakeApp()
     drill, _guard, entries = drill_of(app, monkeypatch)
-    monkeypatch.setattr(engine, "LINES", 0.1)
+    monkeypatch.setattr(execution, "LINES", 0.1)
     began = time.monotonic() - 30
     times = {"old": -20.0, "written": -5.0, "just": -0.5, "broken": 0.5, "after": 2.0}
     drill.observers.users._answered = {name: (began + at, began + at + 0.01) for name, at in times.items()}
@@ -254,7 +254,7 @@ class FakeGuard:
 
 
 def drill_of(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> tuple[Drill, Any, list[dict[str, Any]]]:
-    monkeypatch.setattr(engine, "RESTORING", 1.0)
+    monkeypatch.setattr(execution, "RESTORING", 1.0)
     guard, stream = FakeGuard(app), io.StringIO()
     drill = Drill(app, guard, Limits(1, 1), Journal(stream), Interruption())  # type: ignore[arg-type]
     entries: list[dict[str, Any]] = []
@@ -296,7 +296,7 @@ def test_a_refused_request_costs_one_scenario(monkeypatch: pytest.MonkeyPatch) -
     def refused(*given: Any) -> None:
         raise ApiError(403, "replicasets is forbidden")
 
-    monkeypatch.setattr(engine, "App", refused)
+    monkeypatch.setattr(execution, "App", refused)
     monkeypatch.setattr(drill.app, "cluster", None, raising=False)
     result = drill._scenario(QUICK)
     assert (result["status"], result["restored"]) == ("failed", None)
@@ -306,7 +306,7 @@ def test_a_refused_request_costs_one_scenario(monkeypatch: pytest.MonkeyPatch) -
 def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     drill, _guard, entries = drill_of(FakeApp(), monkeypatch)
     drill.limits = Limits(240, 1)
-    monkeypatch.setattr(engine.bounds, "read_settings", lambda app: SETTINGS)
+    monkeypatch.setattr(execution.bounds, "read_settings", lambda app: SETTINGS)
     found = iter([{"prometheus HighErrorRate", "loki Other"}, {"prometheus HighErrorRate"}, set[str]()])
     last: list[set[str]] = []
 
@@ -317,7 +317,7 @@ def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(drill.observers, "active", active)
     drill._wait_for_quiet(SCENARIO)
     assert last == [set()] and entries == [{"event": "wait", "alerts": ["HighErrorRate"]}]
-    monkeypatch.setattr(engine, "QUIET", 0.2)
+    monkeypatch.setattr(execution, "QUIET", 0.2)
     monkeypatch.setattr(drill.observers, "active", lambda: {"prometheus HighErrorRate"})
     with pytest.raises(LeftOut, match="the alert HighErrorRate fires already"):
         drill._wait_for_quiet(SCENARIO)
