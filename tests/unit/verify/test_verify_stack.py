@@ -422,7 +422,30 @@ def test_the_shipper_is_not_blamed_for_a_prometheus_that_is_down():
         cluster.answers |= answers
         cluster.empty = ("sum(increase",)
         result = run(cluster)["log shipper"]
-        assert result["status"] == "ok" and ("Prometheus not asked (" in result["evidence"]) == (kind is Down)
+        # It is skipped then, since nobody says what it has given up; that it is well would be a guess.
+        assert (result["status"], "is not known" in result["evidence"]) == (("left_out", True) if kind is Down else ("ok", False))
+
+
+@pytest.mark.parametrize(
+    ("page", "status", "words"),
+    [
+        ('fluentbit_input_ingestion_paused{name="tail.0"} 1\n', "failed", "fluent-bit-x on node node-1 is paused"),
+        ('fluentbit_output_dropped_records_total{name="es"} 12000\n', "failed", "given up 12000 lines"),
+        ('fluentbit_output_retries_failed_total{name="es"} 40\n', "failed", "given up 40 lines"),
+        ('fluentbit_input_ingestion_paused{name="tail.0"} 0\n', "ok", "ready on 1 of 1 nodes"),
+    ],
+)
+def test_what_an_agents_own_page_says(page, status, words):
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [shipper()]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        f"{OPERATOR}/namespaces/logging/servicemonitors": (200, {"items": []}),
+        SHIPPER_PAGE: (200, page),
+    }
+    cluster = FakeStack(**answers)
+    cluster.empty = ("sum(increase",)
+    found = run(cluster)["log shipper"]
+    assert found["status"] == status and words in found["cause"] + found["evidence"]
 
 
 @pytest.mark.parametrize(

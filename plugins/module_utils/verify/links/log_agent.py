@@ -23,7 +23,15 @@ WAITING = 10.0  # seconds that lines may wait in the log agent while the back en
 # What an agent writes into its log when it can't send, and what that is where its login is wrong.
 COMPLAINT = re.compile(r"\[ ?(error|warn)|HTTP status|did not take|does not say|refused")
 REFUSED = re.compile(r"(?:status(?: code)?[=: ]+|reason(?: is)?: |sent again until it does: )40[13]\b")
+# On an agent's own page, of which Prometheus reads a part or nothing.
+SPOOL_BYTES, SPOOL_OLDEST = "log_collector_spool_bytes", "log_collector_spool_oldest_seconds"
+PAUSED = "fluentbit_input_ingestion_paused"
+LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_records_total", "fluentbit_output_retries_failed_total")
 METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus"}
+
+
+class Unanswered(Exception):
+    """Nobody says what would have to be known; the message is one sentence."""
 
 
 def look(run: Run) -> list[Result]:
@@ -44,7 +52,10 @@ def _look(run: Run) -> list[Result]:
     query = f"GET /apis/apps/v1/daemonsets?labelSelector={SHIPPERS[0]}"
     said = []
     for item in found:
-        evidence, cause, asked = _agent(run, item)
+        try:
+            evidence, cause, asked = _agent(run, item)
+        except Unanswered as unknown:
+            return [left_out(link, str(unknown))]
         query = f"{query}; {asked}" if asked else query
         said.append(evidence)
         if cause:
@@ -83,27 +94,35 @@ def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
     if not ports:
         return f"{evidence}, which has no port for metrics", "", ""
     asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{'|'.join(map(str, ports))}/proxy{path}"
-    names = ("log_collector_spool_oldest_seconds", "log_collector_spool_bytes")
-    oldest, behind = 0.0, well[0]
+    oldest, behind, gone = 0.0, well[0], 0.0
     for pod, port in product(well, ports):
         page = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:{port}/proxy{path}"
         status_code, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
         if status_code != 200:
             return evidence, f"the metrics page of {_place(pod)} answers {status_code} {message_of(text)}", asked
-        seen = samples(text, names)
-        if seen.get(names[1]) and seen.get(names[0], 0.0) > oldest:
-            oldest, behind = seen[names[0]], pod
+        seen = samples(text, (SPOOL_BYTES, SPOOL_OLDEST, PAUSED, *LOST))
+        if seen.get(PAUSED):
+            return evidence, f"{_place(pod)} is paused: it reads no line until its buffer has room", asked
+        if seen.get(SPOOL_BYTES) and seen.get(SPOOL_OLDEST, 0.0) > oldest:
+            oldest, behind = seen[SPOOL_OLDEST], pod
+        gone += sum(seen.get(name, 0.0) for name in LOST)
     if oldest > WAITING and (ready := _ready(run)):
         return evidence, f"lines wait for {oldest:.0f} s in {_place(behind)}, though {ready} is ready: {_why(run, behind)}", asked
-    said, cause, more = _delivery(run, item, well, len(well) * len(ports))
+    said, cause, more = _delivery(run, item, well, len(well) * len(ports), gone)
     return evidence + said, cause, asked + more
 
 
-def _delivery(run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages: int) -> tuple[str, str, str]:
-    """What Prometheus knows of the ready pods of an agent, which have so many pages of metrics; nothing without a Prometheus."""
+def _delivery(run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages: int, gone: float) -> tuple[str, str, str]:
+    """What is known of what the ready pods of an agent delivered: evidence, what is wrong, and what was asked.
+
+    :param pages: how many pages of metrics they have.
+    :param gone: the lines or chunks that these say were given up since the pods' start.
+    :raises Unanswered: where Prometheus, which would know more, gives no answer.
+    """
     stack, namespace, name = run.stack, item["metadata"]["namespace"], item["metadata"]["name"]
+    given = f"{name} has given up {gone:.0f} lines or chunks since its start" if gone else ""
     if stack.absent:
-        return "", "", ""
+        return "", given, ""
     up = queries.filled(queries.AGENTS_SCRAPED, namespace=namespace, name=name)
     lost, idle = (queries.filled(query, namespace=namespace) for query in (queries.GIVEN_UP, queries.IDLE))
     asked = f"; PromQL {up}; PromQL {lost}; PromQL {idle}"
@@ -116,7 +135,9 @@ def _delivery(run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages:
         idlers = {series["metric"].get("pod"): series["metric"].get("name", "") for series in stack.query(idle)}
     except ApiError as error:
         # A Prometheus that is down is no fault of the agent: its own link says so.
-        return f", Prometheus not asked ({error})", "", asked
+        raise Unanswered(f"what {name} has given up is not known: {error}") from error
+    if not watched and given:
+        return "", given, asked
     if watched and len(scraped) < pages:
         what = f"{pages} pods" if pages == len(well) else f"the {pages} metrics pages of the pods"
         return "", f"Prometheus reads the metrics of {len(scraped)} of {what} of {name}", asked
@@ -124,7 +145,8 @@ def _delivery(run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages:
         return "", f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked
     if stuck := _stuck(run, item, [pod for pod in well if pod["metadata"]["name"] in idlers], idlers):
         return "", stuck, asked
-    return f", {len(scraped)} scraped, nothing given up in 10 minutes" if watched else "", "", asked
+    before = f", {gone:.0f} since the start" if gone else ""
+    return f", {len(scraped)} scraped, nothing given up in 10 minutes{before}" if watched else "", "", asked
 
 
 def _stuck(run: Run, item: dict[str, Any], pods: list[dict[str, Any]], idlers: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from ...kube.transport import ApiError, message_of
 from .. import log_stores, queries
 from ..facts import IN_CLUSTER, late, ready_endpoints, scalar
-from ..result import Result, failed, ok
+from ..result import Result, failed, left_out, ok
 from ..run import Run
 
 
@@ -51,9 +51,8 @@ def _look(run: Run) -> list[Result]:
             try:
                 refused = stack.query(failing)
             except ApiError as error:
-                evidence += f", Prometheus not asked ({error})"
-            else:
-                problems = [f"Loki's notifications to {s['metric'].get('alertmanager', target)} fail" for s in refused]
+                return [left_out(link, f"{evidence}; whether they arrive there is not known: {error}")]
+            problems = [f"Loki's notifications to {s['metric'].get('alertmanager', target)} fail" for s in refused]
     if problems:
         return [failed(link, evidence, "; ".join(problems[:4]), query, command)]
     return [ok(link, evidence, query)]
