@@ -12,13 +12,15 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ..kube.objects import Objects, difference, label, load_all
+from ..kube import promise as promises
+from ..kube.objects import Objects, difference, holds, label, load_all
+from ..kube.replicas import MANAGER as FLASKOPS
 from ..kube.transport import ApiError, KubeError
 from ..kube.wait import without
 from .chart import Chart, Reference
 from .definitions import Definitions
 from .program import Helm, HelmError, credentials
-from .release import MANAGER, PENDING, Release
+from .release import MANAGER, OURS, PENDING, Release
 from .workloads import settle, workload
 
 Json = dict[str, t.Any]
@@ -60,6 +62,7 @@ class ReleaseState:
         self.drift: list[str] = []
         self.warnings: list[str] = []
         self.lives: list[Json] = []
+        self.pairs: list[tuple[Json, Json]] = []  # an object as it was applied, and as it is
         self.helm_needed = False
 
     @property
@@ -134,7 +137,7 @@ class ReleaseState:
         if reasons and chart and (helm := self.helm()):
             self.try_values(helm, chart, before, definitions is not None and bool(definitions.todo))
         compared = self.release.compare()
-        self.lives = [found["live"] for found in compared if found["live"]]
+        self.found(compared)
         differing = [found for found in compared if found["paths"]]
         self.drift = [f"{label(found['item'])}: {', '.join(found['paths'])}" for found in differing]
 
@@ -149,6 +152,7 @@ class ReleaseState:
         elif chart is None:
             self.actions.append(f"get the chart {(self.wish.chart or {}).get('ref')} for {self.wish.name}")
         if self.wish.check_mode:
+            self.promise()
             return
         if unmarked:
             self.release.mark()
@@ -163,9 +167,35 @@ class ReleaseState:
             self.upgrade(t.cast(Helm, self.helm()), chart, before)
         if self.actions:
             self.release = Release(self.objects, self.wish.namespace, self.wish.name)
-            self.lives = [found["live"] for found in self.release.compare() if found["live"]]
+            self.found(self.release.compare())
         if self.wish.wait:
             settle(self.objects, self.lives, self.wish.timeout)
+        self.promise()
+
+    def found(self, compared: list[Json]) -> None:
+        """Remember the objects of the release that there are."""
+        self.lives = [found["live"] for found in compared if found["live"]]
+        self.pairs = [(found["item"], found["live"]) for found in compared if found["live"]]
+
+    def promise(self) -> None:
+        """Write down what the release holds, for verify; that is news only where it is all that changes."""
+        owner = promises.owner_label(f"release {self.wish.namespace} {self.wish.name}")
+        # The manifest leaves out the namespace that is Helm's to fill in.
+        items = [promises.agreed({**item, "metadata": {**item["metadata"], **_place(live)}}, live) for item, live in self.pairs]
+        labels = {"flaskops/owner": owner, **OURS}
+        wanted = promises.promise(owner, self.wish.namespace, items, labels)
+        try:
+            live = self.objects.get(wanted)
+            if not items or (live and holds(live, wanted)):
+                return
+            if not self.actions:
+                self.actions.append(f"write down what {self.wish.name} holds")
+            if not self.wish.check_mode:
+                self.objects.apply(wanted, FLASKOPS)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            self.warnings.append(f"verify can't tell whether something of {self.wish.name} is gone: {error}")
 
     def refuse_unfinished(self, before: Json) -> None:
         """Refuse a release that Helm may be at work on, or that only a person can finish."""
@@ -293,6 +323,15 @@ class ReleaseState:
         self.release = Release(self.objects, self.wish.namespace, self.wish.name)
         if self.release.records:
             raise KubeError(f"Helm removed release {self.where}, and a record of it is still there: run again.")
+        owner = promises.owner_label(f"release {self.wish.namespace} {self.wish.name}")
+        written = promises.promise(owner, self.wish.namespace, [], {})
+        if live := self.objects.get(written):
+            self.objects.remove(live)
+
+
+def _place(live: Json) -> Json:
+    space = live["metadata"].get("namespace")
+    return {"namespace": space} if space else {}
 
 
 def unknown(error: ApiError) -> bool:

@@ -17,6 +17,7 @@ Json = dict[str, t.Any]
 
 LABEL = "flaskops/promise"
 KEY = "objects.json"
+ROOM = 600_000  # characters of all objects of a promise
 LONG = 2000  # characters of a text of which only the digest is kept
 # What a live object may have otherwise: others decide it, or the server does.
 UNPROMISED = {
@@ -56,6 +57,12 @@ def promise(owner: str, namespace: str, items: list[Json], labels: dict[str, str
     :param items: the objects as they were applied. Values of Secrets are not kept, and long texts as their digests.
     """
     kept = sorted((_kept(item) for item in items), key=lambda item: json.dumps([item["kind"], item["metadata"]], sort_keys=True))
+    # A ConfigMap holds a MiB; of the longest objects only the names are kept then.
+    for item in sorted(kept, key=lambda item: -len(json.dumps(item))):
+        if len(json.dumps(kept)) < ROOM:
+            break
+        for key in item.keys() - {"apiVersion", "kind", "metadata"}:
+            del item[key]
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -109,6 +116,17 @@ def departures(wanted: Json, live: Json | None) -> list[Departure]:
     if str(wanted["apiVersion"]).startswith(MONITORING) and not found:
         # The server gives such a field no value of its own, so whatever is there was written by somebody.
         found = [Departure(wanted, path, by) for path, by in _strangers(live)]
+    return found
+
+
+def agreed(wanted: Json, live: Json) -> Json:
+    """What an object was applied with and a live one says too: the server knows no other fields, or others decide them."""
+    found: Json = {}
+    for key, value in wanted.items():
+        if not _missing(value, live.get(key), (key,)):
+            found[key] = value
+        elif isinstance(value, dict) and isinstance(live.get(key), dict):
+            found[key] = agreed(value, live[key])
     return found
 
 

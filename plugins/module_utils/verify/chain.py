@@ -168,6 +168,10 @@ def explain(results: list[Result]) -> None:
     for name, result in broken.items():
         source = root(name)
         result.follows = "" if source == name else source
+    # What somebody has changed is blamed where it is felt, and as a broken promise where it is felt nowhere.
+    felt = next((name for name, result in broken.items() if name != "promise" and not result.follows), "")
+    if "promise" in broken and felt:
+        broken["promise"].follows = felt
 
 
 def verify(

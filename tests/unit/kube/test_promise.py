@@ -10,7 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.kube.promise import departures, name_of, promise, promised
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.promise import (
+    agreed,
+    departures,
+    name_of,
+    promise,
+    promised,
+)
 
 Json = dict[str, Any]
 CONTAINER = {
@@ -138,3 +144,20 @@ def test_a_promise_is_the_same_in_any_order() -> None:
 
 def test_names() -> None:
     assert name_of("flask_app.shop.web") == "promise-flask-app.shop.web"
+
+
+def test_only_what_the_server_took_is_promised() -> None:
+    """A chart may have a field that the definitions of the cluster do not know, and a webhook may change another one."""
+    wanted = {**RULES, "spec": {"groups": [{"name": "a"}], "unknown": 1, "inner": {"kept": "x", "changed": "y"}}}
+    live = {**RULES, "spec": {"groups": [{"name": "a"}], "inner": {"kept": "x", "changed": "z"}}}
+    assert agreed(wanted, live) == {**RULES, "spec": {"groups": [{"name": "a"}], "inner": {"kept": "x"}}}
+
+
+def test_a_promise_fits_into_a_config_map() -> None:
+    rules = [{**RULES, "metadata": {"name": f"r{n}", "namespace": "shop"}} for n in range(3)]
+    rules[1] = {**rules[1], "spec": {"groups": [{"name": f"g{n}", "rules": [{"expr": "x" * 1900}]} for n in range(400)]}}
+    found = promise("a", "shop", rules, {})
+    assert len(found["data"]["objects.json"]) < 1_000_000
+    assert [("spec" in item) for item in promised(found)] == [True, False, True]
+    assert departures(promised(found)[1], rules[1]) == []
+    assert [one.path for one in departures(promised(found)[1], None)] == [""]

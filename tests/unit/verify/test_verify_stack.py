@@ -271,6 +271,14 @@ def test_what_was_promised(owner, live, status, words):
     assert found["status"] == status and words in found["cause"] + found["evidence"]
 
 
+def test_a_change_is_blamed_where_it_is_felt():
+    given = promise.promise("o", "flask-app", [PROMISED], {"flaskops/owner": "o"})
+    changes = {"/api/v1/configmaps": (200, {"items": [given]}), OPERATOR: (200, {"resources": [KIND]}), RULES: (404, {})}
+    felt = run(FakeStack(**changes, **{f"{OPERATOR}/namespaces/flask-app/prometheusrules": (200, {"items": []})}))
+    assert (felt["promise"]["status"], felt["promise"]["follows"]) == ("failed", "rules")
+    assert run(FakeStack(**changes))["promise"]["follows"] == ""
+
+
 def test_the_table_is_the_order_of_the_rows():
     rows = list(run(FakeStack(), skipped={"logs": "its module is refused"}))
     order = [row for link in chain.CHAIN for row in link.rows]
