@@ -196,8 +196,6 @@ url:
 
 import json
 import os
-import re
-from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
@@ -283,18 +281,8 @@ def problem(params: dict[str, Any]) -> str:
     return ""
 
 
-def secrets_in(params: dict[str, Any]) -> Iterator[str]:
-    """The logins in addresses of log backends, which are refused."""
-    given = params.get("log_backends")
-    for item in given if isinstance(given, list) else []:
-        url = item.get("url") if isinstance(item, dict) else None
-        login = re.search(r"//(.*)@", url, re.DOTALL) if isinstance(url, str) else None
-        if login:
-            yield from filter(None, (login[1], login[1].partition(":")[2]))
-
-
 def main() -> None:
-    module = MaskingModule(secrets_in, argument_spec=ARGUMENTS, supports_check_mode=False)
+    module = MaskingModule(given_backends.logins_in, argument_spec=ARGUMENTS, supports_check_mode=False)
     params = dict(module.params)
     wrong = problem(params)
     if wrong:

@@ -9,6 +9,7 @@ The scheduled verification has them in a file, whose content no message shows.
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 import urllib.error
@@ -147,3 +148,13 @@ def cloudwatch(given: dict[str, Any]) -> Callable[[str, float], Iterator[str]]:
             raise ApiError(0, f"CloudWatch refuses the search of {group}: {error}") from error
 
     return search
+
+
+def logins_in(params: dict[str, Any]) -> Iterator[str]:
+    """The logins in addresses of log backends, which are refused."""
+    given = params.get("log_backends")
+    for item in given if isinstance(given, list) else []:
+        url = item.get("url") if isinstance(item, dict) else None
+        login = re.search(r"//(.*)@", url, re.DOTALL) if isinstance(url, str) else None
+        if login:
+            yield from filter(None, (login[1], login[1].partition(":")[2]))
