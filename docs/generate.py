@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fill the table of variables in each role's README from its argument specification, that of flask_apps from its
 documentation, and that of tried applications from their list; write the dashboards' JSON.

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -71,14 +71,16 @@ _value:
 """
 
 import json
-import typing as t
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit import checks, config
+
+from ..module_utils.fluent_bit import checks, config
 
 
-def fluent_bit(options: t.Any) -> dict[str, t.Any]:
+def fluent_bit(options: Any) -> dict[str, Any]:
     """Return the problems and, where there are none, everything that the role's templates need."""
     if not isinstance(options, dict):
         raise AnsibleFilterError("The filter fluent_bit needs the role's options as a mapping: see the role's vars/main.yml.")
@@ -98,12 +100,12 @@ def fluent_bit(options: t.Any) -> dict[str, t.Any]:
     }
 
 
-def written(settings: t.Any) -> str:
+def written(settings: Any) -> str:
     """A configuration as the text of its file."""
     return str(yaml.dump(json.loads(json.dumps(settings)), indent=2, width=10000, sort_keys=False, allow_unicode=True))
 
 
-def secret_keys(agent: dict[str, t.Any]) -> t.Iterator[str]:
+def secret_keys(agent: dict[str, Any]) -> Iterator[str]:
     """The keys of the Secret that a container reads, as files and as variables."""
     yield from agent["secret_files"]
     for variable in agent["environment"]:
@@ -115,5 +117,5 @@ def secret_keys(agent: dict[str, t.Any]) -> t.Iterator[str]:
 class FilterModule:
     """The collection's filter for role fluent_bit."""
 
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"fluent_bit": fluent_bit}

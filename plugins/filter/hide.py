@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ _value:
   type: str
 """
 
-import typing as t
+from collections.abc import Callable
+from typing import Any
 
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import hide
+from ..module_utils.credentials.guard import hide
 
 
 class FilterModule:
     """The filter."""
 
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"hide": hide}

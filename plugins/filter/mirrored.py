@@ -36,9 +36,10 @@ _value:
   type: dict
 """
 
-import typing as t
+from collections.abc import Callable
+from typing import Any
 
-Components = dict[str, dict[str, t.Any]]
+Components = dict[str, dict[str, Any]]
 
 
 def mirrored(components: Components, bases: dict[str, str]) -> Components:
@@ -48,5 +49,5 @@ def mirrored(components: Components, bases: dict[str, str]) -> Components:
 class FilterModule:
     """The filter."""
 
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"mirrored": mirrored}

@@ -33,7 +33,8 @@ _value:
 """
 
 import importlib.util
-import typing as t
+from collections.abc import Callable
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
@@ -48,5 +49,5 @@ def package_folder(name: str) -> str:
 class FilterModule:
     """The filter."""
 
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"package_folder": package_folder}

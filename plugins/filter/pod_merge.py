@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _value:
   type: dict
 """
 
-import typing as t
+from collections.abc import Callable
+from typing import Any
 
 # The key by which Kubernetes tells the items of a list apart (x-kubernetes-patch-merge-key of its OpenAPI document).
 KEYS = {
@@ -56,7 +57,7 @@ KEYS = {
 ONE_KIND = {"volumes", "env"}
 
 
-def pod_merge(base: t.Any, overrides: t.Any, field: str = "") -> t.Any:
+def pod_merge(base: Any, overrides: Any, field: str = "") -> Any:
     """*base* with *overrides* merged into it, neither of them changed.
 
     :param field: the name under which both stand.
@@ -79,5 +80,5 @@ def pod_merge(base: t.Any, overrides: t.Any, field: str = "") -> t.Any:
 class FilterModule:
     """The filter."""
 
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"pod_merge": pod_merge}

@@ -34,13 +34,14 @@ _value:
   sample: "Receiver a of type slack has no credentials: set its secret and key."
 """
 
-import typing as t
+from collections.abc import Callable
+from typing import Any
 
-from ansible_collections.flaskops.observability.plugins.module_utils.monitoring.receivers import problem
+from ..module_utils.monitoring.receivers import problem
 
 
 class FilterModule:
     """The filter."""
 
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"receivers_problem": problem}

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ _value:
   elements: dict
 """
 
-import typing as t
+from collections.abc import Callable
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.flaskops.observability.plugins.module_utils.monitoring.rules import verify_rule_groups
+
+from ..module_utils.monitoring.rules import verify_rule_groups
 
 
-def verify(options: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+def verify(options: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rule groups about a scheduled verification."""
     try:
         return verify_rule_groups(**options)
@@ -53,5 +55,5 @@ def verify(options: dict[str, t.Any]) -> list[dict[str, t.Any]]:
 class FilterModule:
     """The collection's filter for role verify."""
 
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"verify": verify}

@@ -1,16 +1,17 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Modules with secrets where their specification can't say so. Private to this collection."""
 
 from __future__ import annotations
 
-import typing as t
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 
-def texts(value: t.Any) -> t.Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
     """The texts in a value of any depth."""
     if isinstance(value, dict):
         value = list(value.values())
@@ -28,7 +29,7 @@ class MaskingModule(AnsibleModule):  # type: ignore[misc]
     secrets_in: called with the options, which may be malformed; gives the texts that no specification tells to be secret.
     """
 
-    def __init__(self, secrets_in: t.Callable[[dict[str, t.Any]], t.Iterable[str]] | None = None, **options: t.Any) -> None:
+    def __init__(self, secrets_in: Callable[[dict[str, Any]], Iterable[str]] | None = None, **options: Any) -> None:
         self._secrets_in = secrets_in
         super().__init__(**options)
 
@@ -41,6 +42,6 @@ class MaskingModule(AnsibleModule):  # type: ignore[misc]
         self._learn()
         super()._log_invocation()
 
-    def _return_formatted(self, kwargs: dict[str, t.Any]) -> None:
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         self._learn()
         super()._return_formatted(kwargs)

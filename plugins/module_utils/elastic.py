@@ -1,5 +1,5 @@
-# Copyright (c) flaskops maintainers
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What Elasticsearch and Kibana of the ECK operator hold for logs. Private to this collection; it can change at any time."""
 
@@ -10,8 +10,8 @@ import http.client
 import json
 import ssl
 import time
-import typing as t
 import uuid
+from typing import Any
 from urllib.parse import quote
 
 from .kube.client import api_client
@@ -25,7 +25,7 @@ ELASTICSEARCH = {"apiVersion": "elasticsearch.k8s.elastic.co/v1", "kind": "Elast
 KIBANA = {"apiVersion": "kibana.k8s.elastic.co/v1", "kind": "Kibana"}
 
 
-def unready(live: dict[str, t.Any] | None) -> str:
+def unready(live: dict[str, Any] | None) -> str:
     """Why an Elasticsearch or a Kibana can't be used yet, or an empty text."""
     if live is None:
         return "does not exist"
@@ -39,13 +39,13 @@ def unready(live: dict[str, t.Any] | None) -> str:
     return ""
 
 
-def same_object(live: dict[str, t.Any] | None, wanted: dict[str, t.Any]) -> bool:
+def same_object(live: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
     """Whether a saved object has the texts that are wanted."""
     texts = {key: value for key, value in wanted["attributes"].items() if isinstance(value, str)}
     return live is not None and holds(live.get("attributes"), texts)
 
 
-def reason(reply: t.Any) -> str:
+def reason(reply: Any) -> str:
     """What an error's body says."""
     if isinstance(reply, dict):
         error = reply.get("error")
@@ -58,10 +58,10 @@ def reason(reply: t.Any) -> str:
 class ElasticServer:
     """Elasticsearch or Kibana behind its Service, reached through the Kubernetes API."""
 
-    def __init__(self, api: t.Any, namespace: str, service: str, authority: str, password: str) -> None:
+    def __init__(self, api: Any, namespace: str, service: str, authority: str, password: str) -> None:
         from kubernetes import client
 
-        self.core: t.Any = client.CoreV1Api(api)
+        self.core: Any = client.CoreV1Api(api)
         self.namespace, self.service = namespace, service
         self.authority = authority
         token = base64.b64encode(f"elastic:{password}".encode()).decode()
@@ -94,8 +94,8 @@ class ElasticServer:
         return connection
 
     def request(
-        self, method: str, path: str, body: t.Any = None, kind: str = "application/json", allowed: tuple[int, ...] = ()
-    ) -> t.Any:
+        self, method: str, path: str, body: Any = None, kind: str = "application/json", allowed: tuple[int, ...] = ()
+    ) -> Any:
         """Send one request; the JSON of the answer, or its status where that is one of `allowed`.
 
         :raises KubeError: when there is no answer, or the answer is an error that is not `allowed`.
@@ -140,11 +140,11 @@ class ElasticServer:
 class ElasticStack:
     """One Elasticsearch and its Kibana."""
 
-    def __init__(self, api: t.Any, namespace: str, name: str) -> None:
+    def __init__(self, api: Any, namespace: str, name: str) -> None:
         self.api, self.objects = api, Objects(api)
         self.namespace, self.name = namespace, name
 
-    def _live(self, kind: dict[str, str]) -> dict[str, t.Any] | None:
+    def _live(self, kind: dict[str, str]) -> dict[str, Any] | None:
         return self.objects.get({**kind, "metadata": {"name": self.name, "namespace": self.namespace}})
 
     def wait(self, seconds: int) -> None:
@@ -200,7 +200,7 @@ class ElasticStack:
         )
 
 
-def keep_templates(server: ElasticServer, wanted: dict[str, t.Any], check: bool) -> list[str]:
+def keep_templates(server: ElasticServer, wanted: dict[str, Any], check: bool) -> list[str]:
     """Write the index templates that are missing or differ; what they are."""
     changes = []
     for name, body in wanted.items():
@@ -227,7 +227,7 @@ def keep_retention(server: ElasticServer, wanted: dict[str, str], check: bool) -
     return changes
 
 
-def keep_saved_objects(server: ElasticServer, wanted: list[dict[str, t.Any]], check: bool) -> list[str]:
+def keep_saved_objects(server: ElasticServer, wanted: list[dict[str, Any]], check: bool) -> list[str]:
     """Import the saved objects that are missing or differ; what they are.
 
     :raises KubeError: when Kibana does not take one.
@@ -254,7 +254,7 @@ def keep_saved_objects(server: ElasticServer, wanted: list[dict[str, t.Any]], ch
     return [f"{item['type']} {item['id']}" for item in differing]
 
 
-def keep(params: dict[str, t.Any], check: bool) -> tuple[list[str], str]:
+def keep(params: dict[str, Any], check: bool) -> tuple[list[str], str]:
     """Bring both to what the module's options say; what was, or in check mode would be, changed, and the authority.
 
     :raises KubeError: with one sentence for the user.

@@ -1,6 +1,6 @@
 #!/usr/bin/python
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -53,18 +53,19 @@ helm:
   type: dict
 """
 
-import typing as t
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
-from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import proxy_login, unconnected
-from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
+
+from ..module_utils.credentials.guard import careful
+from ..module_utils.kube.client import proxy_login, unconnected
+from ..module_utils.kube.transport import KubeError
 
 NAME = "flaskops-cluster-access"
 UNKNOWN = ("as-uid", "as-user-extra")
 
 
-def options(kubeconfig: str, context: str) -> dict[str, dict[str, t.Any]]:
+def options(kubeconfig: str, context: str) -> dict[str, dict[str, Any]]:
     """The options for both groups of modules.
 
     :raises KubeError: when the kubeconfig can't be used, or says what kubernetes.core can't do.
@@ -76,8 +77,8 @@ def options(kubeconfig: str, context: str) -> dict[str, dict[str, t.Any]]:
             f"The user of context {access.context} sets {' and '.join(unknown)}, which kubernetes.core can't send:"
             " use a kubeconfig with as and as-groups alone."
         )
-    helm: dict[str, t.Any] = {"kubeconfig": kubeconfig, "context": context}
-    k8s: dict[str, t.Any] = dict(helm)
+    helm: dict[str, Any] = {"kubeconfig": kubeconfig, "context": context}
+    k8s: dict[str, Any] = dict(helm)
     if access.trimmed:
         helm["api_key"] = access.token
         # The Python client prefers the token of a kubeconfig to an option, so the kubeconfig has to hold another.

@@ -1,6 +1,6 @@
 #!/usr/bin/python
-# Copyright: flaskops contributors
-# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build a container image whose tag is a hash of what it was built from."""
 

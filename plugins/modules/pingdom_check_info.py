@@ -1,6 +1,6 @@
 #!/usr/bin/python
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -96,8 +96,9 @@ checks:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules
+
+from ..module_utils.credentials.guard import careful
+from ..module_utils.external_checks import modules
 
 
 def main() -> None:

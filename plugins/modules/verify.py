@@ -198,17 +198,17 @@ import json
 import os
 from typing import Any
 
-from ansible_collections.flaskops.observability.plugins.module_utils._files import write_whole
-from ansible_collections.flaskops.observability.plugins.module_utils._module import MaskingModule
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import careful
-from ansible_collections.flaskops.observability.plugins.module_utils.kube.client import api_client
-from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster, KubeError
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import given_backends
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.chain import verify
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.junit import render as render_junit
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.options import APP
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.run import Target, VerifyError
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.table import render
+from ..module_utils._files import write_whole
+from ..module_utils._module import MaskingModule
+from ..module_utils.credentials.guard import careful
+from ..module_utils.kube.client import api_client
+from ..module_utils.kube.transport import KubeCluster, KubeError
+from ..module_utils.verify import given_backends
+from ..module_utils.verify.chain import verify
+from ..module_utils.verify.junit import render as render_junit
+from ..module_utils.verify.options import APP
+from ..module_utils.verify.run import Target, VerifyError
+from ..module_utils.verify.table import render
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **APP,

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _value:
   type: bool
 """
 
-import typing as t
+from collections.abc import Callable
 
-from ansible_collections.flaskops.observability.plugins.module_utils.credentials.guard import is_address
+from ..module_utils.credentials.guard import is_address
 
 
 class TestModule:
     """The test."""
 
-    def tests(self) -> dict[str, t.Callable[..., bool]]:
+    def tests(self) -> dict[str, Callable[..., bool]]:
         return {"web_address": is_address}

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Playbooks for external checks against the fakes on the loopback address, with a Kubernetes API where one is read."""
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import typing as t
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,7 @@ CANARY = {provider: f"canary-{provider}-9c41e7" for provider in FAKES}
 SECRETS = [*CANARY.values(), "canary-header-77aa", "canary-password-31bb", "canary-body-52cc"]
 TITLES = {"uptimerobot": "UptimeRobot", "pingdom": "Pingdom", "statuscake": "StatusCake"}
 MODULES = {"uptimerobot": "uptimerobot_monitor", "pingdom": "pingdom_check", "statuscake": "statuscake_uptime_check"}
-OTHER: dict[str, dict[str, t.Any]] = {
+OTHER: dict[str, dict[str, Any]] = {
     "uptimerobot": {"type": "PING"},
     "pingdom": {"type": "tcp"},
     "statuscake": {"test_type": "TCP"},
@@ -46,7 +47,7 @@ CHECKS = [
 class Playbooks:
     """The fakes, and ansible-playbook on them."""
 
-    def __init__(self, folder: Path, fakes: dict[str, t.Any]) -> None:
+    def __init__(self, folder: Path, fakes: dict[str, Any]) -> None:
         self.folder, self.fakes, self.collections = folder, fakes, ROOT / "collections"
 
     def accounts(self, **tokens: str) -> list[dict[str, str]]:
@@ -55,7 +56,7 @@ class Playbooks:
             for name, fake in self.fakes.items()
         ]
 
-    def run(self, *plays: dict[str, t.Any], hosts: dict[str, t.Any] | None = None, **variables: t.Any) -> Run:
+    def run(self, *plays: dict[str, Any], hosts: dict[str, Any] | None = None, **variables: Any) -> Run:
         """Run plays at -vvv, on this machine where no hosts with variables of their own are given; no output has a secret."""
         (self.folder / "play.yml").write_text(yaml.safe_dump(list(plays)))
         arguments = ["-vvv", "--diff", str(self.folder / "play.yml")]
@@ -65,7 +66,7 @@ class Playbooks:
         assert [secret for secret in SECRETS if secret in done.stdout + done.stderr] == []
         return done
 
-    def role(self, *steps: dict[str, t.Any], hosts: dict[str, t.Any] | None = None, **options: t.Any) -> Run:
+    def role(self, *steps: dict[str, Any], hosts: dict[str, Any] | None = None, **options: Any) -> Run:
         """Run the role once, or once for each step with its own options; `apply` among them is for the role's tasks."""
         tasks = []
         for step in steps or ({},):
@@ -89,7 +90,7 @@ class Playbooks:
         return [fake.names() for fake in self.fakes.values()]
 
 
-def play(tasks: list[dict[str, t.Any]], **more: t.Any) -> dict[str, t.Any]:
+def play(tasks: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     return {"name": "Test", "hosts": "all", "gather_facts": False, **more, "tasks": tasks}
 
 
@@ -101,7 +102,7 @@ def said(done: Run, host: str) -> str:
 
 
 @pytest.fixture
-def playbooks(tmp_path: Path) -> t.Iterator[Playbooks]:
+def playbooks(tmp_path: Path) -> Iterator[Playbooks]:
     with contextlib.ExitStack() as stack:
         yield Playbooks(tmp_path, {name: stack.enter_context(fake(token=CANARY[name])) for name, fake in FAKES.items()})
 
@@ -110,8 +111,8 @@ def test_a_list_at_three_providers(playbooks: Playbooks) -> None:
     """Told, made, again; at one of them less, pruned, quiet, loud, and lists that leave nothing; in the end all is deleted."""
     for provider, fake in playbooks.fakes.items():
         fake.seed(1, name="db port", tags=["flaskops-test-1"], **OTHER[provider])
-    one: dict[str, t.Any] = {"external_checks_providers": playbooks.accounts()[-1:], "external_checks_checks": CHECKS[1:]}
-    empty: dict[str, t.Any] = {**one, "external_checks_checks": []}
+    one: dict[str, Any] = {"external_checks_providers": playbooks.accounts()[-1:], "external_checks_checks": CHECKS[1:]}
+    empty: dict[str, Any] = {**one, "external_checks_checks": []}
     gone = {"external_checks_state": "absent"}
     prune = {"external_checks_prune": True}
     done = playbooks.role(
@@ -140,7 +141,7 @@ def test_a_list_at_three_providers(playbooks: Playbooks) -> None:
 def test_refusals(playbooks: Playbooks) -> None:
     """One host is one case."""
 
-    def checks(*found: dict[str, t.Any]) -> dict[str, t.Any]:
+    def checks(*found: dict[str, Any]) -> dict[str, Any]:
         return {"external_checks_checks": list(found)}
 
     one = {"name": "a", "url": "https://a.example.com/"}
@@ -182,7 +183,7 @@ def test_failures_show_no_token(playbooks: Playbooks) -> None:
 
 def test_failures_of_single_modules_show_no_secret(playbooks: Playbooks) -> None:
     """A refused token, an answer that repeats all that was sent, no answer, and an option that is wrong, each at -vvv."""
-    hosts: dict[str, t.Any] = {}
+    hosts: dict[str, Any] = {}
     for provider, fake in playbooks.fakes.items():
         known = [CANARY[provider], *SECRETS[-3:-1], json.dumps({"key": SECRETS[-1]}, separators=(",", ":"))]
         echo = {
@@ -234,7 +235,7 @@ def test_modules_of_the_installed_collection(playbooks: Playbooks, tmp_path: Pat
         contact = [{"contact": "On call"}] if provider == "uptimerobot" else ["On call"]
         check = {"name": "shop", "url": "https://shop.example.com/health", "contacts": contact}
         whole = {"provider": provider, "environment": "default", **access[provider]}
-        tasks: list[dict[str, t.Any]] = [
+        tasks: list[dict[str, Any]] = [
             {"name": "Make", f"flaskops.observability.{module}": check},
             {"name": "Look", f"flaskops.observability.{module}_info": {"environment": "default"}, "register": "seen"},
             {"name": "Judge", "ansible.builtin.assert": {"that": "seen.checks | map(attribute='name') | list == ['shop']"}},
@@ -269,7 +270,7 @@ def test_the_stage_and_the_teardown_of_the_playbooks(playbooks: Playbooks) -> No
         # Nothing of the teardown but the checks.
         **{"cluster_provider": "existing", "logging_provider": "none", "monitoring_provider": "none"},
     }
-    hosts: dict[str, t.Any] = {"east": {}, "west_2": {}}
+    hosts: dict[str, Any] = {"east": {}, "west_2": {}}
     stage, teardown = (
         {"name": "Import", "import_playbook": str(ROOT / f"playbooks/{name}.yml")} for name in ("external_checks", "teardown")
     )
@@ -315,7 +316,7 @@ def test_addresses_are_read_from_the_cluster(playbooks: Playbooks, rig: Rig) -> 
         {"name": "inside"},
         {"name": "given", "url": "https://given.example.com/"},
     ]
-    cases: dict[str, dict[str, t.Any]] = {
+    cases: dict[str, dict[str, Any]] = {
         f"Service late in namespace {space} has no load balancer address yet": {"checks": [{"name": "late"}]},
         f"Service none in namespace {space} does not exist": {"checks": [{"name": "none"}]},
         f"Service hidden in namespace {space} is of type ClusterIP and no Ingress": {"checks": [{"name": "hidden"}]},

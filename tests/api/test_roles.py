@@ -1,4 +1,5 @@
-# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every role that brings a cluster to a state, through its whole life: check mode on an empty cluster, converge, again, in check
 mode too, an object that somebody changed, absent, absent again, and nothing is left.

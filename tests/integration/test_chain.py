@@ -1,3 +1,6 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The chain on a real cluster, seen from outside; `molecule test` has converged it."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one description of an application: from what a user wrote to every option of the roles. Private to this collection.
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import difflib
 import re
-import typing as t
+from collections.abc import Iterable
+from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 
 # The roles whose options an application has, as keys of their own or, below the role's name, of `verify` and `drill`.
 ROLES = ("flask_image", "flask_app", "app_monitoring", "verify", "drill")
@@ -58,7 +59,7 @@ def merged(under: Json, over: Json) -> Json:
     return {**under, **over, **both}
 
 
-def _mappings(*values: t.Any) -> bool:
+def _mappings(*values: Any) -> bool:
     return all(isinstance(value, dict) for value in values)
 
 
@@ -70,7 +71,7 @@ def variables(spec: dict[str, Json]) -> dict[str, str]:
     return found | {"external_checks_checks": "external_checks"}
 
 
-def ignored(spec: dict[str, Json], set_: t.Iterable[str]) -> list[tuple[str, str]]:
+def ignored(spec: dict[str, Json], set_: Iterable[str]) -> list[tuple[str, str]]:
     """Which of the variables that are set would have no effect, with the key to use instead."""
     decided = variables(spec)
     return sorted((name, decided[name]) for name in set_ if name in decided)

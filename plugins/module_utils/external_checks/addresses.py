@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where applications are reached from outside, as their cluster says. Private to this collection."""
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-import typing as t
+from typing import Any
 from urllib.parse import urlencode
 
 from ..kube.objects import Objects
@@ -18,7 +18,7 @@ HEALTH = "/health"
 PLACE = ("app", "namespace", "path")
 
 
-def of_ingresses(ingresses: list[dict[str, t.Any]], service: str) -> list[str]:
+def of_ingresses(ingresses: list[dict[str, Any]], service: str) -> list[str]:
     """The addresses, https first, of the Ingresses' hosts that lead to a Service."""
     found = []
     for ingress in ingresses:
@@ -35,7 +35,7 @@ def of_ingresses(ingresses: list[dict[str, t.Any]], service: str) -> list[str]:
     return sorted(found, reverse=True)
 
 
-def of_service(service: dict[str, t.Any]) -> str:
+def of_service(service: dict[str, Any]) -> str:
     """The address that a load balancer gave a Service; empty where it has none."""
     for entry in (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or []:
         host, port = entry.get("hostname") or entry.get("ip") or "", service["spec"]["ports"][0]["port"]
@@ -44,7 +44,7 @@ def of_service(service: dict[str, t.Any]) -> str:
     return ""
 
 
-def find(objects: Objects, check: dict[str, t.Any], namespace: str, seconds: int) -> str:
+def find(objects: Objects, check: dict[str, Any], namespace: str, seconds: int) -> str:
     """The url of a check that has none.
 
     :param namespace: of an application whose check names none.
@@ -76,7 +76,7 @@ def find(objects: Objects, check: dict[str, t.Any], namespace: str, seconds: int
     raise KubeError(f"No url is known {where}: Service {app} in namespace {space} {reason}; {advice}.")
 
 
-def awaited(objects: Objects, service: dict[str, t.Any], seconds: int) -> dict[str, t.Any]:
+def awaited(objects: Objects, service: dict[str, Any], seconds: int) -> dict[str, Any]:
     """A Service as soon as it has an address, or as it is after some seconds."""
     meta, deadline = service["metadata"], time.monotonic() + seconds
     while not of_service(service) and (left := int(deadline - time.monotonic())) > 0:
@@ -97,7 +97,7 @@ def awaited(objects: Objects, service: dict[str, t.Any], seconds: int) -> dict[s
     return service
 
 
-def located(checks: list[dict[str, t.Any]], urls: dict[str, str], state: str = "present") -> list[dict[str, t.Any]]:
+def located(checks: list[dict[str, Any]], urls: dict[str, str], state: str = "present") -> list[dict[str, Any]]:
     """The checks for a provider: with the urls that were found, and without what only the search needs."""
     found = []
     for check in checks:
@@ -108,7 +108,7 @@ def located(checks: list[dict[str, t.Any]], urls: dict[str, str], state: str = "
     return found
 
 
-def of_apps(apps: list[dict[str, t.Any]], *parts: str) -> list[dict[str, t.Any]]:
+def of_apps(apps: list[dict[str, Any]], *parts: str) -> list[dict[str, Any]]:
     """What each application lists as external_checks, by default one check of its health; absent for one that is.
 
     :param parts: what follows the application's name in the name of a check.

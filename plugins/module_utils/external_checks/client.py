@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One HTTP client for the APIs of UptimeRobot, Pingdom and StatusCake: limits, retries and errors. Private to this collection."""
 
@@ -13,7 +13,8 @@ import re
 import socket
 import ssl
 import time
-import typing as t
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request
@@ -41,8 +42,8 @@ HINTS = {
 class CheckError(Exception):
     """What is wrong, where, and what to do, in one sentence."""
 
-    outcomes: t.Sequence[t.Any] = ()  # what became of the checks until then
-    done: t.Sequence[str] = ()  # actions on the check itself that were carried out before
+    outcomes: Sequence[Any] = ()  # what became of the checks until then
+    done: Sequence[str] = ()  # actions on the check itself that were carried out before
 
 
 class ProviderError(CheckError):
@@ -80,7 +81,7 @@ class Unanswered(Exception):
         super().__init__(text)
 
 
-def number(text: t.Any) -> float | None:
+def number(text: Any) -> float | None:
     """Read a number that isn't negative."""
     try:
         value = float(text)
@@ -127,7 +128,7 @@ def pause_pingdom(headers: dict[str, str], now: float) -> float:
     return max(waits)
 
 
-def explain_uptimerobot(body: t.Any) -> str:
+def explain_uptimerobot(body: Any) -> str:
     """Words of UptimeRobot's {message: text or list, code?, details?}."""
     message = body.get("message") or body.get("error") or ""
     parts = [str(part) for part in message] if isinstance(message, list) else [str(message)]
@@ -138,7 +139,7 @@ def explain_uptimerobot(body: t.Any) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def explain_pingdom(body: t.Any) -> str:
+def explain_pingdom(body: Any) -> str:
     """Words of Pingdom's {error: {statusdesc, errormessage}}."""
     error = body.get("error")
     if not isinstance(error, dict):
@@ -146,7 +147,7 @@ def explain_pingdom(body: t.Any) -> str:
     return str(error.get("errormessage") or error.get("statusdesc") or "")
 
 
-def explain_statuscake(body: t.Any) -> str:
+def explain_statuscake(body: Any) -> str:
     """Words of StatusCake's {message, errors: {field: [text]}}."""
     parts = [str(body.get("message") or "")]
     errors = body.get("errors")
@@ -156,7 +157,7 @@ def explain_statuscake(body: t.Any) -> str:
 
 
 # How each provider says how long to wait, and what is wrong.
-DIALECTS: dict[str, tuple[t.Callable[[dict[str, str], float], float], t.Callable[[t.Any], str]]] = {
+DIALECTS: dict[str, tuple[Callable[[dict[str, str], float], float], Callable[[Any], str]]] = {
     "UptimeRobot": (pause_uptimerobot, explain_uptimerobot),
     "Pingdom": (pause_pingdom, explain_pingdom),
     "StatusCake": (pause_statuscake, explain_statuscake),
@@ -172,9 +173,9 @@ class Client:
     def __init__(
         self,
         title: str,
-        params: dict[str, t.Any],
-        clock: t.Callable[[], float] | None = None,
-        sleep: t.Callable[[float], None] | None = None,
+        params: dict[str, Any],
+        clock: Callable[[], float] | None = None,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         self.title, self.base, self.token = title, params["api_url"].rstrip("/"), params["api_token"] or ""
         self.timeout, self.retries, self.max_wait = params["api_timeout"], params["api_retries"], params["api_max_wait"]
@@ -209,11 +210,11 @@ class Client:
         method: str,
         path: str,
         query: list[tuple[str, str]] | None = None,
-        json_body: t.Any = None,
+        json_body: Any = None,
         form: list[tuple[str, str]] | None = None,
         answer: type | None = None,
         create: bool = False,
-    ) -> t.Any:
+    ) -> Any:
         """Send one request, as often as it takes; return the decoded body, or None where answer is None.
 
         answer: the type the JSON must have. create: don't repeat when the provider may have carried it out.
@@ -265,7 +266,7 @@ class Client:
             self._wait(delay if delay is not None else self._backoff(attempt), failure)
             attempt += 1
 
-    def _note(self, headers: t.Any) -> tuple[float, float]:
+    def _note(self, headers: Any) -> tuple[float, float]:
         """Note what an answer tells of limits; now by our clock, and by theirs."""
         now = self.clock()
         # Their moments are of their clock, from which ours may differ.
@@ -282,7 +283,7 @@ class Client:
         method: str,
         path: str,
         query: list[tuple[str, str]] | None,
-        json_body: t.Any,
+        json_body: Any,
         form: list[tuple[str, str]] | None,
     ) -> tuple[int, dict[str, str], bytes]:
         """Send once; return status, headers with names in lower case, and the body. Raises Unanswered."""
@@ -320,7 +321,7 @@ class Client:
             return Unanswered(f"nothing came for {self.timeout} s", sent=True)
         return Unanswered(text[:200], sent=not isinstance(reason, ConnectionRefusedError | socket.gaierror))
 
-    def _decode(self, body: bytes, answer: type | None) -> t.Any:
+    def _decode(self, body: bytes, answer: type | None) -> Any:
         if answer is None:
             return None
         try:

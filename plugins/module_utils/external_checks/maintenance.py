@@ -1,34 +1,34 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """No alerts for a while: a maintenance window, or a pause where there are no usable windows. Private to this collection."""
 
 from __future__ import annotations
 
 import datetime
-import typing as t
+from typing import Any, NamedTuple
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError, LostReply
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
+from .client import CheckError, LostReply
+from .model import (
     Found,
     as_documented,
     member,
     texts,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import Pingdom
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.reconciler import (
+from .pingdom import Pingdom
+from .reconciler import (
     Outcome,
     Reconciler,
     Wanted,
     reconcile,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import StatusCake
+from .statuscake import StatusCake
 
 
-class Window(t.NamedTuple):
+class Window(NamedTuple):
     """A maintenance window: id at the provider, end as epoch seconds, and the ids of its checks."""
 
-    id: t.Any
+    id: Any
     end: float
     checks: set[str]
 
@@ -55,11 +55,11 @@ class PingdomWindows:
                 and entry.get("recurrencetype", "none") == "none"  # ours never come again
             ]
 
-    def open(self, name: str, now: float, end: float, checks: list[t.Any]) -> None:
+    def open(self, name: str, now: float, end: float, checks: list[Any]) -> None:
         body = {"description": name, "from": 1, "to": int(end), "uptimeids": checks}
         self.client.request("POST", "/maintenance", json_body=body, answer=dict, create=True)
 
-    def move(self, window: Window, end: float, checks: list[t.Any]) -> None:
+    def move(self, window: Window, end: float, checks: list[Any]) -> None:
         self.client.request("PUT", f"/maintenance/{window.id}", json_body={"to": int(end), "uptimeids": checks})
 
     def close(self, window: Window) -> None:
@@ -82,12 +82,12 @@ class StatusCakeWindows:
             ]
         return [window for window in found if window.end > now]
 
-    def open(self, name: str, now: float, end: float, checks: list[t.Any]) -> None:
+    def open(self, name: str, now: float, end: float, checks: list[Any]) -> None:
         form = [("name", name), ("start_at", stamp(now)), ("end_at", stamp(end)), ("timezone", "UTC")]
         form += [("tests[]", str(check)) for check in checks]
         self.client.request("POST", "/maintenance-windows", form=form, answer=dict, create=True)
 
-    def move(self, window: Window, end: float, checks: list[t.Any]) -> None:
+    def move(self, window: Window, end: float, checks: list[Any]) -> None:
         form = [("end_at", stamp(end))] + [("tests[]", str(check)) for check in checks]
         self.client.request("PUT", f"/maintenance-windows/{window.id}", form=form)
 

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Checks in the words of the modules' options, whatever a provider calls them. Private to this collection.
 
@@ -12,10 +12,11 @@ import contextlib
 import dataclasses
 import json
 import re
-import typing as t
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import (
+from .client import (
     CheckError,
     Client,
     ProviderError,
@@ -31,7 +32,7 @@ class Gone(Exception):
 
 
 @contextlib.contextmanager
-def missing_is_gone() -> t.Iterator[None]:
+def missing_is_gone() -> Iterator[None]:
     """Turn a provider's answer that there is no such check into Gone."""
     try:
         yield
@@ -42,7 +43,7 @@ def missing_is_gone() -> t.Iterator[None]:
 
 
 @contextlib.contextmanager
-def already(action: str) -> t.Iterator[None]:
+def already(action: str) -> Iterator[None]:
     """Keep in an error that an action was carried out before it."""
     try:
         yield
@@ -52,7 +53,7 @@ def already(action: str) -> t.Iterator[None]:
 
 
 @contextlib.contextmanager
-def as_documented(title: str) -> t.Iterator[None]:
+def as_documented(title: str) -> Iterator[None]:
     """Say in one sentence that an answer isn't made as the provider's documents say, wherever that shows."""
     try:
         yield
@@ -68,15 +69,15 @@ class Found:
     whole: whether options is all that the provider ever tells; a list often tells less. kind: see kind_of.
     """
 
-    id: t.Any
+    id: Any
     name: str
     kind: str
     status: str
     tags: list[str]
-    options: dict[str, t.Any]
+    options: dict[str, Any]
     whole: bool
     # What an update has to send along, under the provider's names.
-    extra: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def paused(self) -> bool:
@@ -100,7 +101,7 @@ class Provider:
     def __init__(self, client: Client) -> None:
         self.client = client
 
-    def check(self, options: dict[str, t.Any]) -> None:
+    def check(self, options: dict[str, Any]) -> None:
         """Refuse, before any request, what the provider can't do."""
         raise NotImplementedError
 
@@ -108,15 +109,15 @@ class Provider:
         """Return all checks, or those with the tag; a list that can't be read in full is an error, never a short list."""
         raise NotImplementedError
 
-    def read(self, check_id: t.Any) -> Found:
+    def read(self, check_id: Any) -> Found:
         """Return one check in full, or raise Gone."""
         raise NotImplementedError
 
-    def create(self, options: dict[str, t.Any], paused: bool) -> t.Any:
+    def create(self, options: dict[str, Any], paused: bool) -> Any:
         """Create a check and return its id."""
         raise NotImplementedError
 
-    def update(self, found: Found, changes: dict[str, t.Any], wanted: dict[str, t.Any], paused: bool | None) -> None:
+    def update(self, found: Found, changes: dict[str, Any], wanted: dict[str, Any], paused: bool | None) -> None:
         """Send the changed options; paused is None where the run state stays."""
         raise NotImplementedError
 
@@ -134,29 +135,29 @@ class Provider:
         with contextlib.suppress(Gone), missing_is_gone():
             self.client.request("DELETE", f"{self.path}/{quote(str(found.id), safe='')}")
 
-    def completed(self, options: dict[str, t.Any], kept: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    def completed(self, options: dict[str, Any], kept: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the options of a new check with those that it can't do without, and without those that mean nothing for it.
 
         kept: options of the check whose place it takes, for those that aren't set.
         """
         return {**(kept or {}), **options}
 
-    def implied(self, options: dict[str, t.Any], found: Found) -> dict[str, t.Any]:
+    def implied(self, options: dict[str, Any], found: Found) -> dict[str, Any]:
         """Return options that have to be set on a check along with those that are wanted."""
         return {}
 
-    def check_change(self, changes: dict[str, t.Any], found: Found) -> None:
+    def check_change(self, changes: dict[str, Any], found: Found) -> None:
         """Refuse a change that can't be on the check as it is."""
 
-    def fixed_among(self, changes: dict[str, t.Any], found: Found) -> set[str]:
+    def fixed_among(self, changes: dict[str, Any], found: Found) -> set[str]:
         """Return the changed options that can't be changed on a check that exists."""
         return set()
 
-    def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
+    def parsed_check(self, body: dict[str, Any], whole: bool) -> Found:
         """Read one check of an answer; anything that isn't as documented may raise what it will."""
         raise NotImplementedError
 
-    def found(self, body: t.Any, whole: bool = True) -> Found:
+    def found(self, body: Any, whole: bool = True) -> Found:
         """Read one check of an answer, all of which can be compared; whole is that of Found."""
         with as_documented(self.title):
             if not isinstance(body, dict):
@@ -167,11 +168,11 @@ class Provider:
                     self.normal(option, value)
         return found
 
-    def contacts(self) -> list[dict[str, t.Any]]:
+    def contacts(self) -> list[dict[str, Any]]:
         """Return whom the provider can alert, as dicts with id, name and type."""
         raise NotImplementedError
 
-    def normal(self, option: str, value: t.Any) -> t.Any:
+    def normal(self, option: str, value: Any) -> Any:
         """Return a value in the one form in which the wanted and the present are compared."""
         if option == "url":
             return canonical_url(value)
@@ -183,7 +184,7 @@ class Provider:
             return parsed(value)
         return value
 
-    def resolve(self, option: str, names: t.Sequence[t.Any], directory: list[dict[str, t.Any]]) -> list[str]:
+    def resolve(self, option: str, names: Sequence[Any], directory: list[dict[str, Any]]) -> list[str]:
         """Turn contacts' names into ids; ids stay."""
         ids = []
         for name in names:
@@ -198,7 +199,7 @@ class Provider:
         return ids
 
 
-def parsed(text: t.Any) -> t.Any:
+def parsed(text: Any) -> Any:
     """Return JSON as data, since providers write it anew, and anything else as it is."""
     if not isinstance(text, str):
         return text
@@ -209,13 +210,13 @@ def parsed(text: t.Any) -> t.Any:
     return value if isinstance(value, dict | list) else text
 
 
-def kind_of(name: t.Any, managed: t.Collection[str]) -> str:
+def kind_of(name: Any, managed: Collection[str]) -> str:
     """Return http for a type that is managed here, else the provider's own name, or unknown where it tells none."""
     text = name if isinstance(name, str) else ""
     return "http" if text.upper() in managed else text or "unknown"
 
 
-def texts(value: t.Any) -> list[str]:
+def texts(value: Any) -> list[str]:
     """Return a list of an answer, or nothing in its place, as texts; raise TypeError for anything else."""
     if value is not None and not isinstance(value, list):
         raise TypeError("not a list")
@@ -259,26 +260,26 @@ def owner_tag(environment: str) -> str:
     return f"flaskops-{environment}"
 
 
-def check_tags(tags: t.Iterable[str]) -> None:
+def check_tags(tags: Iterable[str]) -> None:
     """Refuse tags that a provider would split or cut."""
     for tag in tags:
         if not tag.strip() or "," in tag or len(tag) > 64:
             raise CheckError(f"The tag {tag!r} is empty, holds a comma, or is longer than 64 characters: change it")
 
 
-def check_choice(option: str, value: t.Any, allowed: t.Sequence[t.Any], title: str) -> None:
+def check_choice(option: str, value: Any, allowed: Sequence[Any], title: str) -> None:
     """Refuse a value that the provider doesn't have."""
     if value is not None and value not in allowed:
         raise CheckError(f"{title} has no {option} {value}: use one of {', '.join(str(item) for item in allowed)}")
 
 
-def check_range(option: str, value: t.Any, low: int, high: int, title: str) -> None:
+def check_range(option: str, value: Any, low: int, high: int, title: str) -> None:
     """Refuse a number that the provider doesn't take."""
     if value is not None and not low <= value <= high:
         raise CheckError(f"{title} takes {option} from {low} to {high}, not {value}: change it")
 
 
-def member(body: dict[str, t.Any], key: str, kind: type, title: str) -> t.Any:
+def member(body: dict[str, Any], key: str, kind: type, title: str) -> Any:
     """Return a part that every answer must have."""
     value = body.get(key)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -1,35 +1,36 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the modules for external checks have in common: their options, and how they run. Private to this collection."""
 
 from __future__ import annotations
 
 import os
-import typing as t
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError, Client
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
+
+from .client import CheckError, Client
+from .model import (
     Found,
     Gone,
     Provider,
     owner_tag,
     parsed,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import API_URL as PINGDOM_URL
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.pingdom import Pingdom
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.reconciler import (
+from .pingdom import API_URL as PINGDOM_URL
+from .pingdom import Pingdom
+from .reconciler import (
     Outcome,
     Reconciler,
     Wanted,
     reconcile,
     shown,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import API_URL as STATUSCAKE_URL
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.statuscake import StatusCake
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.uptimerobot import API_URL as UPTIMEROBOT_URL
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.uptimerobot import UptimeRobot
+from .statuscake import API_URL as STATUSCAKE_URL
+from .statuscake import StatusCake
+from .uptimerobot import API_URL as UPTIMEROBOT_URL
+from .uptimerobot import UptimeRobot
 
 PROVIDERS: dict[str, type[Provider]] = {"uptimerobot": UptimeRobot, "pingdom": Pingdom, "statuscake": StatusCake}
 API_URLS = {"uptimerobot": UPTIMEROBOT_URL, "pingdom": PINGDOM_URL, "statuscake": STATUSCAKE_URL}
@@ -42,7 +43,7 @@ def token_of(provider: str, given: str | None) -> str:
     return given or os.environ.get(TOKEN_VARIABLES[provider], "")
 
 
-def api_spec(provider: str) -> dict[str, t.Any]:
+def api_spec(provider: str) -> dict[str, Any]:
     """Return the options with which a module reaches a provider."""
     return {
         "api_token": {
@@ -56,14 +57,14 @@ def api_spec(provider: str) -> dict[str, t.Any]:
     }
 
 
-TRANSPORT: dict[str, t.Any] = {
+TRANSPORT: dict[str, Any] = {
     "api_timeout": {"type": "int", "default": 30},
     "api_retries": {"type": "int", "default": 4},
     "api_max_wait": {"type": "int", "default": 900},
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
 }
-CHECK: dict[str, t.Any] = {
+CHECK: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "started", "paused", "absent"], "default": "present"},
     "name": {"type": "str"},
     "environment": {"type": "str", "default": "default"},
@@ -81,13 +82,13 @@ CHECK: dict[str, t.Any] = {
     "tags": {"type": "list", "elements": "str"},
     "recreate": {"type": "bool", "default": False},
 }
-INFO: dict[str, t.Any] = {
+INFO: dict[str, Any] = {
     "name": {"type": "str"},
     "environment": {"type": "str"},
 }
 
 
-def make_provider(key: str, params: dict[str, t.Any]) -> Provider:
+def make_provider(key: str, params: dict[str, Any]) -> Provider:
     """Return a provider for a module's api_* options."""
     for name in ("api_timeout", "api_max_wait", "api_retries"):
         if params[name] < (1 if name == "api_timeout" else 0):
@@ -95,7 +96,7 @@ def make_provider(key: str, params: dict[str, t.Any]) -> Provider:
     return PROVIDERS[key](Client(PROVIDERS[key].title, params))
 
 
-def wanted_of(provider: type[Provider], params: dict[str, t.Any]) -> Wanted:
+def wanted_of(provider: type[Provider], params: dict[str, Any]) -> Wanted:
     """Return the check that a module's options describe; only those that were set."""
     # Providers cut spaces off, and would then not find the check under its name.
     name = (params["name"] or "").strip()
@@ -133,7 +134,7 @@ def hide_secrets(client: Client, wanted: Wanted) -> None:
     client.hidden.update(filter(None, found))
 
 
-def diff_of(outcomes: list[Outcome]) -> dict[str, t.Any]:
+def diff_of(outcomes: list[Outcome]) -> dict[str, Any]:
     """Return, by name, before and after of what changes, as Ansible's --diff shows it."""
     changed = [outcome for outcome in outcomes if outcome.changed]
     return {
@@ -165,7 +166,7 @@ def run_check(module: AnsibleModule, key: str) -> None:
     )
 
 
-def seen(provider: Provider, found: Found) -> dict[str, t.Any]:
+def seen(provider: Provider, found: Found) -> dict[str, Any]:
     """Return a check without secrets, as an info module shows it."""
     return {
         **shown(provider, found.options, Wanted(found.name, {})),

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One list of checks for every provider: neutral options, and the provider's own. Private to this collection.
 
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import http
 import ipaddress
-import typing as t
+from collections.abc import Collection, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import pingdom, statuscake
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError
+from . import pingdom, statuscake
+from .client import CheckError
 
 TITLES = {"uptimerobot": "UptimeRobot", "pingdom": "Pingdom", "statuscake": "StatusCake"}
 DOWNGRADES = ["interval", "timeout", "expected_status", "regions", "tls_expiry_days"]
@@ -38,12 +39,12 @@ STATUS_CODES = sorted(
 class Translation:
     """A neutral check as one provider's options; warnings tell what was accepted to be less."""
 
-    def __init__(self, provider: str, check: dict[str, t.Any], downgrade: t.Collection[str]) -> None:
+    def __init__(self, provider: str, check: dict[str, Any], downgrade: Collection[str]) -> None:
         self.provider, self.check, self.downgrade = provider, check, set(downgrade)
         self.title, self.label = TITLES[provider], f"check {check['name']!r}"
-        self.own: dict[str, t.Any] = check.get(provider) or {}
+        self.own: dict[str, Any] = check.get(provider) or {}
         self.warnings: list[str] = []
-        self.options: dict[str, t.Any] = {name: check[name] for name in SAME if check.get(name) is not None}
+        self.options: dict[str, Any] = {name: check[name] for name in SAME if check.get(name) is not None}
         for name in ("interval", "timeout", "expected_status", "regions", "tls_expiry_days", "contacts"):
             if check.get(name) is not None:
                 getattr(self, f"_{name}")(check[name])
@@ -110,12 +111,12 @@ class Translation:
             self.options["contacts"] = contacts
 
 
-def expects(codes: t.Iterable[str], code: str) -> bool:
+def expects(codes: Iterable[str], code: str) -> bool:
     """Tell whether a status code is one of codes, which may hold classes like 2xx."""
     return code in codes or f"{code[0]}xx" in [str(item).lower() for item in codes]
 
 
-def neutral_of(provider: str, options: dict[str, t.Any]) -> dict[str, t.Any]:
+def neutral_of(provider: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return a provider's options in neutral words, as far as there are any."""
     found = {name: options[name] for name in (*SAME, "interval", "paused") if name in options}
     if "check_timeout" in options:

@@ -1,15 +1,16 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pingdom's API 3.1 (https://docs.pingdom.com/api). Private to this collection."""
 
 from __future__ import annotations
 
-import typing as t
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError, LostReply
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
+from .client import CheckError, LostReply
+from .model import (
     DEFAULT_PORTS,
     Found,
     Provider,
@@ -45,7 +46,7 @@ FIELDS = {
     "alert_message": "custom_message",
 }
 # Options of the module beside those of every provider.
-SPEC: dict[str, t.Any] = {
+SPEC: dict[str, Any] = {
     "interval": {"type": "int", "choices": INTERVALS},
     "check_timeout": {"type": "int"},
     "contacts": {"type": "list", "elements": "str"},
@@ -62,12 +63,12 @@ SPEC: dict[str, t.Any] = {
 }
 
 
-def user_tags(body: dict[str, t.Any]) -> list[str]:
+def user_tags(body: dict[str, Any]) -> list[str]:
     """Tags that a user gave; Pingdom adds others of type a by itself."""
     return [str(tag.get("name")) for tag in body.get("tags") or [] if tag.get("type") != "a"]
 
 
-def options_of(body: dict[str, t.Any]) -> dict[str, t.Any]:
+def options_of(body: dict[str, Any]) -> dict[str, Any]:
     """Return a check, as read one by one, in the words of the module's options."""
     kind = body.get("type")
     http = kind.get("http") or {} if isinstance(kind, dict) else {}
@@ -108,7 +109,7 @@ def options_of(body: dict[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-def fields_of(options: dict[str, t.Any], wanted: dict[str, t.Any]) -> dict[str, t.Any]:
+def fields_of(options: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """Return options as the fields of a check; wanted has what goes together with a changed option."""
     body = {FIELDS[option]: value for option, value in options.items() if option in FIELDS}
     if "url" in options:
@@ -154,7 +155,7 @@ class Pingdom(Provider):
         "tls_expiry_days", "ipv6", "alert_after", "alert_again_every", "alert_when_up", "alert_message",
     )  # fmt: skip
 
-    def check(self, options: dict[str, t.Any]) -> None:
+    def check(self, options: dict[str, Any]) -> None:
         if options.get("url"):
             check_url(options["url"])
         check_choice("interval", options.get("interval"), INTERVALS, TITLE)
@@ -174,19 +175,19 @@ class Pingdom(Provider):
                 raise CheckError(f"{TITLE} doesn't list integrations, so {item!r} can't be found by name: give its id")
         check_tags(options.get("tags", []))
 
-    def check_change(self, changes: dict[str, t.Any], found: Found) -> None:
+    def check_change(self, changes: dict[str, Any], found: Found) -> None:
         verified = changes.get("verify_certificate", found.options.get("verify_certificate"))
         if changes.get("tls_expiry_days") and verified is False:
             raise CheckError(f"{TITLE} ignores tls_expiry_days where verify_certificate is false: set that to true")
 
-    def normal(self, option: str, value: t.Any) -> t.Any:
+    def normal(self, option: str, value: Any) -> Any:
         if option == "request_headers":
             # Pingdom adds its own.
             own = super().normal(option, value)
             return {name: text for name, text in own.items() if not text.startswith("Pingdom.com_bot")}
         return super().normal(option, value)
 
-    def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
+    def parsed_check(self, body: dict[str, Any], whole: bool) -> Found:
         kind = body.get("type")
         if isinstance(kind, dict):
             kind = next(iter(kind)) if len(kind) == 1 else None
@@ -228,12 +229,12 @@ class Pingdom(Provider):
                 return list(entries.values())
         raise CheckError(f"The list of checks at {TITLE} changed each time while it was read: run again when nobody edits it")
 
-    def read(self, check_id: t.Any) -> Found:
+    def read(self, check_id: Any) -> Found:
         with missing_is_gone():
             body = self.client.request("GET", f"/checks/{check_id}", query=[("include_teams", "true")], answer=dict)
         return self.found(body.get("check"))
 
-    def create(self, options: dict[str, t.Any], paused: bool) -> t.Any:
+    def create(self, options: dict[str, Any], paused: bool) -> Any:
         body = {"type": "http", **fields_of(options, options)}
         if paused:
             body["paused"] = True
@@ -244,14 +245,14 @@ class Pingdom(Provider):
             raise LostReply(TITLE, "POST /checks", 200, "the answer has no id")
         return check_id
 
-    def update(self, found: Found, changes: dict[str, t.Any], wanted: dict[str, t.Any], paused: bool | None) -> None:
+    def update(self, found: Found, changes: dict[str, Any], wanted: dict[str, Any], paused: bool | None) -> None:
         body = fields_of(changes, {**found.options, **wanted})
         if paused is not None:
             body["paused"] = paused
         with missing_is_gone():
             self.client.request("PUT", f"/checks/{found.id}", json_body=body, answer=dict)
 
-    def contacts(self) -> list[dict[str, t.Any]]:
+    def contacts(self) -> list[dict[str, Any]]:
         """Contacts (users) and teams; the API doesn't list integrations."""
         people = member(self.client.request("GET", "/alerting/contacts", answer=dict), "contacts", list, TITLE)
         teams = member(self.client.request("GET", "/alerting/teams", answer=dict), "teams", list, TITLE)
@@ -262,6 +263,6 @@ class Pingdom(Provider):
                 for entry in entries
             ]
 
-    def resolve(self, option: str, names: t.Sequence[t.Any], directory: list[dict[str, t.Any]]) -> list[str]:
+    def resolve(self, option: str, names: Sequence[Any], directory: list[dict[str, Any]]) -> list[str]:
         kind = "team" if option == "teams" else "contact"
         return super().resolve(option, names, [entry for entry in directory if entry["type"] == kind])

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make a provider's checks what was wanted: find, compare, change. The same for every provider. Private to this collection."""
 
@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-import typing as t
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import (
+from .client import (
     CheckError,
     LostReply,
     ProviderError,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
+from .model import (
     HIDDEN,
     SECRET,
     Found,
@@ -25,7 +26,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
 )
 
 DEFAULT_INTERVAL = 300  # seconds; every provider has it in its smallest plan
-T = t.TypeVar("T")
+T = TypeVar("T")
 MAX_FORBIDDEN = 3  # answers in a row, after which no more checks are tried
 MAX_NAMED = 5  # checks that one message names
 CONTACT_OPTIONS = ("contacts", "teams")
@@ -38,9 +39,9 @@ class Wanted:
     """One check as it should be: options holds those that were set, in the form of the module's options."""
 
     name: str
-    options: dict[str, t.Any]
+    options: dict[str, Any]
     state: str = "present"
-    id: t.Any = None
+    id: Any = None
     recreate: bool = False
     update_password: str = "on_create"
     # Names of headers whose values may be shown.
@@ -56,11 +57,11 @@ class Outcome:
     """What was done, or would be, with one check."""
 
     name: str
-    id: t.Any = None
+    id: Any = None
     actions: list[str] = dataclasses.field(default_factory=list)
-    before: dict[str, t.Any] = dataclasses.field(default_factory=dict)
-    after: dict[str, t.Any] = dataclasses.field(default_factory=dict)
-    check: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    before: dict[str, Any] = dataclasses.field(default_factory=dict)
+    after: dict[str, Any] = dataclasses.field(default_factory=dict)
+    check: dict[str, Any] = dataclasses.field(default_factory=dict)
     error: str = ""
 
     @property
@@ -68,9 +69,9 @@ class Outcome:
         return bool(self.actions)
 
 
-def shown(provider: Provider, options: dict[str, t.Any], wanted: Wanted) -> dict[str, t.Any]:
+def shown(provider: Provider, options: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
     """Return options for the eyes of anybody: in order, without secrets."""
-    shown: dict[str, t.Any] = {}
+    shown: dict[str, Any] = {}
     for option in (*provider.options, "paused"):
         value = options.get(option)
         if value is None:
@@ -98,16 +99,16 @@ class Reconciler:
     warn: called with a sentence. wait: read the list after writes until it shows them, where the provider lags.
     """
 
-    def __init__(self, provider: Provider, tag: str, check_mode: bool, warn: t.Callable[[str], None], wait: bool = True) -> None:
+    def __init__(self, provider: Provider, tag: str, check_mode: bool, warn: Callable[[str], None], wait: bool = True) -> None:
         self.provider, self.tag, self.check_mode, self.warn = provider, tag, check_mode, warn
         self.wait = wait and provider.lags
-        self.ours: dict[t.Any, Found] = {}
+        self.ours: dict[Any, Found] = {}
         self.by_name: dict[str, list[Found]] = {}
-        self.directory: list[dict[str, t.Any]] | None = None
+        self.directory: list[dict[str, Any]] | None = None
         # What the provider's list must show in the end: id to wanted options, paused among them, or None where it was deleted.
-        self.expected: dict[t.Any, dict[str, t.Any] | None] = {}
+        self.expected: dict[Any, dict[str, Any] | None] = {}
         # Those of them that were found by id and aren't ours, so that they are in no list that is read here.
-        self.foreign: set[t.Any] = set()
+        self.foreign: set[Any] = set()
 
     def load(self) -> None:
         """Read the checks that are ours. Anything but the full list raises."""
@@ -139,7 +140,7 @@ class Reconciler:
         except CheckError as exc:
             raise CheckError(f"The {wanted.label} is refused: {exc}") from exc
 
-    def _names(self, options: dict[str, t.Any], option: str) -> list[t.Any]:
+    def _names(self, options: dict[str, Any], option: str) -> list[Any]:
         values = options.get(option) or []
         return [value["contact"] if isinstance(value, dict) else value for value in values]
 
@@ -226,7 +227,7 @@ class Reconciler:
         self.expected[outcome.id] = {**options, "paused": paused}
         return outcome
 
-    def _create_once(self, wanted: Wanted, options: dict[str, t.Any], paused: bool, outcome: Outcome) -> Found | None:
+    def _create_once(self, wanted: Wanted, options: dict[str, Any], paused: bool, outcome: Outcome) -> Found | None:
         """Create; where the reply is lost, look for the check before trying once more."""
         # An old copy of the list may still have what was deleted.
         known = {*self.ours, *self.expected}
@@ -242,7 +243,7 @@ class Reconciler:
                     raise lost
         return None
 
-    def _look(self, wanted: Wanted, known: set[t.Any]) -> Found | None:
+    def _look(self, wanted: Wanted, known: set[Any]) -> Found | None:
         """Return a check of the name that wasn't there before, if one appears while it may still do so."""
 
         def new() -> list[Found]:
@@ -255,7 +256,7 @@ class Reconciler:
             raise CheckError(f"{self.provider.title} made {len(made)} checks {wanted.name!r} (ids {ids}): delete all but one")
         return made[0] if made else None
 
-    def until(self, look: t.Callable[[], T]) -> T:
+    def until(self, look: Callable[[], T]) -> T:
         """Look, and again while what is found is false and the provider may still be behind; return what was found last."""
         waited, delay = 0.0, 1.0
         while True:
@@ -315,7 +316,7 @@ class Reconciler:
             self.foreign.add(found.id)
         return outcome
 
-    def _show(self, wanted: Wanted, found: Found, changes: dict[str, t.Any], paused: bool | None, outcome: Outcome) -> None:
+    def _show(self, wanted: Wanted, found: Found, changes: dict[str, Any], paused: bool | None, outcome: Outcome) -> None:
         """Say in the outcome what changes, but for secrets."""
         provider = self.provider
         outcome.before = shown(provider, {o: found.options.get(o) for o in changes}, wanted)
@@ -332,7 +333,7 @@ class Reconciler:
                     outcome.before["request_headers"][name] = f"{HIDDEN} (before)"
                     outcome.after["request_headers"][name] = f"{HIDDEN} (after)"
 
-    def _recreate(self, wanted: Wanted, found: Found, options: dict[str, t.Any], outcome: Outcome) -> Outcome:
+    def _recreate(self, wanted: Wanted, found: Found, options: dict[str, Any], outcome: Outcome) -> Outcome:
         """Delete and create, with what the provider tells of the old check where nothing else was wanted."""
         kept = {option: value for option, value in found.options.items() if value not in (None, "", [], {})}
         everything = self.provider.completed(options, kept)
@@ -346,7 +347,7 @@ class Reconciler:
         self.expected[outcome.id] = {**everything, "paused": paused}
         return outcome
 
-    def _differing(self, options: dict[str, t.Any], found: Found) -> dict[str, t.Any]:
+    def _differing(self, options: dict[str, Any], found: Found) -> dict[str, Any]:
         """Return the wanted options that the found check doesn't have."""
         normal = self.provider.normal
         keyword = options.get("keyword", found.options.get("keyword"))
@@ -393,7 +394,7 @@ class Reconciler:
         for text in wrong:
             self.warn(text)
 
-    def _unsettled(self, check_id: t.Any) -> str:
+    def _unsettled(self, check_id: Any) -> str:
         """Say what the provider shows otherwise than it was written, or nothing."""
         options, found = self.expected[check_id], self.ours.get(check_id)
         if check_id in self.foreign and options is not None:

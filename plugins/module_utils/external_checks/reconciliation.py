@@ -1,15 +1,16 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module external_checks: a whole list at one provider. Private to this collection."""
 
 from __future__ import annotations
 
-import typing as t
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import (
+
+from . import (
     maintenance,
     modules,
     neutral,
@@ -17,9 +18,9 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
     statuscake,
     uptimerobot,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import owner_tag
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.reconciler import (
+from .client import CheckError
+from .model import owner_tag
+from .reconciler import (
     Outcome,
     Reconciler,
     Wanted,
@@ -29,7 +30,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
 OWN = {"uptimerobot": uptimerobot.SPEC, "pingdom": pingdom.SPEC, "statuscake": statuscake.SPEC}
 
 
-def own_options(key: str, check: dict[str, t.Any]) -> dict[str, t.Any]:
+def own_options(key: str, check: dict[str, Any]) -> dict[str, Any]:
     """Return the provider's own options of a check, with the types that they must have."""
     given = check.get(key) or {}
     secret = sorted({"http_password", "request_body", "secret_request_headers"} & set(given))
@@ -72,9 +73,9 @@ def wanted_list(module: AnsibleModule, key: str) -> list[Wanted]:
     return found
 
 
-def report(key: str, outcome: Outcome) -> dict[str, t.Any]:
+def report(key: str, outcome: Outcome) -> dict[str, Any]:
     """Return an outcome in neutral words."""
-    shown: dict[str, t.Any] = {"name": outcome.name, "actions": outcome.actions}
+    shown: dict[str, Any] = {"name": outcome.name, "actions": outcome.actions}
     if outcome.id is not None:
         shown["id"] = outcome.id
     if outcome.check:

@@ -1,26 +1,27 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether each check of ours is up, in the eyes of its provider. Reads only. Private to this collection."""
 
 from __future__ import annotations
 
-import typing as t
+from collections.abc import Sequence
+from typing import Any
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import owner_tag
+from . import modules
+from .model import owner_tag
 
 
 def check_states(
     provider: str,
     environment: str,
-    names: t.Sequence[str],
+    names: Sequence[str],
     api_token: str,
     api_url: str = "",
     ca_path: str | None = None,
     timeout: int = 10,
     max_wait: int = 60,
-) -> list[dict[str, t.Any]]:
+) -> list[dict[str, Any]]:
     """Return the state of each named check, and of every check of the environment where no names are given.
 
     provider: uptimerobot, pingdom or statuscake. environment: as in the module external_checks. timeout: seconds for one

@@ -1,16 +1,16 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """StatusCake's API v1 (https://developers.statuscake.com/api). Private to this collection."""
 
 from __future__ import annotations
 
 import json
-import typing as t
+from typing import Any
 from urllib.parse import quote
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import CheckError, LostReply
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
+from .client import CheckError, LostReply
+from .model import (
     Found,
     Provider,
     as_documented,
@@ -53,7 +53,7 @@ FIELDS = {
 }
 LISTS = {"tags": "tags", "contacts": "contact_groups", "regions": "regions"}
 # Options of the module beside those of every provider.
-SPEC: dict[str, t.Any] = {
+SPEC: dict[str, Any] = {
     "interval": {"type": "int", "choices": INTERVALS},
     "check_timeout": {"type": "int"},
     "method": {"type": "str", "choices": list(METHODS)},
@@ -71,7 +71,7 @@ SPEC: dict[str, t.Any] = {
 }
 
 
-def options_of(body: dict[str, t.Any]) -> dict[str, t.Any]:
+def options_of(body: dict[str, Any]) -> dict[str, Any]:
     """Return a check, as read one by one, in the words of the module's options. Texts that are empty are not told."""
     headers = parsed(body.get("custom_header") or "{}")
     return {
@@ -99,7 +99,7 @@ def options_of(body: dict[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-def fields_of(options: dict[str, t.Any]) -> list[tuple[str, str]]:
+def fields_of(options: dict[str, Any]) -> list[tuple[str, str]]:
     """Return options as the fields of a form."""
     form: list[tuple[str, str]] = []
     for option, value in options.items():
@@ -131,7 +131,7 @@ class StatusCake(Provider):
     )  # fmt: skip
     write_only = frozenset({"http_username", "http_password"})
 
-    def check(self, options: dict[str, t.Any]) -> None:
+    def check(self, options: dict[str, Any]) -> None:
         if options.get("url"):
             check_url(options["url"])
         check_choice("interval", options.get("interval"), INTERVALS, TITLE)
@@ -146,7 +146,7 @@ class StatusCake(Provider):
             raise CheckError(f"{TITLE} can't clear down_status_codes: name at least one")
         check_tags(options.get("tags", []))
 
-    def check_change(self, changes: dict[str, t.Any], found: Found) -> None:
+    def check_change(self, changes: dict[str, Any], found: Found) -> None:
         needs_body = [option for option in ("keyword", "request_body") if changes.get(option)]
         if needs_body and found.options["method"] == "HEAD" and "method" not in changes:
             raise CheckError(
@@ -154,10 +154,10 @@ class StatusCake(Provider):
                 " set method to GET, and recreate to true"
             )
 
-    def fixed_among(self, changes: dict[str, t.Any], found: Found) -> set[str]:
+    def fixed_among(self, changes: dict[str, Any], found: Found) -> set[str]:
         return set(changes) & {"method"}
 
-    def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
+    def parsed_check(self, body: dict[str, Any], whole: bool) -> Found:
         options = options_of(body)
         status = str(body.get("status"))
         return Found(
@@ -170,10 +170,10 @@ class StatusCake(Provider):
             whole=whole,
         )
 
-    def pages(self, path: str, query: list[tuple[str, str]]) -> list[t.Any]:
+    def pages(self, path: str, query: list[tuple[str, str]]) -> list[Any]:
         """Return the entries of all pages, read again from the start where they changed meanwhile."""
         for _listing in range(LISTINGS):
-            entries: dict[t.Any, t.Any] = {}
+            entries: dict[Any, Any] = {}
             totals: set[int] = set()
             page = received = 0
             while True:
@@ -196,12 +196,12 @@ class StatusCake(Provider):
         query = [("nouptime", "true")] + ([("tags", tag)] if tag else [])
         return [self.found(entry, whole=False) for entry in self.pages("/uptime", query)]
 
-    def read(self, check_id: t.Any) -> Found:
+    def read(self, check_id: Any) -> Found:
         with missing_is_gone():
             body = self.client.request("GET", f"/uptime/{quote(str(check_id), safe='')}", answer=dict)
         return self.found(body.get("data"))
 
-    def create(self, options: dict[str, t.Any], paused: bool) -> t.Any:
+    def create(self, options: dict[str, Any], paused: bool) -> Any:
         form = [("test_type", METHODS[options.get("method") or "GET"]), *fields_of(options)]
         if paused:
             form.append(("paused", "true"))
@@ -212,14 +212,14 @@ class StatusCake(Provider):
             raise LostReply(TITLE, "POST /uptime", 201, "the answer has no new_id")
         return check_id
 
-    def update(self, found: Found, changes: dict[str, t.Any], wanted: dict[str, t.Any], paused: bool | None) -> None:
+    def update(self, found: Found, changes: dict[str, Any], wanted: dict[str, Any], paused: bool | None) -> None:
         form = fields_of(changes)
         if paused is not None:
             form.append(("paused", "true" if paused else "false"))
         with missing_is_gone():
             self.client.request("PUT", f"/uptime/{quote(str(found.id), safe='')}", form=form)
 
-    def contacts(self) -> list[dict[str, t.Any]]:
+    def contacts(self) -> list[dict[str, Any]]:
         """Contact groups."""
         entries = self.pages("/contact-groups", [])
         with as_documented(TITLE):

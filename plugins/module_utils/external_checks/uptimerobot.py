@@ -1,21 +1,22 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """UptimeRobot's API v3 (https://uptimerobot.com/api/v3). Private to this collection."""
 
 from __future__ import annotations
 
 import contextlib
-import typing as t
+from collections.abc import Sequence
 from html import unescape
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.client import (
+from .client import (
     CheckError,
     LostReply,
     ProviderError,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.model import (
+from .model import (
     Found,
     Gone,
     Provider,
@@ -59,7 +60,7 @@ FIELDS = {
     "http_password": "httpPassword",
 }
 # Options of the module beside those of every provider.
-SPEC: dict[str, t.Any] = {
+SPEC: dict[str, Any] = {
     "check_timeout": {"type": "int"},
     "method": {"type": "str", "choices": METHODS},
     "keyword_case_sensitive": {"type": "bool", "no_log": False},
@@ -82,7 +83,7 @@ SPEC: dict[str, t.Any] = {
 }
 
 
-def options_of(body: dict[str, t.Any]) -> dict[str, t.Any]:
+def options_of(body: dict[str, Any]) -> dict[str, Any]:
     """Return a monitor in the words of the module's options."""
     config = body.get("config") or {}
     is_keyword = str(body.get("type", "")).upper() == "KEYWORD"
@@ -117,7 +118,7 @@ def options_of(body: dict[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-def fitting_method(options: dict[str, t.Any]) -> str | None:
+def fitting_method(options: dict[str, Any]) -> str | None:
     """Return the method of the options, or one in its place that sends their body and can find their keyword."""
     method: str | None = options.get("method")
     if options.get("request_body") and (method or "HEAD") in BODILESS:
@@ -125,10 +126,10 @@ def fitting_method(options: dict[str, t.Any]) -> str | None:
     return "GET" if options.get("keyword") and (method or "HEAD") in BLIND else method
 
 
-def fields_of(options: dict[str, t.Any], create: bool) -> dict[str, t.Any]:
+def fields_of(options: dict[str, Any], create: bool) -> dict[str, Any]:
     """Return options as the fields of a monitor."""
     body = {FIELDS[option]: value for option, value in options.items() if option in FIELDS}
-    config: dict[str, t.Any] = {}
+    config: dict[str, Any] = {}
     if options.get("request_body"):
         body["postValueData"], body["postValueType"] = parsed(options["request_body"]), "RAW_JSON"
     if "http_username" in options:
@@ -173,7 +174,7 @@ class UptimeRobot(Provider):
     settle = 60
     lags = True
 
-    def check(self, options: dict[str, t.Any]) -> None:
+    def check(self, options: dict[str, Any]) -> None:
         if options.get("url"):
             check_url(options["url"])
         check_range("interval", options.get("interval"), 30, 86400, TITLE)
@@ -200,7 +201,7 @@ class UptimeRobot(Provider):
             if item["delay"] % 60 or item["repeat"] % 60 or item["delay"] < 0 or item["repeat"] < 0:
                 raise CheckError(f"{TITLE} counts in minutes: make delay and repeat of contact {item['contact']} multiples of 60")
 
-    def normal(self, option: str, value: t.Any) -> t.Any:
+    def normal(self, option: str, value: Any) -> Any:
         if option in ("name", "url"):
             return super().normal(option, unescape(value))
         if option == "keyword":
@@ -219,11 +220,11 @@ class UptimeRobot(Provider):
             return {name: text for name, text in super().normal(option, value).items() if name != "content-type"}
         return super().normal(option, value)
 
-    def resolve(self, option: str, names: t.Sequence[t.Any], directory: list[dict[str, t.Any]]) -> list[t.Any]:
+    def resolve(self, option: str, names: Sequence[Any], directory: list[dict[str, Any]]) -> list[Any]:
         ids: list[str] = super().resolve(option, [item["contact"] for item in names], directory)
         return [{**item, "contact": contact} for item, contact in zip(names, ids, strict=True)]
 
-    def completed(self, options: dict[str, t.Any], kept: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    def completed(self, options: dict[str, Any], kept: dict[str, Any] | None = None) -> dict[str, Any]:
         full = {"check_timeout": 30, **super().completed(options, kept)}
         if options.get("method") in BODILESS:
             full.pop("request_body", None)
@@ -234,21 +235,21 @@ class UptimeRobot(Provider):
             return {"keyword_match": "contains", "keyword_case_sensitive": False, **full}
         return {name: value for name, value in full.items() if not name.startswith("keyword")}
 
-    def implied(self, options: dict[str, t.Any], found: Found) -> dict[str, t.Any]:
+    def implied(self, options: dict[str, Any], found: Found) -> dict[str, Any]:
         present = found.options["method"]
         method = fitting_method({"method": present, **options})
         return {"method": method} if "method" not in options and method != present else {}
 
-    def check_change(self, changes: dict[str, t.Any], found: Found) -> None:
+    def check_change(self, changes: dict[str, Any], found: Found) -> None:
         method = changes.get("method")
         if method in BLIND and changes.get("keyword", found.options["keyword"]):
             raise CheckError(f"An answer to {method} has no body that could hold the monitor's keyword: set method to GET")
 
-    def fixed_among(self, changes: dict[str, t.Any], found: Found) -> set[str]:
+    def fixed_among(self, changes: dict[str, Any], found: Found) -> set[str]:
         # With and without a keyword are two types of monitor.
         return {"keyword"} if "keyword" in changes and bool(changes["keyword"]) != bool(found.options["keyword"]) else set()
 
-    def parsed_check(self, body: dict[str, t.Any], whole: bool) -> Found:
+    def parsed_check(self, body: dict[str, Any], whole: bool) -> Found:
         options = options_of(body)
         regional = body.get("regionalData")
         return Found(
@@ -262,9 +263,9 @@ class UptimeRobot(Provider):
             extra={"THRESHOLD": dict(regional.get("THRESHOLD") or {})} if isinstance(regional, dict) else {},
         )
 
-    def _pages(self, path: str, query: list[tuple[str, str]]) -> list[t.Any]:
+    def _pages(self, path: str, query: list[tuple[str, str]]) -> list[Any]:
         """Return the entries of all pages; each page names the cursor of the next one."""
-        entries: list[t.Any] = []
+        entries: list[Any] = []
         cursors: set[str] = set()
         more: list[tuple[str, str]] = []
         while True:
@@ -284,7 +285,7 @@ class UptimeRobot(Provider):
         # A monitor that moved between two pages while they were read is there twice.
         return list({found.id: found for found in map(self.found, self._pages("/monitors", query))}.values())
 
-    def read(self, check_id: t.Any) -> Found:
+    def read(self, check_id: Any) -> Found:
         try:
             return self.found(self.client.request("GET", f"/monitors/{check_id}", answer=dict))
         except ProviderError as exc:
@@ -298,7 +299,7 @@ class UptimeRobot(Provider):
                     return found
             raise
 
-    def create(self, options: dict[str, t.Any], paused: bool) -> t.Any:
+    def create(self, options: dict[str, Any], paused: bool) -> Any:
         body = {"type": "KEYWORD" if options.get("keyword") else "HTTP", **fields_of(options, create=True)}
         answer = self.client.request("POST", "/monitors", json_body=body, answer=dict, create=True)
         check_id = answer.get("id")
@@ -309,7 +310,7 @@ class UptimeRobot(Provider):
                 self._run(check_id, paused=True)
         return check_id
 
-    def update(self, found: Found, changes: dict[str, t.Any], wanted: dict[str, t.Any], paused: bool | None) -> None:
+    def update(self, found: Found, changes: dict[str, Any], wanted: dict[str, Any], paused: bool | None) -> None:
         body = fields_of(changes, create=False)
         if "regionData" in body:
             kept = {region: ms for region, ms in found.extra.get("THRESHOLD", {}).items() if region in changes["regions"]}
@@ -323,11 +324,11 @@ class UptimeRobot(Provider):
                 with already("update") if body else contextlib.nullcontext():
                     self._run(found.id, paused)
 
-    def _run(self, check_id: t.Any, paused: bool) -> None:
+    def _run(self, check_id: Any, paused: bool) -> None:
         # Repeating it does no harm: both calls are idempotent.
         self.client.request("POST", f"/monitors/{check_id}/{'pause' if paused else 'start'}", json_body={})
 
-    def contacts(self) -> list[dict[str, t.Any]]:
+    def contacts(self) -> list[dict[str, Any]]:
         """Alert contacts and integrations, which share one series of ids."""
         entries = self._pages("/alert-contacts", []) + self._pages("/integrations", [])
         with as_documented(TITLE):

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is wrong with the options of role fluent_bit, before anything is changed. Private to this collection.
 
@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 import re
-import typing as t
+from collections.abc import Iterator
+from typing import Any
 
-from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit import config, outputs
+from . import config, outputs
 
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 SHORT_NAME = re.compile(r"^[a-z][-a-z0-9]{0,30}$")
@@ -53,7 +54,7 @@ def version_of(image: str) -> tuple[int, ...] | None:
     return tuple(int(part) for part in found.groups()) if found else None
 
 
-def _role(options: dict[str, t.Any]) -> t.Iterator[str]:
+def _role(options: dict[str, Any]) -> Iterator[str]:
     if not CLUSTER.match(options["cluster"]):
         yield f"fluent_bit_cluster is '{options['cluster']}': use letters, digits, dots, dashes and underscores, at most 63."
     for name in ("buffer_limit", "rejected_limit"):
@@ -76,7 +77,7 @@ def _role(options: dict[str, t.Any]) -> t.Iterator[str]:
         yield "fluent_bit_outputs is empty: name at least one backend, for example {type: loki, host: loki}."
 
 
-def _parsers(options: dict[str, t.Any]) -> t.Iterator[str]:
+def _parsers(options: dict[str, Any]) -> Iterator[str]:
     seen: set[str] = set()
     for parser in options["parsers"]:
         name = parser.get("name", "")
@@ -90,7 +91,7 @@ def _parsers(options: dict[str, t.Any]) -> t.Iterator[str]:
             yield f"Parser {name} of fluent_bit_parsers has a time_format and no time_key: name the field that holds the time."
 
 
-def _host_logs(options: dict[str, t.Any]) -> t.Iterator[str]:
+def _host_logs(options: dict[str, Any]) -> Iterator[str]:
     seen: set[str] = set()
     known = {parser.get("name") for parser in options["parsers"]}
     for log in options["host_logs"]:
@@ -105,7 +106,7 @@ def _host_logs(options: dict[str, t.Any]) -> t.Iterator[str]:
             yield f"Host log {name} of fluent_bit_host_logs has the parser '{log['parser']}': define it in fluent_bit_parsers."
 
 
-def _secrets(options: dict[str, t.Any], read: list[dict[str, t.Any]]) -> t.Iterator[str]:
+def _secrets(options: dict[str, Any], read: list[dict[str, Any]]) -> Iterator[str]:
     own, existing = list(options["secret_keys"]), options["existing_secret"]
     if own and existing:
         yield "fluent_bit_secrets and fluent_bit_existing_secret are both set: use one of the two."
@@ -130,7 +131,7 @@ def _secrets(options: dict[str, t.Any], read: list[dict[str, t.Any]]) -> t.Itera
             yield f"The secrets '{other}' and '{key}' would share one environment variable: rename one of them."
 
 
-def _output(output: dict[str, t.Any], options: dict[str, t.Any]) -> t.Iterator[str]:
+def _output(output: dict[str, Any], options: dict[str, Any]) -> Iterator[str]:
     kind, who = output["type"], f"Output {output['name']} of fluent_bit_outputs"
     if not OUTPUT_NAME.match(output["name"]):
         yield f"{who} has a name that can't be used: use at most 31 of a-z, 0-9, - and _, a letter first and no - or _ last."
@@ -163,7 +164,7 @@ def _output(output: dict[str, t.Any], options: dict[str, t.Any]) -> t.Iterator[s
         yield f"{who} has the uri '{output['uri']}': start it with a slash."
 
 
-def _credentials(output: dict[str, t.Any], who: str) -> t.Iterator[str]:
+def _credentials(output: dict[str, Any], who: str) -> Iterator[str]:
     ways = [name for name in ("username", "bearer_token_secret", "api_key_secret", "aws_region") if output.get(name)]
     if len(ways) > 1:
         yield f"{who} has both {ways[0]} and {ways[1]}: choose one way to log in."
@@ -179,7 +180,7 @@ def _credentials(output: dict[str, t.Any], who: str) -> t.Iterator[str]:
         yield f"{who} has a tls_ca that is never looked at, because tls_verify is false: remove one of the two."
 
 
-def _options(output: dict[str, t.Any], who: str) -> t.Iterator[str]:
+def _options(output: dict[str, Any], who: str) -> Iterator[str]:
     rendered = outputs.render({**output, "options": {}}, "cluster", "1G")
     for key, value in output["options"].items():
         typed = TYPED_ELSEWHERE.get(str(key).lower())
@@ -192,7 +193,7 @@ def _options(output: dict[str, t.Any], who: str) -> t.Iterator[str]:
             yield f"{who} has a list or mapping in '{key}' under options: give one text, number or truth value."
 
 
-def _cloudwatch(output: dict[str, t.Any], who: str) -> t.Iterator[str]:
+def _cloudwatch(output: dict[str, Any], who: str) -> Iterator[str]:
     if not REGION.match(output["region"]):
         yield f"{who} has the region '{output['region']}': write it like eu-central-1."
     if output["retention_days"] not in RETENTION:
@@ -219,7 +220,7 @@ def _cloudwatch(output: dict[str, t.Any], who: str) -> t.Iterator[str]:
         yield f"{who} has an external_id and no role_arn: name the role to take on."
 
 
-def _search(output: dict[str, t.Any], who: str, options: dict[str, t.Any]) -> t.Iterator[str]:
+def _search(output: dict[str, Any], who: str, options: dict[str, Any]) -> Iterator[str]:
     if not INDEX.match(output["index"]):
         yield f"{who} has the index '{output['index']}': use lower-case letters, digits, dots, dashes and underscores."
     version = version_of(options["image"])
@@ -230,9 +231,9 @@ def _search(output: dict[str, t.Any], who: str, options: dict[str, t.Any]) -> t.
         yield f"{who} has a role_arn and no aws_region: name the region of the OpenSearch domain."
 
 
-def _together(read: list[dict[str, t.Any]]) -> t.Iterator[str]:
+def _together(read: list[dict[str, Any]]) -> Iterator[str]:
     names: set[str] = set()
-    places: dict[tuple[t.Any, ...], str] = {}
+    places: dict[tuple[Any, ...], str] = {}
     for output in read:
         name = output["name"]
         if outputs.container(output) in names:
@@ -245,7 +246,7 @@ def _together(read: list[dict[str, t.Any]]) -> t.Iterator[str]:
             yield f"The outputs {other} and {name} of fluent_bit_outputs send every line to the same place: remove one of them."
 
 
-def problems(options: dict[str, t.Any]) -> list[str]:
+def problems(options: dict[str, Any]) -> list[str]:
     """Return what is wrong, one sentence each, in the order in which to mend it."""
     found = [*_role(options), *_parsers(options), *_host_logs(options)]
     read = []

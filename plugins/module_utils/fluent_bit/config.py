@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Fluent Bit configuration of role fluent_bit, as data. Private to this collection.
 
@@ -9,10 +9,10 @@ the reasons come from the plugins' source (fluent/fluent-bit v5.1.1) and from lo
 
 from __future__ import annotations
 
-import typing as t
+from typing import Any
 
-from ansible_collections.flaskops.observability.plugins.module_utils import log_lines
-from ansible_collections.flaskops.observability.plugins.module_utils.fluent_bit import outputs
+from .. import log_lines
+from . import outputs
 
 LOGS = "/var/log/pods"
 STATE = "/fluent-bit/state"  # the host's folder, as the container sees it
@@ -25,7 +25,7 @@ LEVEL_PARSERS = [f"level_{form}" for form in log_lines.LEVEL]
 REQUEST_ID_PARSER = "request_id_json"
 RESERVED_PARSERS = [TAG_PARSER, PATH_PARSER, PYTHON_PARSER, *LEVEL_PARSERS, REQUEST_ID_PARSER]
 
-Plugin = dict[str, t.Any]
+Plugin = dict[str, Any]
 
 
 def service(options: Plugin, port: int) -> Plugin:

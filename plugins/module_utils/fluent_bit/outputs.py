@@ -1,19 +1,19 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The outputs of role fluent_bit: their typed options, and each one as the plugin's own keys. Private to this collection."""
 
 from __future__ import annotations
 
 import re
-import typing as t
+from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 TLS_FOLDER = "/fluent-bit/tls"  # certificate authorities, from the ConfigMap
 SECRET_FOLDER = "/fluent-bit/secret"  # client certificates, from the Secret
 
-Spec = dict[str, dict[str, t.Any]]
+Spec = dict[str, dict[str, Any]]
 
 COMMON: Spec = {
     "type": {"type": "str", "required": True},
@@ -109,13 +109,13 @@ class OptionError(Exception):
     """What is wrong with an output's options, in one sentence."""
 
 
-def label(given: t.Any, position: int) -> str:
+def label(given: Any, position: int) -> str:
     """Name an output the way its user finds it again."""
     name = given.get("name") or given.get("type") if isinstance(given, dict) else None
     return f"Output {name}" if name else f"Output number {position + 1}"
 
 
-def read(given: t.Any, position: int = 0) -> dict[str, t.Any]:
+def read(given: Any, position: int = 0) -> dict[str, Any]:
     """Return an output's options, converted and with its type's defaults; an option that was not given is absent or None."""
     where = label(given, position)
     if not isinstance(given, dict):
@@ -144,12 +144,12 @@ def read(given: t.Any, position: int = 0) -> dict[str, t.Any]:
     return read_options
 
 
-def container(output: dict[str, t.Any]) -> str:
+def container(output: dict[str, Any]) -> str:
     """Return the name of the container that ships to an output."""
     return str(output["name"]).replace("_", "-")
 
 
-def is_aws(output: dict[str, t.Any]) -> bool:
+def is_aws(output: dict[str, Any]) -> bool:
     """Return whether an output logs in to AWS."""
     return output["type"] == "cloudwatch_logs" or bool(output.get("aws_region"))
 
@@ -159,12 +159,12 @@ def variable(key: str) -> str:
     return "SECRET_" + re.sub(r"[^A-Z0-9]", "_", key.upper())
 
 
-def secret_keys(output: dict[str, t.Any]) -> list[str]:
+def secret_keys(output: dict[str, Any]) -> list[str]:
     """Return the keys of the Secret that an output's environment needs."""
     return [str(output[n]) for n in ("password_secret", "bearer_token_secret", "api_key_secret") if output.get(n)]
 
 
-def secret_files(output: dict[str, t.Any]) -> list[str]:
+def secret_files(output: dict[str, Any]) -> list[str]:
     """Return the keys of the Secret that an output reads as files."""
     return [str(output[n]) for n in ("tls_certificate_secret", "tls_key_secret") if output.get(n)]
 
@@ -173,10 +173,10 @@ def _reference(key: str) -> str:
     return "${" + variable(key) + "}"
 
 
-def _tls(output: dict[str, t.Any]) -> dict[str, t.Any]:
+def _tls(output: dict[str, Any]) -> dict[str, Any]:
     if output["type"] != "cloudwatch_logs" and not output["tls"]:
         return {}
-    keys: dict[str, t.Any] = {"tls.verify": output["tls_verify"]}
+    keys: dict[str, Any] = {"tls.verify": output["tls_verify"]}
     if output["type"] != "cloudwatch_logs":  # which always uses TLS, and refuses to be told so
         keys |= {"tls": True, "tls.verify_hostname": output["tls_verify"]}
     if output.get("tls_ca"):
@@ -187,14 +187,14 @@ def _tls(output: dict[str, t.Any]) -> dict[str, t.Any]:
     return keys
 
 
-def _server(output: dict[str, t.Any]) -> dict[str, t.Any]:
-    keys: dict[str, t.Any] = {"host": output["host"], "port": output["port"], **_tls(output)}
+def _server(output: dict[str, Any]) -> dict[str, Any]:
+    keys: dict[str, Any] = {"host": output["host"], "port": output["port"], **_tls(output)}
     if output.get("username"):
         keys |= {"http_user": output["username"], "http_passwd": _reference(output["password_secret"])}
     return keys
 
 
-def _loki(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
+def _loki(output: dict[str, Any], cluster: str) -> dict[str, Any]:
     keys = {
         **_server(output),
         "labels": ",".join(f"{name}=${name}" for name in LABELS),
@@ -213,19 +213,19 @@ def _loki(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
     return keys
 
 
-def _victoria_logs(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
+def _victoria_logs(output: dict[str, Any], cluster: str) -> dict[str, Any]:
     # By Loki's protocol lines keep their nanoseconds, and may have 2 MiB by VictoriaLogs' own defaults.
     # Else a JSON line would be taken apart, and one without `_msg` would lose its text.
     uri = f"{output['path'].rstrip('/')}/insert/loki/api/v1/push?disable_message_parsing=1"
     return {**_loki(output, cluster), "uri": uri}
 
 
-def log_group(output: dict[str, t.Any], cluster: str) -> str:
+def log_group(output: dict[str, Any], cluster: str) -> str:
     """Return the log group of an output to CloudWatch, from options that `read` returned."""
     return str(output.get("log_group") or f"/kubernetes/{cluster}")
 
 
-def _cloudwatch(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
+def _cloudwatch(output: dict[str, Any], cluster: str) -> dict[str, Any]:
     group = log_group(output, cluster)
     prefix = output["log_stream_prefix"]
     keys = {
@@ -251,7 +251,7 @@ def _cloudwatch(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
     return keys | {name: output[name] for name in ("role_arn", "external_id", "sts_endpoint") if output.get(name)}
 
 
-def _search(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
+def _search(output: dict[str, Any], cluster: str) -> dict[str, Any]:
     keys = {
         **_server(output),
         "suppress_type_name": True,
@@ -278,7 +278,7 @@ def _search(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
     return keys
 
 
-def _http(output: dict[str, t.Any], cluster: str) -> dict[str, t.Any]:
+def _http(output: dict[str, Any], cluster: str) -> dict[str, Any]:
     keys = {
         **_server(output),
         "uri": output["uri"],
@@ -304,11 +304,11 @@ PLUGINS = {
 }
 
 
-def render(output: dict[str, t.Any], cluster: str, buffer_limit: str) -> dict[str, t.Any]:
+def render(output: dict[str, Any], cluster: str, buffer_limit: str) -> dict[str, Any]:
     """Return one entry of the configuration's outputs, from options that `read` returned."""
     # The plugin is called as the type, but for the one that speaks Loki's protocol.
     plugin = "loki" if output["type"] == "victoria_logs" else output["type"]
-    keys: dict[str, t.Any] = {"name": plugin, "alias": output["name"]}
+    keys: dict[str, Any] = {"name": plugin, "alias": output["name"]}
     if output["namespaces"]:
         names = "|".join(re.escape(name) for name in sorted(output["namespaces"]))
         keys["match_regex"] = rf"^kube\.({names})_"

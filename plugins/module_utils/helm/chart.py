@@ -10,11 +10,11 @@ import json
 import re
 import tarfile
 import tempfile
-import typing as t
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -79,7 +79,7 @@ class Reference:
         except (tarfile.TarError, OSError, EOFError) as error:
             raise HelmError(f"it is no archive that can be unpacked, {error}") from error
 
-    def _keep(self, fill: t.Callable[[str], None]) -> None:
+    def _keep(self, fill: Callable[[str], None]) -> None:
         """Put a chart into the cache in one step, for another run may look for it."""
         folder = self.folder
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ class Chart:
         self.folder = folder
 
     @cached_property
-    def metadata(self) -> dict[str, t.Any]:
+    def metadata(self) -> dict[str, Any]:
         """What its Chart.yaml says."""
         try:
             return dict(yaml.load((self.folder / "Chart.yaml").read_text(), Loader=LOADER))
@@ -127,7 +127,7 @@ class Chart:
         defaults = yaml.load(values.read_text(), Loader=LOADER) if read else {}
         return template_digest({**files, **default_values(self.metadata, defaults)})
 
-    def render(self, helm: Helm, release: str, namespace: str, values: dict[str, t.Any], hooks: bool = False) -> str:
+    def render(self, helm: Helm, release: str, namespace: str, values: dict[str, Any], hooks: bool = False) -> str:
         """The objects of a release, as YAML.
 
         :raises HelmError: where the chart does not take the values.
@@ -144,7 +144,7 @@ def template_digest(templates: dict[str, bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def default_values(metadata: dict[str, t.Any], values: t.Any) -> dict[str, bytes]:
+def default_values(metadata: dict[str, Any], values: Any) -> dict[str, bytes]:
     """A chart's default values as one more of its files; none where Helm merges those of subcharts in."""
     return {} if metadata.get("dependencies") else {"values.yaml": json.dumps(values or {}, sort_keys=True).encode()}
 
@@ -168,7 +168,7 @@ def images(text: str) -> dict[str, list[str]]:
     return {image: sorted(names) for image, names in sorted(found.items())}
 
 
-def _images(value: t.Any) -> Iterator[str]:
+def _images(value: Any) -> Iterator[str]:
     """Each `image` that is text below a value, and what an operator's arguments name."""
     if isinstance(value, dict):
         for key, below in value.items():

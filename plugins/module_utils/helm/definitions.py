@@ -9,10 +9,10 @@ import hashlib
 import json
 import tempfile
 import time
-import typing as t
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,12 +24,12 @@ OWNER = "flaskops"
 API = "apiextensions.k8s.io/v1"
 
 
-def parse(file: Path) -> list[dict[str, t.Any]]:
+def parse(file: Path) -> list[dict[str, Any]]:
     """The objects in a file, kept as JSON in the cache: as YAML the operator's ten files take a second and a half each time."""
     content = file.read_bytes()
     kept = cache_dir() / "definitions" / f"{hashlib.sha256(content).hexdigest()}.json"
     try:
-        found: list[dict[str, t.Any]] = json.loads(kept.read_text())
+        found: list[dict[str, Any]] = json.loads(kept.read_text())
     except (OSError, ValueError):
         found = load_all(content.decode())
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -39,12 +39,12 @@ def parse(file: Path) -> list[dict[str, t.Any]]:
     return found
 
 
-def read(folder: str) -> list[dict[str, t.Any]]:
+def read(folder: str) -> list[dict[str, Any]]:
     """The definitions in a folder.
 
     :raises KubeError: when there are none, or a file is no YAML.
     """
-    found: list[dict[str, t.Any]] = []
+    found: list[dict[str, Any]] = []
     for file in sorted([*Path(folder).glob("*.yaml"), *Path(folder).glob("*.yml")]):
         try:
             found += parse(file)
@@ -62,7 +62,7 @@ def number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
 
 
-def decide(live: dict[str, t.Any] | None, wanted: dict[str, t.Any], annotation: str) -> tuple[str, str]:
+def decide(live: dict[str, Any] | None, wanted: dict[str, Any], annotation: str) -> tuple[str, str]:
     """What to do, 'apply', 'keep' or '', and why."""
     if live is None:
         return "apply", "missing"
@@ -75,7 +75,7 @@ def decide(live: dict[str, t.Any] | None, wanted: dict[str, t.Any], annotation: 
     return "apply", f"{old} to {new}" if old != new else "changed by hand"
 
 
-def established(live: dict[str, t.Any] | None) -> bool:
+def established(live: dict[str, Any] | None) -> bool:
     """Whether the API server serves a definition."""
     # A definition that was made this moment has no conditions, as null.
     conditions = ((live or {}).get("status") or {}).get("conditions") or []
@@ -107,7 +107,7 @@ class Definitions:
         deadline = time.monotonic() + seconds
         self.objects.each(lambda item: self._until_served(self.objects.apply(item, OWNER), deadline, seconds), made)
 
-    def _until_served(self, live: dict[str, t.Any] | None, deadline: float, seconds: int) -> None:
+    def _until_served(self, live: dict[str, Any] | None, deadline: float, seconds: int) -> None:
         while live and not established(live):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -127,12 +127,12 @@ class Retired:
     # What does not count: objects of releases in a namespace, and objects by kind, namespace and name.
     namespace: str = ""
     releases: list[str] = field(default_factory=list)
-    own: list[dict[str, t.Any]] = field(default_factory=list)
+    own: list[dict[str, Any]] = field(default_factory=list)
     # The kinds of which each object counts; of the others those count that a release made. Empty for all.
     kinds: list[str] = field(default_factory=list)
 
     @cached_property
-    def found(self) -> list[dict[str, t.Any]]:
+    def found(self) -> list[dict[str, Any]]:
         """The definitions."""
         listed = self.objects.request("GET", f"/apis/{API}/customresourcedefinitions")["items"]
         return [
@@ -146,7 +146,7 @@ class Retired:
         """The objects of their kinds that somebody needs."""
         return [name for found in self.objects.each(self._needed, self.found) for name in found]
 
-    def _needed(self, definition: dict[str, t.Any]) -> list[str]:
+    def _needed(self, definition: dict[str, Any]) -> list[str]:
         spec = definition["spec"]
         kind, version = spec["names"]["kind"], next((item["name"] for item in spec["versions"] if item["served"]), "")
         path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}"
@@ -164,7 +164,7 @@ class Retired:
             and (kind, item["metadata"].get("namespace"), item["metadata"]["name"]) not in own
         ]
 
-    def _counts(self, kind: str, metadata: dict[str, t.Any]) -> bool:
+    def _counts(self, kind: str, metadata: dict[str, Any]) -> bool:
         notes = metadata.get("annotations") or {}
         release, namespace = notes.get("meta.helm.sh/release-name", ""), notes.get("meta.helm.sh/release-namespace", "")
         if release and release in self.releases and namespace == self.namespace:

@@ -12,8 +12,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-import typing as t
 from collections.abc import Iterator
+from typing import Any
 
 from ..credentials.guard import RANDOM, SECRET_KEY, hide
 from ..kube.kubeconfig import Access, Malformed, read
@@ -42,7 +42,7 @@ def on_this_machine() -> str:
     return path if done.stdout.startswith(ACCEPTED) else ""
 
 
-def credentials(values: t.Any, secret: bool = False) -> list[str]:
+def credentials(values: Any, secret: bool = False) -> list[str]:
     """The texts of a chart's values that no message may show."""
     if isinstance(values, dict):
         # The value of an environment variable is known by its neighbour alone.
@@ -74,7 +74,7 @@ class Helm:
         self.binary = binary
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(MISLEADING)} | (env or {})
 
-    def run(self, *arguments: str, values: t.Any = None, seconds: float | None = None, env: dict[str, str] | None = None) -> str:
+    def run(self, *arguments: str, values: Any = None, seconds: float | None = None, env: dict[str, str] | None = None) -> str:
         """Run it, and return what it prints.
 
         :param values: are given to it as its standard input.
@@ -120,7 +120,7 @@ def reaching(kubeconfig: str, context: str) -> Iterator[dict[str, str]]:
         yield {"KUBECONFIG": file.name, "HELM_KUBECONTEXT": NAME}
 
 
-def _trimmed(access: Access) -> dict[str, t.Any]:
+def _trimmed(access: Access) -> dict[str, Any]:
     """A kubeconfig of one context, with the token as it is sent."""
     user = {key: value for key, value in access.user.items() if key != "tokenFile"} | {"token": access.token}
     return {

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Helm releases as Helm 3 and Helm 4 store them, read without Helm. Private to this collection."""
 
@@ -9,7 +9,7 @@ import base64
 import datetime
 import gzip
 import json
-import typing as t
+from typing import Any
 
 from ..kube import autoscalers
 from ..kube.objects import Objects, holds, load_all
@@ -44,25 +44,25 @@ class Release:
         # What Helm calls the place of the records in HELM_DRIVER.
         self.driver = self.folder.rpartition("/")[2].removesuffix("s") if found else ""
 
-    def _content(self, record: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _content(self, record: dict[str, Any]) -> dict[str, Any]:
         packed = base64.b64decode(record["data"]["release"])
         if self.folder.endswith("/secrets"):  # which have base64 of their own around everything
             packed = base64.b64decode(packed)
-        content: dict[str, t.Any] = json.loads(gzip.decompress(packed))
+        content: dict[str, Any] = json.loads(gzip.decompress(packed))
         return content
 
-    def newest(self) -> dict[str, t.Any]:
+    def newest(self) -> dict[str, Any]:
         """What Helm stored last, or {}."""
         return self._content(self.records[-1]) if self.records else {}
 
-    def effective(self) -> dict[str, t.Any]:
+    def effective(self) -> dict[str, Any]:
         """The revision whose objects are to be live: the newest that is deployed, or {}."""
         for record in reversed(self.records):
             if record["metadata"]["labels"]["status"] == "deployed":
                 return self._content(record)
         return {}
 
-    def info(self) -> dict[str, t.Any]:
+    def info(self) -> dict[str, Any]:
         """Status, chart and values of the newest revision; only `status: absent` where there is none."""
         content = self.newest()
         if not content:
@@ -95,7 +95,7 @@ class Release:
             self.objects.request("PATCH", path, {"fieldManager": "flaskops"}, body, "application/merge-patch+json")
             record["metadata"]["labels"] |= MARK
 
-    def is_ours(self, signs: list[dict[str, t.Any]]) -> bool:
+    def is_ours(self, signs: list[dict[str, Any]]) -> bool:
         """Whether this collection made the release, or there is none.
 
         :param signs: what tells one that this collection made before it marked them: its `values`, and an `object` beside it.
@@ -105,7 +105,7 @@ class Release:
         values = self.newest().get("config") or {}
         return any(holds(values, sign["values"]) and self._is_kept(sign["object"]) for sign in signs)
 
-    def _is_kept(self, item: dict[str, t.Any]) -> bool:
+    def _is_kept(self, item: dict[str, Any]) -> bool:
         live = self.objects.get(item, self.namespace)
         return live is not None and holds(live["metadata"].get("labels") or {}, OURS)
 
@@ -114,7 +114,7 @@ class Release:
         info = self.info()
         return f"chart {info['chart']} {info['chart_version']}, revision {info['revision']} of {info['deployed']}"
 
-    def manifest(self) -> list[dict[str, t.Any]]:
+    def manifest(self) -> list[dict[str, Any]]:
         """The objects of the deployed revision, as Helm applies them."""
         found = load_all(self.effective().get("manifest", ""))
         kept = [item for item in found if "helm.sh/hook" not in (item["metadata"].get("annotations") or {})]
@@ -126,11 +126,11 @@ class Release:
             meta["annotations"] = {**(meta.get("annotations") or {}), **notes}
         return kept
 
-    def compare(self) -> list[dict[str, t.Any]]:
+    def compare(self) -> list[dict[str, Any]]:
         """Each object of the deployed revision, its live counterpart, and the paths at which they differ."""
         return self.objects.each(self._compare_one, self.manifest())
 
-    def _compare_one(self, item: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _compare_one(self, item: dict[str, Any]) -> dict[str, Any]:
         found = self.objects.compare(item, MANAGER, self.namespace)
         if found["live"] and "spec.replicas" in found["paths"] and self._is_scaled(found["live"]):
             # An autoscaler's number is no difference, and stays when others are repaired.
@@ -138,7 +138,7 @@ class Release:
             found["paths"].remove("spec.replicas")
         return found
 
-    def _is_scaled(self, live: dict[str, t.Any]) -> bool:
+    def _is_scaled(self, live: dict[str, Any]) -> bool:
         """Whether an autoscaler sets a workload's number of pods, or none can be read, so that one might."""
         metadata = live["metadata"]
         return autoscalers.find(self.objects.ask, metadata["namespace"], metadata["name"], live["kind"]) != ""

@@ -9,8 +9,9 @@ somebody else installed.
 
 from __future__ import annotations
 
-import typing as t
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from ..kube import promise as promises
 from ..kube.objects import Objects, difference, holds, label, load_all
@@ -23,7 +24,7 @@ from .program import Helm, HelmError, credentials
 from .release import MANAGER, OURS, PENDING, Release
 from .workloads import settle, workload
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 
 
 @dataclass
@@ -44,7 +45,7 @@ class ReleaseWish:
     timeout: int = 300
     check_mode: bool = False
     # What an option is called where the user sets it.
-    called: t.Callable[[str], str] = str
+    called: Callable[[str], str] = str
 
 
 class ReleaseState:
@@ -53,7 +54,7 @@ class ReleaseState:
     :param helm: None where this machine has none; in check mode what needs it is not looked at then.
     """
 
-    def __init__(self, api: t.Any, wish: ReleaseWish, helm: t.Callable[[], Helm | None]) -> None:
+    def __init__(self, api: Any, wish: ReleaseWish, helm: Callable[[], Helm | None]) -> None:
         self.api, self.wish, self._helm = api, wish, helm
         self.used = [Objects(api)]
         self.release = Release(self.objects, wish.namespace, wish.name)
@@ -164,7 +165,7 @@ class ReleaseState:
         for found in differing:
             self.objects.apply(found["item"], MANAGER, self.wish.namespace)
         if reasons and chart:
-            self.upgrade(t.cast(Helm, self.helm()), chart, before)
+            self.upgrade(cast(Helm, self.helm()), chart, before)
         if self.actions:
             self.release = Release(self.objects, self.wish.namespace, self.wish.name)
             self.found(self.release.compare())

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import typing as t
+from typing import Any, cast
 
 from ..kube.objects import Objects, holds
 from ..kube.transport import ApiError
 from .release import OURS, STORES
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 
 
 def namespace_object(objects: Objects, name: str) -> Json:
@@ -32,9 +32,9 @@ def neighbour(objects: Objects, namespace: str, names: list[str]) -> str:
     return ""
 
 
-def owners(objects: Objects, namespace: str, references: list[Json]) -> dict[str, t.Any]:
+def owners(objects: Objects, namespace: str, references: list[Json]) -> dict[str, Any]:
     """Which of `references` are `ours` by their label, `others`' and `missing`; and the address of each Service that has one."""
-    found: dict[str, t.Any] = {"ours": [], "others": [], "missing": [], "addresses": {}}
+    found: dict[str, Any] = {"ours": [], "others": [], "missing": [], "addresses": {}}
     for reference, live in zip(references, objects.each(lambda item: objects.get(item, namespace), references), strict=True):
         if live is None:
             found["missing"].append(reference)
@@ -75,7 +75,7 @@ def monitors(objects: Objects) -> bool:
 
 def running(objects: Objects, kind: str, selector: str, argument: str) -> list[str]:
     """The Deployments or StatefulSets of the whole cluster that have some labels, and that run a program with an argument."""
-    plural = t.cast(tuple[str, bool], objects.resource("apps/v1", kind))[0]
+    plural = cast(tuple[str, bool], objects.resource("apps/v1", kind))[0]
     found = objects.request("GET", f"/apis/apps/v1/{plural}", {"labelSelector": selector} if selector else None)["items"]
     return [
         f"{live['metadata']['namespace']}/{live['metadata']['name']}"

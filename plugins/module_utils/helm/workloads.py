@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import time
-import typing as t
+from typing import Any
 
 from ..kube.objects import Objects, label
 from ..kube.transport import KubeError
 from ..kube.wait import KINDS, is_done, wait_for
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 
 OPERATED = {"Prometheus": "prometheus", "Alertmanager": "alertmanager"}
 

@@ -1,5 +1,5 @@
-# Copyright (c) flaskops maintainers
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Clusters that kind, minikube and k3d made on this machine. Private to this collection; its interface can change at any time.
 
@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from abc import ABC, abstractmethod
 
-from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import ASK_TIMEOUT, Engine, EngineError
+from ..node.engine import ASK_TIMEOUT, Engine, EngineError
 
 LOAD_TIMEOUT = 600
 

@@ -1,19 +1,20 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A client of an API server as a kubeconfig says. Private to this collection."""
 
 from __future__ import annotations
 
 import os
-import typing as t
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from ..credentials.guard import basic, is_token
 from .transport import ApiError, Guarded, KubeCluster, KubeError, first_line
 
-if t.TYPE_CHECKING:
+if TYPE_CHECKING:
     from .kubeconfig import Access
 
 CONNECT_TIMEOUT = 5
@@ -29,7 +30,7 @@ def describe(kubeconfig: str, context: str) -> str:
     return " and ".join(parts)
 
 
-def unconnected(kubeconfig: str, context: str) -> tuple[Access, t.Any]:
+def unconnected(kubeconfig: str, context: str) -> tuple[Access, Any]:
     """What a kubeconfig says of a context, and a kubernetes.client.ApiClient of it that has asked nothing; or raise KubeError."""
     if not kubeconfig and not context:
         raise KubeError("No cluster was named: set kubeconfig, context, or both.")
@@ -48,7 +49,7 @@ def unconnected(kubeconfig: str, context: str) -> tuple[Access, t.Any]:
         raise KubeError(str(exc)) from exc
     where = describe(kubeconfig, context)
     plugins = " and ".join(key for key in ("exec", "auth-provider") if key in access.user)
-    configuration: t.Any = client.Configuration()
+    configuration: Any = client.Configuration()
     configuration.retries = 1
     try:
         config.load_kube_config(
@@ -57,7 +58,7 @@ def unconnected(kubeconfig: str, context: str) -> tuple[Access, t.Any]:
         configuration.refresh_api_key_hook = _refreshed(configuration, access, where)
         login = proxy_login(configuration.proxy)
         configuration.proxy_headers = {"proxy-authorization": basic(*login.partition(":")[::2])} if login else None
-        api: t.Any = client.ApiClient(configuration)
+        api: Any = client.ApiClient(configuration)
     except KubeError:
         raise
     except Exception as exc:  # its words may quote a whole entry, or a proxy with its password
@@ -69,11 +70,11 @@ def unconnected(kubeconfig: str, context: str) -> tuple[Access, t.Any]:
     return access, api
 
 
-def _refreshed(configuration: t.Any, access: Access, where: str) -> t.Callable[[t.Any], None]:
+def _refreshed(configuration: Any, access: Access, where: str) -> Callable[[Any], None]:
     """What gives a configuration its token before each request; it has it already."""
     given = configuration.refresh_api_key_hook
 
-    def refresh(current: t.Any) -> None:
+    def refresh(current: Any) -> None:
         if given:
             given(current)  # it puts itself in this one's place, and the token of the kubeconfig as it is
             current.refresh_api_key_hook = refresh
@@ -96,7 +97,7 @@ def proxy_login(proxy: str | None) -> str:
     return unquote(login) if scheme in ("http", "https") else ""
 
 
-def api_client(kubeconfig: str, context: str) -> t.Any:
+def api_client(kubeconfig: str, context: str) -> Any:
     """Return a kubernetes.client.ApiClient for a reachable API, or raise KubeError."""
     _access, api = unconnected(kubeconfig, context)
     where, cluster = describe(kubeconfig, context), KubeCluster(api, retries=1)

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A kubeconfig, read as strictly as kubectl does. Private to this collection.
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import typing as t
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 import yaml
@@ -59,8 +59,8 @@ class Access:
 
     paths: list[str]
     context: str
-    cluster: dict[str, t.Any]
-    user: dict[str, t.Any]
+    cluster: dict[str, Any]
+    user: dict[str, Any]
     token: str = ""  # trimmed, as kubectl does with a file
     trimmed: bool = False  # whether Kubernetes' Python client would send another token
     headers: list[tuple[str, str]] = field(default_factory=list)  # of impersonation
@@ -77,8 +77,8 @@ def read(kubeconfig: str, context: str) -> Access:
     found = [path for path in paths if os.path.isfile(path)]
     if not found:
         raise Malformed(f"The kubeconfig {named} does not exist: give the path of a readable file.")
-    entries: dict[str, dict[str, tuple[str, dict[str, t.Any]]]] = {"clusters": {}, "contexts": {}, "users": {}}
-    current: t.Any = None
+    entries: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {"clusters": {}, "contexts": {}, "users": {}}
+    current: Any = None
     for path in found:
         document = _load(path)
         # Of entries of one name the first counts; of current-context the last, as for Kubernetes' Python client.
@@ -93,7 +93,7 @@ def read(kubeconfig: str, context: str) -> Access:
         which = f"has no context {context}" if context else "has no current-context that it knows"
         raise Malformed(f"The kubeconfig {shown} {which}: name a context that the kubeconfig holds.")
     _path, body = _body(entries["contexts"][chosen], "context")
-    bodies: dict[str, tuple[str, dict[str, t.Any]]] = {}
+    bodies: dict[str, tuple[str, dict[str, Any]]] = {}
     for key in ("cluster", "user"):
         name = body.get(key)
         if name is None and key == "user":
@@ -111,7 +111,7 @@ def read(kubeconfig: str, context: str) -> Access:
     return access
 
 
-def _load(path: str) -> dict[str, t.Any]:
+def _load(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             content = yaml.load(file.read().decode("utf-8-sig"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -131,7 +131,7 @@ def _kind(value: object) -> str:
     return next((words for kind, words in KINDS.items() if isinstance(value, kind)), "a number or a date")
 
 
-def _items(document: dict[str, t.Any], section: str, path: str) -> list[dict[str, t.Any]]:
+def _items(document: dict[str, Any], section: str, path: str) -> list[dict[str, Any]]:
     items = document.get(section) or []
     if not isinstance(items, list):
         raise Malformed(f"The kubeconfig {path} can't be used: its {section} are {_kind(items)} and not a list.")
@@ -140,7 +140,7 @@ def _items(document: dict[str, t.Any], section: str, path: str) -> list[dict[str
     return items
 
 
-def _body(entry: tuple[str, dict[str, t.Any]], key: str) -> tuple[str, dict[str, t.Any]]:
+def _body(entry: tuple[str, dict[str, Any]], key: str) -> tuple[str, dict[str, Any]]:
     path, item = entry
     body = item.get(key)
     if not isinstance(body, dict):
@@ -153,7 +153,7 @@ def _refused(path: str, part: str, key: str, what: str, advice: str) -> Malforme
     return Malformed(f"The kubeconfig {path} can't be used: {key} of its {part} {what}: {advice}.")
 
 
-def _checked(path: str, body: dict[str, t.Any], types: dict[str, type], part: str) -> dict[str, t.Any]:
+def _checked(path: str, body: dict[str, Any], types: dict[str, type], part: str) -> dict[str, Any]:
     """The entry's keys that say something, each of its type, with absolute paths to files that are there."""
     known = {key: value for key, value in body.items() if value not in (None, "")}
     for key, kind in types.items():
@@ -173,7 +173,7 @@ def _checked(path: str, body: dict[str, t.Any], types: dict[str, type], part: st
     return known
 
 
-def _check_cluster(cluster: dict[str, t.Any], path: str) -> None:
+def _check_cluster(cluster: dict[str, Any], path: str) -> None:
     server = cluster.get("server", "")
     # kubectl takes a bare host too.
     if not is_address(server if "://" in server else f"http://{server}"):
@@ -197,7 +197,7 @@ def is_proxy(url: str) -> bool:
     )
 
 
-def _read_login(access: Access, path: str, body: dict[str, t.Any]) -> None:
+def _read_login(access: Access, path: str, body: dict[str, Any]) -> None:
     user = access.user
     token = user.get("token", "")
     if "tokenFile" in user:
@@ -222,7 +222,7 @@ def _read_login(access: Access, path: str, body: dict[str, t.Any]) -> None:
             raise _refused(path, "user", key, "holds a line break or other characters that can't be sent", "write it again")
 
 
-def _impersonation(user: dict[str, t.Any], path: str) -> list[tuple[str, str]]:
+def _impersonation(user: dict[str, Any], path: str) -> list[tuple[str, str]]:
     """The headers with which requests are sent as somebody else."""
     if "as" not in user:
         for key in IMPERSONATION:

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Objects of any kind, read and applied as plain dictionaries. Private to this collection."""
 
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import time
-import typing as t
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from .transport import ApiError, KubeCluster, KubeError, first_line, read_object
@@ -19,7 +20,7 @@ WORKERS = 8
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
-def load_all(text: str) -> list[dict[str, t.Any]]:
+def load_all(text: str) -> list[dict[str, Any]]:
     """The objects of a manifest.
 
     :raises yaml.YAMLError: when it is none.
@@ -28,12 +29,12 @@ def load_all(text: str) -> list[dict[str, t.Any]]:
 
     base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     # PyYAML takes a lone = for a tag of YAML 1.1 that it can't construct; Prometheus' definitions have it as a choice.
-    loader: t.Any = type("ManifestLoader", (base,), {})
+    loader: Any = type("ManifestLoader", (base,), {})
     loader.add_constructor("tag:yaml.org,2002:value", base.construct_yaml_str)
     return [item for item in yaml.load_all(text, Loader=loader) if item]
 
 
-def label(item: dict[str, t.Any]) -> str:
+def label(item: dict[str, Any]) -> str:
     """An object's kind, namespace and name, as people write them."""
     namespace = item["metadata"].get("namespace")
     return f"{item['kind']} {namespace + '/' if namespace else ''}{item['metadata']['name']}"
@@ -42,7 +43,7 @@ def label(item: dict[str, t.Any]) -> str:
 class Objects:
     """One API server, asked for objects by their `apiVersion` and `kind`."""
 
-    def __init__(self, api_client: t.Any) -> None:
+    def __init__(self, api_client: Any) -> None:
         self.cluster = KubeCluster(api_client, retries=1)
         self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
         self._sent: list[str] = []
@@ -57,10 +58,10 @@ class Objects:
         method: str,
         path: str,
         query: dict[str, str] | None = None,
-        body: t.Any = None,
+        body: Any = None,
         kind: str = "",
         accept: str = "",
-    ) -> t.Any:
+    ) -> Any:
         """Send one request and return its JSON.
 
         :param kind: the media type of *body*, where it is not JSON.
@@ -77,7 +78,7 @@ class Objects:
                 raise ApiError(error.status, first_line(error)) from error
             raise ApiError(0, f"The API at {self.cluster.host} gave no answer to {method} {path}: {first_line(error)}") from error
 
-    def ask(self, path: str) -> tuple[int, dict[str, t.Any]]:
+    def ask(self, path: str) -> tuple[int, dict[str, Any]]:
         """The status of a GET and, where it is 200, the answer."""
         try:
             return 200, self.request("GET", path)
@@ -108,26 +109,26 @@ class Objects:
         root = ("/apis/" if "/" in api_version else "/api/") + api_version
         return f"{root}/namespaces/{quote(namespace)}/{plural}" if namespaced else f"{root}/{plural}"
 
-    def path(self, item: dict[str, t.Any], namespace: str = "") -> str | None:
+    def path(self, item: dict[str, Any], namespace: str = "") -> str | None:
         """The address of an object; `namespace` stands in where it names none. None where the kind is unknown."""
         inside = item["metadata"].get("namespace") or namespace
         root = self.collection(item["apiVersion"], item["kind"], inside)
         return root and f"{root}/{quote(item['metadata']['name'])}"
 
-    def get(self, item: dict[str, t.Any], namespace: str = "") -> dict[str, t.Any] | None:
+    def get(self, item: dict[str, Any], namespace: str = "") -> dict[str, Any] | None:
         """The live object, or None."""
         path = self.path(item, namespace)
         if path is None:
             return None
         try:
-            found: dict[str, t.Any] = self.request("GET", path)
+            found: dict[str, Any] = self.request("GET", path)
         except ApiError as error:
             if error.status == 404:
                 return None
             raise
         return found
 
-    def apply(self, item: dict[str, t.Any], manager: str, namespace: str = "", dry_run: bool = False) -> dict[str, t.Any]:
+    def apply(self, item: dict[str, Any], manager: str, namespace: str = "", dry_run: bool = False) -> dict[str, Any]:
         """Server-side apply with force; the object as it is, or with `dry_run` would be, afterwards.
 
         :raises ApiError: when the server does not take the object.
@@ -137,12 +138,12 @@ class Objects:
             raise ApiError(404, f"The cluster knows no {item['kind']} of {item['apiVersion']}")
         query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         try:
-            done: dict[str, t.Any] = self.request("PATCH", path, query, item, "application/apply-patch+yaml")
+            done: dict[str, Any] = self.request("PATCH", path, query, item, "application/apply-patch+yaml")
         except ApiError as error:
             raise ApiError(error.status, f"{label(item)} is refused: {error}") from error
         return done
 
-    def listed(self, api_version: str, kind: str, namespace: str, selector: str = "") -> list[dict[str, t.Any]]:
+    def listed(self, api_version: str, kind: str, namespace: str, selector: str = "") -> list[dict[str, Any]]:
         """The objects that a label selector takes, without what they hold: kind and metadata alone.
 
         :raises ApiError: where the account may not list them.
@@ -158,7 +159,7 @@ class Objects:
             raise
         return [{"apiVersion": api_version, "kind": kind, "metadata": item["metadata"]} for item in found]
 
-    def every(self, api_version: str, kind: str) -> list[dict[str, t.Any]]:
+    def every(self, api_version: str, kind: str) -> list[dict[str, Any]]:
         """All objects of a kind in the whole cluster; none where the kind is unknown or the account may not list them."""
         found = self.resource(api_version, kind)
         if found is None:
@@ -167,7 +168,7 @@ class Objects:
         status, answer = self.ask(f"{root}/{found[0]}")
         return list(answer["items"]) if status == 200 else []
 
-    def remove(self, item: dict[str, t.Any], policy: str = "Foreground") -> None:
+    def remove(self, item: dict[str, Any], policy: str = "Foreground") -> None:
         """Have an object deleted, and what it owns before it.
 
         :param item: as it was read, so that another object of that name which came since stays.
@@ -182,7 +183,7 @@ class Objects:
             if error.status not in (404, 409):
                 raise ApiError(error.status, f"{label(item)} can't be removed: {error}") from error
 
-    def until_gone(self, item: dict[str, t.Any], deadline: float) -> None:
+    def until_gone(self, item: dict[str, Any], deadline: float) -> None:
         """Return when an object that is being deleted is gone.
 
         :raises KubeError: where it is still there at the `deadline`, as time.monotonic counts.
@@ -204,7 +205,7 @@ class Objects:
                 if event["type"] == "DELETED":
                     break
 
-    def watch(self, item: dict[str, t.Any], version: str, seconds: float) -> t.Iterator[dict[str, t.Any]]:
+    def watch(self, item: dict[str, Any], version: str, seconds: float) -> Iterator[dict[str, Any]]:
         """The events of one object since a version of it, for some seconds at most; it ends early where the connection does."""
         path = self.path(item)
         bound, name = max(1, min(30, int(seconds))), item["metadata"]["name"]
@@ -224,20 +225,20 @@ class Objects:
             elif error.status != 410:  # the version is too old to watch from: the next read gives a newer one
                 raise
 
-    def compare(self, item: dict[str, t.Any], manager: str, namespace: str = "") -> dict[str, t.Any]:
+    def compare(self, item: dict[str, Any], manager: str, namespace: str = "") -> dict[str, Any]:
         """An object as `item`, its `live` counterpart or None, and the `paths` at which applying it would change that."""
         live = self.get(item, namespace)
         if live is None:
             return {"item": item, "live": None, "paths": ["(missing)"]}
         return {"item": item, "live": live, "paths": difference(live, self.apply(item, manager, namespace, dry_run=True))}
 
-    def each(self, function: t.Callable[[t.Any], t.Any], items: list[t.Any]) -> list[t.Any]:
+    def each(self, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         """Call `function` for every item, several at a time, and return the results in order."""
         with ThreadPoolExecutor(WORKERS) as pool:
             return list(pool.map(function, items))
 
 
-def difference(before: t.Any, after: t.Any, path: str = "") -> list[str]:
+def difference(before: Any, after: Any, path: str = "") -> list[str]:
     """The paths at which two objects differ, without what the server itself keeps."""
     if path == "":
         before, after = (
@@ -257,7 +258,7 @@ def difference(before: t.Any, after: t.Any, path: str = "") -> list[str]:
     return [] if before == after else [path]
 
 
-def holds(live: t.Any, wanted: t.Any) -> bool:
+def holds(live: Any, wanted: Any) -> bool:
     """Whether `live` says all that `wanted` says; the server adds defaults of its own, but no elements to lists."""
     if isinstance(wanted, dict) and isinstance(live, dict):
         return all(key in live and holds(live[key], value) for key, value in wanted.items())

@@ -1,5 +1,5 @@
-# Copyright (c) flaskops maintainers
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whose an object is, how it is marked as ours, and what of it may be shown."""
 
@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 import re
-import typing as t
+from typing import Any
 
 from ..credentials.guard import HIDDEN
 from . import replicas
@@ -17,7 +17,7 @@ from .objects import label
 from .replicas import MANAGER
 from .transport import KubeError
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 Key = tuple[str, str, str, str]  # API group, kind, namespace and name
 
 MANAGED = "app.kubernetes.io/managed-by"

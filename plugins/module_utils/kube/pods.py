@@ -1,18 +1,18 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Why pods are not ready. Private to this collection."""
 
 from __future__ import annotations
 
-import typing as t
+from typing import Any, NamedTuple
 
 from .transport import first_line
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 
 
-class Trouble(t.NamedTuple):
+class Trouble(NamedTuple):
     """Why a container isn't ready."""
 
     pod: str

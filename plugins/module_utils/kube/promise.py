@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run promised: the objects that it applied, written down beside them, and held against the cluster afterwards.
 
@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import typing as t
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 
 LABEL = "flaskops/promise"
 KEY = "objects.json"
@@ -30,7 +31,7 @@ MERGE_KEYS = ("name", "containerPort", "port", "mountPath", "topologyKey", "ip")
 MONITORING = "monitoring.coreos.com"
 
 
-class Departure(t.NamedTuple):
+class Departure(NamedTuple):
     """How an object differs from what was promised; *path* is empty where it is gone."""
 
     item: Json
@@ -81,10 +82,10 @@ def _kept(item: Json) -> Json:
         kept["keys"] = sorted({**(item.get("data") or {}), **(item.get("stringData") or {})})
     elif "data" in item:
         kept["data"] = item["data"]
-    return t.cast(Json, _short(kept))
+    return cast(Json, _short(kept))
 
 
-def _short(value: t.Any) -> t.Any:
+def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _short(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -130,7 +131,7 @@ def agreed(wanted: Json, live: Json) -> Json:
     return found
 
 
-def _missing(wanted: t.Any, live: t.Any, path: tuple[str, ...]) -> list[str]:
+def _missing(wanted: Any, live: Any, path: tuple[str, ...]) -> list[str]:
     """The paths at which a live value does not say what was promised."""
     if path in UNPROMISED:
         return []
@@ -143,7 +144,7 @@ def _missing(wanted: t.Any, live: t.Any, path: tuple[str, ...]) -> list[str]:
     return [] if _same(wanted, live) else [_shown(path)]
 
 
-def _missing_in_list(wanted: list[t.Any], live: list[t.Any], path: tuple[str, ...]) -> list[str]:
+def _missing_in_list(wanted: list[Any], live: list[Any], path: tuple[str, ...]) -> list[str]:
     key = _merge_key(wanted) if wanted and _merge_key(live) else ""
     if not key:
         if len(wanted) != len(live):
@@ -158,7 +159,7 @@ def _missing_in_list(wanted: list[t.Any], live: list[t.Any], path: tuple[str, ..
     return found
 
 
-def _merge_key(items: list[t.Any]) -> str:
+def _merge_key(items: list[Any]) -> str:
     """The key that tells the elements of a list apart; empty where none does."""
     if not all(isinstance(item, dict) for item in items):
         return ""
@@ -169,7 +170,7 @@ def _merge_key(items: list[t.Any]) -> str:
     return ""
 
 
-def _same(wanted: t.Any, live: t.Any) -> bool:
+def _same(wanted: Any, live: Any) -> bool:
     # The server leaves out what is empty, and writes quantities in a form of its own.
     if wanted in (None, "", False, 0) or wanted == [] or wanted == {}:
         return not live
@@ -190,7 +191,7 @@ SUFFIXES = {
 }
 
 
-def _quantity(value: t.Any) -> float | None:
+def _quantity(value: Any) -> float | None:
     """A quantity of Kubernetes as a number; None for what is none."""
     found = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", str(value))
     if isinstance(value, bool) or not found or found[2] not in SUFFIXES or found[1].count(".") > 1 or found[1] == ".":
@@ -202,7 +203,7 @@ def _shown(path: tuple[str, ...]) -> str:
     return ".".join(path).replace(".[", "[")
 
 
-def _strangers(live: Json) -> t.Iterator[tuple[str, str]]:
+def _strangers(live: Json) -> Iterator[tuple[str, str]]:
     """The fields of an object's specification that only others than this collection have written, with their managers."""
     entries = live["metadata"].get("managedFields") or []
     own = [_fields(entry) for entry in entries if _is_ours(entry)]
@@ -220,10 +221,10 @@ def _is_ours(entry: Json) -> bool:
 
 
 def _fields(entry: Json) -> Json:
-    return t.cast(Json, (entry.get("fieldsV1") or {}).get("f:spec") or {})
+    return cast(Json, (entry.get("fieldsV1") or {}).get("f:spec") or {})
 
 
-def _leaves(fields: Json, path: tuple[str, ...] = ()) -> t.Iterator[tuple[str, ...]]:
+def _leaves(fields: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, inner in fields.items():
         if key == ".":
             continue

@@ -5,23 +5,23 @@
 
 from __future__ import annotations
 
-import typing as t
+from typing import Any
 
 MANAGER = "flaskops"  # the field manager by which the collection applies
 UNKNOWN = "somebody"
 
 
-def owners(live: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+def owners(live: dict[str, Any]) -> list[dict[str, Any]]:
     """Who owns a Deployment's number of pods, by its managedFields."""
     entries = live["metadata"].get("managedFields") or []
     return [entry for entry in entries if "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})]
 
 
-def is_ours(entry: dict[str, t.Any]) -> bool:
+def is_ours(entry: dict[str, Any]) -> bool:
     return bool(entry["manager"] == MANAGER and entry["operation"] == "Apply")
 
 
-def scaler_of(live: dict[str, t.Any], autoscaler: str | None) -> str:
+def scaler_of(live: dict[str, Any], autoscaler: str | None) -> str:
     """What else than the roles sets the number of pods; empty for nothing.
 
     :param autoscaler: what `autoscalers.find` says.
@@ -38,7 +38,7 @@ def scaler_of(live: dict[str, t.Any], autoscaler: str | None) -> str:
     return ""
 
 
-def number(live: dict[str, t.Any], wanted: int | None, scaler: str) -> int | None:
+def number(live: dict[str, Any], wanted: int | None, scaler: str) -> int | None:
     """The number of pods to apply, or None for none.
 
     A number that is left to others is best not applied at all: it can't be set back then, whenever the other one changes it.
@@ -51,7 +51,7 @@ def number(live: dict[str, t.Any], wanted: int | None, scaler: str) -> int | Non
     return int(live["spec"]["replicas"]) if found and all(map(is_ours, found)) else None
 
 
-def explanation(live: dict[str, t.Any], wanted: int | None, scaler: str) -> str:
+def explanation(live: dict[str, Any], wanted: int | None, scaler: str) -> str:
     """Why the live number stays; empty where no other one is wanted."""
     current = live["spec"]["replicas"]
     if not scaler or wanted is None or wanted == current:

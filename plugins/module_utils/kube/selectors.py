@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import json
-import typing as t
+from typing import TYPE_CHECKING, Any
 
 from .transport import KubeError
 
-if t.TYPE_CHECKING:
+if TYPE_CHECKING:
     from .objects import Objects
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 
 MONITORING = "monitoring.coreos.com"  # the API group of the Prometheus operator
 # The fields of a Prometheus object by which it takes an object of a kind: by its labels, and by those of its namespace.

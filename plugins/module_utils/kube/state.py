@@ -12,8 +12,9 @@ import datetime
 import json
 import re
 import time
-import typing as t
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from . import autoscalers, replicas
 from . import promise as promises
@@ -68,12 +69,12 @@ class Wish:
     secrets: list[Json] = field(default_factory=list)
     optional_namespaces: list[str] = field(default_factory=list)
     monitoring: str = "auto"
-    monitoring_labels: t.Any = "auto"
+    monitoring_labels: Any = "auto"
     wait: bool = True
     wait_timeout: int = 120
     check_mode: bool = False
     # What an option is called where the user sets it.
-    called: t.Callable[[str], str] = str
+    called: Callable[[str], str] = str
 
 
 @dataclass(eq=False)
@@ -172,7 +173,7 @@ class State:
         try:
             self.try_all(homes, entries)
         except KubeError:
-            self.delete([t.cast(Json, home.after) for home in homes if home.made])
+            self.delete([cast(Json, home.after) for home in homes if home.made])
             raise
         unwanted = self.unwanted({key_of(entry.item) for entry in (*entries, *kept)}, items) if self.wish.prune else []
         changed = [entry for entry in (*homes, *entries) if entry.changed]
@@ -188,7 +189,7 @@ class State:
         if any(entry.item["kind"] == "Secret" for entry in changed):
             self.objects.each(self.have_read, self.wish.readers)
         if self.wish.wait:
-            workloads = [t.cast(Json, entry.after) for entry in entries if entry.item["kind"] in WORKLOADS]
+            workloads = [cast(Json, entry.after) for entry in entries if entry.item["kind"] in WORKLOADS]
             self.objects.each(lambda live: wait_for(self.objects, live, self.wish.wait_timeout), workloads)
 
     def promised(self, entries: list[Entry]) -> list[Entry]:
@@ -408,7 +409,7 @@ class State:
                     f"{label(entry.item)} names the Secret {entry.secret}, which is not among the definitions: add it."
                 )
             waiting = secret.after is None or (new and secret.changed)
-            notes[SECRET_VERSION] = new if waiting else t.cast(Json, secret.after)["metadata"]["resourceVersion"]
+            notes[SECRET_VERSION] = new if waiting else cast(Json, secret.after)["metadata"]["resourceVersion"]
 
     def apply(self, changed: list[Entry], entries: list[Entry]) -> None:
         for phase in sorted({phase_of(entry.item) for entry in changed}):

@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import time
-import typing as t
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..credentials.guard import hidden_in, hide
 from .pods import Trouble, is_ready, pod_troubles
 from .transport import ApiError, KubeError, first_line
 
-if t.TYPE_CHECKING:
+if TYPE_CHECKING:
     from .objects import Objects
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 
 GRACE = 15  # seconds that a state which mostly is permanent may last
 WINDOW = 2  # seconds of one watch, after which the pods are looked at

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Grafana dashboards, which are files of the role app_monitoring, and the queries that Grafana sends for one.
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-import typing as t
 from pathlib import Path
+from typing import Any, NamedTuple
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 
 FOLDER = Path(__file__).resolve().parents[3] / "roles/app_monitoring/files/dashboards"
 
@@ -28,7 +28,7 @@ def all_dashboards() -> list[Json]:
     return [json.loads(text) for text in texts().values()]
 
 
-class Query(t.NamedTuple):
+class Query(NamedTuple):
     """One query that Grafana would send: titles of its dashboard and panel, and PromQL without variables."""
 
     dashboard: str

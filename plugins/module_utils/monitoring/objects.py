@@ -1,17 +1,17 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Kubernetes objects that make a Prometheus operator watch one application."""
 
 from __future__ import annotations
 
-import typing as t
+from typing import Any
 
 from ..kube.transport import KubeError
 from . import dashboards, rules
 from .names import ALERTS, OURS, PARTS, job_of_probe
 
-Json = dict[str, t.Any]
+Json = dict[str, Any]
 
 GROUP = "monitoring.coreos.com"
 # On the dashboards, which all applications share.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import typing as t
+from typing import Any
 
 
 def service_path(namespace: str, service: str, port: str | int, prefix: str = "") -> str:
@@ -13,12 +13,12 @@ def service_path(namespace: str, service: str, port: str | int, prefix: str = ""
     return f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{prefix.rstrip('/')}"
 
 
-def prometheus_path(server: dict[str, t.Any]) -> str:
+def prometheus_path(server: dict[str, Any]) -> str:
     """The path of the Prometheus that a Prometheus object describes, through the API server."""
     return service_path(server["metadata"]["namespace"], "prometheus-operated", 9090, server["spec"].get("routePrefix") or "")
 
 
-def alertmanager_path(namespace: str, found: list[dict[str, t.Any]]) -> str:
+def alertmanager_path(namespace: str, found: list[dict[str, Any]]) -> str:
     """The path of the Alertmanager that a namespace's Alertmanager objects describe, through the API server."""
     prefixes = [item["spec"].get("routePrefix") or "" for item in found]
     return service_path(namespace, "alertmanager-operated", 9093, min(prefixes, default=""))

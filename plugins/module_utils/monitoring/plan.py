@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which monitoring objects one application needs on a cluster, and whether they can work there."""
 
@@ -10,8 +10,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-import typing as t
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from .._files import cache_dir
@@ -41,7 +41,7 @@ class Planner:
         self.options = {**options, "deployment": options["deployment"] or options["name"]}
         self.not_applied: list[str] = []
 
-    def read(self, path: str) -> t.Any:
+    def read(self, path: str) -> Any:
         """An object or a list, or None when it, or its kind, is not there."""
         try:
             return read_object(*self.cluster.fetch(path))

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The alert rules of one application, and of its scheduled verification, as the options make them.
 
@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import math
 import re
-import typing as t
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from .durations import seconds
 from .names import APPLICATION, THRESHOLD, WINDOW
 
-Rule = dict[str, t.Any]
-Groups = list[dict[str, t.Any]]
-Options = dict[str, t.Any]
+Rule = dict[str, Any]
+Groups = list[dict[str, Any]]
+Options = dict[str, Any]
 
 SEVERITIES = ("critical", "warning", "info")
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -41,7 +42,7 @@ def read(path: Path) -> Groups:
     return groups
 
 
-def options_of(files: t.Iterable[Groups]) -> dict[str, Options]:
+def options_of(files: Iterable[Groups]) -> dict[str, Options]:
     """What each alert of some rule files can be told, and what it does untold."""
     found: dict[str, Options] = {}
     for rule in (rule for groups in files for group in groups for rule in group["rules"] if "alert" in rule):
@@ -83,7 +84,7 @@ OPTIONS: Options = {
 }
 
 
-def _check(name: str, key: str, value: t.Any) -> None:
+def _check(name: str, key: str, value: Any) -> None:
     """:raises ValueError: when an option of an alert can't have this value."""
     try:
         if key in (WINDOW, "for"):
@@ -98,7 +99,7 @@ def _check(name: str, key: str, value: t.Any) -> None:
         raise ValueError(f"The option {key} of the alert {name} can't be used: {error}") from error
 
 
-def told(defaults: dict[str, Options], given: dict[str, t.Any]) -> dict[str, Options]:
+def told(defaults: dict[str, Options], given: dict[str, Any]) -> dict[str, Options]:
     """The options of every alert: the *defaults* with those *given* on top; :raises ValueError: with one sentence."""
     unknown = sorted(set(given) - set(defaults))
     if unknown:
@@ -141,12 +142,12 @@ def settings(given: Options) -> Options:
     return options
 
 
-def number(value: t.Any) -> str:
+def number(value: Any) -> str:
     """A number as PromQL writes it."""
     return f"{float(value):g}"
 
 
-def filled(text: t.Any, values: dict[str, str]) -> t.Any:
+def filled(text: Any, values: dict[str, str]) -> Any:
     """What a rule file says, with each ``$name`` filled in; :raises ValueError: when *values* has no such name."""
     if isinstance(text, dict):
         return {key: filled(value, values) for key, value in text.items()}
@@ -237,7 +238,7 @@ def rule_groups(given: Options) -> Groups:
     return [{"name": name, **interval, "rules": rules} for name, rules in found.items()]
 
 
-def verify_rule_groups(name: str, namespace: str, every: int, alerts: dict[str, t.Any], runbook_url: str = "") -> Groups:
+def verify_rule_groups(name: str, namespace: str, every: int, alerts: dict[str, Any], runbook_url: str = "") -> Groups:
     """The rule groups about a verification of one application that is repeated, as :func:`rule_groups` gives them.
 
     :param every: seconds between two runs. :param alerts: those of :data:`VERIFY_ALERTS` that differ.
@@ -299,7 +300,7 @@ INHIBITIONS: tuple[dict[str, dict[str, str]], ...] = (
 )
 
 
-def detection_seconds(given: dict[str, t.Any], group_wait: float = 30) -> dict[str, tuple[float, float]]:
+def detection_seconds(given: dict[str, Any], group_wait: float = 30) -> dict[str, tuple[float, float]]:
     """How soon and how late each alert reaches its receiver after a lasting, complete fault began, in seconds.
 
     The soonest is the `for` time, rounded up to whole evaluations, and Alertmanager's *group_wait*. The latest adds

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the modules for external checks in this process against the fakes, on a clock that stands still until somebody sleeps."""
 
@@ -12,8 +12,9 @@ import io
 import json
 import sys
 import types
-import typing as t
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 from unittest import mock
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
@@ -43,7 +44,7 @@ READ = {"uptimerobot": "GET /monitors/*", "pingdom": "GET /checks/*", "statuscak
 UPDATE = {"uptimerobot": "PATCH /monitors/*", "pingdom": "PUT /checks/*", "statuscake": "PUT /uptime/*"}
 DELETE = {"uptimerobot": "DELETE /monitors/*", "pingdom": "DELETE /checks/*", "statuscake": "DELETE /uptime/*"}
 # Fields of a check of a type that isn't managed.
-OTHER: dict[str, dict[str, t.Any]] = {
+OTHER: dict[str, dict[str, Any]] = {
     "uptimerobot": {"type": "PING"},
     "pingdom": {"type": "tcp"},
     "statuscake": {"test_type": "TCP"},
@@ -55,7 +56,7 @@ class Called(Exception):
     """AnsibleModule was made."""
 
 
-def specification(name: str) -> dict[str, t.Any]:
+def specification(name: str) -> dict[str, Any]:
     """What a module gives to AnsibleModule."""
     module = importlib.import_module(f"ansible_collections.flaskops.observability.plugins.modules.{name}")
     name = "MaskingModule" if hasattr(module, "MaskingModule") else "AnsibleModule"
@@ -72,12 +73,12 @@ def settle(provider: str) -> int:
 class Bench:
     """A fake of one provider and the modules that talk to it."""
 
-    def __init__(self, provider: str, **fake_options: t.Any) -> None:
+    def __init__(self, provider: str, **fake_options: Any) -> None:
         self.provider, self.clock = provider, Clock()
         self.fake = FAKES[provider](token=TOKEN, clock=self.clock, **fake_options)
         self.time = types.SimpleNamespace(time=self.clock, sleep=self.clock.sleep)
 
-    def run(self, name: str, check_mode: bool = False, /, **params: t.Any) -> dict[str, t.Any]:
+    def run(self, name: str, check_mode: bool = False, /, **params: Any) -> dict[str, Any]:
         """Run a module; return its result, with failed and the exact text in `raw`."""
         module = importlib.import_module(f"ansible_collections.flaskops.observability.plugins.modules.{name}")
         given = {"api_token": TOKEN, "api_url": self.fake.url, **params}
@@ -102,7 +103,7 @@ class Bench:
         result["warnings"] = [str(warning) for warning in result.get("warnings", [])]
         return {"failed": False, **result, "raw": out.getvalue()}
 
-    def check(self, check_mode: bool = False, **params: t.Any) -> dict[str, t.Any]:
+    def check(self, check_mode: bool = False, **params: Any) -> dict[str, Any]:
         """Run the provider's module for one check, on the check `shop` if nothing else is said."""
         base = {} if "id" in params else BASE
         return self.run(MODULES[self.provider], check_mode, **{**base, **params})
@@ -110,19 +111,19 @@ class Bench:
     @functools.cached_property
     def provider_object(self) -> model.Provider:
         """What the modules know of the provider; it sends nothing."""
-        return modules.PROVIDERS[self.provider](t.cast(t.Any, None))
+        return modules.PROVIDERS[self.provider](cast(Any, None))
 
     def heal(self) -> None:
         """Take back all faults."""
         self.fake._faults.clear()
 
-    def info(self, **params: t.Any) -> list[dict[str, t.Any]]:
+    def info(self, **params: Any) -> list[dict[str, Any]]:
         result = self.run(f"{MODULES[self.provider]}_info", **params)
         assert not result["failed"], result["msg"]
         return result["checks"]
 
 
-def get(made: Bench, request: t.Any) -> t.Any:
+def get(made: Bench, request: Any) -> Any:
     """What the fake answers to a request of its log."""
     query = urlencode({name: str(value).lower() if isinstance(value, bool) else value for name, value in request.query.items()})
     asked = Request(f"{made.fake.url}{request.path}?{query}", headers={"Authorization": f"Bearer {TOKEN}"})
@@ -139,7 +140,7 @@ def check_sentence(text: str) -> None:
 
 
 @contextlib.contextmanager
-def bench(provider: str, **fake_options: t.Any) -> t.Iterator[Bench]:
+def bench(provider: str, **fake_options: Any) -> Iterator[Bench]:
     made = Bench(provider, **fake_options)
     with made.fake:
         yield made

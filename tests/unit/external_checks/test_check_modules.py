@@ -1,11 +1,11 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The modules for one check: a whole life against each fake, every option, and what is refused."""
 
 from __future__ import annotations
 
-import typing as t
+from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import modules
@@ -15,7 +15,7 @@ from .support import BASE, TAG, TOKEN, Bench, bench
 
 PROVIDERS = sorted(support.MODULES)
 # Option, first value, second value; the fake's field that must hold the second one, and what it must hold.
-FIELDS: dict[str, list[tuple[str, t.Any, t.Any, str, t.Any]]] = {
+FIELDS: dict[str, list[tuple[str, Any, Any, str, Any]]] = {
     "uptimerobot": [
         ("url", "https://a.test/x?y=1&z=2", "http://b.test:8080/", "url", "http://b.test:8080/"),
         ("interval", 300, 600, "interval", 600),
@@ -105,7 +105,7 @@ FIELDS: dict[str, list[tuple[str, t.Any, t.Any, str, t.Any]]] = {
 }
 CASES = [(provider, *case) for provider, cases in FIELDS.items() for case in cases]
 # What an option can't do without.
-NEEDED: dict[tuple[str, str], dict[str, t.Any]] = {
+NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("uptimerobot", "keyword_match"): {"keyword": "ok"},
     ("uptimerobot", "keyword_case_sensitive"): {"keyword": "ok"},
     ("pingdom", "keyword_match"): {"keyword": "ok"},
@@ -117,12 +117,12 @@ NEEDED: dict[tuple[str, str], dict[str, t.Any]] = {
 }
 
 
-def renamed(contacts: list[t.Any], ids: dict[str, str]) -> list[t.Any]:
+def renamed(contacts: list[Any], ids: dict[str, str]) -> list[Any]:
     """The contacts of the table with the ids that the fake gave."""
     return [{**item, "contact": ids[item["contact"]]} if isinstance(item, dict) else ids[item] for item in contacts]
 
 
-def same_without_writing(made: Bench, **params: t.Any) -> None:
+def same_without_writing(made: Bench, **params: Any) -> None:
     """The same options again change nothing and write nothing."""
     made.fake.clear()
     again = made.check(**params)
@@ -131,21 +131,21 @@ def same_without_writing(made: Bench, **params: t.Any) -> None:
     assert made.fake.writes == []
 
 
-def seen(made: Bench, check_id: t.Any) -> dict[str, t.Any]:
+def seen(made: Bench, check_id: Any) -> dict[str, Any]:
     """The check in the words of the module's options, as the provider itself shows it; nothing where there is none."""
     details = {} if made.provider == "uptimerobot" else {"details": True}
     found = [check for check in made.info(**details) if check["id"] == check_id]
     return {name: value for name, value in found[0].items() if name not in ("id", "type", "status")} if found else {}
 
 
-def comparable(made: Bench, option: str, value: t.Any) -> t.Any:
+def comparable(made: Bench, option: str, value: Any) -> Any:
     """A value as the provider's checks are compared; of headers and secrets only the names, since the rest is masked."""
     if option == "request_headers":
         return sorted(value)
     return True if "***" in str(value) else made.provider_object.normal(option, value)
 
 
-def predicted_then_done(made: Bench, **params: t.Any) -> dict[str, t.Any]:
+def predicted_then_done(made: Bench, **params: Any) -> dict[str, Any]:
     """Check mode writes nothing and tells exactly what the real run then does; the diff is what changed at the provider."""
     name = params.get("name", BASE["name"])
     old_id = params.get("id") or next((check["id"] for check in made.info(environment="test") if check["name"] == name), None)
@@ -203,7 +203,7 @@ def test_created_paused(provider: str) -> None:
 @pytest.mark.parametrize(
     ("provider", "option", "first", "second", "field", "value"), CASES, ids=[f"{c[0]}-{c[1]}-{n}" for n, c in enumerate(CASES)]
 )
-def test_each_option(provider: str, option: str, first: t.Any, second: t.Any, field: str, value: t.Any) -> None:
+def test_each_option(provider: str, option: str, first: Any, second: Any, field: str, value: Any) -> None:
     needed = NEEDED.get((provider, option), {})
     with bench(provider) as made:
         kind = {"team": True} if option == "teams" else {}
@@ -315,12 +315,12 @@ def test_contacts_by_name(provider: str) -> None:
     with bench(provider) as made:
         wanted = made.fake.add_contact("On call")
         made.fake.add_contact("Other")
-        name: t.Any = [{"contact": "On call"}] if provider == "uptimerobot" else ["On call"]
+        name: Any = [{"contact": "On call"}] if provider == "uptimerobot" else ["On call"]
         assert predicted_then_done(made, contacts=name)["actions"] == ["create"]
         same_without_writing(made, contacts=name)
         found = made.run(f"{provider}_contact_info", name="On call")["contacts"]
         assert [(item["id"], item["name"]) for item in found] == [(str(wanted), "On call")]
-        nobody: t.Any = [{"contact": "Nobody"}] if provider == "uptimerobot" else ["Nobody"]
+        nobody: Any = [{"contact": "Nobody"}] if provider == "uptimerobot" else ["Nobody"]
         assert "nobody named 'Nobody'" in made.check(contacts=nobody)["msg"]
         made.fake.add_contact("On call")
         assert "2 entries" in made.check(contacts=name)["msg"]
@@ -430,8 +430,8 @@ def test_uptimerobot_asks_by_a_method_that_can_do_what_is_wanted() -> None:
     shop = {"name": "shop", "url": BASE["url"], "uptimerobot": {}}
     with bench("uptimerobot") as made:
 
-        def listed(**more: t.Any) -> dict[str, t.Any]:
-            common: dict[str, t.Any] = {"provider": "uptimerobot", "environment": "test", "allow_private_urls": True}
+        def listed(**more: Any) -> dict[str, Any]:
+            common: dict[str, Any] = {"provider": "uptimerobot", "environment": "test", "allow_private_urls": True}
             return made.run("external_checks", checks=[{**shop, **more}], recreate=True, **common)
 
         # A new monitor, by the list that has no method: a body, a body and a keyword, a keyword, nothing.
@@ -502,7 +502,7 @@ def test_statuscake_method_is_fixed() -> None:
         same_without_writing(made, method="GET")
 
 
-REFUSED: list[tuple[str, dict[str, t.Any], str]] = [
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("uptimerobot", {"url": "shop.test"}, "not a full web address"),
     ("uptimerobot", {"url": "https://u:p@shop.test/"}, "holds a user name"),
     ("uptimerobot", {"url": "https://shop.test/a b"}, "not a full web address"),
@@ -546,7 +546,7 @@ REFUSED: list[tuple[str, dict[str, t.Any], str]] = [
 @pytest.mark.parametrize(
     ("provider", "params", "words"), REFUSED, ids=[f"{n}-{c[0]}-{'-'.join(c[1])}" for n, c in enumerate(REFUSED)]
 )
-def test_refused_before_anything_is_sent(provider: str, params: dict[str, t.Any], words: str) -> None:
+def test_refused_before_anything_is_sent(provider: str, params: dict[str, Any], words: str) -> None:
     with bench(provider) as made:
         given = {**BASE, "api_token": TOKEN, "api_url": made.fake.url, **params}
         name = support.MODULES[provider]

@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The client by itself: how long it waits, whom it trusts, and what it keeps to itself."""
 
@@ -9,8 +9,9 @@ import http.server
 import ssl
 import subprocess
 import threading
-import typing as t
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import client
@@ -18,7 +19,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
 from .support import TOKEN, bench
 
 NOW = 1_800_000_000.0
-PARAMS: dict[str, t.Any] = {
+PARAMS: dict[str, Any] = {
     "api_url": "http://127.0.0.1:1",
     "api_token": TOKEN,
     "api_timeout": 5,
@@ -88,7 +89,7 @@ def test_how_long_a_provider_wants_us_to_wait(title: str, headers: dict[str, str
         ("StatusCake", {}, ""),
     ],
 )
-def test_the_providers_words(title: str, body: dict[str, t.Any], words: str) -> None:
+def test_the_providers_words(title: str, body: dict[str, Any], words: str) -> None:
     assert client.DIALECTS[title][1](body) == words
 
 
@@ -127,12 +128,12 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *args: t.Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Nothing."""
 
 
 @pytest.fixture
-def tls(tmp_path: Path) -> t.Iterator[tuple[str, Path]]:
+def tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """An https server with a certificate of its own; its address and the certificate."""
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     made += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
@@ -153,7 +154,7 @@ def tls(tmp_path: Path) -> t.Iterator[tuple[str, Path]]:
 def test_certificates(tls: tuple[str, Path], tmp_path: Path) -> None:
     url, certificate = tls
 
-    def ask(**params: t.Any) -> t.Any:
+    def ask(**params: Any) -> Any:
         return client.Client("UptimeRobot", {**PARAMS, "api_url": url, **params}).request("GET", "/monitors", answer=dict)
 
     with pytest.raises(client.ProviderError, match=r"certificate is not trusted.*: check ca_path"):

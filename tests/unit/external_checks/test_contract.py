@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the modules send and read, field by field: one that the contract or the provider's document lacks fails a run."""
 
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import json
-import typing as t
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import maintenance as maintenance_module
@@ -28,10 +29,10 @@ from .support import TAG, Bench, bench
 from .test_check_modules import CASES, NEEDED, renamed
 
 PROVIDERS = sorted(support.MODULES)
-Journey = t.Callable[[Bench], None]
+Journey = Callable[[Bench], None]
 
 
-def life(case: tuple[t.Any, ...]) -> Journey:
+def life(case: tuple[Any, ...]) -> Journey:
     """A check that is made and changed as a line of the table of options says."""
     provider, option, first, second = case[:4]
 
@@ -124,7 +125,7 @@ def test_a_field_that_the_document_calls_otherwise_is_refused(provider: str) -> 
             assert any(field in text for text in made.fake.violations), (operation, field)
 
 
-def forget_pattern(schema: t.Any, field: str) -> None:
+def forget_pattern(schema: Any, field: str) -> None:
     """Take away the pattern by which a field without a name of its own is allowed."""
     for part in [*schema.get("allOf", []), *schema.get("anyOf", [])]:
         forget_pattern(part, field)
@@ -138,7 +139,7 @@ MISSING = object()
 INSTEAD = (MISSING, None, [], {"a": 1}, "x", 7, ["x"])
 
 
-def altered(value: t.Any, path: tuple[t.Any, ...] = ()) -> t.Iterator[tuple[tuple[t.Any, ...], t.Any, t.Any]]:
+def altered(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
     """Each path in the value, what comes in its place there, and the whole that this makes."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in list(entries):
@@ -158,10 +159,10 @@ def altered(value: t.Any, path: tuple[t.Any, ...] = ()) -> t.Iterator[tuple[tupl
 class Answers:
     """Stands for the client: gives the answers of the fake, one of them altered."""
 
-    def __init__(self, answers: dict[str, t.Any]) -> None:
+    def __init__(self, answers: dict[str, Any]) -> None:
         self.answers = answers
 
-    def request(self, method: str, path: str, answer: type | None = None, **_: t.Any) -> t.Any:
+    def request(self, method: str, path: str, answer: type | None = None, **_: Any) -> Any:
         if f"{method} {path}" not in self.answers:
             raise ProviderError("The fake", f"{method} {path}", 404, "no such check")
         found = self.answers[f"{method} {path}"]
@@ -173,7 +174,7 @@ class Answers:
         return support.Clock().now
 
 
-FULL: dict[str, dict[str, t.Any]] = {
+FULL: dict[str, dict[str, Any]] = {
     "uptimerobot": {
         "keyword": "ok", "request_headers": {"X-One": "1"}, "http_username": "ann", "regions": ["na"], "tls_expiry_days": [7],
         "expected_status_codes": ["2xx"], "ip_version": "ipv4", "contacts": [{"contact": "On call"}],
@@ -205,8 +206,8 @@ def test_answers_of_another_form_end_in_one_sentence(provider: str) -> None:
         made.run("external_checks", True, **shop, maintenance="end")
         seen = {str(request): support.get(made, request) for request in made.fake.reads}
 
-    def play(answers: dict[str, t.Any]) -> list[str]:
-        engine = Reconciler(made_of(t.cast(t.Any, Answers(answers))), TAG, True, warn=print)
+    def play(answers: dict[str, Any]) -> list[str]:
+        engine = Reconciler(made_of(cast(Any, Answers(answers))), TAG, True, warn=print)
         options = copy.deepcopy({**support.BASE, **FULL[provider], "interval": 900, "state": "present"})
         for contact in options["contacts"]:
             if isinstance(contact, dict):

@@ -1,13 +1,13 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is deleted, and what never is: checks of other types, and a whole environment because a list came out empty."""
 
 from __future__ import annotations
 
 import re
-import typing as t
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -30,7 +30,7 @@ TYPES = {
 MISSING = "no type at all"
 ODD = ["BRAND_NEW", "", None, 7, MISSING]  # what no document has, or has yet
 # An option that can't be changed on a check that exists, and a neutral one that can't; Pingdom has none.
-FIXED: dict[str, dict[str, t.Any]] = {
+FIXED: dict[str, dict[str, Any]] = {
     "uptimerobot": {"keyword": "ok"},
     "statuscake": {"method": "HEAD"},
     "pingdom": {"interval": 60},
@@ -38,12 +38,12 @@ FIXED: dict[str, dict[str, t.Any]] = {
 FIXED_IN_LIST = {"uptimerobot": {"keyword": "ok"}, "statuscake": {"statuscake": {"method": "HEAD"}}, "pingdom": {"interval": 60}}
 
 
-def lst(made: Bench, *checks: dict[str, t.Any], check_mode: bool = False, **params: t.Any) -> dict[str, t.Any]:
+def lst(made: Bench, *checks: dict[str, Any], check_mode: bool = False, **params: Any) -> dict[str, Any]:
     return made.run("external_checks", check_mode, provider=made.provider, environment="test", checks=list(checks), **params)
 
 
 # Every way to ask for a deletion, or for what deletes or disturbs: db is the check of another type, and ours by its tag.
-REFUSED: dict[str, Callable[[Bench, t.Any, bool], dict[str, t.Any]]] = {
+REFUSED: dict[str, Callable[[Bench, Any, bool], dict[str, Any]]] = {
     "absent by name": lambda made, key, dry: made.check(dry, name="db", url=None, state="absent"),
     "absent by id": lambda made, key, dry: made.check(dry, id=key, state="absent"),
     "absent by id and name": lambda made, key, dry: made.check(dry, id=key, name="db", environment="test", state="absent"),
@@ -72,7 +72,7 @@ def documented(provider: str) -> list[str]:
     return sorted(set(types) - MANAGED[provider])
 
 
-def tell_type(made: Bench, key: t.Any, shown: t.Any) -> None:
+def tell_type(made: Bench, key: Any, shown: Any) -> None:
     """Have the provider show this type of a check, in its list and one by one; the fakes have only types of their documents."""
     field = "test_type" if made.provider == "statuscake" else "type"
     made.info(environment="test")
@@ -91,7 +91,7 @@ def tell_type(made: Bench, key: t.Any, shown: t.Any) -> None:
     made.fake.clear()
 
 
-def walk(provider: str, shown: t.Any) -> None:
+def walk(provider: str, shown: Any) -> None:
     """Take every path to a deletion with a check that is shown with this type: nothing is written, and the type is named."""
     named = shown if isinstance(shown, str) and shown not in ("", MISSING) else "unknown"
     for dry in (True, False):
@@ -117,7 +117,7 @@ def walk(provider: str, shown: t.Any) -> None:
             assert [request.path.rpartition("/")[2] for request in made.fake.writes] == ([] if dry else [str(ours)])
 
 
-def kept_with_a_warning(result: dict[str, t.Any], key: t.Any, kind: str) -> None:
+def kept_with_a_warning(result: dict[str, Any], key: Any, kind: str) -> None:
     (warning,) = result["warnings"]
     assert "'db'" in warning and str(key) in warning and kind in warning and TAG in warning
 
@@ -133,7 +133,7 @@ def test_every_type_of_the_documents_is_kept_on_every_path(provider: str) -> Non
 
 @pytest.mark.parametrize("shown", ODD)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_types_that_no_document_has_are_kept_on_every_path(provider: str, shown: t.Any) -> None:
+def test_types_that_no_document_has_are_kept_on_every_path(provider: str, shown: Any) -> None:
     walk(provider, shown)
 
 
@@ -174,7 +174,7 @@ def test_one_place_deletes_checks() -> None:
 ELSEWHERE = {"uptimerobot": "pingdom", "pingdom": "statuscake", "statuscake": "uptimerobot"}
 
 
-def leaving_nothing(provider: str) -> dict[str, list[dict[str, t.Any]]]:
+def leaving_nothing(provider: str) -> dict[str, list[dict[str, Any]]]:
     return {
         "empty": [],
         "for another provider": [{**SHOP, "providers": [ELSEWHERE[provider]]}, {"name": "b", "providers": []}],
@@ -233,7 +233,7 @@ def test_a_window_that_comes_again_is_somebody_elses(provider: str) -> None:
     with bench(provider) as made:
         lst(made, SHOP)
         shop, now = made.fake.find("shop"), made.clock()
-        common: dict[str, t.Any] = (
+        common: dict[str, Any] = (
             {
                 **{"description": TAG, "from": int(now), "to": int(now) + 600, "effectiveto": int(now) + 10**7},
                 **{"recurrencetype": "week", "repeatevery": 1, "uptimeids": [shop]},

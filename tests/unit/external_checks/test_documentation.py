@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What ansible-doc shows, beside what validate-modules looks at (test_sanity.py): attributes, results, examples, secrets."""
 
@@ -9,8 +9,9 @@ import json
 import os
 import subprocess
 import sys
-import typing as t
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,7 +27,7 @@ COLLECTION = "flaskops.observability"
 
 
 @pytest.fixture(scope="module")
-def pages() -> dict[str, t.Any]:
+def pages() -> dict[str, Any]:
     command = [str(Path(sys.executable).with_name("ansible-doc")), "-j", *(f"{COLLECTION}.{name}" for name in MODULES)]
     env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
@@ -34,7 +35,7 @@ def pages() -> dict[str, t.Any]:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_page(name: str, pages: dict[str, t.Any]) -> None:
+def test_page(name: str, pages: dict[str, Any]) -> None:
     page = pages[f"{COLLECTION}.{name}"]
     assert specification(name)["supports_check_mode"] is True
     assert {"check_mode", "diff_mode", "idempotent"} <= set(page["doc"]["attributes"])
@@ -47,7 +48,7 @@ def test_page(name: str, pages: dict[str, t.Any]) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_secrets_are_marked(name: str) -> None:
-    def look(spec: dict[str, t.Any]) -> t.Iterator[str]:
+    def look(spec: dict[str, Any]) -> Iterator[str]:
         for option, entry in spec.items():
             if option in ("api_token", "http_password", "request_body", "secret_request_headers"):
                 yield option if entry.get("no_log") is True else f"{option} is shown"

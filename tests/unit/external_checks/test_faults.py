@@ -1,11 +1,11 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Providers that fail: no duplicate, no lost check, and one sentence that says what happened."""
 
 from __future__ import annotations
 
-import typing as t
+from typing import Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from .support import TAG, Bench, bench
 PROVIDERS = sorted(support.MODULES)
 ALWAYS = None
 # Name, request that fails, how, what the module is told to do, and words of the failure, or nothing where it succeeds.
-Fault = tuple[str, dict[str, str], dict[str, t.Any], str, str]
+Fault = tuple[str, dict[str, str], dict[str, Any], str, str]
 FAULTS: list[Fault] = [
     ("list 401", support.LIST, {"status": 401, "times": ALWAYS}, "create", "answered 401"),
     ("list 403", support.LIST, {"status": 403, "times": ALWAYS}, "create", "answered 403"),
@@ -94,13 +94,13 @@ READ_FAULTS: list[Fault] = [
 ]
 CASES = [(provider, *fault) for provider in PROVIDERS for fault in FAULTS]
 CASES += [(provider, *fault) for provider in ("pingdom", "statuscake") for fault in READ_FAULTS]
-WANTED: dict[str, dict[str, t.Any]] = {"create": {}, "update": {"interval": 900, "keyword": ""}, "delete": {"state": "absent"}}
+WANTED: dict[str, dict[str, Any]] = {"create": {}, "update": {"interval": 900, "keyword": ""}, "delete": {"state": "absent"}}
 
 
 @pytest.mark.parametrize(
     ("provider", "name", "match", "fault", "action", "words"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES]
 )
-def test_fault(provider: str, name: str, match: dict[str, str], fault: dict[str, t.Any], action: str, words: str) -> None:
+def test_fault(provider: str, name: str, match: dict[str, str], fault: dict[str, Any], action: str, words: str) -> None:
     short = {"api_timeout": 1} if "time-out" in name else {}
     with bench(provider) as made:
         if action != "create":

@@ -1,11 +1,11 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module external_checks: a whole list, with as few requests as the provider's list allows."""
 
 from __future__ import annotations
 
-import typing as t
+from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import client
@@ -19,11 +19,11 @@ MANY = 500
 PAGE = {"uptimerobot": 200, "pingdom": 25000, "statuscake": 100}
 
 
-def listed(*names: str, **more: t.Any) -> list[dict[str, t.Any]]:
+def listed(*names: str, **more: Any) -> list[dict[str, Any]]:
     return [{"name": name, "url": f"https://{name.replace(' ', '-')}.example.com/health", **more} for name in names]
 
 
-def run(made: Bench, checks: list[dict[str, t.Any]], check_mode: bool = False, **params: t.Any) -> dict[str, t.Any]:
+def run(made: Bench, checks: list[dict[str, Any]], check_mode: bool = False, **params: Any) -> dict[str, Any]:
     made.fake.clear()
     return made.run("external_checks", check_mode, provider=made.provider, environment="test", checks=checks, **params)
 
@@ -75,7 +75,7 @@ def test_five_hundred_checks(provider: str) -> None:
 ID = "CONTACT"  # stands for the id of a contact that the fake has
 # Neutral option, first value, second value, what goes with them, and the providers that can do it without a downgrade.
 ALL = tuple(PROVIDERS)
-NEUTRAL: list[tuple[str, t.Any, t.Any, dict[str, t.Any], tuple[str, ...]]] = [
+NEUTRAL: list[tuple[str, Any, Any, dict[str, Any], tuple[str, ...]]] = [
     ("url", "https://a.example.com/", "https://b.example.com:8443/x?y=1", {}, ALL),
     ("interval", 300, 900, {}, ALL),
     ("timeout", 10, 20, {}, ALL),
@@ -99,7 +99,7 @@ NEUTRAL: list[tuple[str, t.Any, t.Any, dict[str, t.Any], tuple[str, ...]]] = [
 LIVES = [(provider, *case[:4]) for case in NEUTRAL for provider in case[4]]
 
 
-def told_then_done(made: Bench, actions: list[str], check: dict[str, t.Any], **params: t.Any) -> None:
+def told_then_done(made: Bench, actions: list[str], check: dict[str, Any], **params: Any) -> None:
     """Check mode writes nothing and tells what is then done; once more, nothing is left to do."""
     told = run(made, [check], True, **params)
     assert made.fake.writes == [], "check mode"
@@ -117,7 +117,7 @@ def told_then_done(made: Bench, actions: list[str], check: dict[str, t.Any], **p
 
 
 @pytest.mark.parametrize(("provider", "option", "first", "second", "needed"), LIVES, ids=[f"{c[0]}-{c[1]}" for c in LIVES])
-def test_life_of_a_check_in_the_list(provider: str, option: str, first: t.Any, second: t.Any, needed: dict[str, t.Any]) -> None:
+def test_life_of_a_check_in_the_list(provider: str, option: str, first: Any, second: Any, needed: dict[str, Any]) -> None:
     """Create, repeat, change, repeat, pause, start, delete, delete again, each in check mode before."""
     with bench(provider) as made:
         contact = str(made.fake.add_contact("On call"))
@@ -242,7 +242,7 @@ def test_only_the_named_providers_get_a_check(provider: str) -> None:
         ([{"name": "a"}], "needs a url"),
     ],
 )
-def test_refused_lists(checks: list[dict[str, t.Any]], words: str) -> None:
+def test_refused_lists(checks: list[dict[str, Any]], words: str) -> None:
     with bench("uptimerobot") as made:
         result = run(made, checks)
         assert result["failed"] and words.lower() in result["msg"].lower()

@@ -1,12 +1,12 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whatever is asked for and whatever fails, in any order: at most one check of ours per name, and in the end what was wanted."""
 
 from __future__ import annotations
 
-import typing as t
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +16,7 @@ from . import support
 from .support import OTHER, TAG, Bench
 
 NAMES = ["shop", "Shop", "shop & co", "lädchen"]
-FAULTS: list[dict[str, t.Any]] = [
+FAULTS: list[dict[str, Any]] = [
     {"status": 500}, {"status": 500, "after_write": True}, {"status": 429, "retry_after": 1}, {"status": 429, "times": 3},
     {"status": 403}, {"status": 503, "times": 20}, {"status": 404}, {"kind": "reset"}, {"kind": "reset_after_write"},
     {"kind": "half_json"}, {"kind": "empty", "times": 2}, {"kind": "malformed"},
@@ -34,7 +34,7 @@ STEP = st.fixed_dictionaries(
 )
 
 
-def ours(made: Bench, name: str) -> list[t.Any]:
+def ours(made: Bench, name: str) -> list[Any]:
     field = support.FIELD_TAGS[made.provider]
     key = "friendlyName" if made.provider == "uptimerobot" else "name"
     return [check for check in made.fake.checks.values() if check[key] == name and TAG in check[field]]
@@ -61,7 +61,7 @@ def test_sequences(provider: str, stale: int) -> None:
 
         @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
         @given(st.lists(STEP, min_size=1, max_size=6))
-        def play(steps: list[dict[str, t.Any]]) -> None:
+        def play(steps: list[dict[str, Any]]) -> None:
             made.fake.reset()
             theirs = made.fake.seed(1, name="shop", tags=["theirs"])[0]
             for step in steps:
@@ -72,7 +72,7 @@ def test_sequences(provider: str, stale: int) -> None:
         play()
 
 
-def play_one(made: Bench, step: dict[str, t.Any]) -> None:
+def play_one(made: Bench, step: dict[str, Any]) -> None:
     name, check_mode, fault, what = step["name"], step.pop("check_mode"), step.pop("fault"), step.pop("meddle")
     meddle(made, name, what)
     if fault:
@@ -121,7 +121,7 @@ RUN = st.fixed_dictionaries(
 )
 
 
-def held(made: Bench, environment: str) -> dict[t.Any, dict[str, t.Any]]:
+def held(made: Bench, environment: str) -> dict[Any, dict[str, Any]]:
     """A copy of the checks with the tag of an environment that are of a type that we manage, by id."""
     field, tag = support.FIELD_TAGS[made.provider], f"flaskops-{environment}"
     return {
@@ -138,7 +138,7 @@ def test_sequences_of_lists(provider: str) -> None:
 
         @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
         @given(st.lists(RUN, min_size=1, max_size=6))
-        def play(runs: list[dict[str, t.Any]]) -> None:
+        def play(runs: list[dict[str, Any]]) -> None:
             made.fake.reset()
             ids = made.fake.seed(1, name="shop", tags=["theirs"])
             for environment in ENVIRONMENTS:
@@ -151,7 +151,7 @@ def test_sequences_of_lists(provider: str) -> None:
         play()
 
 
-def play_list(made: Bench, run: dict[str, t.Any]) -> None:
+def play_list(made: Bench, run: dict[str, Any]) -> None:
     check_mode, fault, environment = run.pop("check_mode"), run.pop("fault"), run["environment"]
     (other,) = (name for name in ENVIRONMENTS if name != environment)
     checks = [{**check, "url": f"https://{NAMES.index(check['name'])}.example.com/"} for check in run["checks"]]
@@ -182,7 +182,7 @@ def play_list(made: Bench, run: dict[str, t.Any]) -> None:
     made.clock.advance(1)
 
 
-def open_windows(made: Bench) -> list[dict[str, t.Any]]:
+def open_windows(made: Bench) -> list[dict[str, Any]]:
     """The maintenance windows that haven't ended."""
     now = made.clock()
     ends = [

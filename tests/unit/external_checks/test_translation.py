@@ -1,11 +1,11 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Neutral words to each provider's options, and back."""
 
 from __future__ import annotations
 
-import typing as t
+from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import (
@@ -21,7 +21,7 @@ from . import support  # noqa: F401  puts the collection on the path
 
 ALL = tuple(neutral.TITLES)
 # Providers, neutral option and value, and the provider's options.
-EXACT: list[tuple[tuple[str, ...], str, t.Any, dict[str, t.Any]]] = [
+EXACT: list[tuple[tuple[str, ...], str, Any, dict[str, Any]]] = [
     (ALL, "url", "https://a.test/x", {"url": "https://a.test/x"}),
     (ALL, "keyword", "ok", {"keyword": "ok"}),
     (ALL, "keyword_match", "not_contains", {"keyword_match": "not_contains"}),
@@ -44,7 +44,7 @@ EXACT: list[tuple[tuple[str, ...], str, t.Any, dict[str, t.Any]]] = [
     (("uptimerobot",), "contacts", ["7"], {"contacts": [{"contact": "7", "delay": 0, "repeat": 0}]}),
 ]
 # Provider, neutral option and value, which is refused, and the options where less is accepted.
-LESS: list[tuple[str, str, t.Any, dict[str, t.Any]]] = [
+LESS: list[tuple[str, str, Any, dict[str, Any]]] = [
     ("pingdom", "interval", 30, {"interval": 60}),
     ("pingdom", "interval", 600, {"interval": 900}),
     ("pingdom", "interval", 86400, {"interval": 3600}),
@@ -63,7 +63,7 @@ LESS: list[tuple[str, str, t.Any, dict[str, t.Any]]] = [
 ]
 
 
-def translate(provider: str, option: str, value: t.Any, *downgrade: str, **more: t.Any) -> tuple[dict[str, t.Any], list[str]]:
+def translate(provider: str, option: str, value: Any, *downgrade: str, **more: Any) -> tuple[dict[str, Any], list[str]]:
     done = neutral.Translation(provider, {"name": "shop", option: value, **more}, downgrade)
     return {name: found for name, found in done.options.items() if name != "name"}, done.warnings
 
@@ -71,14 +71,14 @@ def translate(provider: str, option: str, value: t.Any, *downgrade: str, **more:
 @pytest.mark.parametrize(
     ("provider", "option", "value", "options"), [(provider, *case[1:]) for case in EXACT for provider in case[0]]
 )
-def test_there_and_back(provider: str, option: str, value: t.Any, options: dict[str, t.Any]) -> None:
+def test_there_and_back(provider: str, option: str, value: Any, options: dict[str, Any]) -> None:
     assert translate(provider, option, value) == (options, [])
     back = neutral.neutral_of(provider, options)
     assert back == {option: sorted(value) if isinstance(value, list) and option != "tags" else value}
 
 
 @pytest.mark.parametrize(("provider", "option", "value", "options"), LESS)
-def test_less_is_refused_or_accepted(provider: str, option: str, value: t.Any, options: dict[str, t.Any]) -> None:
+def test_less_is_refused_or_accepted(provider: str, option: str, value: Any, options: dict[str, Any]) -> None:
     with pytest.raises(CheckError, match=f"change {option}, or add it to downgrade"):
         translate(provider, option, value)
     others = [name for name in neutral.DOWNGRADES if name != option]
@@ -136,7 +136,7 @@ def test_texts_come_back_from_uptimerobot_with_escapes() -> None:
 
 
 @pytest.mark.parametrize("module", [uptimerobot, pingdom, statuscake])
-def test_an_answer_may_lack_what_the_document_promises(module: t.Any) -> None:
+def test_an_answer_may_lack_what_the_document_promises(module: Any) -> None:
     assert module.options_of({})["name"] == ""
 
 

@@ -1,3 +1,4 @@
+# Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """When what the Prometheus operator makes of an object is there; what it really does is seen on a cluster."""

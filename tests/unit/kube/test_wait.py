@@ -1,5 +1,5 @@
-# Copyright (c) 2026, flaskops
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is taken for a workload that is done, for one that is hopeless, and what is said."""
 
@@ -9,7 +9,7 @@ import http.server
 import pathlib
 import sys
 import threading
-import typing as t
+from typing import Any, cast
 
 import pytest
 
@@ -24,12 +24,12 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube import
 from tests.canary import CANARY, leaks
 
 
-def typed(kind: str, data: dict[str, t.Any]) -> dict[str, t.Any]:
+def typed(kind: str, data: dict[str, Any]) -> dict[str, Any]:
     """An object of a kind."""
     return {"kind": kind, **data}
 
 
-def deployment(generation: int = 1, desired: int = 2, **status: t.Any) -> t.Any:
+def deployment(generation: int = 1, desired: int = 2, **status: Any) -> Any:
     full = {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
     return typed(
         "Deployment",
@@ -45,12 +45,12 @@ def deployment(generation: int = 1, desired: int = 2, **status: t.Any) -> t.Any:
     )
 
 
-def pod(state: dict[str, t.Any], ready: bool = False, **status: t.Any) -> t.Any:
+def pod(state: dict[str, Any], ready: bool = False, **status: Any) -> Any:
     container = {"name": "flask-app", "image": "a:1", "imageID": "", "ready": ready, "restartCount": 0, "state": state}
     return typed("Pod", {"metadata": {"name": "p1"}, "status": {"containerStatuses": [container], "phase": "Pending", **status}})
 
 
-def waiting(reason: str) -> t.Any:
+def waiting(reason: str) -> Any:
     return pod({"waiting": {"reason": reason, "message": "Back-off pulling.\nMore"}})
 
 
@@ -67,11 +67,11 @@ def waiting(reason: str) -> t.Any:
         (deployment(desired=0, replicas=0, updatedReplicas=0, readyReplicas=0, availableReplicas=0), True),
     ],
 )
-def test_deployment_done(workload: t.Any, done: bool) -> None:
+def test_deployment_done(workload: Any, done: bool) -> None:
     assert ww.is_done(workload) is done
 
 
-def stateful_set(updated: int, strategy: dict[str, t.Any]) -> t.Any:
+def stateful_set(updated: int, strategy: dict[str, Any]) -> Any:
     return typed(
         "StatefulSet",
         {
@@ -98,7 +98,7 @@ def stateful_set(updated: int, strategy: dict[str, t.Any]) -> t.Any:
         (0, {"type": "OnDelete"}, True),
     ],
 )
-def test_stateful_set_done(updated: int, strategy: dict[str, t.Any], done: bool) -> None:
+def test_stateful_set_done(updated: int, strategy: dict[str, Any], done: bool) -> None:
     assert ww.is_done(stateful_set(updated, strategy)) is done
 
 
@@ -168,14 +168,14 @@ def test_blocking_condition() -> None:
 @pytest.mark.parametrize(
     ("newest", "said"), [([], ""), ([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}], "FailedCreate: ")]
 )
-def test_replica_set_of_an_older_revision_is_not_blamed(newest: list[dict[str, t.Any]], said: str) -> None:
+def test_replica_set_of_an_older_revision_is_not_blamed(newest: list[dict[str, Any]], said: str) -> None:
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "the older one"}
     replica_set = typed("ReplicaSet", {"spec": {"selector": {}}, "status": {"replicas": 0, "conditions": newest}})
     assert ww.blocking_condition(deployment(conditions=[condition]), replica_set).startswith(said)
     assert "older" not in ww.blocking_condition(deployment(conditions=[condition]), replica_set)
 
 
-def refused(version: int) -> t.Any:
+def refused(version: int) -> Any:
     event = {
         "metadata": {"uid": "e1", "resourceVersion": str(version)},
         "reason": "FailedCreate",
@@ -187,8 +187,8 @@ def refused(version: int) -> t.Any:
 
 
 def test_refusals_of_pods() -> None:
-    waiter = ww.Waiter(t.cast(t.Any, None), "StatefulSet", "shop", "flask-app")
-    listed: list[list[t.Any]] = [[refused(1)], [refused(1)], [refused(2)], [refused(2)], [refused(2)], [refused(3)], []]
+    waiter = ww.Waiter(cast(Any, None), "StatefulSet", "shop", "flask-app")
+    listed: list[list[Any]] = [[refused(1)], [refused(1)], [refused(2)], [refused(2)], [refused(2)], [refused(3)], []]
     waiter.listed = lambda *_, **__: listed.pop(0)  # type: ignore[method-assign]
     said = []
     for updated in (0, 0, 0, 0, 1, 1, 3):
@@ -210,8 +210,8 @@ def test_selector() -> None:
 class FakeWaiter(ww.Waiter):
     """A waiter whose cluster is a list of answers."""
 
-    def __init__(self, answers: list[t.Any], pods: list[t.Any]) -> None:
-        super().__init__(t.cast(t.Any, None), "Deployment", "shop", "flask-app")
+    def __init__(self, answers: list[Any], pods: list[Any]) -> None:
+        super().__init__(cast(Any, None), "Deployment", "shop", "flask-app")
         self.answers, self.found = answers, pods
         self.workload = answers.pop(0)
 
@@ -222,10 +222,10 @@ class FakeWaiter(ww.Waiter):
     def watch(self, seconds: float) -> None:
         assert 0 < seconds <= ww.WINDOW
 
-    def pods(self) -> list[t.Any]:
+    def pods(self) -> list[Any]:
         return self.found
 
-    def events(self, pods: list[t.Any]) -> list[str]:
+    def events(self, pods: list[Any]) -> list[str]:
         return ["p1: BackOff, Back-off restarting"]
 
     def log(self, trouble: ww.Trouble) -> list[str]:
@@ -303,7 +303,7 @@ def test_client_asks_the_api(tmp_path: pathlib.Path, status: int, message: str) 
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: t.Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -1,4 +1,5 @@
-# GNU General Public License v3.0 or later (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The log collector: files as containerd and kubelet write and rotate them, before VictoriaLogs and what answers as it does."""
 

@@ -1,5 +1,5 @@
-# Copyright (c) flaskops maintainers
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A drill's report as one HTML page that needs nothing beside it: no script, no font, no picture, no network."""
 
