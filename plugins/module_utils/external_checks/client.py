@@ -73,7 +73,7 @@ class LostReply(ProviderError):
     """A create that may or may not have been carried out."""
 
 
-class Unanswered(Exception):
+class NoReply(Exception):
     """No usable answer; sent tells whether the provider may have carried out the request."""
 
     def __init__(self, text: str, sent: bool, final: bool = False) -> None:
@@ -227,7 +227,7 @@ class Client:
             delay: float | None = None
             try:
                 status, headers, body = self._send(method, path, query, json_body, form)
-            except Unanswered as exc:
+            except NoReply as exc:
                 hint = "check ca_path" if exc.final else "check the network and api_url, and run again"
                 failure = ProviderError(self.title, call, 0, str(exc), hint)
                 if exc.final:
@@ -286,7 +286,7 @@ class Client:
         json_body: Any,
         form: list[tuple[str, str]] | None,
     ) -> tuple[int, dict[str, str], bytes]:
-        """Send once; return status, headers with names in lower case, and the body. Raises Unanswered."""
+        """Send once; return status, headers with names in lower case, and the body. Raises NoReply."""
         headers = {"Accept": "application/json", "User-Agent": "flaskops.observability"}
         data: bytes | None = None
         if json_body is not None:
@@ -312,14 +312,14 @@ class Client:
         except (http.client.HTTPException, OSError, ValueError) as exc:
             raise self._unanswered(exc) from exc
 
-    def _unanswered(self, exc: Exception) -> Unanswered:
+    def _unanswered(self, exc: Exception) -> NoReply:
         reason = getattr(exc, "reason", exc)
         text = " ".join(self._redact(str(reason)).split()) or type(reason).__name__
         if isinstance(reason, ssl.SSLCertVerificationError) or "certificate" in text.lower():
-            return Unanswered(f"its certificate is not trusted, {text[:200]}", sent=False, final=True)
+            return NoReply(f"its certificate is not trusted, {text[:200]}", sent=False, final=True)
         if isinstance(reason, TimeoutError):
-            return Unanswered(f"nothing came for {self.timeout} s", sent=True)
-        return Unanswered(text[:200], sent=not isinstance(reason, ConnectionRefusedError | socket.gaierror))
+            return NoReply(f"nothing came for {self.timeout} s", sent=True)
+        return NoReply(text[:200], sent=not isinstance(reason, ConnectionRefusedError | socket.gaierror))
 
     def _decode(self, body: bytes, answer: type | None) -> Any:
         if answer is None:
