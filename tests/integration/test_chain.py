@@ -9,6 +9,7 @@ import json
 import subprocess
 import urllib.error
 import urllib.request
+import uuid
 
 import pytest
 from kubernetes import client
@@ -55,12 +56,13 @@ def test_load_balancer_never_serves_metrics(cluster: Cluster) -> None:
 
 
 def test_logs_by_label_are_json(cluster: Cluster) -> None:
-    request = urllib.request.Request(f"{url(cluster)}/", headers={"X-Request-ID": "chain-test-1"})
+    request_id = f"chain-test-{uuid.uuid4().hex}"
+    request = urllib.request.Request(f"{url(cluster)}/", headers={"X-Request-ID": request_id})
     urllib.request.urlopen(request, timeout=5).read()
     core = cluster.core
     pods = core.list_namespaced_pod("flask-app", label_selector="app=flask-app").items
     lines = [line for pod in pods for line in core.read_namespaced_pod_log(pod.metadata.name, "flask-app").splitlines()]
-    (line,) = [json.loads(line) for line in lines if "chain-test-1" in line]
+    (line,) = [json.loads(line) for line in lines if request_id in line]
     assert {"time", "level", "message", "request_id", "method", "route", "status", "duration"} <= line.keys()
 
 
