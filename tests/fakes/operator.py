@@ -34,6 +34,12 @@ def made(kind: str, namespace: str, name: str, spec: dict[str, Any]) -> dict[str
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec}
 
 
+def ours(rig: Rig) -> list[str]:
+    """The names of the definitions that are there."""
+    names = [item["metadata"]["name"] for item in rig.request("GET", DEFINITIONS)["items"]]
+    return [name for name in names if name.endswith(f".{GROUP}")]
+
+
 @contextmanager
 def operator(rig: Rig, namespace: str = "default", **selectors: Any) -> Iterator[None]:
     """The definitions, a Prometheus and an Alertmanager that take objects of all namespaces, and a blackbox exporter's Service.
@@ -62,3 +68,4 @@ def operator(rig: Rig, namespace: str = "default", **selectors: Any) -> Iterator
         rig.request("DELETE", f"/api/v1/namespaces/{namespace}/services/blackbox")
         for _version, plural in KINDS.values():
             rig.request("DELETE", f"{DEFINITIONS}/{plural}.{GROUP}")
+        until(lambda: not ours(rig), 60, "no definition is left")  # their objects go first
