@@ -9,6 +9,7 @@ somebody else installed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -327,7 +328,8 @@ class ReleaseState:
         owner = promises.owner_label(f"release {self.wish.namespace} {self.wish.name}")
         written = promises.promise(owner, self.wish.namespace, [], {})
         if live := self.objects.get(written):
-            self.objects.remove(live)
+            self.objects.remove(live, "Background")
+            self.objects.until_gone(live, time.monotonic() + self.wish.timeout)
 
 
 def _place(live: Json) -> Json:
