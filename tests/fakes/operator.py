@@ -46,6 +46,7 @@ def operator(rig: Rig, namespace: str = "default", **selectors: Any) -> Iterator
 
     :param selectors: fields of both that ask for more.
     """
+    until(lambda: not ours(rig), 60, "the definitions of another test are gone")
     schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
     for kind, (version, plural) in KINDS.items():
         names = {"kind": kind, "plural": plural, "singular": kind.lower()}
