@@ -10,7 +10,6 @@ rule's `for`, Alertmanager's group wait. Each has a shortest and a longest, in s
 from __future__ import annotations
 
 import math
-import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +18,8 @@ from urllib.parse import urlencode
 from ..kube.transport import REQUEST_SECONDS, ApiError
 from ..monitoring.durations import DURATION, seconds
 from ..monitoring.names import APPLICATION, THRESHOLD, WINDOW, job_of_probe
-from ..verify import numbered_lines, queries
-from ..verify.links.alert_path import INBOX
+from ..verify import numbered_lines, queries, routing
+from ..verify.notification import INBOX, bare
 
 Stage = tuple[str, float, float]
 
@@ -141,28 +140,11 @@ def duration(text: Any, default: float) -> float:
     return seconds(str(text)) if text not in (None, "") and DURATION.fullmatch(str(text)) else default
 
 
-def matches(matcher: str, labels: dict[str, str]) -> bool:
-    """Whether labels satisfy one matcher of a route, such as ``severity=~"critical|warning"``."""
-    found = re.fullmatch(r'\s*([A-Za-z_][\w]*)\s*(=~|!~|!=|=)\s*"?(.*?)"?\s*', matcher)
-    if not found:
-        return False
-    value = labels.get(found[1], "")
-    if found[2] in ("=", "!="):
-        return (value == found[3]) == (found[2] == "=")
-    return bool(re.fullmatch(found[3], value)) == (found[2] == "=~")
-
-
-def route_matches(route: dict[str, Any], labels: dict[str, str]) -> bool:
-    equal = all(labels.get(key, "") == value for key, value in (route.get("match") or {}).items())
-    like = all(re.fullmatch(value, labels.get(key, "")) for key, value in (route.get("match_re") or {}).items())
-    return equal and like and all(matches(item, labels) for item in route.get("matchers") or [])
-
-
 def branches(route: dict[str, Any], labels: dict[str, str]) -> list[list[dict[str, Any]]]:
     """The ways of an alert with these labels through a tree of routes: one, and one more for each that says ``continue``."""
     found: list[list[dict[str, Any]]] = []
     for child in route.get("routes") or []:
-        if route_matches(child, labels):
+        if routing.holds(child, routing.Labels(dict(labels))):
             found += branches(child, labels)
             if not child.get("continue"):
                 break
@@ -180,7 +162,7 @@ def grouping(route: dict[str, Any], labels: dict[str, str]) -> Grouping:
         return next((str(here["receiver"]) for here in reversed(way) if here.get("receiver")), "")
 
     found = Grouping()
-    for here in next((way for way in ways if receiver(way).rsplit("/", 1)[-1] == INBOX), ways[0]):
+    for here in next((way for way in ways if bare(receiver(way)) == INBOX), ways[0]):
         if here.get("group_by") is not None:
             found.by = list(here["group_by"])
         found.wait = duration(here.get("group_wait"), found.wait)

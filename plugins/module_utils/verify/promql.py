@@ -1,14 +1,13 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an expression of PromQL says of itself: the labels of its result, and the series that it selects.
+"""What an expression of PromQL says of itself: the labels of its result.
 
 It is read as the tree that Prometheus 3 makes of it (``/api/v1/parse_query``), since PromQL is Prometheus' to parse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from .routing import Labels
@@ -16,16 +15,6 @@ from .routing import Labels
 Json = dict[str, Any]
 
 SETS = ("and", "or", "unless")
-
-
-def selectors(tree: Json) -> Iterator[Json]:
-    """Every selector of series in a tree."""
-    if tree.get("type") in ("vectorSelector", "matrixSelector"):
-        yield tree
-    for value in tree.values():
-        for inner in value if isinstance(value, list) else [value]:
-            if isinstance(inner, dict) and "type" in inner:
-                yield from selectors(inner)
 
 
 def labels(tree: Json) -> Labels:

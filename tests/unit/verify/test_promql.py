@@ -67,8 +67,3 @@ def test_labels(prometheus: Prometheus, expr: str, known: dict[str, str], named:
         labels = {name: value for name, value in series["metric"].items() if name != "__name__"}
         assert known.items() <= labels.items()
         assert others or labels.keys() <= found.known.keys()
-
-
-def test_selectors(prometheus: Prometheus) -> None:
-    tree = prometheus.get("/api/v1/parse_query", query='sum(rate(a{x="1"}[5m])) / on () (b or vector(0)) > scalar(c offset 5m)')
-    assert [item["name"] for item in promql.selectors(tree)] == ["a", "b", "c"]

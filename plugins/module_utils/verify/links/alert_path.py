@@ -15,14 +15,13 @@ from ...kube.transport import read_object
 from ...monitoring.names import NOTIFY, TEST_SERVICE
 from ...monitoring.paths import alertmanager_path, service_path
 from .. import queries
+from ..notification import INBOX, NOBODY, bare
 from ..result import FAILED, Result, failed, left_out, ok
 from ..run import Run
 from ..stack import KUBE_STATE_METRICS, Stack, rules_of
 from . import exporters, rules
 
 NAME = "VerifyTestAlert"
-INBOX = "alert-inbox"
-NOBODY = {INBOX, "none", "null"}  # receivers that wake nobody
 PAUSE = 0.5  # seconds between two looks; none of the three programs can be watched
 LEFT_BEHIND = 600.0  # seconds after which a test alert's mark belongs to a verification that was killed
 
@@ -52,7 +51,7 @@ class Journey:
         for alert in found:
             status = alert["status"]
             self.held = [*(status.get("silencedBy") or []), *(status.get("inhibitedBy") or [])]
-            self.receivers = sorted(r["name"].rsplit("/", 1)[-1] for r in alert.get("receivers") or [])
+            self.receivers = sorted(bare(r["name"]) for r in alert.get("receivers") or [])
         return bool(found)
 
     def _in_inbox(self, status: str) -> bool:

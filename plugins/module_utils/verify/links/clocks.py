@@ -13,9 +13,9 @@ from typing import Any
 from ...kube.transport import ApiError
 from ...monitoring.paths import service_path
 from .. import queries
+from ..notification import INBOX
 from ..result import Result, failed, ok
 from ..run import Run
-from .alert_path import INBOX
 
 SKEW = 10.0  # seconds that two clocks may differ
 
