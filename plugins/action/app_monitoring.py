@@ -77,7 +77,7 @@ SPEC: dict[str, Any] = {
     "group_interval": {"type": "str", "default": "5m"},
     "repeat_interval": {"type": "str", "default": "4h"},
     "dashboards": {"type": "bool", "default": True},
-    "dashboards_namespace": {"type": "str", "default": ""},
+    "grafana_namespace": {"type": "str", "default": ""},
     "dashboards_labels": {"type": "dict", "default": {"grafana_dashboard": "1"}},
     "dashboards_folder": {"type": "str", "default": "Flask"},
     "prometheus_name": {"type": "str", "default": ""},

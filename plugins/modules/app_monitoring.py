@@ -222,7 +222,7 @@ options:
     description: Whether the dashboards are installed.
     type: bool
     default: true
-  dashboards_namespace:
+  grafana_namespace:
     description: Namespace of the dashboards' ConfigMaps. The default is that of the Prometheus object.
     type: str
     default: ""

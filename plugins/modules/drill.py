@@ -97,11 +97,11 @@ options:
         description: Seconds that the fault lasts at least.
         type: int
         default: 30
-  wait:
+  notice_timeout:
     description: Seconds that a scenario waits for what should notice; what may take longer by its configuration is left out.
     type: int
     default: 240
-  settle:
+  settle_timeout:
     description: Seconds that are waited for the ends of alerts after a restoration.
     type: int
     default: 120
@@ -110,7 +110,7 @@ options:
       Seconds within which something must have happened; C(page) is the first alert at its receiver, in scenarios that hurt users.
     type: dict
     default: {}
-  environment:
+  environment_name:
     description: Environment of the cluster, such as C(staging).
     type: str
     default: ""
@@ -119,7 +119,7 @@ options:
     type: list
     elements: str
     default: [local, test, development, staging]
-  cluster:
+  cluster_label:
     description: Name of the cluster, for the report and for O(confirm).
     type: str
     default: ""
@@ -131,7 +131,7 @@ options:
     description: Environment of these checks, as in M(flaskops.observability.external_checks).
     type: str
     default: ""
-  drill_namespace:
+  lock_namespace:
     description: Namespace that is made for the drill and removed with it.
     type: str
     default: flaskops-drill
@@ -164,8 +164,8 @@ EXAMPLES = r"""
     context: staging
     namespace: shop
     name: shop
-    environment: staging
-    cluster: staging-1
+    environment_name: staging
+    cluster_label: staging-1
     objectives: {page: 180}
     report: reports/shop
 
@@ -234,15 +234,15 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "seconds": {"type": "int", "default": 30},
         },
     },
-    "wait": {"type": "int", "default": 240},
-    "settle": {"type": "int", "default": 120},
+    "notice_timeout": {"type": "int", "default": 240},
+    "settle_timeout": {"type": "int", "default": 120},
     "objectives": {"type": "dict", "default": {}},
-    "environment": {"type": "str", "default": ""},
+    "environment_name": {"type": "str", "default": ""},
     "safe_environments": {"type": "list", "elements": "str", "default": ["local", "test", "development", "staging"]},
-    "cluster": {"type": "str", "default": ""},
+    "cluster_label": {"type": "str", "default": ""},
     "confirm": {"type": "str", "default": ""},
     "check_environment": {"type": "str", "default": ""},
-    "drill_namespace": {"type": "str", "default": "flaskops-drill"},
+    "lock_namespace": {"type": "str", "default": "flaskops-drill"},
     "image": {"type": "str", "default": ""},
     "verify_timeout": {"type": "int", "default": 180},
     "report": {"type": "path"},

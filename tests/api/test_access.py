@@ -29,12 +29,12 @@ ROLES: dict[str, dict[str, Any]] = {
     "loki": {},
     "victoria_logs": {},
     "external_checks": {
-        "external_checks_environment": "test",
+        "external_checks_environment_name": "test",
         "external_checks_providers": [{"provider": "uptimerobot", "api_token": "x"}],
         "external_checks_checks": [{"name": "shop", "namespace": "shop"}],
     },
     "verify": {"verify_name": "shop", "verify_namespace": "shop"},
-    "drill": {"drill_name": "shop", "drill_namespace": "shop", "drill_environment": "test", "drill_confirm": "shop"},
+    "drill": {"drill_name": "shop", "drill_namespace": "shop", "drill_environment_name": "test", "drill_confirm": "shop"},
 }
 EVERYTHING = (
     "/api/v1/namespaces",

@@ -78,7 +78,11 @@ CASES = [
     ("verify", {**CLUSTER, "verify_log_check": "perhaps"}, "argument 'verify_log_check' is of type str"),
     ("kube_prometheus_stack", {}, "No cluster was named: set kube_prometheus_stack_kubeconfig"),
     ("kube_prometheus_stack", {**CLUSTER, "kube_prometheus_stack_receiver": "x"}, "which is no receiver: choose one of"),
-    ("kube_prometheus_stack", {**CLUSTER, "kube_prometheus_stack_source": "embedded"}, "kube_prometheus_stack_cluster is empty"),
+    (
+        "kube_prometheus_stack",
+        {**CLUSTER, "kube_prometheus_stack_source": "embedded"},
+        "kube_prometheus_stack_local_cluster is empty",
+    ),
     ("kube_prometheus_stack", {**CLUSTER, "kube_prometheus_stack_chart_ref": "TMP"}, "The folder TMP holds no Chart.yaml: give"),
     ("app_monitoring", {}, "No cluster was named: set app_monitoring_kubeconfig"),
     ("app_monitoring", {**CLUSTER, "app_monitoring_name": "My_App"}, "app_monitoring_name is 'My_App'"),

@@ -74,7 +74,7 @@ class Playbooks:
             tasks.append({"name": "Run the role", "ansible.builtin.include_role": role, "vars": step})
         common = {
             "external_checks_providers": self.accounts(),
-            "external_checks_environment": "Test_1",
+            "external_checks_environment_name": "Test_1",
             "external_checks_checks": CHECKS,
         }
         return self.run(play(tasks), hosts=hosts, **{**common, **options})
@@ -146,7 +146,7 @@ def test_refusals(playbooks: Playbooks) -> None:
 
     one = {"name": "a", "url": "https://a.example.com/"}
     cases = {
-        "external_checks_environment is empty: set it": {"external_checks_environment": ""},
+        "external_checks_environment_name is empty: set it": {"external_checks_environment_name": ""},
         "has no url and no cluster was named": checks({"name": "shop"}),
         "has no name": checks({"url": "https://a.test/"}),
         "no interval of 600 s": checks({**one, "interval": 600}),

@@ -74,7 +74,7 @@ class Site:
             "victoria_logs_chart_ref": str(self.victoria),
             "victoria_logs_grafana_namespace": "",
             "victoria_logs_wait_timeout": 30,
-            "fluent_bit_cluster": "rig",
+            "fluent_bit_cluster_label": "rig",
             "fluent_bit_wait_timeout": 30,
         }
         inventory = inventory_of(self.folder, hosts, **common)

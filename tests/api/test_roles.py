@@ -80,7 +80,7 @@ def lives(folder: Path, port: int) -> dict[str, Life]:
             {
                 "namespace": "default",
                 "name": "shop",
-                "dashboards_namespace": "default",
+                "grafana_namespace": "default",
                 "prometheus_name": "theirs",
                 "prober_url": "prober.default.svc:9115",
             },

@@ -247,7 +247,7 @@ def test_all_scenarios(cluster: Cluster, app: App, tmp_path: Path) -> None:
 @pytest.mark.parametrize("scenario", [scenario.name for scenario in SCENARIOS if scenario.name not in NEED_NODES])
 def test_killed_at_any_moment(cluster: Cluster, app: App, running: Callable[..., Running], scenario: str, phase: str) -> None:
     before = objects(cluster)
-    drill = running(scenario, drill_wait=60, drill_settle=1)
+    drill = running(scenario, drill_notice_timeout=60, drill_settle_timeout=1)
     drill.until(phase)
     drill.kill()
     as_before(cluster, app, before)
@@ -268,7 +268,7 @@ def test_without_a_dead_man_the_next_run_restores(cluster: Cluster, app: App, ru
 
 @LONG
 def test_second_drill_and_production_are_refused(cluster: Cluster, running: Callable[..., Running], tmp_path: Path) -> None:
-    production = {"drill_environment": "production", "drill_cluster": "shop-1"}
+    production = {"drill_environment_name": "production", "drill_cluster_label": "shop-1"}
     assert "set confirm to shop-1" in playbook("playbooks/drill.yml", extra=production).error
     drill = running("endpoint_lost")
     drill.until("inject")

@@ -103,7 +103,7 @@ class Stranger:
             "cluster_context": cluster.context,
             "flask_image_repository": "localhost/{{ inventory_hostname }}",
             "flask_image_delivery": "import",
-            "flask_image_cluster": cluster.context,
+            "flask_image_local_cluster": cluster.context,
             "flask_image_trust_host_ca": True,
             "flask_app_name": "{{ inventory_hostname }}",
             "app_monitoring_name": "{{ flask_app_name }}",
@@ -122,7 +122,7 @@ class Stranger:
             "drill_namespace": "{{ flask_app_namespace }}",
             "drill_port": "{{ flask_app_port | default(5000) }}",
             "drill_metrics_port": "{{ flask_app_metrics_port }}",
-            "drill_environment": "test",
+            "drill_environment_name": "test",
             "drill_report": "{{ playbook_dir }}/drill",
         }
         (folder / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": APPLICATIONS, "vars": common}}))
@@ -188,7 +188,7 @@ def test_the_stack_is_the_same_from_the_installed_collection(cluster: Cluster, s
     """Charts, images and objects are those of the checkout, and an option of the stranger's makes a difference."""
     local = yaml.safe_load((ROOT / "inventories/local/group_vars/local.yml").read_text())
     options = {key: value for key, value in local.items() if key.startswith("kube_prometheus_stack_")}
-    options["kube_prometheus_stack_cluster"] = cluster.context
+    options["kube_prometheus_stack_local_cluster"] = cluster.context
     assert stranger.play(file="stack.yml", **options).changed == 0
     labels = {"kube_prometheus_stack_external_labels": {"cluster": "stranger"}}
     assert stranger.play("--check", file="stack.yml", **options, **labels).changed == 1

@@ -69,7 +69,7 @@ def variables(cluster: Cluster, folder: Path) -> Iterator[dict[str, Any]]:
         "fluent_bit_context": cluster.context,
         "fluent_bit_namespace": NAMESPACE,
         "fluent_bit_name": NAMESPACE,
-        "fluent_bit_cluster": "test",
+        "fluent_bit_cluster_label": "test",
         "fluent_bit_image": NOWHERE,
         "fluent_bit_image_pull_policy": "Never",
         "fluent_bit_wait": False,

@@ -60,7 +60,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "Receiver a needs the Secret gone with the key url in namespace monitoring, and it is not there: create it first.",
     ),
     (
-        {"kube_prometheus_stack_storage": "1Gi", "kube_prometheus_stack_storage_class": "gone"},
+        {"kube_prometheus_stack_storage_size": "1Gi", "kube_prometheus_stack_storage_class": "gone"},
         "kube_prometheus_stack_storage_class is 'gone', and the cluster has no StorageClass of that name: create it",
     ),
     (
@@ -356,7 +356,7 @@ def test_a_volume_claim_keeps_the_data_over_a_new_pod(run: Callable[..., Run], o
     named = client.V1StorageClass(metadata=client.V1ObjectMeta(name="by-hand"), provisioner="kubernetes.io/no-provisioner")
     classes.create_storage_class(named)
     cluster.core.create_persistent_volume(volume)
-    storage = {"kube_prometheus_stack_storage": "1Gi", "kube_prometheus_stack_storage_class": "by-hand"}
+    storage = {"kube_prometheus_stack_storage_size": "1Gi", "kube_prometheus_stack_storage_class": "by-hand"}
     resources = {"kube_prometheus_stack_resources": {"prometheus": {"requests": {"cpu": "51m"}}}}
 
     def oldest() -> str:

@@ -30,7 +30,8 @@ NO_EGRESS = {
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     inventory = tmp_path_factory.mktemp("inventory") / "inventory.yml"
     options = (
-        f"local_cluster_api_port: {free_port()}, local_cluster_subnet: {free_network()}.0/24, local_cluster_network_policy: true"
+        f"local_cluster_api_port: {free_port()}, local_cluster_subnet: {free_network()}.0/24, "
+        "local_cluster_enforce_network_policies: true"
     )
     inventory.write_text(f"local: {{hosts: {{{NAME}: {{{options}}}}}}}\n")
     given: dict[str, Any] = {"inventory": ("-i", "inventories/local", "-i", str(inventory), "--limit", NAME)}

@@ -46,7 +46,7 @@ def role(bench: Bench, tmp_path: Path, **options: Any) -> Run:
     variables = {f"verify_{key}": value for key, value in options.items()} | {
         "verify_kubeconfig": str(bench.cluster.kubeconfig),
         "verify_context": bench.cluster.context,
-        "verify_schedule_cluster": bench.cluster.context,
+        "verify_schedule_local_cluster": bench.cluster.context,
         "verify_notified_severities": [],
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
     }

@@ -24,8 +24,8 @@ OWN = ("verify", "drill")
 # Options of these roles that are called like one of an application and are the host's, or the run's.
 HOST = {
     "flask_image": ("state",),
-    "verify": ("state", "environment", "external_checks"),
-    "drill": ("state", "image", "environment", "external_checks"),
+    "verify": ("state", "external_checks"),
+    "drill": ("state", "image", "external_checks"),
 }
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,44}[a-z0-9])?")  # 63 without what verify's and Kubernetes' own names add
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

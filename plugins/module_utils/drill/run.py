@@ -38,11 +38,11 @@ def problem(params: dict[str, Any]) -> str:
         return "Neither kubeconfig nor context is set; name the cluster to drill."
     if params["state"] == "restored":
         return ""
-    environment, cluster = params["environment"], params["cluster"]
+    environment, cluster = params["environment_name"], params["cluster_label"]
     if environment not in params["safe_environments"]:
         words = f"the environment {environment}" if environment else "an environment without a name"
         if not cluster:
-            return f"A drill breaks the app, and this is {words}: name the cluster by cluster and confirm if you mean it."
+            return f"A drill breaks the app, and this is {words}: name the cluster by cluster_label and confirm if you mean it."
         if params["confirm"] != cluster:
             given = f"confirm is {params['confirm']}" if params["confirm"] else "confirm is not set"
             return f"A drill breaks the app, and {cluster} is {words}; {given}: set confirm to {cluster} if you mean it."
@@ -51,7 +51,7 @@ def problem(params: dict[str, Any]) -> str:
             return f"There is no objective {name}; use one of: {', '.join(OBJECTIVES)}."
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
             return f"The objective {name} is {value}; give a number of seconds."
-    for option in ("wait", "settle", "request_timeout", "verify_timeout"):
+    for option in ("notice_timeout", "settle_timeout", "request_timeout", "verify_timeout"):
         if params[option] <= 0:
             return f"Option {option} is {params[option]}; give a number of seconds above 0."
     if not params["path"].startswith("/"):
@@ -119,7 +119,7 @@ def bring(params: dict[str, Any], result: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     cluster = KubeCluster(api_client(params["kubeconfig"] or "", params["context"] or ""))
     if params["state"] == "restored":
-        result["restored"] = Guard(requester(cluster), params["drill_namespace"], holder()).recover()
+        result["restored"] = Guard(requester(cluster), params["lock_namespace"], holder()).recover()
     else:
         run(params, cluster, folder, result)
 
@@ -151,7 +151,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
     """
     wanted = scenarios.chosen(params["scenarios"], params["own_scenarios"])
     app = application(params, cluster)
-    guard = Guard(app.request, params["drill_namespace"], holder())
+    guard = Guard(app.request, params["lock_namespace"], holder())
     result["restored"] = guard.recover()
     refuse_a_broken_chain(cluster, params)
     began, undo = time.time(), undoing(wanted, app)
@@ -163,7 +163,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
         try:
             result["dead_man"] = guard.arm(dead_man_image(app, params["image"]), undo)
             journal({"event": "dead-man", "left_out": result["dead_man"]})
-            limits = Limits(params["wait"], params["settle"], params["objectives"])
+            limits = Limits(params["notice_timeout"], params["settle_timeout"], params["objectives"])
             alerts = {expect.observer.removeprefix("alert ") for scenario in wanted for expect in scenario.expects}
             settings = bounds.read_settings(app).numbers(alerts)
             drill = Drill(app, guard, limits, journal, interruption)
@@ -173,8 +173,8 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
     dead = [{"observer": "dead-man", "reason": result["dead_man"]}] if result["dead_man"] else []
     result["summary"] = {
         "format": 1,
-        "cluster": params["cluster"],
-        "environment": params["environment"],
+        "cluster": params["cluster_label"],
+        "environment": params["environment_name"],
         "app": {"name": app.name, "namespace": app.namespace, "image": app.container.get("image", "")},
         "started_at": stamp(began),
         "ended_at": stamp(time.time()),

@@ -251,7 +251,7 @@ def plan(planner: Planner, check_mode: bool) -> Json:
     rules.rule_groups({**rule_options(options, {"spec": {}}), "scrape_interval": options["scrape_interval"] or "1s"})
     for key in ("probe_interval", "group_wait", "group_interval", "repeat_interval"):
         seconds(options[key])
-    prometheus: Json = {"metadata": {"namespace": options["dashboards_namespace"] or "monitoring", "name": ""}, "spec": {}}
+    prometheus: Json = {"metadata": {"namespace": options["grafana_namespace"] or "monitoring", "name": ""}, "spec": {}}
     labels: dict[str, dict[str, str]] = {"serviceMonitor": {}, "probe": {}, "rule": {}}
     monitor, health, prober = ("", {"name": "metrics"}), None, ""
     config_labels: dict[str, str] | None = {}
@@ -283,7 +283,7 @@ def plan(planner: Planner, check_mode: bool) -> Json:
             wanted.append(build.probe(options, "public", options["public_url"], prober, labels["probe"]))
     if config_labels is not None:
         wanted.append(build.alertmanager_config(options, config_labels))
-    home = options["dashboards_namespace"] or prometheus["metadata"]["namespace"]
+    home = options["grafana_namespace"] or prometheus["metadata"]["namespace"]
     if options["dashboards"]:
         wanted += build.dashboard_maps(home, options["dashboards_labels"], options["dashboards_folder"])
     build.remember(wanted, prometheus)

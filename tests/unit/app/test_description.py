@@ -52,7 +52,7 @@ def test_every_key_is_an_option_of_a_role_and_reaches_it() -> None:
 
 # What these roles are told of the host, the cluster or the run.
 OF_THE_HOST = {
-    "flask_image": {"state", "base", "platform", "rebuild", "trust_host_ca", "engine", "delivery", "cluster"},
+    "flask_image": {"state", "base", "platform", "rebuild", "trust_host_ca", "engine", "delivery", "local_cluster"},
     "flask_app": {"refused_environment"},
     "app_monitoring": {
         *{
@@ -64,25 +64,26 @@ OF_THE_HOST = {
             "prometheus_name",
             "prometheus_namespace",
         },
-        *{"dashboards", "dashboards_namespace", "dashboards_labels", "dashboards_folder"},
+        *{"dashboards", "grafana_namespace", "dashboards_labels", "dashboards_folder"},
     },
     "verify": {
-        *{"state", "environment", "external_checks", "notify", "log_backends", "app_only", "skipped", "report", "junit"},
-        *{f"schedule_{word}" for word in ("namespaces", "image", "cluster", "engine", "secret", "monitoring_labels")},
+        *{"external_checks_environment_name"},
+        *{"state", "external_checks", "notify", "log_backends", "app_only", "skipped", "report", "junit"},
+        *{f"schedule_{word}" for word in ("namespaces", "image", "local_cluster", "engine", "secret", "monitoring_labels")},
     },
     "drill": {
         *{
             "state",
             "image",
-            "environment",
+            "environment_name",
             "external_checks",
-            "external_checks_environment",
+            "external_checks_environment_name",
             "scenarios",
-            "wait",
-            "settle",
+            "notice_timeout",
+            "settle_timeout",
             "report",
         },
-        *{"safe_environments", "cluster", "confirm", "lock_namespace"},
+        *{"safe_environments", "cluster_label", "confirm", "lock_namespace"},
     },
 }
 
@@ -172,5 +173,5 @@ def test_variables_without_effect_are_named_with_their_keys() -> None:
         "app_monitoring_alerts": "alerts",
         "external_checks_checks": "external_checks",
     }
-    hosts = ["flask_app_kubeconfig", "drill_image", "drill_environment", "verify_state", "drill_scenarios", "flask_image_engine"]
+    hosts = ["flask_app_kubeconfig", "drill_image", "drill_environment_name", "verify_state", "drill_scenarios"]
     assert ignored(SPEC, hosts) == []

@@ -258,7 +258,7 @@ def test_without_an_image_there_is_no_dead_man_and_it_says_so(held: Guard) -> No
 
 def params(**changes: Any) -> dict[str, Any]:
     found = {name: spec.get("default") for name, spec in ARGUMENTS.items()}
-    return {**found, "context": "c", "environment": "staging", "cluster": "staging-1", **changes}
+    return {**found, "context": "c", "environment_name": "staging", "cluster_label": "staging-1", **changes}
 
 
 @pytest.mark.parametrize(
@@ -266,16 +266,16 @@ def params(**changes: Any) -> dict[str, Any]:
     [
         ({}, ""),
         ({"context": None}, "Neither kubeconfig nor context is set; name the cluster to drill."),
-        ({"environment": "production"}, "staging-1 is the environment production; confirm is not set: set confirm to staging-1"),
-        ({"environment": "production", "confirm": "staging-2"}, "confirm is staging-2: set confirm to staging-1 if you mean it."),
-        ({"environment": "production", "confirm": "staging-1"}, ""),
-        ({"environment": ""}, "staging-1 is an environment without a name; confirm is not set"),
+        ({"environment_name": "production"}, "staging-1 is the environment production; confirm is not set: set confirm"),
+        ({"environment_name": "production", "confirm": "staging-2"}, "confirm is staging-2: set confirm to staging-1"),
+        ({"environment_name": "production", "confirm": "staging-1"}, ""),
+        ({"environment_name": ""}, "staging-1 is an environment without a name; confirm is not set"),
         # Two empty names are not the same name.
-        ({"environment": "production", "cluster": ""}, "name the cluster by cluster and confirm if you mean it."),
-        ({"environment": "production", "state": "restored"}, ""),
+        ({"environment_name": "production", "cluster_label": ""}, "name the cluster by cluster_label and confirm"),
+        ({"environment_name": "production", "state": "restored"}, ""),
         ({"objectives": {"pager": 1}}, "There is no objective pager; use one of: page."),
         ({"objectives": {"page": "soon"}}, "The objective page is soon; give a number of seconds."),
-        ({"wait": 0}, "Option wait is 0; give a number of seconds above 0."),
+        ({"notice_timeout": 0}, "Option notice_timeout is 0; give a number of seconds above 0."),
         ({"path": "x"}, "Option path is x; give a path that begins with a slash."),
     ],
 )

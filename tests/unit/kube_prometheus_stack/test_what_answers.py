@@ -20,7 +20,7 @@ def stack(folder: Path, **gone: str) -> dict[str, Any]:
     """Of a first installation: which charts are used, the values of the stack, and the Secret of Grafana."""
     names = {name: f"__kube_prometheus_stack_{name}" for name in ("used", "grafana_secret", "needed_secrets", "lessened")}
     given = {
-        "kube_prometheus_stack_cluster": "local",
+        "kube_prometheus_stack_local_cluster": "local",
         "__kube_prometheus_stack_images": IMAGES,
         "__kube_prometheus_stack_tried": "upstream",
         "__kube_prometheus_stack_found": {"releases": {"kube-prometheus-stack": {"status": "absent"}}},

@@ -126,7 +126,7 @@ def test_pods_keep_to_the_restricted_level(rendered: Rendered) -> None:
 
 
 def test_the_upstream_chart_gets_what_is_its_own(tmp_path: Path) -> None:
-    found = values(tmp_path, embedded=False, storage_class="fast", image_pull_secrets=[{"name": "mirror"}], storage_size="100Gi")
+    found = values(tmp_path, embedded=False, storage_class="fast", image_pull_secrets=["mirror"], storage_size="100Gi")
     server = found["server"]
     assert set(found) == {"server"} and "image" not in server
     assert server["persistentVolume"] == {"size": "100Gi", "storageClassName": "fast"}

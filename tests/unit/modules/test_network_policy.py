@@ -56,5 +56,5 @@ def test_kernel_without_any_queue_is_refused_in_a_sentence(tmp_path: Path) -> No
     done, _rules = run(tmp_path, 1, 1)
     assert done.returncode == 1
     (said,) = done.stderr.splitlines()
-    for word in ("CONFIG_NFT_QUEUE", "CONFIG_NETFILTER_XT_TARGET_NFQUEUE", "local_cluster_network_policy"):
+    for word in ("CONFIG_NFT_QUEUE", "CONFIG_NETFILTER_XT_TARGET_NFQUEUE", "local_cluster_enforce_network_policies"):
         assert word in said

@@ -9,7 +9,7 @@ table=(iptables -w -t mangle)
 "${table[@]}" -N FLASKOPS-POLICY
 if ! "${table[@]}" -A FLASKOPS-POLICY -j NFQUEUE --queue-num "$queue" --queue-bypass 2>/dev/null; then
   echo "This kernel hands no packet to a program (it has neither CONFIG_NFT_QUEUE nor CONFIG_NETFILTER_XT_TARGET_NFQUEUE)," \
-    "so that no NetworkPolicy would be enforced: set local_cluster_network_policy to false." >&2
+    "so that no NetworkPolicy would be enforced: set local_cluster_enforce_network_policies to false." >&2
   exit 1
 fi
 # The node itself reaches its pods whatever a policy says, as kubelet's probes must.
