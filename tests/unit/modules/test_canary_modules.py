@@ -23,7 +23,7 @@ APP: dict[str, Any] = {"name": "shop", "namespace": "shop"}
 # The modules that read a kubeconfig, with what they need beside it.
 READERS: dict[str, dict[str, Any]] = {
     "cluster_access": {},
-    "drill": {**APP, "environment": "test", "safe_environments": ["test"]},
+    "drill": {**APP, "environment_name": "test", "safe_environments": ["test"]},
     "elastic_content": APP,
     "verify": APP,
 }
@@ -46,7 +46,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "a provider's token with a line break": (
         "drill",
-        {**APP, "external_checks": [{"provider": "uptimerobot", "api_token": f"{CANARY}\n"}], "environment": "test"},
+        {**APP, "external_checks": [{"provider": "uptimerobot", "api_token": f"{CANARY}\n"}], "environment_name": "test"},
         "",
     ),
     "a token with a line break": ("external_checks", {**CHECKS, "checks": [], "api_token": f"{CANARY}\n"}, "api_token"),
