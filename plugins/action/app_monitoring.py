@@ -6,31 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..module_utils.credentials.guard import is_secret_address
 from ..module_utils.kube.client import api_client
 from ..module_utils.kube.objects import Objects, label
 from ..module_utils.kube.state import State, Wish
 from ..module_utils.kube.transport import KubeError
-from ..module_utils.monitoring import rules
+from ..module_utils.monitoring import receivers, rules
 from ..module_utils.monitoring.plan import Planner, plan
 from ..plugin_utils.cluster_action import ClusterAction
 
-RECEIVER = {
-    "name": {"type": "str", "required": True},
-    "type": {"type": "str", "required": True, "choices": ["webhook", "email", "slack", "pagerduty"]},
-    "severities": {"type": "list", "elements": "str", "choices": list(rules.SEVERITIES)},
-    "secret": {
-        "type": "dict",
-        "no_log": False,  # it names a Secret
-        "options": {"name": {"type": "str", "required": True}, "key": {"type": "str", "required": True, "no_log": False}},
-    },
-    "url": {"type": "str"},
-    "channel": {"type": "str"},
-    "to": {"type": "str"},
-    "from": {"type": "str"},
-    "smarthost": {"type": "str"},
-    "username": {"type": "str"},
-}
 SPEC: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "adopt": {"type": "bool", "default": False},
@@ -65,13 +48,7 @@ SPEC: dict[str, Any] = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": RECEIVER,
-        "required_if": [
-            ("type", "webhook", ("secret", "url"), True),
-            ("type", "slack", ("secret", "channel")),
-            ("type", "pagerduty", ("secret",)),
-            ("type", "email", ("to", "from", "smarthost")),
-        ],
+        "options": receivers.SPEC,
     },
     "group_wait": {"type": "str", "default": "30s"},
     "group_interval": {"type": "str", "default": "5m"},
@@ -93,12 +70,9 @@ class ActionModule(ClusterAction):
     OF_ROLE = {name: name for name in SPEC}
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        for item in options["receivers"]:
-            if is_secret_address(item["url"] or ""):
-                raise KubeError(
-                    f"The url of receiver {item['name']} holds a credential, and all who may read an AlertmanagerConfig see it:"
-                    " put the address into a Secret, and name that by secret."
-                )
+        wrong = receivers.problem(options["receivers"], operated=True)
+        if wrong:
+            raise KubeError(wrong)
         objects = Objects(api_client(options["kubeconfig"] or "", options["context"] or ""))
         try:
             planned = plan(Planner(objects.cluster, options), self._task.check_mode)

@@ -162,50 +162,57 @@ options:
     default: []
     suboptions:
       name:
+        type: str
+        required: true
         description: Name of the receiver.
-        type: str
-        required: true
       type:
-        description: Kind of the receiver.
         type: str
-        choices: [webhook, email, slack, pagerduty]
         required: true
+        choices: [webhook, email, slack, pagerduty, none]
+        description: Kind of the receiver; V(none) drops what it gets.
       severities:
-        description: Severities that it is told of; the default is all.
         type: list
         elements: str
         choices: [critical, warning, info]
+        description: Severities that it is told of; all by default.
       secret:
-        description:
-          - Secret in O(namespace) with the webhook's address, Slack's address, PagerDuty's routing key or the mail password.
         type: dict
+        description: Secret with the webhook's or Slack's address, PagerDuty's routing key, or the mail account's password.
         suboptions:
           name:
+            type: str
+            required: true
             description: Name of the Secret.
-            type: str
-            required: true
           key:
-            description: Key in the Secret.
             type: str
             required: true
+            description: Key in the Secret.
       url:
-        description: Address of a webhook that is no secret.
         type: str
+        description: Address of a webhook that needs no credentials; no message shows it.
       channel:
+        type: str
         description: Slack's channel.
-        type: str
       to:
+        type: str
         description: Address that mail goes to.
-        type: str
       from:
+        type: str
         description: Address that mail comes from.
-        type: str
       smarthost:
+        type: str
         description: Host and port of the mail server.
-        type: str
       username:
-        description: Name at the mail server; the default is C(from).
         type: str
+        description: Account at the mail server; C(from) by default.
+      send_resolved:
+        type: bool
+        description: Tell when an alert is over too; true by default.
+      settings:
+        type: dict
+        description:
+          - Further settings of the integration, as Alertmanager's configuration names them, merged last.
+          - A credential among them is C(name) and C(key) of a Secret; one that is written out is refused.
   group_wait:
     description: How long a first alert waits for others of the same application.
     type: str

@@ -218,7 +218,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"receivers": [{"name": "x", "type": "slack", "channel": "#x", "secret": {"name": "no", "key": "k"}}]},
         "needs the Secret no",
     ),
-    ({"receivers": [{"name": "x", "type": "pagerduty"}]}, "type is pagerduty but all of the following are missing: secret"),
+    ({"receivers": [{"name": "x", "type": "pagerduty"}]}, "Receiver x of type pagerduty has no credentials"),
     ({"deployment": "other"}, "There is no Deployment other in namespace alerts-shop"),
     ({"metrics_port": 9999}, "No Service in namespace alerts-shop leads to port 9999"),
     ({"prometheus_name": "theirs"}, "There is no Prometheus object theirs"),

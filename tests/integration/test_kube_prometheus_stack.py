@@ -56,7 +56,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"kube_prometheus_stack_receivers": [{"name": "a", "type": "webhook"}]}, "Receiver a is a webhook without an address"),
     (
-        {"kube_prometheus_stack_receivers": [{"name": "a", "type": "slack", "secret": "gone", "key": "url"}]},
+        {"kube_prometheus_stack_receivers": [{"name": "a", "type": "slack", "secret": {"name": "gone", "key": "url"}}]},
         "Receiver a needs the Secret gone with the key url in namespace monitoring, and it is not there: create it first.",
     ),
     (
@@ -315,7 +315,9 @@ def test_changed_options_keep_the_data_and_show_no_credential(
     cluster.core.create_namespaced_secret(NAMESPACE, secret)
     changed = {
         "kube_prometheus_stack_external_labels": {"cluster": "changed"},
-        "kube_prometheus_stack_receivers": [{"name": "chat", "type": "slack", "channel": "#ops", "secret": "chat", "key": "url"}],
+        "kube_prometheus_stack_receivers": [
+            {"name": "chat", "type": "slack", "channel": "#ops", "secret": {"name": "chat", "key": "url"}}
+        ],
     }
     oldest = query(objects, "min(prometheus_tsdb_lowest_timestamp_seconds)")[0]["value"][1]
     pod = f"prometheus-{PROMETHEUS}-0"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..kube.transport import KubeError
-from . import dashboards, rules
+from . import dashboards, receivers, rules
 from .names import ALERTS, OURS, PARTS, job_of_probe
 
 Json = dict[str, Any]
@@ -148,23 +148,6 @@ def prometheus_rule(options: Json, groups: list[Json], labels: dict[str, str]) -
     return {"apiVersion": f"{GROUP}/v1", "kind": "PrometheusRule", "metadata": metadata, "spec": {"groups": groups}}
 
 
-def receiver(given: Json) -> Json:
-    """A receiver as an AlertmanagerConfig has it; credentials stay in the Secret that *given* names."""
-    secret = {key: given["secret"][key] for key in ("name", "key")} if given.get("secret") else None
-    config: Json = {"sendResolved": True}
-    if given["type"] == "webhook":
-        config |= {"urlSecret": secret} if secret else {"url": given["url"]}
-    elif given["type"] == "slack":
-        config |= {"apiURL": secret, "channel": given["channel"]}
-    elif given["type"] == "pagerduty":
-        config |= {"routingKey": secret}
-    else:
-        config |= {key: given[key] for key in ("to", "from", "smarthost")}
-        if secret:
-            config |= {"authUsername": given.get("username") or given["from"], "authPassword": secret}
-    return {"name": given["name"], f"{given['type']}Configs": [config]}
-
-
 def alertmanager_config(options: Json, labels: dict[str, str]) -> Json:
     """The application's inhibitions and, with receivers, its routes."""
 
@@ -178,12 +161,12 @@ def alertmanager_config(options: Json, labels: dict[str, str]) -> Json:
             for item in rules.INHIBITIONS
         ]
     }
-    receivers = options["receivers"]
-    if receivers:
-        taken = sorted({severity for item in receivers for severity in item.get("severities") or rules.SEVERITIES})
-        spec["receivers"] = [receiver(item) for item in receivers]
+    given = options["receivers"]
+    if given:
+        taken = sorted({severity for item in given for severity in receivers.told(item)})
+        spec["receivers"] = [receivers.operated(item) for item in given]
         spec["route"] = {
-            "receiver": receivers[0]["name"],
+            "receiver": given[0]["name"],
             # What no receiver takes must not fall to the first one.
             "matchers": matchers({"severity": "|".join(taken)}),
             "groupBy": ["namespace", "app"],
@@ -193,12 +176,10 @@ def alertmanager_config(options: Json, labels: dict[str, str]) -> Json:
             "routes": [
                 {
                     "receiver": item["name"],
-                    "matchers": [
-                        {"name": "severity", "value": "|".join(item.get("severities") or rules.SEVERITIES), "matchType": "=~"}
-                    ],
+                    "matchers": [{"name": "severity", "value": "|".join(receivers.told(item)), "matchType": "=~"}],
                     "continue": True,
                 }
-                for item in receivers
+                for item in given
             ],
         }
     metadata = _meta(options, options["name"], labels)

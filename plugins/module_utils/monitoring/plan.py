@@ -23,6 +23,7 @@ from .durations import seconds
 from .names import OURS, PART_OF
 from .objects import GROUP, Json, PlanError
 from .paths import prometheus_path
+from .receivers import references
 
 # All that an application may have, but for what `Planner.known` adds; the dashboards belong to all applications.
 KINDS = {"PrometheusRule": "v1", "ServiceMonitor": "v1", "Probe": "v1", "AlertmanagerConfig": "v1alpha1"}
@@ -138,21 +139,22 @@ class Planner:
     def check_secrets(self) -> None:
         """Refuse a receiver whose Secret or key is not there; only names are looked at."""
         for item in self.options["receivers"]:
-            secret = item.get("secret")
-            if not secret:
-                continue
-            path = f"/api/v1/namespaces/{self.options['namespace']}/secrets/{secret['name']}"
-            try:
-                keys = read_object(*self.cluster.fetch(path)).get("data") or {}
-            except ApiError as error:
-                if error.status in FORBIDDEN:  # an account that may not read Secrets can still refer to them
-                    continue
-                raise PlanError(
-                    f"The receiver {item['name']} needs the Secret {secret['name']} in namespace {self.options['namespace']},"
-                    f" which can't be read ({error.status}): create it first."
-                ) from error
-            if secret["key"] not in keys:
-                raise PlanError(f"The Secret {secret['name']} of the receiver {item['name']} has no key {secret['key']}: add it.")
+            for secret in references(item):
+                self.check_secret(item["name"], secret)
+
+    def check_secret(self, receiver: str, secret: Json) -> None:
+        path = f"/api/v1/namespaces/{self.options['namespace']}/secrets/{secret['name']}"
+        try:
+            keys = read_object(*self.cluster.fetch(path)).get("data") or {}
+        except ApiError as error:
+            if error.status in FORBIDDEN:  # an account that may not read Secrets can still refer to them
+                return
+            raise PlanError(
+                f"The receiver {receiver} needs the Secret {secret['name']} in namespace {self.options['namespace']},"
+                f" which can't be read ({error.status}): create it first."
+            ) from error
+        if secret["key"] not in keys:
+            raise PlanError(f"The Secret {secret['name']} of the receiver {receiver} has no key {secret['key']}: add it.")
 
     def ours(self, path: str) -> list[tuple[str, str]]:
         """Namespace and name of all objects of a kind that this collection's monitoring made, in the whole cluster."""

@@ -36,9 +36,14 @@ SOURCES = [
 ]
 RECEIVERS = [
     {"name": "hook", "type": "webhook", "url": "https://hook.example.com/"},
-    {"name": "hidden", "type": "webhook", "secret": "hidden", "key": "url"},
-    {"name": "chat", "type": "slack", "channel": "#ops", "secret": "chat", "key": "url"},
-    {"name": "on-call", "type": "pagerduty", "secret": "pager", "key": "routing-key", "settings": {"severity": "error"}},
+    {"name": "hidden", "type": "webhook", "secret": {"name": "hidden", "key": "url"}},
+    {"name": "chat", "type": "slack", "channel": "#ops", "secret": {"name": "chat", "key": "url"}},
+    {
+        "name": "on-call",
+        "type": "pagerduty",
+        "secret": {"name": "pager", "key": "routing-key"},
+        "settings": {"severity": "error"},
+    },
     {
         "name": "mail",
         "type": "email",
@@ -46,8 +51,7 @@ RECEIVERS = [
         "from": "stack@example.com",
         "smarthost": "mail.example.com:587",
         "username": "stack",
-        "secret": "mail",
-        "key": "password",
+        "secret": {"name": "mail", "key": "password"},
         "send_resolved": False,
     },
     {"name": "nobody", "type": "none"},
@@ -184,7 +188,7 @@ def test_what_watches_the_local_cluster_is_on_its_control_plane(
     """The loss of a worker takes none of it along; the node exporter is on every node."""
     role = "node-role.kubernetes.io/control-plane"
     for cluster in ("", "mine"):
-        objects = render(helm, source, written(source, grafana=False, cluster=cluster)["values"])
+        objects = render(helm, source, written(source, grafana=False, local_cluster=cluster)["values"])
         pods = {
             kind_and_name: item["spec"]
             for kind_and_name, item in objects.items()
@@ -239,3 +243,14 @@ def test_alertmanager_takes_every_kind_of_receiver(amtool: str, written: Callabl
     assert route["routes"][-2:] == [OPTIONS["routes"][0], {"matchers": ['alertname="VerifyTestAlert"'], "receiver": "hook"}]
     (watchdog,) = [r for r in route["routes"] if r["matchers"] == ['alertname="Watchdog"']]
     assert (watchdog["receiver"], watchdog["repeat_interval"]) == ("hook", "1m")
+
+
+def test_a_receiver_of_some_severities_has_a_route_of_its_own(written: Callable[..., dict[str, Any]]) -> None:
+    receivers = [{**RECEIVERS[0], "severities": ["critical"]}, *RECEIVERS[1:3]]
+    route = yaml.safe_load(written("embedded", receivers=receivers, routes=OPTIONS["routes"])["config"])["route"]
+    assert route["receiver"] == "hidden"  # the first that is told of all
+    *_, given, own, test_alert = route["routes"]
+    assert given == OPTIONS["routes"][0]
+    assert own == {"receiver": "hook", "matchers": ['severity=~"critical"'], "continue": True}
+    # A test alert ends where an alert of its severity does.
+    assert test_alert["matchers"] == ['alertname="VerifyTestAlert"', 'severity!~"critical"']
