@@ -77,6 +77,7 @@ class ActionModule(ClusterAction):
             "neighbour": surroundings.neighbour(objects, name, options["releases"]) if namespace else "",
             "objects": surroundings.owners(objects, name, options["objects"]),
             "monitoring": surroundings.monitors(objects),
+            "monitoring_labels": surroundings.monitoring_labels(objects, name, namespace),
             "missing": surroundings.missing_keys(objects, name, options["keys"]),
             "running": surroundings.running(objects, **options["running"]) if options["running"] else [],
             "authorities": surroundings.authorities(objects, name, options["authorities"]),

@@ -47,8 +47,8 @@ _value:
     default:
       description: Name of the first receiver that is told of all severities; empty where there is none.
       type: str
-    severities:
-      description: The severities that these routes take.
+    beyond:
+      description: A matcher of the severities that none of these routes takes; empty where there are no such routes.
       type: list
       elements: str
     keys:
@@ -69,12 +69,13 @@ from ansible_collections.flaskops.observability.plugins.module_utils.monitoring 
 def receivers(given: list[dict[str, t.Any]]) -> dict[str, t.Any]:
     """What Alertmanager's configuration has for the receivers, and what is wrong with them."""
     routes = of.routes(given)
+    taken = [word for word in of.SEVERITIES if any(word in (item.get("severities") or []) for item in given)]
     return {
         "problem": (problem := of.problem(given)),
         "configs": [] if problem else [of.configured(item) for item in given],
         "routes": routes,
         "default": next((item["name"] for item in given if not item.get("severities")), ""),
-        "severities": [word for word in of.SEVERITIES if any(word in (item.get("severities") or []) for item in given)],
+        "beyond": [f'severity!~"{"|".join(taken)}"'] if taken else [],
         "keys": [
             {"name": f"Receiver {item['name']}", "secret": reference["name"], "key": reference["key"]}
             for item in given

@@ -166,6 +166,12 @@ monitoring:
   description: Whether the cluster knows the kinds ServiceMonitor and PrometheusRule.
   returned: success
   type: bool
+monitoring_labels:
+  description:
+    - The labels that a ServiceMonitor in O(namespace) needs, so that the cluster's Prometheus takes it.
+    - Empty where it needs none, or where none can do it.
+  returned: success
+  type: dict
 missing:
   description: Those of O(keys) that are not there, as they were given.
   returned: success

@@ -10,6 +10,7 @@ import hashlib
 from typing import Any, cast
 
 from ..kube.objects import Objects, holds
+from ..kube.selectors import Finder
 from ..kube.transport import ApiError
 from .release import OURS, STORES
 
@@ -71,6 +72,12 @@ def monitors(objects: Objects) -> bool:
             raise
         return False
     return {item["kind"] for item in found["resources"]} >= {"ServiceMonitor", "PrometheusRule"}
+
+
+def monitoring_labels(objects: Objects, name: str, namespace: Json) -> dict[str, str]:
+    """The labels that a ServiceMonitor in a namespace needs, so that the Prometheus takes it; {} where none can do it."""
+    item = {"kind": "ServiceMonitor", "metadata": {"namespace": name}}
+    return Finder(objects).labels(item, namespace or {"metadata": {"name": name}})[0]
 
 
 def running(objects: Objects, kind: str, selector: str, argument: str) -> list[str]:

@@ -188,7 +188,7 @@ def rendered(rule: Rule, alerts: dict[str, Options], values: dict[str, str], mor
         "expr": filled(rule["expr"], values),
         "for": own["for"],
         "labels": labels,
-        "annotations": {**annotations, APPLICATION: f"{values['namespace']}/{values['name']}", **more},
+        "annotations": {**annotations, **more},
     }
 
 
@@ -223,7 +223,7 @@ def rule_groups(given: Options) -> Groups:
         # As the exporter writes the label: a whole number too has a decimal point.
         "slo_latency_bucket": str(float(options["slo_latency_seconds"])),
     }
-    more = {}
+    more = {APPLICATION: f"{options['namespace']}/{options['name']}"}
     if options["grafana_url"]:
         query = f"var-namespace={options['namespace']}&var-job={options['name']}"
         more["dashboard_url"] = f"{options['grafana_url'].rstrip('/')}/d/flaskops-service?{query}"
@@ -253,13 +253,27 @@ def verify_rule_groups(name: str, namespace: str, every: int, alerts: dict[str, 
         "three_runs": f"{max(900, 3 * every)}s",
         "three_runs_seconds": str(3 * every),
     }
+    more = {APPLICATION: f"{namespace}/{name}"}
     return [
         {
             "name": filled(group["name"], values),
-            "rules": [found for rule in group["rules"] if (found := rendered(rule, options, values, {}))],
+            "rules": [found for rule in group["rules"] if (found := rendered(rule, options, values, more))],
         }
         for group in VERIFY
     ]
+
+
+def role_groups(role: str, alerts: dict[str, t.Any]) -> Groups:
+    """The rule groups of a role that has one rule file, with the options of its *alerts* that differ.
+
+    :raises ValueError: with one sentence that names the option.
+    """
+    groups = read(ROLES / role / "files/rules.yml")
+    options = told(options_of([groups]), alerts)
+    made = [
+        {**group, "rules": [found for rule in group["rules"] if (found := rendered(rule, options, {}, {}))]} for group in groups
+    ]
+    return [group for group in made if group["rules"]]
 
 
 # One fault pages once: what a first alert explains, a second need not say. The values are regular expressions.

@@ -32,7 +32,11 @@ LOKI, VICTORIA_LOGS = ROOT / "roles/loki", ROOT / "roles/victoria_logs"
 CHART = ROOT / "charts/victoria-logs-embedded"
 (PLAYBOOK,) = yaml.safe_load((ROOT / "playbooks/logging.yml").read_text())
 # What the tasks would find out about the cluster.
-FOUND: dict[str, Any] = {"__victoria_logs_monitored": True, "__victoria_logs_collector_built": {"image": "collector:1"}}
+FOUND: dict[str, Any] = {
+    "__victoria_logs_monitored": True,
+    "__victoria_logs_found": {"monitoring_labels": {}},
+    "__victoria_logs_collector_built": {"image": "collector:1"},
+}
 BASE: dict[str, Any] = {"flask_apps": [], "applications": {"places": []}, "cluster_provider": "", "logging_backend": ["loki"]}
 ELASTIC = {"logging_backend": ["loki", "elastic"], "elastic_stack_shipper_password": "secret"}
 Rendered = dict[str, list[dict[str, Any]]]
@@ -204,7 +208,7 @@ KEPT: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"Secret victoria-logs-datasource", "Secret victoria-logs-login", "Secret victoria-logs-collector"},
     ),
     "no-rules": (
-        {**ASKS, "grafana_datasource": True, "collector": True, "alerts": False},
+        {**ASKS, "grafana_datasource": True, "collector": True, "default_rules": False},
         {"ConfigMap victoria-logs-datasource", "PrometheusRule victoria-logs-alerts"},
     ),
 }
