@@ -17,10 +17,12 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.surroundings import monitoring_labels
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.log_stores import LOGIN, TLS
 
 from tests.evaluation import evaluate
@@ -387,3 +389,50 @@ def test_grafana_gets_the_keys_that_were_given(tmp_path: Path) -> None:
     (source,) = yaml.safe_load(base64.b64decode(secret["data"]["cloudwatch.yaml"]))["datasources"]
     keys = [source["secureJsonData"][name] for name in ("accessKey", "secretKey")]
     assert ["$".join(map(os.path.expandvars, key.split("$$"))) for key in keys] == ["a$B", "c$$d"]
+
+
+@pytest.mark.parametrize(("given", "labels"), [("auto", {"release": "found"}), ({"team": "a"}, {"team": "a"}), ({}, {})])
+def test_monitors_have_the_labels_that_were_found_or_those_that_were_given(tmp_path: Path, given: Any, labels: Any) -> None:
+    found = {"monitoring_labels": {"release": "found"}, "monitoring": True}
+    loki = {"loki_monitoring_labels": given, "__loki_found": found}
+    assert (
+        evaluate(tmp_path, {"values": "__loki_values"}, loki, LOKI)["values"]["monitoring"]["serviceMonitor"]["labels"] == labels
+    )
+    (tmp_path / "logs").mkdir()
+    logs = values(tmp_path / "logs", monitoring_labels=given)
+    wanted = labels if given != "auto" else FOUND["__victoria_logs_found"]["monitoring_labels"]
+    assert logs["server"]["serviceMonitor"]["extraLabels"] == wanted
+
+
+@pytest.mark.parametrize(("selector", "labels"), [({"matchLabels": {"release": "a"}}, {"release": "a"}), ({}, {}), (None, {})])
+def test_labels_of_monitors_are_those_that_the_prometheus_selects(selector: Any, labels: dict[str, str]) -> None:
+    server = {
+        "metadata": {"name": "main", "namespace": "stack"},
+        "spec": {"serviceMonitorSelector": selector, "serviceMonitorNamespaceSelector": {}},
+    }
+    objects: Any = SimpleNamespace(every=lambda _version, _kind: [server])
+    assert monitoring_labels(objects, "loki", {}) == labels
+
+
+@pytest.mark.parametrize("role", ["loki", "victoria_logs", "fluent_bit"])
+def test_the_rules_of_a_role_can_be_told_and_skipped(tmp_path: Path, role: str) -> None:
+    rules = {"loki": "__loki_metric_rules", "victoria_logs": "__victoria_logs_rules", "fluent_bit": "__fluent_bit_rules.groups"}[
+        role
+    ]
+    alert = {"loki": "LokiDown", "victoria_logs": "VictoriaLogsDown", "fluent_bit": "FluentBitBacklog"}[role]
+    objects = "lookup('ansible.builtin.template', 'objects.yml.j2') is search('PrometheusRule')"
+    if role == "fluent_bit":
+        plan: dict[str, Any] = {"fluent_bit_outputs": [{"name": "loki", "type": "loki", "host": "loki.test"}]}
+        plan["__fluent_bit_plan"] = "{{ __fluent_bit_options | flaskops.observability.fluent_bit }}"
+    else:
+        plan = {
+            "victoria_logs_access": {},
+            "__loki_grafana": False,
+            "__victoria_logs_grafana": False,
+            "__victoria_logs_embedded": False,
+        }
+    for wanted in (True, False):
+        given = {**plan, f"{role}_alerts": {alert: {"for": "9m"}}, f"{role}_default_rules": wanted}
+        found = evaluate(tmp_path, {"rules": rules, "there": objects}, given, ROOT / "roles" / role)
+        assert {rule["alert"]: rule["for"] for group in found["rules"] for rule in group["rules"]}[alert] == "9m"
+        assert found["there"] is wanted
