@@ -263,7 +263,7 @@ def verify_rule_groups(name: str, namespace: str, every: int, alerts: dict[str, 
     ]
 
 
-def role_groups(role: str, alerts: dict[str, t.Any]) -> Groups:
+def role_groups(role: str, alerts: dict[str, Any]) -> Groups:
     """The rule groups of a role that has one rule file, with the options of its *alerts* that differ.
 
     :raises ValueError: with one sentence that names the option.
