@@ -46,12 +46,13 @@ _value:
       elements: dict
 """
 
-import typing as t
+from collections.abc import Callable
+from typing import Any
 
-from ansible_collections.flaskops.observability.plugins.module_utils.monitoring.rules import role_groups
+from ..module_utils.monitoring.rules import role_groups
 
 
-def alert_rules(alerts: dict[str, t.Any], role: str) -> dict[str, t.Any]:
+def alert_rules(alerts: dict[str, Any], role: str) -> dict[str, Any]:
     """The rule groups of a role, and what is wrong with the options of its alerts."""
     try:
         return {"problem": "", "groups": role_groups(role, alerts)}
@@ -62,5 +63,5 @@ def alert_rules(alerts: dict[str, t.Any], role: str) -> dict[str, t.Any]:
 class FilterModule:
     """The filter."""
 
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"alert_rules": alert_rules}

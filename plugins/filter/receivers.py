@@ -61,12 +61,13 @@ _value:
       elements: str
 """
 
-import typing as t
+from collections.abc import Callable
+from typing import Any
 
-from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import receivers as of
+from ..module_utils.monitoring import receivers as of
 
 
-def receivers(given: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+def receivers(given: list[dict[str, Any]]) -> dict[str, Any]:
     """What Alertmanager's configuration has for the receivers, and what is wrong with them."""
     routes = of.routes(given)
     taken = [word for word in of.SEVERITIES if any(word in (item.get("severities") or []) for item in given)]
@@ -88,5 +89,5 @@ def receivers(given: list[dict[str, t.Any]]) -> dict[str, t.Any]:
 class FilterModule:
     """The filter."""
 
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"receivers": receivers}
