@@ -81,7 +81,7 @@ def test_victoria_logs(tmp_path: Path, options: dict[str, Any], used: str, persi
         "victoria_logs_local_cluster": "local",
         "__victoria_logs_tried": "upstream",
         "__victoria_logs_can_monitor": False,
-        "__victoria_logs_found": {"releases": {"victoria-logs": {"status": "absent", **chart}}},
+        "__victoria_logs_found": {"releases": {"victoria-logs": {"status": "absent", **chart}}, "monitoring_labels": {}},
         **{name: value for name, value in options.items() if name != "chart"},
     }
     expressions = {"used": "__victoria_logs_used", "values": "__victoria_logs_values", "collector": "__victoria_logs_collector"}
