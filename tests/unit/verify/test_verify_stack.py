@@ -18,7 +18,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube import
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, objects
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import alert_path
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import alert_path, rules
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.clocks import judge as judge_clocks
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.rules import judge as judge_rules
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.target import judge as judge_target
@@ -79,12 +79,12 @@ def owned(name, parts, **more):
 PARTS = [f"{kind}/flask-app/flask-app" for kind in ("AlertmanagerConfig", "Probe", "PrometheusRule", "ServiceMonitor")]
 PARTS.append("ConfigMap/monitoring/flaskops-service-dashboard")
 MONITOR = owned("flask-app", PARTS)
-GROUPS = [{"name": "flask-app.alerts", "rules": [{"alert": "A"}]}]
+GROUPS = [{"name": "flask-app.alerts", "rules": [{"alert": "A", "expr": "up", "labels": {"severity": "critical"}}]}]
 SERVICE: dict[str, Any] = json.loads(dashboards.texts()["flaskops-service"])
 RULE = owned("flask-app", PARTS, annotations={objects.ALERTS: "A"}, spec={"groups": GROUPS})
 TEST_OBJECT = {
     "metadata": {"name": "test", "namespace": "flask-app"},
-    "spec": {"groups": [{"name": "test", "rules": [{"alert": alert_path.NAME}]}]},
+    "spec": {"groups": [{"name": "test", "rules": [{"alert": alert_path.NAME, "expr": TEST_RULE["query"]}]}]},
 }
 PROBE = owned("flask-app", PARTS, spec={"prober": {"url": "blackbox.monitoring.svc:9115"}})
 
@@ -269,6 +269,26 @@ def test_what_was_promised(owner, live, status, words):
     changes = {"/api/v1/configmaps": (200, {"items": [given]}), OPERATOR: (200, {"resources": [KIND]}), RULES: live}
     found = run(FakeStack(**changes))["promise"]
     assert found["status"] == status and words in found["cause"] + found["evidence"]
+
+
+RULE_A = {"alert": "A", "expr": "up == 0", "for": "5m", "labels": {"severity": "critical"}}
+LOADED_A = {"name": "A", "query": "up  == 0", "duration": 300, "labels": {"severity": "critical"}}
+
+
+@pytest.mark.parametrize(
+    ("loaded", "words"),
+    [
+        ({}, ""),
+        ({"query": "sum(up) == 0"}, "another expr"),
+        ({"duration": 60}, "another for"),
+        ({"labels": {"severity": "none"}}, "another labels"),
+        ({"name": "B"}, "B is evaluated in the place of A"),
+        ({"query": "vector(0) > 1", "duration": 0}, "another for and expr"),
+    ],
+)
+def test_a_rule_that_is_evaluated_otherwise(loaded, words):
+    assert words in (found := rules.differing(RULE_A, {**LOADED_A, **loaded}, lambda one, other: False))
+    assert bool(found) == bool(words)
 
 
 def test_a_change_is_blamed_where_it_is_felt():
@@ -592,8 +612,8 @@ def test_judges_of_the_stack_take_plain_data():
     scraped = [target("pod-1"), target("pod-2"), target("stranger", "down")]
     assert judge_target(scraped, pods, []).status == "ok"
     assert "pod-2" in judge_target(scraped[:1], pods, []).cause and "mine" in judge_target(scraped, pods, ["mine"]).cause
-    assert judge_rules("flask-app", [RULE], [group([{"name": "A"}])]) == ([], False, 1)
-    assert judge_rules("flask-app", [RULE], [])[1:] == (True, 1)
+    assert judge_rules("flask-app", [RULE], [group([LOADED])], lambda one, other: False) == ([], False, 1)
+    assert judge_rules("flask-app", [RULE], [], lambda one, other: False)[1:] == (True, 1)
     behind = {"metric": {"node": "node-1"}, "value": [0, "60"]}
     assert judge_clocks({"Prometheus": 1.0, "the alert inbox": -20.0}, [behind]) == {
         "the alert inbox": -20.0,

@@ -1,14 +1,16 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every rule of the namespace's PrometheusRules is loaded and evaluates without an error."""
+"""Every rule of the namespace's PrometheusRules is loaded as it stands there, and evaluates without an error."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ...kube.selectors import selects
+from ...monitoring.durations import seconds
 from ...monitoring.names import ALERTS
 from ..facts import late
 from ..result import Result, failed, left_out, ok
@@ -29,7 +31,14 @@ def _look(run: Run) -> list[Result]:
         return [left_out("rules", f"namespace {namespace} has no PrometheusRule")]
     path = f"{stack.api}/api/v1/rules"
     query = f"GET {OPERATOR}/v1/namespaces/{namespace}/prometheusrules and {path}"
-    problems, unloaded, count = judge(namespace, objects, stack.ask(path)["data"]["groups"])
+
+    def same(one: str, other: str) -> bool:
+        if stack.server["spec"].get("enforcedNamespaceLabel"):
+            return True  # the operator writes a matcher into each expression, and a label on each rule
+        trees = [stack.parsed(expr) for expr in (one, other)]
+        return trees[0] == trees[1]  # before Prometheus 3 there is none, and nothing is said
+
+    problems, unloaded, count = judge(namespace, objects, stack.ask(path)["data"]["groups"], same)
     problems = gone + problems
     if problems:
         command = stack.command("logs", f"prometheus-{stack.server['metadata']['name']}-0", "-c", "prometheus", "--tail=50")
@@ -40,9 +49,13 @@ def _look(run: Run) -> list[Result]:
     return [ok("rules", f"{count} rules in {len(objects)} PrometheusRules loaded, no evaluation error", query)]
 
 
-def judge(namespace: str, objects: list[dict[str, Any]], groups: list[dict[str, Any]]) -> tuple[list[str], bool, int]:
+def judge(
+    namespace: str, objects: list[dict[str, Any]], groups: list[dict[str, Any]], same: Callable[[str, str], bool]
+) -> tuple[list[str], bool, int]:
     """What is wrong with PrometheusRules of a namespace and the *groups* that Prometheus evaluates; whether some are not loaded;
     and how many rules there are.
+
+    :param same: whether two expressions mean the same, however they are written.
     """
     problems: list[str] = []
     count, unloaded = 0, False
@@ -60,9 +73,34 @@ def judge(namespace: str, objects: list[dict[str, Any]], groups: list[dict[str, 
             if len(there) != wanted:
                 unloaded = True
                 problems.append(f"{len(there)} of {wanted} rules of the group {group['name']} ({name}) are loaded")
+            else:
+                pairs = zip(group.get("rules") or [], there, strict=True)
+                problems += [text for pair in pairs if (text := differing(*pair, same))]
             problems += [f"{r['name']}: {r['lastError']}" for r in there if r.get("lastError")]
             problems += [late(found)] if late(found) else []
     return problems, unloaded, count
+
+
+def differing(wanted: dict[str, Any], there: dict[str, Any], same: Callable[[str, str], bool]) -> str:
+    """Why a loaded rule is not the one that the PrometheusRule has; empty where it is."""
+    name = wanted.get("alert") or wanted.get("record") or ""
+    if there["name"] != name:
+        return f"{there['name']} is evaluated in the place of {name}"
+    labels = {key: str(value) for key, value in (wanted.get("labels") or {}).items()}
+    other = [
+        word
+        for word, differs in (
+            ("for", "duration" in there and seconds(wanted.get("for") or "0s") != float(there["duration"])),
+            ("labels", not labels.items() <= (there.get("labels") or {}).items()),
+            ("expr", _other_expr(str(wanted.get("expr", "")), str(there.get("query", "")), same)),
+        )
+        if differs
+    ]
+    return f"{name} is evaluated with another {' and '.join(other)} than its PrometheusRule has" if other else ""
+
+
+def _other_expr(one: str, other: str, same: Callable[[str, str], bool]) -> bool:
+    return "".join(one.split()) != "".join(other.split()) and not same(one, other)
 
 
 def _for_this_one(run: Run, rule: dict[str, Any]) -> bool:
