@@ -35,7 +35,7 @@ def _look(run: Run) -> list[Result]:
     def same(one: str, other: str) -> bool:
         if stack.server["spec"].get("enforcedNamespaceLabel"):
             return True  # the operator writes a matcher into each expression, and a label on each rule
-        trees = [stack.parsed(expr) for expr in (one, other)]
+        trees = [plain(stack.parsed(expr)) for expr in (one, other)]
         return trees[0] == trees[1]  # before Prometheus 3 there is none, and nothing is said
 
     problems, unloaded, count = judge(namespace, objects, stack.ask(path)["data"]["groups"], same)
@@ -79,6 +79,18 @@ def judge(
             problems += [f"{r['name']}: {r['lastError']}" for r in there if r.get("lastError")]
             problems += [late(found)] if late(found) else []
     return problems, unloaded, count
+
+
+def plain(tree: Any) -> Any:
+    """A tree of an expression whose matchers have one order: Prometheus prints them sorted."""
+    if isinstance(tree, list):
+        return [plain(inner) for inner in tree]
+    if not isinstance(tree, dict):
+        return tree
+    found = {key: plain(value) for key, value in tree.items()}
+    if isinstance(found.get("matchers"), list):
+        found["matchers"].sort(key=lambda matcher: sorted(matcher.items()))
+    return found
 
 
 def differing(wanted: dict[str, Any], there: dict[str, Any], same: Callable[[str, str], bool]) -> str:
