@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import yaml
+
 from tests.harness import until
 from tests.node import free_port
 from tests.toolchain import programs
@@ -40,10 +42,10 @@ class Prometheus:
 
 
 @contextmanager
-def running(folder: Path, series: list[str]) -> Iterator[Prometheus]:
+def running(folder: Path, series: list[str], files: dict[str, list[dict[str, Any]]] | None = None) -> Iterator[Prometheus]:
     """Prometheus with a sample of each series now, such as ``up{job="web"} 1``; it ends with the block.
 
-    :param folder: an empty one, which holds its data.
+    :param folder: an empty one, which holds its data. :param files: groups of rules, by the name of their file.
     """
     now, bins = int(time.time()), programs("prometheus")
     # Several samples each, so that rates have something to see.
@@ -51,7 +53,9 @@ def running(folder: Path, series: list[str]) -> Iterator[Prometheus]:
     (folder / "series").write_text("\n".join([*lines, "# EOF\n"]))
     command = [str(bins / "promtool"), "tsdb", "create-blocks-from", "openmetrics", str(folder / "series"), str(folder / "data")]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
-    (folder / "prometheus.yml").write_text("{}")
+    for name, groups in (files or {}).items():
+        (folder / name).write_text(yaml.safe_dump({"groups": groups}))
+    (folder / "prometheus.yml").write_text(yaml.safe_dump({"rule_files": [str(folder / name) for name in files or {}]}))
     port = free_port()
     words = [
         f"--config.file={folder}/prometheus.yml",
