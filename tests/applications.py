@@ -94,7 +94,8 @@ def unpacked(requirement: str, folder: Path) -> Path:
     subprocess.run(command, check=True, timeout=300)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
-        opened.extractall(folder, filter="data")
+        opened.extraction_filter = getattr(tarfile, "data_filter", None)  # which Python has since 3.11.4
+        opened.extractall(folder)
     return folder / archive.name.removesuffix(".tar.gz")
 
 

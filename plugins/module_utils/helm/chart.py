@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -75,7 +75,9 @@ class Reference:
     def _unpack(self, draft: str) -> None:
         try:
             with tarfile.open(Path(self.ref).expanduser()) as archive:
-                archive.extractall(draft, filter="data")
+                # Python before 3.11.4 has no filters; `_members` lets nothing through that one would stop.
+                archive.extraction_filter = getattr(tarfile, "data_filter", None)
+                archive.extractall(draft, _members(archive))
         except (tarfile.TarError, OSError, EOFError) as error:
             raise HelmError(f"it is no archive that can be unpacked, {error}") from error
 
@@ -191,3 +193,16 @@ def full_name(image: str) -> str:
     elif not re.search(r"[.:]|^localhost$", first):
         image = f"docker.io/{image}"
     return image if ":" in image.rpartition("/")[2] or "@" in image else f"{image}:latest"
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The files and folders of an archive; a chart has no links.
+
+    :raises HelmError: where a name leads out of the folder.
+    """
+    for member in archive:
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts:
+            raise HelmError(f"its member {member.name} leads out of it")
+        if member.isfile() or member.isdir():
+            yield member

@@ -72,3 +72,26 @@ def test_what_is_no_chart(tmp_path: Path, cache: Path) -> None:
         with pytest.raises(HelmError, match=reason):
             Reference(str(tmp_path / name)).get(helm)
     assert not list(cache.glob("*/*"))
+
+
+@pytest.mark.parametrize("name", ["../out", "small/../../out", "/tmp/out"])
+def test_archive_that_leads_out_of_its_folder(tmp_path: Path, cache: Path, name: str) -> None:
+    path = archive(tmp_path, "1.0.0")
+    with tarfile.open(path, "w:gz") as packed:
+        packed.addfile(tarfile.TarInfo(name))
+    with pytest.raises(HelmError, match=name):
+        Reference(str(path)).find()
+    assert not list(cache.glob("*/*"))
+
+
+def test_links_of_an_archive_are_not_followed(tmp_path: Path) -> None:
+    path = archive(tmp_path, "1.0.0")
+    with tarfile.open(path, "w:gz") as packed:
+        packed.add(tmp_path / "made/small", "small")
+        link = tarfile.TarInfo("small/link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+        packed.addfile(link)
+        packed.addfile(tarfile.TarInfo("small/link/out"))
+    chart = Reference(str(path)).find()
+    assert chart and chart.version == "1.0.0"
+    assert not (tmp_path / "out").exists() and not (chart.folder / "link").is_symlink()
