@@ -96,7 +96,8 @@ class Server:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            self.process.wait(20)
+            # A worker that has just been forked misses the signal, and is ended by force after graceful_timeout, 20 s.
+            self.process.wait(40)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
