@@ -102,6 +102,11 @@ options:
     description: Environment of the checks, as in M(flaskops.observability.external_checks).
     type: str
     default: ""
+  check_names:
+    description: Names of checks of the environment that must be there and run. Any other may be paused.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: Bound for the whole verification, in seconds.
     type: int
@@ -252,6 +257,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "app_only": {"type": "bool", "default": False},
     "skipped": {"type": "dict", "default": {}},
     "environment": {"type": "str", "default": ""},
+    "check_names": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "int", "default": 60},
     "report": {"type": "path"},
     "junit": {"type": "path"},

@@ -119,6 +119,7 @@ def of_apps(apps: list[dict[str, Any]], *parts: str) -> list[dict[str, Any]]:
             "app": app["name"],
             "namespace": app["namespace"],
             "path": app["health_path"],
+            "state": "present",
             **check,
             **({"state": "absent"} if app["state"] == "absent" else {}),
         }

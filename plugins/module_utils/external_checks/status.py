@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import modules
-from .model import owner_tag
+from .model import Found, Gone, Provider, owner_tag
+
+ALERTED = ("contacts", "teams", "integrations")  # options that say whom a check alerts
 
 
 def check_states(
@@ -21,13 +23,15 @@ def check_states(
     ca_path: str | None = None,
     timeout: int = 10,
     max_wait: int = 60,
+    ask_contacts: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the state of each named check, and of every check of the environment where no names are given.
 
     provider: uptimerobot, pingdom or statuscake. environment: as in the module external_checks. timeout: seconds for one
-    answer. max_wait: seconds to wait in all, for rate limits and repeated requests.
+    answer. max_wait: seconds to wait in all, for rate limits and repeated requests. ask_contacts: whether each entry also has
+    alerts, which says whether the check alerts anybody; a provider whose list does not tell is asked for each check.
     Each entry has name, id (None where there is none) and state: up, down, paused, unknown (not run yet), missing, or
-    ambiguous (several of ours have the name). One read of the list, in as many pages as it has.
+    ambiguous (several of ours have the name). The list is read once, in as many pages as it has.
     Raises CheckError, one sentence without a full stop, where the provider can't be asked; ProviderError of these has the status.
     """
     params = {
@@ -40,10 +44,24 @@ def check_states(
         "ca_path": ca_path,
     }
     tag = owner_tag(environment)
-    ours = [found for found in modules.make_provider(provider, params).read_all(tag) if tag in found.tags]
+    asked = modules.make_provider(provider, params)
+    ours = [found for found in asked.read_all(tag) if tag in found.tags]
     states = []
     for name in names or sorted({found.name for found in ours}):
         same = [found for found in ours if found.name == name]
         state = same[0].status if len(same) == 1 else "ambiguous" if same else "missing"
-        states.append({"name": name, "id": same[0].id if len(same) == 1 else None, "state": state})
+        entry: dict[str, Any] = {"name": name, "id": same[0].id if len(same) == 1 else None, "state": state}
+        if ask_contacts:
+            entry["alerts"] = all(alerts_anybody(asked, found) for found in same)
+        states.append(entry)
     return states
+
+
+def alerts_anybody(provider: Provider, found: Found) -> bool:
+    """Whether a check has anybody whom its provider alerts."""
+    if "contacts" not in found.options:
+        try:
+            found = provider.read(found.id)
+        except Gone:
+            return True  # what is gone is another matter
+    return any(found.options.get(option) for option in ALERTED)

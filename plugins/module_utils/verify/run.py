@@ -52,6 +52,7 @@ class Target:
     notified_severities: list[str] = field(default_factory=lambda: ["critical", "warning"])
     log_backends: list[dict[str, Any]] = field(default_factory=list)
     external_checks: list[dict[str, Any]] = field(default_factory=list)
+    check_names: list[str] = field(default_factory=list)
     environment: str = ""
     app_only: bool = False
     skipped: dict[str, str] = field(default_factory=dict)
