@@ -57,11 +57,11 @@ test-long: packages $(DEV_VENV)/ready ## what takes longer, or needs the machine
 
 # One process more than the machine has cores, since some wait for a server of theirs.
 unit: $(DEV_VENV)/ready ## tests without a cluster, and every alert by promtool
-	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) tests/unit tests/rules
+	PATH=$(DEV_VENV)/bin:$$PATH tests/twice.sh -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) tests/unit tests/rules
 
 # What an API server without a node shows: admission, permissions, other people's releases and autoscalers.
 api: $(DEV_VENV)/ready ## tests before an API server without a node
-	PATH=$(DEV_VENV)/bin:$$PATH pytest -q -n 3 --dist loadfile tests/api
+	PATH=$(DEV_VENV)/bin:$$PATH tests/twice.sh -n 3 --dist loadfile tests/api
 
 lint: $(DEV_VENV)/ready ## ansible-lint, yamllint, ruff, mypy, stale documentation, the collection's build
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
