@@ -26,6 +26,8 @@ import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.filter.package_folder import package_folder
 
+from tests import harness
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -186,7 +188,10 @@ def test_numbered_lines_are_written_and_counted(url: str, api: ThreadingHTTPServ
     assert re.search(LINES.format("missing", "victoria_logs") + r"0\.0$", text, re.MULTILINE)
     assert "victoria_logs" in get(f"{url}/") and "503 no endpoints available" in get(f"{url}/")
     assert json.loads(get(f"{url}/results.json"))["lines"]["victoria_logs"]["missing"] == 0
-    assert any("503 no endpoints" in line for line in api.written if line.startswith("{"))  # type: ignore[attr-defined]
+    written: list[str] = api.written  # type: ignore[attr-defined]
+    harness.until(
+        lambda: any("503 no endpoints" in line for line in written if line.startswith("{")), 15, "a line with the reason"
+    )
     numbered = [line for line in api.written if "numbered line verify-" in line]  # type: ignore[attr-defined]
     assert len([line for line in numbered if line.startswith("{")]) == pytest.approx(len(numbered) / 20, abs=1)
 
