@@ -143,8 +143,9 @@ class Judge:
 
 
 def listed(alerts: list[Alert]) -> str:
-    """Alerts in a few words, with their severities."""
-    names = [f"{alert.name} ({alert.severity})" if alert.severity else alert.name for alert in alerts]
+    """Alerts in a few words, with their severities; the critical ones first."""
+    ordered = sorted(alerts, key=lambda alert: alert.severity != "critical")
+    names = [f"{alert.name} ({alert.severity})" if alert.severity else alert.name for alert in ordered]
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
