@@ -72,8 +72,8 @@ class Bench:
         self.objects = Objects(cluster.api)
         self.target = Target(kubeconfig=str(cluster.kubeconfig), context=cluster.context, notified_severities=[])
 
-    def verify(self, timeout: float = 60) -> dict[str, Json]:
-        results, _url = verify(KubeCluster(self.cluster.api), replace(self.target, timeout=timeout))
+    def verify(self, timeout: float = 60, **options: Any) -> dict[str, Json]:
+        results, _url = verify(KubeCluster(self.cluster.api), replace(self.target, timeout=timeout, **options))
         return {result["link"]: result for result in results}
 
     def whole(self) -> None:
@@ -134,11 +134,9 @@ class Bench:
             yield
         finally:
             now = self.get(path)
-            for key in ("spec", "data"):
-                if key in before:
-                    now[key] = before[key]
-            now["metadata"]["labels"] = before["metadata"].get("labels", {})
-            self.objects.request("PUT", path, None, now, "application/json")
+            kept = {key: now[key] for key in ("metadata", "status") if key in now}
+            kept["metadata"] |= {key: before["metadata"].get(key, {}) for key in ("labels", "annotations")}
+            self.objects.request("PUT", path, None, {**before, **kept}, "application/json")
 
     @contextmanager
     def deleted(self, path: str) -> Iterator[None]:
@@ -231,6 +229,25 @@ def create(bench: Bench, at: str, content: Json) -> Iterator[None]:
 
 
 @contextmanager
+def silence(bench: Bench, **labels: str) -> Iterator[None]:
+    """Somebody holds the alerts back whose labels match these regular expressions."""
+    path = "/api/v1/namespaces/monitoring/services/alertmanager-operated:9093/proxy/api/v2"
+    now = datetime.datetime.now(datetime.UTC)
+    content = {
+        "matchers": [{"name": name, "value": value, "isRegex": True, "isEqual": True} for name, value in labels.items()],
+        "startsAt": now.isoformat(),
+        "endsAt": (now + datetime.timedelta(hours=2)).isoformat(),
+        "createdBy": "somebody",
+        "comment": "too loud",
+    }
+    made = bench.objects.request("POST", f"{path}/silences", None, content, "application/json")["silenceID"]
+    try:
+        yield
+    finally:
+        bench.objects.request("DELETE", f"{path}/silence/{made}")
+
+
+@contextmanager
 def dashboard(bench: Bench, text: str, by: str) -> Iterator[None]:
     """A text of the dashboard is another one."""
 
@@ -244,14 +261,16 @@ def dashboard(bench: Bench, text: str, by: str) -> Iterator[None]:
 
 
 @contextmanager
-def alertmanager_config(bench: Bench, pattern: str, by: str) -> Iterator[None]:
-    """Another configuration of Alertmanager: the first match of *pattern* is replaced."""
+def alertmanager_config(bench: Bench, edits: dict[str, str]) -> Iterator[None]:
+    """Another configuration of Alertmanager: the first match of each pattern is replaced."""
     selector = "app.kubernetes.io/name=alertmanager"
 
     def changed(secret: Json) -> None:
-        config, count = re.subn(pattern, by, base64.b64decode(secret["data"]["alertmanager.yaml"]).decode(), count=1)
-        assert count == 1
-        secret["data"]["alertmanager.yaml"] = base64.b64encode(config.encode()).decode()
+        text = base64.b64decode(secret["data"]["alertmanager.yaml"]).decode()
+        for pattern, by in edits.items():
+            text, count = re.subn(pattern, by, text, count=1)
+            assert count == 1, pattern
+        secret["data"]["alertmanager.yaml"] = base64.b64encode(text.encode()).decode()
 
     def config() -> list[str]:
         # Its page of the configuration hides what may be a secret, the receivers' addresses among it.
@@ -264,6 +283,17 @@ def alertmanager_config(bench: Bench, pattern: str, by: str) -> Iterator[None]:
             yield
     finally:
         until("Alertmanager is as before", bench.poking(selector, lambda: config() == before))
+
+
+@contextmanager
+def on_call(bench: Bench, edits: dict[str, str] | None = None) -> Iterator[None]:
+    """Somebody is notified of every alert that no route takes, by Alertmanager's own configuration with *edits* beside it."""
+    known = {
+        r"(?m)^  receiver: .*$": '  receiver: "on-call"',
+        r'(?m)^  - name: "none"$': '  - name: "none"\n  - name: "on-call"\n    webhook_configs: [{url: "http://127.0.0.1:9/"}]',
+    }
+    with alertmanager_config(bench, known | (edits or {})):
+        yield
 
 
 @contextmanager
@@ -328,7 +358,18 @@ def inbox_clock_behind(bench: Bench) -> Iterator[None]:
 
 WAYS: dict[str, Callable[..., AbstractContextManager[None]]] = {
     way.__name__: way
-    for way in (change, delete, stop, create, dashboard, alertmanager_config, victoria_logs_flags, inbox_clock_behind)
+    for way in (
+        change,
+        delete,
+        stop,
+        create,
+        silence,
+        dashboard,
+        alertmanager_config,
+        on_call,
+        victoria_logs_flags,
+        inbox_clock_behind,
+    )
 }
 
 

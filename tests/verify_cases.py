@@ -10,6 +10,7 @@
       - no_endpoints: {}
     link: endpoint                                      the row that must be blamed, and no other
     cause: its selector is app=flask-apps               a regular expression
+    options: {notified_severities: [critical]}          options of the verification, where they are not the usual ones
     sample: true                                        run by `make test` too, and not by `make test-long` alone
 
 A sign may also have `seconds`, for which it is waited at most, and `brings`, the label of pods of the namespace monitoring to
@@ -33,7 +34,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.chai
 from tests.breakage import SIGNS, WAYS, Bench, until
 
 FOLDER = Path(__file__).parent / "cases/verify"
-KEYS = {"what", "break", "until", "link", "cause", "sample"}
+KEYS = {"what", "break", "until", "link", "cause", "options", "sample"}
 Step = tuple[str, dict[str, Any]]
 
 
@@ -51,6 +52,7 @@ class Case:
     link: str
     cause: str
     signs: list[Step] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
     sample: bool = False
 
     @contextmanager
@@ -97,6 +99,7 @@ def parse(name: str, text: str) -> Case:
             found["link"],
             found["cause"],
             _steps(found.get("until") or [], SIGNS, {"seconds", "brings"}),
+            found.get("options") or {},
             found.get("sample", False),
         )
         re.compile(case.cause)
