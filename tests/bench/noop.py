@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import yaml
 from kubernetes import client, config
 
-from . import common
+from . import chain, common
 
 RUNS = 5
 # The tags of site.yml that are timed, with the goals: seconds, and times what is typed by hand.
@@ -197,6 +197,7 @@ def main() -> int:
             for name, seconds in theirs[stage].items():
                 rows.append([f"  {name}", f"{statistics.median(seconds):.1f} s", "-", ""])
             rows.append(["  ratio", f"{ratio:.2f}", f"at most {goal}", "stages : Helm and kubectl"])
+        rows += chain.rows(RUNS)
         common.playbook("all down", "playbooks/teardown.yml")
     except (common.StepFailed, common.EngineError, client.ApiException, OSError) as error:
         print(error, file=sys.stderr)
