@@ -441,6 +441,13 @@ def rule_error(bench: Bench) -> bool:
     return any(rule.get("lastError") for group in _rule_groups(bench) for rule in group["rules"])
 
 
+def rule_loaded(bench: Bench, alert: str, **has: Any) -> bool:
+    """Prometheus evaluates an alert of the app that has this."""
+    rules = [rule for group in _rule_groups(bench) for rule in group["rules"] if rule["name"] == alert]
+    wanted = has.pop("labels", {}).items()
+    return any(wanted <= rule["labels"].items() and all(rule[key] == value for key, value in has.items()) for rule in rules)
+
+
 def no_alertmanager(bench: Bench) -> bool:
     return not bench.get(f"{PROMETHEUS}/alertmanagers")["data"]["activeAlertmanagers"]
 
@@ -469,6 +476,7 @@ SIGNS: dict[str, Callable[..., bool]] = {
         no_series,
         no_rules,
         rule_error,
+        rule_loaded,
         no_alertmanager,
         no_pods,
         grows_old,

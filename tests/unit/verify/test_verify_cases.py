@@ -27,7 +27,7 @@ cause: its selector is app=(nobody|no-one)
 
 def test_the_cases_are_read() -> None:
     cases = load()
-    assert len(cases) >= 40
+    assert len(cases) >= 90
     assert 1 <= sum(case.sample for case in cases) <= 10
     objects = [given["of"] for case in cases for _way, given in case.ways if "of" in given]
     assert [name for name in objects if name not in OBJECTS and not name.startswith("/")] == []
