@@ -15,7 +15,7 @@ UTILS = Path(__file__).resolve().parents[2] / "plugins/module_utils"
 PACKAGE = "ansible_collections.flaskops.observability.plugins.module_utils"
 # From the bottom to the top. A room may import from any below it, and from itself.
 FLOORS = (
-    {"_files", "_module", "app", "credentials", "log_lines"},
+    {"_files", "_module", "app", "credentials", "log_lines", "pages"},
     {"kube", "toolchain"},
     {"helm", "node"},
     {"image"},

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.action import drill as drill_action
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import report
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.report import markup
+from ansible_collections.flaskops.observability.plugins.module_utils.pages import markup
 
-from . import browser, page
+from tests import browser
+from tests import pages as page
 
 LIMIT = 500_000  # bytes of a page
 HERE = Path(__file__).parent

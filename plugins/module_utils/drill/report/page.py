@@ -6,26 +6,25 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ...pages import parts
+from ...pages.markup import Html
 from . import timeline, words
 from .data import Difference, DrillReport, ScenarioChange, ScenarioReport
-from .markup import Html, markup
 
-TICK, CROSS = "M3 8.5 6.5 12 13 4.5", "M4 4l8 8M12 4l-8 8"
 ICONS = {
-    "passed": TICK,
-    "within": TICK,
-    "failed": CROSS,
-    "missed": CROSS,
+    "passed": parts.TICK,
+    "within": parts.TICK,
+    "failed": parts.CROSS,
+    "missed": parts.CROSS,
     "aborted": "M4.5 4.5h7v7h-7z",
-    "left_out": "M4 8h8",
-    "late": "M3 8h9M8.5 4.5 12 8l-3.5 3.5",
+    "left_out": parts.DASH,
+    "late": parts.ARROW,
     "early": "M13 8H4M7.5 4.5 4 8l3.5 3.5",
 }
 # A page of this many bytes is still quick on a telephone; PROBLEMS are the most that one scenario lists above its table.
@@ -42,9 +41,9 @@ HERE = Path(__file__).parent
 Facts: TypeAlias = "list[tuple[str, str, bool | None]]"
 
 
-def breakable(name: str) -> Html:
-    """A name that breaks, where it has to, at a capital or after a sign, rather than anywhere."""
-    return Html(re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[a-zA-Z0-9][-_./:])(?=\w)", "<wbr>", markup(name)))
+def status(known: dict[str, str], value: str) -> Html:
+    """A status or a verdict, by the words that are known for it."""
+    return parts.status(words.word(known, value), value if value in known else "unbounded", ICONS.get(value, ""))
 
 
 @functools.cache
@@ -53,14 +52,9 @@ def environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.globals |= {"words": words, "timeline": timeline, "icons": ICONS, "most": PROBLEMS}
-    made.filters |= {"breakable": breakable, "stage": words.stage}
+    made.globals |= {"words": words, "timeline": timeline, "status": status, "time": parts.time, "most": PROBLEMS}
+    made.filters |= {"breakable": parts.breakable, "stage": words.stage}
     return made
-
-
-def style() -> Html:
-    """The style sheet without the comment at its head."""
-    return Html("\n" + (HERE / "style.css").read_text(encoding="utf-8").split("*/\n", 1)[1])
 
 
 def glance(drill: DrillReport) -> list[tuple[str, str, str]]:
@@ -166,6 +160,7 @@ def render(drill: DrillReport, difference: Difference) -> str:
         glance=glance(drill),
         attention=attention(drill),
         legend=legend(),
-        style=style(),
+        style=parts.style(HERE / "style.css"),
+        policy=parts.POLICY,
     )
     return str(whole(sections=_sections(drill, section, LIMIT - len(whole(sections=[]).encode()))))

@@ -12,9 +12,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 
+from ...pages.markup import Html, element
 from . import words
 from .data import Observation, ScenarioReport
-from .markup import Html, element
 
 LEFT, RIGHT = 1.5, 97.0  # percent: room for half a mark at both ends
 HEAD, LANE, FOOT = 20, 38, 22

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pages in a real browser, Chromium without a window.
 
-``PYTHONPATH=collections python -m tests.unit.drill.browser FOLDER`` draws the pictures of the documentation.
+``PYTHONPATH=collections python -m tests.browser FOLDER`` draws the pictures of the documentation.
 """
 
 from __future__ import annotations
