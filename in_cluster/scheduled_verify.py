@@ -3,14 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The scheduled verification: follows the chain of one application again and again, and serves what it found.
 
-    GET  /metrics        for Prometheus
-    GET  /results.json   the results of the last run
-    GET  /               the same as a table
+    GET  /               the results of the last run as a page
+    GET  /table.txt      the same as text, for a terminal
+    GET  /results.json   the same for programs
+    GET  /metrics        the same for Prometheus
     GET  /healthz        200
 
 VERIFY_TARGET is a JSON object with the fields of run.Target, VERIFY_EVERY the seconds from one start to the next.
 VERIFY_BACKENDS is a JSON file with a list of log back ends and their credentials, as the option log_backends has them, read anew
 for each run.
+
+Since when a row has its status is known as long as this process lives; nothing is kept in a file.
 
 Meanwhile it writes numbered lines to its output, and asks every log back end for them (numbered_lines).
 """
@@ -29,8 +32,10 @@ from typing import Any
 
 import web
 from flaskops_observability.kube.transport import PodCluster
+from flaskops_observability.pages import verification
 from flaskops_observability.verify import given_backends
 from flaskops_observability.verify.chain import verify
+from flaskops_observability.verify.history import History
 from flaskops_observability.verify.numbered_lines import GIVEN_UP, NumberedLines
 from flaskops_observability.verify.run import Run, Target
 from flaskops_observability.verify.table import render
@@ -61,9 +66,12 @@ class Findings:
         self.lines = NumberedLines(every)
         self.stop = threading.Event()
         self.results: list[dict[str, Any]] = []
+        self.history = History()
         self.error = ""
+        self.running = False
         self.runs = self.errors = 0
         self.ended = self.duration = 0.0
+        self.began = self.next = time.time()
 
     def run(self) -> None:
         """Follow the chain once; what goes wrong is remembered, and the next run tries again."""
@@ -82,8 +90,9 @@ class Findings:
             self.error = f"{type(error).__name__}: {error}"
             print(json.dumps({"error": self.error}), flush=True)
             return
-        self.results, self.error = results, ""
         self.duration, self.ended = took, time.time()
+        self.history.add(results, self.ended)
+        self.results, self.error = [result | self.history.rows[result["link"]] for result in results], ""
         self.runs += 1
         broken = {r["link"]: r["cause"] for r in results if r["status"] == "failed"}
         said = {"seconds": round(took, 1), "links": len(results), "broken": broken, "lines": self.lines.shown()}
@@ -92,9 +101,31 @@ class Findings:
     def repeat(self) -> None:
         """Run until it is told to stop, from start to start in equal steps."""
         while not self.stop.is_set():
-            began = time.monotonic()
+            began, self.next = time.monotonic(), time.time() + self.every
+            self.running = True
             self.run()
+            self.running = False
             self.stop.wait(max(0.0, self.every - (time.monotonic() - began)))
+
+    def found(self) -> dict[str, Any]:
+        """All that is known, for programs and for the page."""
+        return {
+            "app": self.target.name,
+            "namespace": self.target.namespace,
+            "every": self.every,
+            "began": self.began,
+            "runs": self.runs,
+            "errors": self.errors,
+            "ended": self.ended,
+            "seconds": self.duration,
+            "next": self.next,
+            "running": self.running,
+            "error": self.error,
+            "results": self.results,
+            "changes": self.history.changes,
+            "lines": self.lines.shown(),
+            "lines_error": self.lines.error,
+        }
 
     def metrics(self) -> str:
         """What Prometheus scrapes."""
@@ -120,7 +151,7 @@ class Findings:
         return "\n".join(lines) + "\n"
 
     def table(self) -> str:
-        """The results for people."""
+        """The results for a terminal."""
         who = f"{self.target.name} in namespace {self.target.namespace}"
         text = (
             render(self.results, f"{who}, {time.time() - self.ended:.0f} s ago") if self.runs else f"{who}: no run has ended yet"
@@ -151,26 +182,28 @@ def given(path: str) -> list[dict[str, Any]]:
 
 
 class Handler(web.Handler):
-    """The four addresses."""
+    """The five addresses."""
 
     findings: Findings
     server_version = "scheduled-verify"
 
     def do_GET(self) -> None:
         """Answer one of the pages."""
-        path = self.path.split("?")[0]
+        path, _, query = self.path.partition("?")
         if path == "/metrics":
             self.answer(HTTPStatus.OK, self.findings.metrics())
         elif path == "/results.json":
-            found = {"ended": self.findings.ended, "error": self.findings.error, "results": self.findings.results}
-            found |= {"lines": self.findings.lines.shown()}
-            self.answer(HTTPStatus.OK, json.dumps(found), "application/json")
+            self.answer(HTTPStatus.OK, json.dumps(self.findings.found()), "application/json")
         elif path == "/":
+            found, now = self.findings.found(), time.time()
+            seconds = 0 if web.stays(query) else verification.refresh(found, now)
+            self.answer(HTTPStatus.OK, verification.page(found, now, seconds), "text/html", seconds)
+        elif path == "/table.txt":
             self.answer(HTTPStatus.OK, self.findings.table())
         elif path == "/healthz":
             self.answer(HTTPStatus.OK, "ok\n")
         else:
-            self.answer(HTTPStatus.NOT_FOUND, "There is nothing here but /, /results.json, /metrics and /healthz.\n")
+            self.answer(HTTPStatus.NOT_FOUND, "There is nothing here but /, /table.txt, /results.json, /metrics and /healthz.\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 TIMEOUT = 10  # seconds that a client may keep a connection open without sending
 
@@ -22,13 +23,16 @@ class Handler(BaseHTTPRequestHandler):
 
     timeout = TIMEOUT
 
-    def answer(self, status: HTTPStatus, text: str, kind: str = "text/plain") -> None:
-        """Send a whole answer of a content type."""
+    def answer(self, status: HTTPStatus, text: str, kind: str = "text/plain", refresh: int = 0) -> None:
+        """Send a whole answer of a content type, which a browser reads again after so many seconds; 0 for not."""
         body = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if refresh:
+            self.send_header("Refresh", str(refresh))
         self.end_headers()
         self.wfile.write(body)
 
@@ -42,6 +46,11 @@ class Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say what went wrong, without a traceback."""
         print(json.dumps({"client": str(client_address), "error": repr(sys.exc_info()[1])}), flush=True)
+
+
+def stays(query: str) -> bool:
+    """Whether a reader has asked that the page does not refresh itself while they read."""
+    return "no" in parse_qs(query).get("refresh", [])
 
 
 def serve(listening: Server) -> None:

@@ -105,8 +105,10 @@ def problems(root: Node) -> list[str]:
     found += [f"the id {ident} is there twice" for ident in set(ids) if ids.count(ident) > 1]
     for node in page.all():
         referred = [*node["aria-labelledby"].split(), *node["aria-describedby"].split()]
-        if node.name in ("a", "use"):
+        if node.name in ("a", "use") and node["href"].startswith("#"):
             referred.append(node["href"].removeprefix("#"))
+        if node.name == "a" and not node["href"]:
+            found.append("a link leads nowhere")
         found += [f"{node.name} refers to {ident!r}, which is not there" for ident in referred if ident not in ids]
         if node.name in ("section", "article") and not (node["aria-label"] or node["aria-labelledby"]):
             found.append(f"a {node.name} has no name")
@@ -136,10 +138,36 @@ def problems(root: Node) -> list[str]:
     return found
 
 
+def beside(root: Node) -> list[str]:
+    """What would be loaded from elsewhere, or run; a browser that keeps to the page's policy refuses it too."""
+    names = {"script", "img", "iframe", "object", "embed", "form", "base", "foreignobject"}
+    found = [f"there is a {node.name}" for node in root.all(*names)]
+    for node in root.all():
+        loads = [node[name] for name in ("href", "src", "xlink:href") if node[name] and node.name != "a"]
+        found += [f"{node.name} loads {to}" for to in loads if not to.startswith(("#", "data:,"))]
+        found += [f"{node.name} has {name}" for name in node.attributes if name.startswith("on") or name == "style"]
+        if node.name == "a" and re.match(r"(?!https?:)[a-z][a-z0-9+.-]*:", node["href"].strip().lower()):
+            found.append(f"a link does {node['href']}")
+    (style,) = (node.text() for node in root.all("style"))
+    found += [f"the style loads {to}" for to in re.findall(r"url\([^)]*\)|@import", style) if to != "url(#hatch)"]
+    (policy,) = (m["content"] for m in root.all("meta") if m["http-equiv"] == "Content-Security-Policy")
+    if policy != "default-src 'none'; style-src 'unsafe-inline'; img-src data:":
+        found.append(f"the policy is {policy}")
+    return found
+
+
 def colours(style: str) -> dict[str, dict[str, str]]:
     """The variables of the light and the dark scheme."""
     light, dark = re.findall(r":root \{([^}]*)\}", style)
     return {name: dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", text)) for name, text in (("light", light), ("dark", dark))}
+
+
+def weak(style: str, scheme: str) -> dict[tuple[str, str], float]:
+    """The pairs of colours with too little contrast."""
+    colour = colours(style)[scheme]
+    found = {pair: (contrast(colour[pair[0]], colour[pair[1]]), 4.5) for pair in TEXT}
+    found |= {pair: (contrast(colour[pair[0]], colour[pair[1]]), 3) for pair in SHAPES if pair not in found}
+    return {pair: ratio for pair, (ratio, least) in found.items() if ratio < least}
 
 
 def luminance(colour: str) -> float:

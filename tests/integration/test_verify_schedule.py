@@ -62,8 +62,10 @@ def test_its_findings_are_metrics(bench: Bench) -> None:
     assert float(ended["value"][1]) < 2 * 300
     written = until("its numbered lines", lambda: counted(bench, "written"))
     assert written % 20 == 0 and counted(bench, "missing") == 0
-    table = until("its page", lambda: page(bench))
+    table = until("its table", lambda: page(bench, "table.txt"))
     assert "flask-app in namespace flask-app" in table and "alert path" in table
+    shown = page(bench, "")
+    assert "<h1>Verification of flask-app in namespace flask-app</h1>" in shown and 'id="link-alert-path"' in shown
 
 
 def counted(bench: Bench, kind: str) -> float:
@@ -72,8 +74,8 @@ def counted(bench: Bench, kind: str) -> float:
     return float(found[0]["value"][1]) if found else 0.0
 
 
-def page(bench: Bench) -> str:
-    path = f"/api/v1/namespaces/flask-app/services/{NAME}:8080/proxy/"
+def page(bench: Bench, name: str) -> str:
+    path = f"/api/v1/namespaces/flask-app/services/{NAME}:8080/proxy/{name}"
     status, text = KubeCluster(bench.cluster.api).fetch(path)
     return text if status == 200 else ""
 
@@ -161,12 +163,13 @@ def test_lines_that_a_stopped_back_end_does_not_take_are_late_and_none_is_missin
         began = int(time.time() * 1000)
         with named("victoria-logs-down").broken(bench):
             alert = until("the alert arrives", lambda: told(bench, began, "firing", LATE), 180)
-            assert "numbered lines in victoria_logs" in page(bench) and "it gave no answer: it answers 503" in page(bench)
+            table = page(bench, "table.txt")
+            assert "numbered lines in victoria_logs" in table and "it gave no answer: it answers 503" in table
         mended = int(time.time() * 1000)
         over = until("its end arrives", lambda: told(bench, alert["received_ms"], "resolved", LATE), 240)
         # They waited in the log agent, and came.
         before = counted(bench, "written")
-        waiting = until("two more runs", lambda: counted(bench, "written") > before + 20 and page(bench))
+        waiting = until("two more runs", lambda: counted(bench, "written") > before + 20 and page(bench, "table.txt"))
         assert counted(bench, "missing") == counted(bench, "unknown") == counted(bench, "double") == 0, waiting
     finally:
         assert playbook("site.yml", "--tags", "verify", inventory=INVENTORY_OF_CLUSTER).returncode == 0

@@ -11,28 +11,20 @@ from __future__ import annotations
 
 import datetime
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ...pages.words import text
+
 FORMAT = 1
-# Beyond these a text is cut in a page, so that one stack trace can't fill it; the JSON report has all of it.
-NAME_LENGTH, TEXT_LENGTH = 90, 600
-# Control characters can't be in a page, and those that turn the direction of writing could hide what a name really is.
-UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+")
+NAME_LENGTH = 90  # beyond it a name is cut in a page
 # Events by which a thing shows that it is well again; they come after the restoration and detect nothing.
 RECOVERIES = frozenset({"added", "ready", "Ready", "resolved", "up"})
 # The event of a page's arrival, and the objective that limits it.
 RECEIVED, PAGE = "received", "page"
 
 Key = TypeVar("Key")
-
-
-def text(value: Any, limit: int = TEXT_LENGTH) -> str:
-    """A value as one line that any page can hold; empty for null."""
-    line = " ".join(UNFIT.sub(" ", "" if value is None else str(value)).split())
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def number(value: Any) -> float | None:

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+from ...pages.words import NONE, SPACE, amount, several, some
 from .data import Change, Difference, DrillReport, Observation, ScenarioChange, ScenarioReport, Stage
 
 STATUSES = {"passed": "passed", "failed": "failed", "aborted": "aborted", "left_out": "left out"}
 VERDICTS = {"within": "within", "early": "early", "late": "late", "missed": "missed", "unbounded": "no limits"}
-SPACE = "\u00a0"  # keeps a number and its unit on one line
-MINUS, NONE = "\u2212", "\u2013"
+MINUS = "\u2212"
 
 
 def word(known: dict[str, str], value: str) -> str:
@@ -45,15 +45,6 @@ def span(shortest: float | None, longest: float | None) -> str:
         return seconds(longest)
     least = f"{shortest:.1f}" if max(shortest, longest) < 600 else seconds(shortest)
     return f"{least} to {seconds(longest)}"
-
-
-def amount(number: int) -> str:
-    """A count with its thousands apart."""
-    return f"{number:,}".replace(",", "\u202f")
-
-
-def several(number: int, one: str, many: str = "") -> str:
-    return f"{amount(number)} {one if number == 1 else many or one + 's'}"
 
 
 def share(part: int, whole: int) -> str:
@@ -136,11 +127,6 @@ def tally(drill: DrillReport) -> tuple[str, str]:
     found = [(len(drill.having(kind)), word(STATUSES, kind)) for kind in kinds]
     rest = ", ".join(f"{n} {name}" for n, name in found if n or name in ("failed", "left out"))
     return f"{len(drill.having('passed'))} passed", rest
-
-
-def some(names: list[str]) -> str:
-    """The first two of them, and how many more there are."""
-    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 
 def slowest_page(drill: DrillReport) -> tuple[str, str]:
