@@ -5,7 +5,7 @@
 
     POST /alerts                  an Alertmanager webhook of version 4
     GET  /alerts.json?since=...   what was received after that time (milliseconds since 1970, or RFC 3339), oldest first
-    GET  /                        the same as a page
+    GET  /                        the same as a page: one row for each alert from firing to resolved
     GET  /healthz                 200
 
 Everything is kept in memory, the newest LIMIT notifications of single alerts at most, and is gone with the pod.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import collections
 import datetime
-import html
 import json
 import threading
 import time
@@ -24,6 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import web
+from flaskops_observability.pages import inbox
 
 LIMIT = 2000
 MAX_BODY = 4 * 1024 * 1024  # bytes of one webhook
@@ -108,36 +108,6 @@ class Inbox:
         return {"now": rfc3339(time.time_ns() // 1_000_000), "dropped": dropped, "alerts": kept}
 
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5"><title>Alert inbox</title>
-<style>
- body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; }}
- table {{ border-collapse: collapse; width: 100%; }}
- th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }}
- .firing {{ color: #b00020; font-weight: 600; }} .resolved {{ color: #1b6e2d; }} small {{ color: #666; }}
-</style></head><body>
-<h1>Alert inbox</h1>
-<p>{count} alerts, newest first; {dropped} older ones dropped. The same as <a href="alerts.json">JSON</a>.</p>
-<table><tr><th>received (UTC)</th><th>state</th><th>alert</th><th>namespace</th><th>severity</th><th>summary</th></tr>
-{rows}</table></body></html>
-"""
-ROW = """<tr><td>{received}<br><small>began {startsAt}</small></td><td class="{status}">{status}</td>
-<td>{alertname}</td><td>{namespace}</td><td>{severity}</td><td>{summary}<br><small>{description}</small></td></tr>
-"""
-
-
-def page(inbox: Inbox) -> str:
-    """What arrived, as HTML."""
-    found = inbox.since(0)
-    rows = []
-    for alert in reversed(found["alerts"]):
-        texts = {key: alert[key] for key in ("received", "startsAt", "status")}
-        texts |= {key: alert["labels"].get(key, "") for key in ("alertname", "namespace", "severity")}
-        texts |= {key: alert["annotations"].get(key, "") for key in ("summary", "description")}
-        rows.append(ROW.format(**{key: html.escape(text) for key, text in texts.items()}))
-    return PAGE.format(count=len(rows), dropped=found["dropped"], rows="".join(rows))
-
-
 class Handler(web.Handler):
     """The four addresses."""
 
@@ -150,7 +120,9 @@ class Handler(web.Handler):
         if parts.path == "/healthz":
             self.answer(HTTPStatus.OK, "ok\n")
         elif parts.path == "/":
-            self.answer(HTTPStatus.OK, page(self.inbox), "text/html")
+            seconds = 0 if web.stays(parts.query) else inbox.REFRESH
+            tests = "shown" in parse_qs(parts.query).get("tests", [])
+            self.answer(HTTPStatus.OK, inbox.page(self.inbox.since(0), time.time(), seconds, tests), "text/html", seconds)
         elif parts.path == "/alerts.json":
             try:
                 # A plus sign of a time zone arrives as a blank.

@@ -14,7 +14,7 @@ from .markup import Child, Html, element, markup
 HERE = Path(__file__).parent
 # The browser itself refuses whatever would be loaded from elsewhere.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-TICK, CROSS, DASH, BELL = "M3 8.5 6.5 12 13 4.5", "M4 4l8 8M12 4l-8 8", "M4 8h8", "M8 2.5v6.5M8 12v1.5"
+TICK, CROSS, DASH, ALARM = "M3 8.5 6.5 12 13 4.5", "M4 4l8 8M12 4l-8 8", "M4 8h8", "M8 2 1.5 14h13zM8 6.5v3M8 11.7v.1"
 ARROW = "M3 8h9M8.5 4.5 12 8l-3.5 3.5"
 
 

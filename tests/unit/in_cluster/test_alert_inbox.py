@@ -99,7 +99,7 @@ def test_memory_is_bounded_and_says_so(url: str) -> None:
     post(url, webhook("A", "B", "C", "D"))
     assert names(url) == ["B", "C", "D"]
     assert json.loads(get(url, "/alerts.json"))["dropped"] == 1
-    assert "1 older ones dropped" in get(url, "/")
+    assert "of 3 notifications, 1 older one dropped" in get(url, "/")
 
 
 @pytest.mark.parametrize(
