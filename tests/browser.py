@@ -87,8 +87,12 @@ def draw(page: str, to: Path, width: int, height: int, place: str = "") -> None:
 
 if __name__ == "__main__":
     from tests.unit.drill.test_report import report_of
+    from tests.unit.pages.test_inbox_page import page_of as inbox_page
+    from tests.unit.pages.test_verification_page import page_of as verification_page
 
     folder = Path(sys.argv[1])
     sample = report_of("sample")["html"]
     draw(sample, folder / "drill-report.png", 1040, 1680)
     draw(sample, folder / "drill-timeline.png", 1040, 935, "scenario-6")
+    draw(verification_page("sample"), folder / "verification.png", 1040, 1060)
+    draw(inbox_page("sample"), folder / "alert-inbox.png", 1040, 760)
