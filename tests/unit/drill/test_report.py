@@ -436,11 +436,13 @@ def test_a_folder_that_takes_no_report_is_named(tmp_path: Path) -> None:
     assert str(tmp_path) in drill_action.write(tmp_path, None)
 
 
-def test_no_module_takes_the_report_along() -> None:
+def test_no_module_takes_a_page_along() -> None:
     """Templates and style sheet are not Python, which is all that Ansible takes to a target."""
     folder = Path(report.__file__).parents[2]
-    users = [path for path in [*folder.rglob("*.py"), *folder.parent.glob("modules/*.py")] if "report" not in path.parts]
-    assert [path.name for path in users if re.search(r"^\s*(from|import) .*\breport\b", path.read_text(), re.MULTILINE)] == []
+    users = [*folder.rglob("*.py"), *folder.parent.glob("modules/*.py")]
+    users = [path for path in users if not {"report", "pages"} & set(path.parts)]
+    takes = re.compile(r"^\s*(from|import) .*\b(report|pages)\b", re.MULTILINE)
+    assert [path.name for path in users if takes.search(path.read_text())] == []
 
 
 @pytest.mark.parametrize("name", ["sample", "hostile", "thirty"])

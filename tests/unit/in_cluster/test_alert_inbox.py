@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import subprocess
 import sys
 import threading
 import urllib.error
@@ -141,6 +142,20 @@ def test_page_escapes_what_it_shows(url: str) -> None:
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "a &amp; b" in page
+
+
+def test_page_refreshes_itself_unless_its_reader_stops_that(url: str) -> None:
+    post(url, webhook("VerifyTestAlert"))
+    for path, header, rows in (("/", "15", 0), ("/?refresh=no", None, 0), ("/?refresh=no&tests=shown", None, 1)):
+        with urllib.request.urlopen(url + path, timeout=5) as reply:
+            assert (reply.headers["Refresh"], reply.headers["Content-Type"]) == (header, "text/html; charset=utf-8")
+            assert reply.read().decode().count('<th scope="row"') == rows, path
+
+
+def test_it_runs_in_its_image_by_a_python_without_packages(runner: Path) -> None:
+    code = "import alert_inbox as a; print(a.inbox.page(a.Inbox().since(0), 0))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=runner, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("<!DOCTYPE html>") and "--page" in done.stdout, done.stderr
 
 
 def test_other_addresses(url: str) -> None:

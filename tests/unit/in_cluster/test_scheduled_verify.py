@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,15 +19,12 @@ import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import yaml
-from ansible_collections.flaskops.observability.plugins.filter.package_folder import package_folder
 
-from tests import harness
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests import harness, pages
 
 
 class Api(BaseHTTPRequestHandler):
@@ -87,18 +83,10 @@ def api() -> Iterator[ThreadingHTTPServer]:
 
 
 @pytest.fixture
-def url(tmp_path: Path, api: ThreadingHTTPServer) -> Iterator[str]:
+def url(tmp_path: Path, api: ThreadingHTTPServer, runner: Path) -> Iterator[str]:
     """The program, run by a Python that finds no other package, with a second between two runs."""
-    (task,) = yaml.safe_load((ROOT / "in_cluster/build.yml").read_text())
-    image = task["flaskops.observability.container_image"]
-    shutil.copytree(ROOT / "in_cluster", tmp_path / "runner")
-    for inside, folder in image["extra_folders"].items():
-        here = Path(package_folder(inside)) if "package_folder" in folder else ROOT / folder.split("/../../")[1]
-        shutil.copytree(here, tmp_path / "runner" / inside)
-    for inside, text in image["extra_files"].items():
-        (tmp_path / "runner" / inside).write_text(text)
     # Inside a pod the ServiceAccount's folder is fixed, and the address is https.
-    code = tmp_path / "runner/flaskops_observability/kube/transport.py"
+    code = runner / "flaskops_observability/kube/transport.py"
     code.write_text(code.read_text().replace("/var/run/secrets/kubernetes.io/serviceaccount", str(tmp_path)))
     code.write_text(code.read_text().replace('f"https://{inside}', 'f"http://{inside}'))
     (tmp_path / "token").write_text("secret-token\n")
@@ -116,7 +104,7 @@ def url(tmp_path: Path, api: ThreadingHTTPServer) -> Iterator[str]:
         "PATH": os.environ["PATH"],
     }
     command = [sys.executable, "-S", "-m", "scheduled_verify"]
-    with subprocess.Popen(command, cwd=tmp_path / "runner", env=environment, stdout=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(command, cwd=runner, env=environment, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout
         written, output = api.written, program.stdout  # type: ignore[attr-defined]
         threading.Thread(target=lambda: written.extend(output), daemon=True).start()
@@ -161,9 +149,36 @@ def test_what_a_run_found_is_served(url: str) -> None:
     assert f"flaskops_verify_interval_seconds{{{own}}} 1.0" in text
     links = [result["link"] for result in json.loads(get(f"{url}/results.json"))["results"]]
     assert links[:2] == ["node", "image"]
-    assert "shop in namespace web" in get(f"{url}/")
+    assert "shop in namespace web" in get(f"{url}/table.txt")
     with pytest.raises(urllib.error.HTTPError):
         get(f"{url}/nothing")
+
+
+def test_the_page_has_what_the_run_found_and_refreshes_itself(url: str) -> None:
+    until(url, r"^flaskops_verify_runs_total\{.*\} [2-9]")
+    with urllib.request.urlopen(f"{url}/", timeout=5) as reply:
+        root, headers = pages.read(reply.read().decode()), reply.headers
+    assert pages.problems(root) == [] and pages.beside(root) == []
+    assert headers["Content-Type"] == "text/html; charset=utf-8" and headers["Refresh"] == "10"
+    assert next(root.all("h1")).text() == 'Verification of shop in namespace web"'
+    links = [result["link"] for result in json.loads(get(f"{url}/results.json"))["results"]]
+    (table,) = [t for t in root.all("table") if t.all("caption") and "order of the chain" in t.text()]
+    assert [" ".join(head.text().split()) for head in next(table.all("tbody")).all("th")] == links
+    with urllib.request.urlopen(f"{url}/?refresh=no", timeout=5) as reply:
+        assert reply.headers["Refresh"] is None
+
+
+def test_since_when_outlives_the_runs(url: str, api: ThreadingHTTPServer) -> None:
+    def row() -> dict[str, Any]:
+        found = json.loads(get(f"{url}/results.json"))
+        (result,) = [result for result in found["results"] if result["link"] == "victoria_logs"]
+        return dict(result) | {"ended": found["ended"], "changes": found["changes"]}
+
+    until(url, r"^flaskops_verify_runs_total\{.*\} 1")
+    first = row()
+    assert first["since"] <= first["ended"] and first["before"] == ""
+    until(url, r"^flaskops_verify_runs_total\{.*\} [3-9]")
+    assert row()["since"] == first["since"] < row()["ended"]
 
 
 def test_a_run_that_cannot_begin_is_told_and_the_next_one_goes_on(url: str, api: ThreadingHTTPServer) -> None:
