@@ -117,7 +117,7 @@ def page(found: Json, now: float, refreshes: int = 0, tests: bool = False) -> st
                 "p",
                 again,
                 " ",
-                element("a", "Stop that" if refreshes else "Refresh it by itself", href=switch),
+                element("a", "Stop refreshing" if refreshes else "Refresh it by itself", href=switch),
                 class_="where top",
             ),
         ),
@@ -232,7 +232,9 @@ def folded(proven: list[Episode], now: float, refreshes: bool, shown: bool) -> l
     """
     newest = max(proven, key=lambda e: e.began)
     over = f" and was resolved after {lasted(newest.seconds(now))}" if newest.state == RESOLVED else f" and is {newest.state}"
-    link = element("a", "Fold them" if shown else "Show them", href=f"{address(refreshes, not shown)}#tests")
+    link = element(
+        "a", "Fold the test alerts" if shown else "Show the test alerts", href=f"{address(refreshes, not shown)}#tests"
+    )
     sentence = element(
         "p",
         f"{several(len(proven), 'test alert')} of verify arrived. The last one began at ",

@@ -46,7 +46,7 @@ def page(found: Json, now: float, refreshes: int = 0) -> str:
     blamed = [r for r in found["results"] if r["status"] == "failed" and not r["follows"]]
     names = idents(found["results"])
     again = f"This page refreshes itself every {refreshes}{SPACE}s." if refreshes else "This page does not refresh itself."
-    switch = element("a", "Stop that", href="?refresh=no") if refreshes else element("a", "Refresh it by itself", href="./")
+    switch = element("a", "Stop refreshing", href="?refresh=no") if refreshes else element("a", "Refresh it by itself", href="./")
     return parts.document(
         f"{headline}: verification of {text(found['app'])}",
         parts.style(parts.HERE / "served.css"),

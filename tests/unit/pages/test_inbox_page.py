@@ -178,7 +178,7 @@ def test_what_fires_is_first() -> None:
 def test_test_alerts_are_folded_and_can_be_shown() -> None:
     closed, opened = page_of("sample"), page_of("sample", True)
     assert "14 test alerts of verify arrived. The last one began at 2026-11-29 09:30:49 UTC" in said(closed)
-    assert "arrived 1.2 s later and was resolved after 5.1 s. Show them" in said(closed).replace("\u00a0", " ")
+    assert "arrived 1.2 s later and was resolved after 5.1 s. Show the test alerts" in said(closed).replace("\u00a0", " ")
     heads = [[" ".join(th.text().split()) for th in next(t.all("tbody")).all("th")] for t in pages.read(closed).all("table")]
     assert len(heads) == 1 and not any(inbox.TEST[:6] in head and "Test" in head for head in heads[0])
     tables = list(pages.read(opened).all("table"))
