@@ -13,6 +13,11 @@ def service_path(namespace: str, service: str, port: str | int, prefix: str = ""
     return f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{prefix.rstrip('/')}"
 
 
+def pod_path(namespace: str, pod: str, port: int, prefix: str = "") -> str:
+    """The path of one pod through the API server."""
+    return f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{prefix.rstrip('/')}"
+
+
 def prometheus_path(server: dict[str, Any]) -> str:
     """The path of the Prometheus that a Prometheus object describes, through the API server."""
     return service_path(server["metadata"]["namespace"], "prometheus-operated", 9090, server["spec"].get("routePrefix") or "")

@@ -13,10 +13,6 @@ from string import Template
 NOW = "time()"
 CLOCKS_OF_NODES = "timestamp(node_time_seconds) - node_time_seconds"
 
-# The stack itself: series where a configuration was refused.
-PROMETHEUS_REFUSED = 'prometheus_config_last_reload_successful{namespace="$namespace"} == 0'
-ALERTMANAGER_REFUSED = 'alertmanager_config_last_reload_successful{namespace="$namespace"} == 0'
-
 # What the exporters know of an application.
 REPLICAS = 'kube_deployment_spec_replicas{namespace="$namespace", deployment="$name"}'
 MEMORY = 'container_memory_working_set_bytes{namespace="$namespace", pod=~"$name-.*"}'

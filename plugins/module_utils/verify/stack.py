@@ -12,12 +12,15 @@ import contextlib
 import datetime
 import json
 import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from ..kube.transport import ApiError
 from ..monitoring.names import OURS, PARTS
-from ..monitoring.paths import prometheus_path
+from ..monitoring.paths import alertmanager_path, pod_path, prometheus_path
 from . import facts
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ UNAVAILABLE = 503  # of the API server's proxy, where no pod of a Service is rea
 ASK_AGAIN = 0.5  # seconds
 SKIPPED = "flaskops/skipped"
 KUBE_STATE_METRICS = "kube_state_metrics"
+SHARD = "operator.prometheus.io/shard"  # the label of a pod that has a share of the targets
+AT_ONCE = 8  # questions
 PLURALS = {"ServiceMonitor": "servicemonitors", "Probe": "probes", "PrometheusRule": "prometheusrules"}
 
 
@@ -65,6 +70,35 @@ def _age(times: list[str]) -> float:
     """Seconds since the newest of some times; many where there is none."""
     newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
     return (datetime.datetime.now(datetime.UTC) - newest).total_seconds() if newest else FRESH
+
+
+@dataclass(frozen=True)
+class Server:
+    """A pod of Prometheus or Alertmanager; where there is one alone it has no name, and its Service leads to it.
+
+    :param api: its path. :param group: whom it has the same task with: its shard, or its Alertmanager. :param ip: its address.
+    """
+
+    api: str
+    pod: str = ""
+    group: str = ""
+    ip: str = ""
+
+
+def wanted_pods(item: dict[str, Any]) -> int:
+    """How many pods a Prometheus or Alertmanager object asks for."""
+    spec = item["spec"]
+    return int(spec.get("replicas", 1) * spec.get("shards", 1))
+
+
+def told_apart(found: Mapping[Server, Sequence[str]]) -> list[str]:
+    """What is wrong with servers: once where all of them say it, else with the pod's name before it."""
+    said: dict[str, None] = {}
+    for server, problems in found.items():
+        for problem in problems:
+            everywhere = all(problem in others for others in found.values())
+            said[problem if everywhere else f"{server.pod}: {problem}"] = None
+    return list(said)
 
 
 class Stack:
@@ -132,11 +166,36 @@ class Stack:
                     raise
             time.sleep(ASK_AGAIN)
 
+    def ask_each(self, servers: list[Server], path: str) -> dict[Server, Any]:
+        """What each of several servers answers, side by side.
+
+        :raises ApiError: with the name of the pod that gives no answer.
+        """
+
+        def answer(server: Server) -> Any:
+            try:
+                return self.ask(server.api + path)
+            except ApiError as error:
+                raise ApiError(error.status, f"{server.pod}: {error}" if server.pod else str(error)) from error
+
+        if len(servers) == 1:
+            return {servers[0]: answer(servers[0])}
+        with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(servers))) as pool:
+            return dict(zip(servers, pool.map(answer, servers), strict=True))
+
     def query(self, expr: str) -> list[Any]:
-        """The result of an instant query: series, or a time and a value where it is a scalar."""
-        found = self.ask(f"{self.api}/api/v1/query?{urlencode({'query': expr})}")
-        result: list[Any] = found["data"]["result"]
-        return result
+        """The result of an instant query: series, or a time and a value where it is a scalar.
+
+        A shard has the series of its own targets alone, so one pod of each is asked.
+        """
+        path, servers = f"/api/v1/query?{urlencode({'query': expr})}", [Server(self.api)]
+        if self.server["spec"].get("shards", 1) > 1:
+            servers = list({server.group: server for server in self.servers()}.values())
+        answers = [found["data"]["result"] for found in self.ask_each(servers, path).values()]
+        first: list[Any] = answers[0]
+        if first and not isinstance(first[0], dict):
+            return first
+        return [series for result in answers for series in result]
 
     def parsed(self, expr: str) -> dict[str, Any] | None:
         """The tree of an expression; None where Prometheus has no way to tell, as before version 3."""
@@ -207,6 +266,27 @@ class Stack:
         found: list[dict[str, Any]] = self.run.get(path).get("items", [])
         return found
 
+    def servers(self) -> list[Server]:
+        """Each ready pod of Prometheus."""
+        return self._servers(self.server, self.selector, 9090, self.api, wanted_pods(self.server) < 2)
+
+    def alertmanager_servers(self, items: list[dict[str, Any]]) -> list[Server]:
+        """Each ready pod of the Alertmanager objects."""
+        api, alone = alertmanager_path(self.namespace, items), sum(map(wanted_pods, items)) < 2
+        found = [self._servers(item, f"alertmanager={item['metadata']['name']}", 9093, api, alone) for item in items]
+        return list(dict.fromkeys(server for servers in found for server in servers))
+
+    def _servers(self, item: dict[str, Any], selector: str, port: int, api: str, alone: bool) -> list[Server]:
+        ready = [] if alone else [pod for pod in self.pods_of(selector) if facts.is_ready(pod)]
+        prefix = item["spec"].get("routePrefix") or ""
+        found = []
+        for pod in ready:
+            name, labels = pod["metadata"]["name"], pod["metadata"].get("labels") or {}
+            path = pod_path(self.namespace, name, port, prefix)
+            group = labels.get(SHARD) or item["metadata"]["name"]
+            found.append(Server(path, name, group, pod["status"].get("podIP", "")))
+        return found or [Server(api)]
+
     def command(self, *words: str) -> str:
         return str(self.app.kubectl("-n", self.namespace, *words, namespaced=False))
 
@@ -215,8 +295,7 @@ class Stack:
 
     def server_pods(self, item: dict[str, Any], selector: str, kind: str) -> tuple[str, str]:
         """How many pods of a Prometheus or Alertmanager object are ready, and what is wrong with them."""
-        name, spec = item["metadata"]["name"], item["spec"]
-        wanted = spec.get("replicas", 1) * spec.get("shards", 1)
+        name, wanted = item["metadata"]["name"], wanted_pods(item)
         pods = self.pods_of(selector)
         ready = [pod for pod in pods if facts.is_ready(pod)]
         evidence = f"{len(ready)} of {wanted} pods of {kind} {name} ready"

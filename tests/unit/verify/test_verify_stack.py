@@ -22,6 +22,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.link
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.clocks import judge as judge_clocks
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.rules import judge as judge_rules
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.target import judge as judge_target
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.stack import Server
 
 from .test_verify_checks import deployment, pod, slices
 from .test_verify_links import NS, SHIPPER_PAGE, SLICES, FakeCluster, shipper
@@ -32,6 +33,7 @@ BOARDS = "the ConfigMaps with dashboards"
 MONITORING = "/api/v1/namespaces/monitoring/services"
 PROMETHEUS = f"{MONITORING}/prometheus-operated:9090/proxy/api/v1"
 ALERTMANAGER = f"{MONITORING}/alertmanager-operated:9093/proxy/api/v2"
+ALERTMANAGER_PAGE = f"{MONITORING}/alertmanager-operated:9093/proxy/metrics"
 OURS = {"app.kubernetes.io/name": "flask-app", **objects.OURS}
 SERVER = {"metadata": {"namespace": "monitoring", "name": "stack"}, "spec": {"replicas": 1}, "status": {"conditions": []}}
 SOURCE = """\
@@ -142,6 +144,8 @@ class FakeStack(FakeCluster):
             f"{PROMETHEUS}/rules": data(groups=[group([LOADED]), group([TEST_RULE], "test", "test")]),
             f"{ALERTMANAGER}/status": (200, {"config": {"original": CONFIG}}),
             f"{ALERTMANAGER}/silences": (200, []),
+            f"{PROMETHEUS}/status/runtimeinfo": data(reloadConfigSuccess=True),
+            ALERTMANAGER_PAGE: (200, "alertmanager_config_last_reload_successful 1\n"),
             f"{OPERATOR}/prometheusrules": (200, {"items": [RULE]}),
             BOARDS: (200, {"items": [board()]}),
             f"{PROMETHEUS}/alertmanagers": data(activeAlertmanagers=[{"url": "http://am"}]),
@@ -548,7 +552,18 @@ STOPPED_OPERATOR = deployment_of("operator", "prometheus-operator@sha256:1", ava
             {"/apis/apps/v1/namespaces/monitoring/deployments": (200, {"items": [STOPPED_OPERATOR, INBOX]})},
             "the operator operator is not available",
         ),
+        (
+            "prometheus",
+            {f"{PROMETHEUS}/status/runtimeinfo": data(reloadConfigSuccess=False)},
+            "Prometheus refused its newest configuration",
+        ),
         ("alertmanager", {f"{PROMETHEUS}/alertmanagers": data(activeAlertmanagers=[])}, "Prometheus knows no Alertmanager"),
+        (
+            "alertmanager",
+            {ALERTMANAGER_PAGE: (200, "alertmanager_config_last_reload_successful 0\n")},
+            "Alertmanager refused its newest configuration",
+        ),
+        ("alertmanager", {ALERTMANAGER_PAGE: (200, "")}, "has no alertmanager_config_last_reload_successful"),
         ("exporters", {SLICES.format("monitoring"): NONE}, "nobody answers at blackbox.monitoring.svc:9115"),
         (
             "data sources",
@@ -587,8 +602,6 @@ def test_a_broken_link_is_named(link, changes, cause):
     ("link", "state", "cause"),
     [
         ("exporters", {"empty": ("kube_deployment_spec_replicas{",)}, "kube-state-metrics tells nothing of the app"),
-        ("prometheus", {"loud": ("prometheus_config_last_reload",)}, "Prometheus refused its newest configuration"),
-        ("alertmanager", {"loud": ("alertmanager_config_last_reload",)}, "Alertmanager refused its newest configuration"),
         ("receivers", {"loud": ("alertmanager_notifications_failed",)}, "no notification by slack has succeeded in 5 minutes"),
         ("clocks", {"loud": ("node_time_seconds",)}, "the clock of node node-1 is 99 s behind"),
         ("clocks", {"skew": {"inbox": -3600}}, "the clock of the alert inbox is 3600 s behind"),
@@ -610,8 +623,10 @@ def test_what_the_stack_tells_of_itself(link, state, cause):
 def test_judges_of_the_stack_take_plain_data():
     pods = [pod("pod-1"), pod("pod-2"), pod("pod-3", phase="Pending")]
     scraped = [target("pod-1"), target("pod-2"), target("stranger", "down")]
-    assert judge_target(scraped, pods, []).status == "ok"
-    assert "pod-2" in judge_target(scraped[:1], pods, []).cause and "mine" in judge_target(scraped, pods, ["mine"]).cause
+    alone = Server("")
+    assert judge_target({alone: scraped}, pods, []).status == "ok"
+    assert "pod-2" in judge_target({alone: scraped[:1]}, pods, []).cause
+    assert "mine" in judge_target({alone: scraped}, pods, ["mine"]).cause
     assert judge_rules("flask-app", [RULE], [group([LOADED])], lambda one, other: False) == ([], False, 1)
     assert judge_rules("flask-app", [RULE], [], lambda one, other: False)[1:] == (True, 1)
     behind = {"metric": {"node": "node-1"}, "value": [0, "60"]}

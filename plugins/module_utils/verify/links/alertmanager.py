@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
 
-from .. import queries
+from ...kube.transport import ApiError, message_of
+from ..facts import samples
 from ..result import Result, failed, left_out, ok
 from ..run import Run
-from ..stack import OPERATOR
+from ..stack import OPERATOR, Server, told_apart
+
+RELOADED = "alertmanager_config_last_reload_successful"
 
 
 def look(run: Run) -> list[Result]:
@@ -22,9 +27,10 @@ def _look(run: Run) -> list[Result]:
     items = stack.alertmanagers()
     if not items:
         return [left_out(link, f"namespace {stack.namespace} has no Alertmanager")]
-    known = f"{stack.api}/api/v1/alertmanagers"
-    reload = queries.filled(queries.ALERTMANAGER_REFUSED, namespace=stack.namespace)
-    query = f"GET {OPERATOR}/v1/namespaces/{stack.namespace}/alertmanagers and their pods; GET {known}; PromQL {reload}"
+    servers = stack.alertmanager_servers(items)
+    known = "/api/v1/alertmanagers"
+    query = f"GET {OPERATOR}/v1/namespaces/{stack.namespace}/alertmanagers and their pods; GET {stack.api}{known}"
+    query += f"; GET {servers[0].api}/metrics"
     said = []
     for item in items:
         selector = f"alertmanager={item['metadata']['name']}"
@@ -33,13 +39,55 @@ def _look(run: Run) -> list[Result]:
         if cause:
             command = stack.command("describe", "pods", "-l", selector)
             return [failed(link, "; ".join(said), cause, query, command)]
-    active = stack.ask(known)["data"]["activeAlertmanagers"]
-    if not active:
-        cause = "Prometheus knows no Alertmanager: its object names another one under alerting"
+    active = {s: found["data"]["activeAlertmanagers"] for s, found in stack.ask_each(stack.servers(), known).items()}
+    if problems := told_apart({server: unknown(found, servers) for server, found in active.items()}):
         command = stack.command("get", "prometheuses", "-o", "yaml")
-        return [failed(link, "; ".join(said), cause, query, command)]
-    if stack.query(reload):
-        cause = "Alertmanager refused its newest configuration and runs with the one before"
+        return [failed(link, "; ".join(said), "; ".join(problems[:4]), query, command)]
+    problems = told_apart({server: _refused(run, server) for server in servers})
+    if len(servers) > 1 and not problems:
+        problems = apart(stack.ask_each(servers, "/api/v2/status"))
+    if problems:
         command = stack.command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
-        return [failed(link, "; ".join(said), cause, query, command)]
-    return [ok(link, f"{'; '.join(said)}; Prometheus sends to {len(active)}", query)]
+        return [failed(link, "; ".join(said), "; ".join(problems[:4]), query, command)]
+    told = max(len(found) for found in active.values())
+    return [ok(link, f"{'; '.join(said)}; Prometheus sends to {told}", query)]
+
+
+def unknown(active: list[dict[str, Any]], servers: list[Server]) -> list[str]:
+    """Which Alertmanagers a Prometheus does not know, of the *active* ones that it sends to."""
+    if not active:
+        return ["Prometheus knows no Alertmanager: its object names another one under alerting"]
+    hosts = {urlsplit(item["url"]).hostname for item in active}
+    # Where it has no pod's address it has another way to them, such as a name that leads to all.
+    if hosts.isdisjoint(server.ip for server in servers):
+        return []
+    return [f"Prometheus does not send to {server.pod}" for server in servers if server.ip and server.ip not in hosts]
+
+
+def _refused(run: Run, server: Server) -> list[str]:
+    """Whether a pod refused its newest configuration, as its own page of metrics has it."""
+    status, text = run.cluster.fetch(f"{server.api}/metrics", {"Accept": "text/plain"}, run.request_seconds())
+    if status != 200:
+        raise ApiError(status, f"the metrics page of {server.pod or 'Alertmanager'} answers {status} {message_of(text)}")
+    found = samples(text, (RELOADED,))
+    if not found:
+        raise ApiError(status, f"the metrics page of {server.pod or 'Alertmanager'} has no {RELOADED}")
+    if not found[RELOADED]:
+        return ["Alertmanager refused its newest configuration and runs with the one before"]
+    return []
+
+
+def apart(found: dict[Server, dict[str, Any]]) -> list[str]:
+    """What keeps several pods from being one Alertmanager: another configuration, or others that a pod does not reach.
+
+    :param found: what each says of its status.
+    """
+    problems = []
+    for server, status in found.items():
+        mates = sorted((other for other in found if other.group == server.group), key=lambda other: other.pod)
+        if status["config"]["original"] != found[mates[0]]["config"]["original"]:
+            problems.append(f"{server.pod} runs with another configuration than {mates[0].pod}")
+        peers = len((status.get("cluster") or {}).get("peers") or [])
+        if peers < len(mates):
+            problems.append(f"{server.pod} reaches {peers} of {len(mates)} pods of its Alertmanager, so each notifies for itself")
+    return problems

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from ...kube.selectors import selects
@@ -15,7 +15,7 @@ from ...monitoring.names import ALERTS
 from ..facts import late
 from ..result import Result, failed, left_out, ok
 from ..run import Run
-from ..stack import OPERATOR, rules_of
+from ..stack import OPERATOR, rules_of, told_apart
 
 
 def look(run: Run) -> list[Result]:
@@ -32,21 +32,27 @@ def _look(run: Run) -> list[Result]:
     path = f"{stack.api}/api/v1/rules"
     query = f"GET {OPERATOR}/v1/namespaces/{namespace}/prometheusrules and {path}"
 
+    @cache
     def same(one: str, other: str) -> bool:
         if stack.server["spec"].get("enforcedNamespaceLabel"):
             return True  # the operator writes a matcher into each expression, and a label on each rule
         trees = [plain(stack.parsed(expr)) for expr in (one, other)]
         return trees[0] == trees[1]  # before Prometheus 3 there is none, and nothing is said
 
-    problems, unloaded, count = judge(namespace, objects, stack.ask(path)["data"]["groups"], same)
-    problems = gone + problems
+    found = {
+        server: judge(namespace, objects, answer["data"]["groups"], same)
+        for server, answer in stack.ask_each(stack.servers(), "/api/v1/rules").items()
+    }
+    unloaded, count = any(found[server][1] for server in found), max(found[server][2] for server in found)
+    problems = gone + told_apart({server: wrong for server, (wrong, _unloaded, _count) in found.items()})
     if problems:
         command = stack.command("logs", f"prometheus-{stack.server['metadata']['name']}-0", "-c", "prometheus", "--tail=50")
         if gone or unloaded or "taken out" in problems[0]:
             command = run.target.kubectl("get", "prometheusrules", "-o", "yaml")
         evidence = f"{len(problems)} problems with {count} rules"
         return [failed("rules", evidence, "; ".join(problems[:4]), query, command)]
-    return [ok("rules", f"{count} rules in {len(objects)} PrometheusRules loaded, no evaluation error", query)]
+    where = f" by each of {len(found)} pods" if len(found) > 1 else ""
+    return [ok("rules", f"{count} rules in {len(objects)} PrometheusRules loaded{where}, no evaluation error", query)]
 
 
 def judge(
