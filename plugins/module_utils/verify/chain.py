@@ -127,7 +127,7 @@ CHAIN = (
     Link({"metrics stack": ()}, NO_STACK, metrics_stack.look, only_notes=True),
     Link({"prometheus": ()}, STACK, prometheus.look, pods_of_the_stack),
     Link({"exporters": ("prometheus",)}, STACK, exporters.look, pods_of_the_stack),
-    Link({"target": ("prometheus", "metric requests")}, STACK, target.look, pods_of_the_stack),
+    Link({"target": ("prometheus", "metric requests", "metric duration")}, STACK, target.look, pods_of_the_stack),
     Link({"health probe": ("prometheus", "exporters", "health")}, STACK, health_probe.look, pods_of_the_stack),
     Link({"rules": ("prometheus",)}, STACK, rules.look, pods_of_the_stack),
     Link({"dashboards": ("prometheus", "exporters", "target", "health probe")}, STACK, dashboards.look, pods_of_the_stack),

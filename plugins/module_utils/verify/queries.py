@@ -17,6 +17,11 @@ CLOCKS_OF_NODES = "timestamp(node_time_seconds) - node_time_seconds"
 REPLICAS = 'kube_deployment_spec_replicas{namespace="$namespace", deployment="$name"}'
 MEMORY = 'container_memory_working_set_bytes{namespace="$namespace", pod=~"$name-.*"}'
 PROBE = 'probe_success{namespace="$namespace", app="$name"}'
+# By pod and name, what the rules read of the application itself; the operator gives the label pod.
+STORED = (
+    'count by (pod, __name__) ({__name__=~"flask_http_request_total|flask_http_request_duration_seconds_count",'
+    ' namespace="$namespace", job="$name"})'
+)
 SCHEDULE = 'flaskops_verify_interval_seconds{namespace="$namespace", app="$name"}'
 
 # The test alert on its way.

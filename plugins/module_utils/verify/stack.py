@@ -188,14 +188,19 @@ class Stack:
 
         A shard has the series of its own targets alone, so one pod of each is asked.
         """
-        path, servers = f"/api/v1/query?{urlencode({'query': expr})}", [Server(self.api)]
+        servers = [Server(self.api)]
         if self.server["spec"].get("shards", 1) > 1:
             servers = list({server.group: server for server in self.servers()}.values())
-        answers = [found["data"]["result"] for found in self.ask_each(servers, path).values()]
-        first: list[Any] = answers[0]
+        answers = list(self.query_each(servers, expr).values())
+        first = answers[0]
         if first and not isinstance(first[0], dict):
             return first
         return [series for result in answers for series in result]
+
+    def query_each(self, servers: list[Server], expr: str) -> dict[Server, list[Any]]:
+        """The result of an instant query at each of several servers."""
+        found = self.ask_each(servers, f"/api/v1/query?{urlencode({'query': expr})}")
+        return {server: answer["data"]["result"] for server, answer in found.items()}
 
     def parsed(self, expr: str) -> dict[str, Any] | None:
         """The tree of an expression; None where Prometheus has no way to tell, as before version 3."""

@@ -19,6 +19,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.monitoring 
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import alert_path, rules
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import target as links_target
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.clocks import judge as judge_clocks
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.rules import judge as judge_rules
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.target import judge as judge_target
@@ -114,6 +115,11 @@ def group(rules, name="flask-app.alerts", of="flask-app"):
     return {"name": name, "file": f"/etc/prometheus/rules/flask-app-{of}-1234.yaml", "rules": rules}
 
 
+STORED = [
+    {"metric": {"pod": name, "__name__": of}, "value": [0, "1"]} for name in ("pod-1", "pod-2") for of in links_target.STORED
+]
+
+
 class FakeStack(FakeCluster):
     """A stack whose test alert runs through as long as no station is out of order."""
 
@@ -124,6 +130,7 @@ class FakeStack(FakeCluster):
         self.fired: set[str] = set()
         self.empty: tuple[str, ...] = ()
         self.loud: tuple[str, ...] = ()
+        self.unstored: tuple[str, ...] = ()
         self.skew: dict[str, float] = {}
         self.receivers = ["alert-inbox"]
         self.probed = "http://flask-app.flask-app.svc:80/health"
@@ -189,6 +196,8 @@ class FakeStack(FakeCluster):
             return [{"metric": {}}] * len(self.marks)
         if any(part in expr for part in self.empty):
             return []
+        if expr.startswith("count by (pod, __name__)"):
+            return [series for series in STORED if series["metric"]["pod"] not in self.unstored]
         if expr == "time()":
             now = time.time() + self.skew.get("prometheus", 0)
             return [now, str(now)]
@@ -618,6 +627,45 @@ def test_what_the_stack_tells_of_itself(link, state, cause):
     assert [name for name, r in results.items() if r["status"] == "failed" and not r["follows"]] == [link]
     assert cause in results[link]["cause"]
     assert cluster.marks == []
+
+
+@pytest.mark.parametrize("dashboards_too", [True, False])
+def test_series_that_a_relabeling_drops(dashboards_too):
+    """The target is up all the same, and no dashboard need be there to tell."""
+    parts = PARTS if dashboards_too else [part for part in PARTS if not part.startswith("ConfigMap")]
+    monitor = owned("flask-app", parts)
+    cluster = FakeStack(**{f"{OPERATOR}/namespaces/flask-app/servicemonitors": (200, {"items": [monitor]})})
+    if not dashboards_too:
+        cluster.answers[BOARDS] = (200, {"items": []})
+    cluster.unstored = ("pod-2",)
+    results = run(cluster)
+    assert [name for name, r in results.items() if r["status"] == "failed" and not r["follows"]] == ["target"]
+    assert "up, but flask_http_request_total of pod pod-2 is not stored" in results["target"]["cause"]
+    assert results["target"]["next_command"].startswith("kubectl ")
+
+
+def test_series_of_a_monitor_that_is_not_ours_may_have_any_name():
+    nothing = {f"{OPERATOR}/namespaces/flask-app/{kind}": NONE for kind in ("servicemonitors", "probes", "prometheusrules")}
+    cluster = FakeStack(**nothing)
+    cluster.unstored = ("pod-1", "pod-2")
+    assert run(cluster)["target"]["status"] == "ok"
+
+
+def test_series_are_waited_for_as_long_as_a_scrape_takes(monkeypatch):
+    """A pod that nobody has asked yet has its first series by verify's own request."""
+    monkeypatch.setattr(running, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(links_target, "SLACK", 0.2)
+
+    class Slow(FakeStack):
+        looks = 0
+
+        def series(self, expr):
+            self.looks += expr.startswith("count by (pod, __name__)")
+            self.unstored = ("pod-2",) if self.looks < 4 else ()
+            return super().series(expr)
+
+    scraped = [{**target(name), "scrapeInterval": "1s"} for name in ("pod-1", "pod-2")]
+    assert run(Slow(**{f"{PROMETHEUS}/targets": data(activeTargets=scraped)}))["target"]["status"] == "ok"
 
 
 def test_judges_of_the_stack_take_plain_data():

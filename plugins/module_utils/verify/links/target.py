@@ -8,32 +8,74 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from ...monitoring.durations import seconds
+from .. import queries
+from ..facts import is_ready
 from ..result import FAILED, Result, failed, ok
 from ..run import Run
 from ..stack import Server, told_apart
 
-UNLED = "no ServiceMonitor that this Prometheus selects leads to it"
+STORED = ("flask_http_request_total", "flask_http_request_duration_seconds_count")  # whatever the app's own page calls them
+SLACK = 5.0  # seconds between a scrape and its samples
+
+Targets = dict[Server, list[dict[str, Any]]]
 
 
 def look(run: Run) -> list[Result]:
-    return run.settled(partial(_look, run))
+    seen: Targets = {}
+    found = run.settled(partial(_look, run, seen))
+    if found[0].status == FAILED or not any(part[0] == "ServiceMonitor" for part in run.stack.parts()):
+        return found  # by another monitor the series may have any name
+    # A pod that nobody has asked yet has series from verify's own request on, which the next scrape brings.
+    every = [t.get("scrapeInterval", "0s") for own in seen.values() for t in own]
+    patience = max([run.settle, *(seconds(text) + SLACK for text in every if text != "0s")])
+    return run.settled(partial(_stored, run, seen, found[0]), patience)
 
 
-def _look(run: Run) -> list[Result]:
+def _look(run: Run, seen: Targets) -> list[Result]:
     stack, namespace = run.stack, run.target.namespace
     path = "/api/v1/targets?state=active"
-    found = {
-        server: [t for t in answer["data"]["activeTargets"] if t["labels"].get("namespace") == namespace]
-        for server, answer in stack.ask_each(stack.servers(), path).items()
-    }
+    for server, answer in stack.ask_each(stack.servers(), path).items():
+        seen[server] = [t for t in answer["data"]["activeTargets"] if t["labels"].get("namespace") == namespace]
     gone = stack.gone("ServiceMonitor", stack.objects["servicemonitors"])
-    result = judge(found, run.pods, gone).asked(f"GET {stack.api}{path}")
+    result = judge(seen, run.pods, gone).asked(f"GET {stack.api}{path}")
     if result.status == FAILED:
         result.next_command = run.target.kubectl("get", "servicemonitors,podmonitors,endpointslices", "-o", "wide")
     return [result]
 
 
-def judge(targets: dict[Server, list[dict[str, Any]]], pods: list[dict[str, Any]], gone: list[str]) -> Result:
+def _stored(run: Run, seen: Targets, up: Result) -> list[Result]:
+    """The target is up: is what it tells kept?"""
+    expr = queries.filled(queries.STORED, namespace=run.target.namespace, name=run.target.name)
+    query = f"{up.query}; PromQL {expr}"
+    stored = run.stack.query_each(list(seen), expr)
+    # Pods that are not ready got no request from here.
+    problems = unstored(stored, {p["metadata"]["name"] for p in run.pods if is_ready(p)})
+    if not problems:
+        return [ok("target", up.evidence, query)]
+    command = run.target.kubectl("get", "servicemonitors", "-o", "yaml")
+    return [failed("target", up.evidence, "; ".join(problems[:4]), query, command)]
+
+
+def unstored(stored: Targets, pods: set[str]) -> list[str]:
+    """Which pods' series are missing from a pod of Prometheus, though it scrapes them.
+
+    :param stored: series with the labels pod and name, as each has them.
+    """
+    causes = {}
+    for server, own in stored.items():
+        elsewhere = [s for other, found in stored.items() if other.group != server.group for s in found]
+        there = {(s["metric"].get("pod"), s["metric"].get("__name__")) for s in [*own, *elsewhere]}
+        lacking = {name: sorted(pod for pod in pods if (pod, name) not in there) for name in STORED}
+        causes[server] = [
+            f"up, but {name} of pod {', '.join(which)} is not stored: a relabeling drops it"
+            for name, which in lacking.items()
+            if which
+        ]
+    return told_apart(causes)
+
+
+def judge(targets: Targets, pods: list[dict[str, Any]], gone: list[str]) -> Result:
     """Each running pod has a target at each replica of a shard, all targets of the pods are up, and no ServiceMonitor is *gone*.
 
     :param targets: those of the app's namespace at each pod of Prometheus.
