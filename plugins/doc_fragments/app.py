@@ -23,6 +23,12 @@ options:
     description: Port on which the app serves requests.
     type: int
     default: 5000
+  path:
+    description: >-
+      Path of the app that verify's own request asks for, and the drill's steady probe ten times a second. Any answer below 500
+      will do; give another path where the first page fails by design.
+    type: str
+    default: /
   metrics_port:
     description: Port on which a pod serves its metrics.
     type: int

@@ -29,10 +29,6 @@ options:
     type: str
     choices: [run, restored]
     default: run
-  path:
-    description: Path that the steady probe asks for, ten times a second.
-    type: str
-    default: /
   error_path:
     description: A path of the app that is answered with 5xx; causes errors where the app has no fault switches.
     type: str
@@ -212,7 +208,6 @@ from ..module_utils.verify.run import VerifyError
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **APP,
     "state": {"type": "str", "choices": ["run", "restored"], "default": "run"},
-    "path": {"type": "str", "default": "/"},
     "error_path": {"type": "str", "default": ""},
     "slow_path": {"type": "str", "default": ""},
     "dependency": {"type": "str", "default": ""},

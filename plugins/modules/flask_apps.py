@@ -170,6 +170,12 @@ options:
         description: Port on which the application answers requests and C(health_path).
         type: int
         default: 5000
+      path:
+        description: >-
+          Path that the verification's own request asks for, and the drill's steady probe ten times a second. Any answer below 500
+          will do; give another path where the first page fails by design.
+        type: str
+        default: "/"
       metrics_port:
         description: Port on which the application serves its metrics; may equal C(port).
         type: int
@@ -433,10 +439,6 @@ options:
         type: dict
         default: {}
         suboptions:
-          path:
-            description: Path that the steady probe asks for, ten times a second.
-            type: str
-            default: "/"
           error_path:
             description: A path of the app that is answered with 5xx; causes errors where the app has no fault switches.
             type: str

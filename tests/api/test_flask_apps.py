@@ -116,6 +116,7 @@ ELSEWHERE = {
         "network_policy",
         "probe",
         "literal_error_rate",
+        "path",
         "log_check",
         "external_checks",
         "verify",

@@ -67,6 +67,7 @@ WORDS: dict[str, tuple[str, str | None, tuple[str, ...] | None]] = {
     # An application.
     "port": NUMBER,
     "metrics_port": NUMBER,
+    "path": TEXT,
     "metrics_path": TEXT,
     "health_path": TEXT,
     "environment": MAPPING,  # of a process

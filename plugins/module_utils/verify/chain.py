@@ -118,7 +118,7 @@ CHAIN = (
         metrics.look,
         metrics.next_command,
     ),
-    Link({"logs": ("endpoint",)}, APP, logs.look, logs.next_command),
+    Link({"logs": ("endpoint", "health")}, APP, logs.look, logs.next_command),
     Link({"promise": ()}, PROMISE, promise.look, promise.next_command),
     Link({"log shipper": ("node",)}, LOGS, log_agent.look, pods_of_logging),
     Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging),

@@ -6,13 +6,29 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from typing import Any
+
+from ..kube.transport import message_of
 
 HANDLERS = ("httpGet", "tcpSocket", "grpc", "exec")
 
 # The name of a Service inside the cluster, with its namespace.
 IN_CLUSTER = re.compile(r"^(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?$")
+
+
+# What a path may have that is sent as it is.
+PATH = "/%?&=:;,+@~!$'()*[]"
+
+
+def unreached(status: int, body: str) -> str:
+    """What the API server itself says where its proxy got no answer from the app; empty for an answer of the app's."""
+    try:
+        found = json.loads(body) if status >= 400 else None
+    except ValueError:
+        return ""
+    return message_of(body) or str(status) if isinstance(found, dict) and found.get("kind") == "Status" else ""
 
 
 def is_ready(thing: dict[str, Any]) -> bool:

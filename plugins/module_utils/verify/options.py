@@ -14,6 +14,7 @@ APP: dict[str, dict[str, Any]] = {
     "namespace": {"type": "str", "default": "flask-app"},
     "name": {"type": "str", "default": "flask-app"},
     "port": {"type": "int", "default": 5000},
+    "path": {"type": "str", "default": "/"},
     "metrics_port": {"type": "int", "default": 9200},
     "metrics_path": {"type": "str", "default": "/metrics"},
     "log_check": {"type": "bool", "default": True},

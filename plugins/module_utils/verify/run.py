@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from ..kube.transport import REQUEST_SECONDS, ApiError, Cluster, read_object, reason
 from . import facts, log_stores
@@ -44,6 +44,7 @@ class Target:
     namespace: str = "flask-app"
     image: str = ""
     port: int = 5000
+    path: str = "/"
     metrics_port: int = 9200
     metrics_path: str = "/metrics"
     log_check: bool = True
@@ -76,6 +77,15 @@ class Target:
         return self.kubectl("port-forward", f"service/{self.name}", f"8080:{port[1]}") if port else ""
 
 
+@dataclass(frozen=True)
+class Marked:
+    """A request of verify's own, with an id that the app logs, the moment when it was sent, and the status of the answer."""
+
+    id: str
+    began: float
+    status: int
+
+
 class Run:
     """One verification: what was read once is shared by the links."""
 
@@ -87,6 +97,7 @@ class Run:
         self.base = f"/api/v1/namespaces/{target.namespace}"
         self.pods_path = f"{self.base}/pods?{urlencode({'labelSelector': f'app={target.name}'})}"
         self.deployment_path = f"/apis/apps/v1/namespaces/{target.namespace}/deployments/{target.name}"
+        self.path = quote(target.path, safe=facts.PATH)
         self.url = ""
         self.through_proxy = ""
         self.url_problem = ""
@@ -98,7 +109,12 @@ class Run:
         self.stack = Stack(self)
         self._marking = threading.Lock()
         self.ways: dict[tuple[str, str], log_stores.Way] = {}
-        self._marked: tuple[str, float, int] | ApiError | None = None
+        self._marked: Marked | ApiError | None = None
+
+    @property
+    def shown(self) -> str:
+        """The path that verify itself asks for."""
+        return facts.shown_path(self.path)
 
     def seconds_left(self) -> float:
         return max(self.deadline - time.monotonic(), 0.1)
@@ -207,8 +223,8 @@ class Run:
         found += [secret for way in list(self.ways.values()) for secret in way.secrets]
         return found + [given.get("api_token") or "" for given in self.target.external_checks]
 
-    def marked_request(self) -> tuple[str, float, int]:
-        """The id of the one request whose line is looked for in every log, when it was sent, and its status.
+    def marked_request(self) -> Marked:
+        """The one request through the Service whose line is looked for in every log.
 
         :raises ApiError: when the app gave no answer.
         """
@@ -216,11 +232,13 @@ class Run:
             if not self._marked:
                 request_id, began = f"verify-{uuid.uuid4().hex}", time.monotonic()
                 try:
-                    status, _ = self.ask("/", {"X-Request-ID": request_id})
+                    status, body = self.ask(self.path, {"X-Request-ID": request_id})
+                    if said := facts.unreached(status, body):
+                        raise ApiError(status, said)
                 except ApiError as error:
                     self._marked = error
                 else:
-                    self._marked = (request_id, began, status)
+                    self._marked = Marked(request_id, began, status)
             if isinstance(self._marked, ApiError):
                 raise self._marked
             return self._marked

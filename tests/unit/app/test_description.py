@@ -108,7 +108,7 @@ def test_an_application_has_every_option() -> None:
     (app,) = described(SPEC, [{"name": "shop"}], {})
     assert sorted(app) == sorted(SPEC)
     assert (app["namespace"], app["port"], app["health_path"], app["verify"]["schedule"]) == ("shop", 5000, "/health", 0)
-    assert sorted(app["drill"]) == sorted(SPEC["drill"]["options"]) and app["drill"]["path"] == "/"
+    assert sorted(app["drill"]) == sorted(SPEC["drill"]["options"]) and app["drill"]["memory_limit"] == "16Mi"
 
 
 def test_defaults_are_under_what_an_application_says() -> None:
@@ -144,6 +144,8 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], list[str]]] = {
     "no port": ([{"name": "shop", "port": 70000}], {}, ["shop", "port 70000", "65535"]),
     "no port in the defaults": ([{"name": "shop"}], {"metrics_port": 0}, ["shop", "metrics_port 0"]),
     "no choice": ([{"name": "shop", "service_type": "Magic"}], {}, ["shop", "service_type", "ClusterIP"]),
+    "no page": ([{"name": "shop", "path": "cart"}], {}, ["shop", "path", "slash"]),
+    "the drill's old path": ([{"name": "shop", "drill": {"path": "/cart"}}], {}, ["shop", "unknown key drill.path"]),
     "no path": ([{"name": "shop", "health_path": "healthz"}], {}, ["shop", "health_path", "slash"]),
     "a namespace in capitals": ([{"name": "shop", "namespace": "Web"}], {}, ["shop", "Web"]),
     "twice": ([{"name": "shop"}, {"name": "shop", "namespace": "shop"}], {}, ["shop", "twice"]),
@@ -165,10 +167,21 @@ def test_no_value_that_may_be_a_secret_is_said() -> None:
 
 
 def test_variables_without_effect_are_named_with_their_keys() -> None:
-    found = ignored(SPEC, ["flask_app_port", "drill_path", "verify_schedule", "app_monitoring_alerts", "external_checks_checks"])
+    found = ignored(
+        SPEC,
+        [
+            "flask_app_port",
+            "drill_error_path",
+            "drill_path",
+            "verify_schedule",
+            "app_monitoring_alerts",
+            "external_checks_checks",
+        ],
+    )
     assert dict(found) == {
         "flask_app_port": "port",
-        "drill_path": "drill.path",
+        "drill_error_path": "drill.error_path",
+        "drill_path": "path",
         "verify_schedule": "verify.schedule",
         "app_monitoring_alerts": "alerts",
         "external_checks_checks": "external_checks",

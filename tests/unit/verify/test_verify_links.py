@@ -165,6 +165,43 @@ def test_one_broken_link(path, answer, broken):
         assert results[name]["query"]
 
 
+STATUS = {"kind": "Status", "message": "no endpoints available"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        ((500, "the database is gone"), "GET / got 500"),
+        ((503, "busy"), "GET / got 503"),
+        ((503, STATUS), "GET / got no answer: no endpoints available"),
+        (transport.ApiError(0, "timed out"), "GET / got no answer: timed out"),
+        *(((status, ""), "") for status in (200, 302, 401, 404, 499)),
+    ],
+)
+def test_an_app_that_calls_itself_well_and_serves_errors(answer, cause):
+    results, _ = run(FakeCluster(**{f"{NS}/services/flask-app:80/proxy/": answer}))
+    blamed = {name: r["cause"] for name, r in results.items() if r["status"] == "failed" and not r["follows"]}
+    assert list(blamed) == (["health"] if cause else []) and cause in blamed.get("health", "")
+
+
+def test_a_path_of_the_app_s_own_is_asked_for():
+    """Its first page fails by design."""
+    fails = {f"{NS}/{who}/proxy/": (500, "no") for who in ("services/flask-app:80", "pods/pod-1:5000", "pods/pod-2:5000")}
+    cluster, asked = FakeCluster(**fails, **{f"{NS}/services/flask-app:80/proxy/cart": (200, "")}), []
+    ask = cluster.fetch
+
+    def fetch(path, headers=None, seconds=10):
+        asked.append(path)
+        return ask(path, headers, seconds)
+
+    cluster.fetch = fetch
+    results, _ = run(cluster, path="/cart?token=CANARY x")
+    assert [name for name, r in results.items() if r["status"] == "failed"] == []
+    assert f"{NS}/services/flask-app:80/proxy/cart?token=CANARY%20x" in asked
+    assert {f"{NS}/pods/pod-{n}:5000/proxy/cart?token=CANARY%20x" for n in (1, 2)} <= set(asked)
+    assert not [path for path in asked if path.endswith("/proxy/")] and "CANARY" not in json.dumps(results)
+
+
 AUTOSCALERS = "/apis/autoscaling/v2/namespaces/flask-app/horizontalpodautoscalers"
 SCALED_OBJECTS = "/apis/keda.sh/v1alpha1/namespaces/flask-app/scaledobjects"
 

@@ -8,7 +8,6 @@ verify and drill have the same judgement from here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ from urllib.parse import quote
 
 from ...kube.transport import ApiError, message_of
 from .. import facts
-from ..result import FAILED, Result, failed, left_out, ok
+from ..result import FAILED, OK, Result, failed, left_out, ok
 from ..run import Run
 from . import endpoint
 
@@ -59,7 +58,7 @@ def question(container: dict[str, Any], port: int) -> Question:
     headers = {h["name"]: h.get("value", "") for h in get.get("httpHeaders") or []}
     kept = tuple(sorted(name for name in headers if name.lower() in KEPT or name.lower().startswith("impersonate-")))
     number = facts.port_number(get.get("port"), container)
-    path = quote(get.get("path") or "", safe="/%?&=:;,+@~!$'()*[]")
+    path = quote(get.get("path") or "", safe=facts.PATH)
     return Question(
         path if path.startswith("/") else f"/{path}",
         0 if number == port else number,
@@ -67,15 +66,6 @@ def question(container: dict[str, Any], port: int) -> Question:
         {name: value for name, value in headers.items() if name not in kept},
         kept,
     )
-
-
-def _refused(status: int, body: str) -> str:
-    """What the API server itself says where its proxy got no answer from the app; empty for an answer of the app's."""
-    try:
-        found = json.loads(body) if status >= 400 else None
-    except ValueError:
-        return ""
-    return message_of(body) or str(status) if isinstance(found, dict) and found.get("kind") == "Status" else ""
 
 
 @dataclass(frozen=True)
@@ -132,7 +122,7 @@ def _asked_by_users(app: Subject, asked: Question) -> Result:
     direct = app.url.startswith("http://")
     where = app.url + asked.shown if direct else f"{asked.shown} through the API server's service proxy"
     found = judge(status, message_of(body), where, asked.shown)
-    if found.status == FAILED and asked.instead_of and not _refused(status, body):
+    if found.status == FAILED and asked.instead_of and not facts.unreached(status, body):
         why = f"the readiness probe is {asked.instead_of}, which asks no path"
         return left_out("health", f"{why}, and {asked.shown} answered {status}")
     return found
@@ -141,7 +131,7 @@ def _asked_by_users(app: Subject, asked: Question) -> Result:
 def _asked_by_proxy(app: Subject, asked: Question) -> Result:
     if asked.port or not asked.tls:
         # The Service has to lead to the app all the same; what is answered there, and with which status, does not matter.
-        said = _refused(*app.ask(asked.path.partition("?")[0], None))
+        said = facts.unreached(*app.ask(asked.path.partition("?")[0], None))
         if said:
             return failed("health", "no answer through the Service", said)
     way = app.way(asked)
@@ -152,7 +142,7 @@ def _asked_by_proxy(app: Subject, asked: Question) -> Result:
     query = f"GET {app.base}/{way}/proxy{asked.shown}"
     try:
         status, body = app.fetch(f"{app.base}/{way}/proxy{asked.path}", asked.headers)
-        said = _refused(status, body)
+        said = facts.unreached(status, body)
     except ApiError as error:
         status, body, said = 0, "", str(error)
     if said and asked.port:
@@ -175,7 +165,22 @@ def look(run: Run) -> list[Result]:
         return run.cluster.fetch(path, headers, run.request_seconds())
 
     known = (run.base, target.name, target.port, run.service, container, run.pods)
-    return [check_health(Subject(*known, url=run.through_proxy or run.url, ask=run.ask, fetch=fetch))]
+    found = check_health(Subject(*known, url=run.through_proxy or run.url, ask=run.ask, fetch=fetch))
+    if found.status != OK:
+        return [found]
+    try:
+        marked = run.marked_request()
+    except ApiError as error:
+        return [failed("health", found.evidence, f"GET {run.shown} got no answer: {error}", found.query)]
+    return [judge_users(found, run.shown, marked.status)]
+
+
+def judge_users(found: Result, path: str, status: int) -> Result:
+    """What is well by its own word is broken where users get an error: the app may answer anything below 500, such as 404."""
+    if status < 500:
+        return found
+    cause = f"it says that it is well, but GET {path} got {status}; if that is by design, give the app's option path another one"
+    return failed("health", found.evidence, cause, f"{found.query}; GET {path}")
 
 
 def next_command(run: Run) -> str:

@@ -94,9 +94,10 @@ def _line(
     :param why: says why none came, or nothing.
     """
     try:
-        request_id, began, _status = run.marked_request()
+        marked = run.marked_request()
     except ApiError as error:
         return [failed(link, "no request could be sent", str(error), query)]
+    request_id, began = marked.id, marked.began
     query = query.replace("REQUEST_ID", request_id)
     until = min(run.deadline, began + ARRIVAL)
     while True:

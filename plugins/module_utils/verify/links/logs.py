@@ -24,10 +24,11 @@ def look(run: Run) -> list[Result]:
         cause = f"no running pod with the label app={run.target.name}"
         return [failed("logs", "no log to read", cause, f"GET {run.pods_path}")]
     try:
-        request_id, began, status = run.marked_request()
+        marked = run.marked_request()
     except ApiError as error:
-        return [failed("logs", "no request could be sent", str(error), f"GET {run.url}/")]
-    query = f"GET {run.url}/ with X-Request-ID: {request_id}, then the log of each pod"
+        return [failed("logs", "no request could be sent", str(error), f"GET {run.url}{run.shown}")]
+    request_id, began, status = marked.id, marked.began, marked.status
+    query = f"GET {run.url}{run.shown} with X-Request-ID: {request_id}, then the log of each pod"
     found: queue.Queue[tuple[str, str]] = queue.Queue()
     stop = threading.Event()
     for name in names:

@@ -90,7 +90,7 @@ def _page(run: Run, pod: str) -> tuple[int, str]:
     target = run.target
     try:
         # A request of our own first: the exporter shows its series only after one.
-        run.cluster.fetch(f"{run.base}/pods/{pod}:{target.port}/proxy/", None, run.request_seconds())
+        run.cluster.fetch(f"{run.base}/pods/{pod}:{target.port}/proxy{run.path}", None, run.request_seconds())
         path = quote("/" + target.metrics_path.lstrip("/"))
         return run.cluster.fetch(
             f"{run.base}/pods/{pod}:{target.metrics_port}/proxy{path}", {"Accept": "text/plain"}, run.request_seconds()
