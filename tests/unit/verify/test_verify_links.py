@@ -165,6 +165,46 @@ def test_one_broken_link(path, answer, broken):
         assert results[name]["query"]
 
 
+def counted(number, started=""):
+    """A page with so many requests, of a process that has been there since then."""
+    page = (
+        PAGE.replace('status="200"} 3.0', f'status="200"}} {number}')
+        if number
+        else PAGE.replace("flask_http_request_total{", "x{")
+    )
+    return page + (f"process_start_time_seconds {started}\n" if started else "")
+
+
+@pytest.mark.parametrize(
+    ("pages", "cause"),
+    [
+        (
+            (counted(9), counted(3), counted(10)),
+            "pod-2: flask_http_request_total went back from 10 to 4: one page for each worker",
+        ),
+        ((counted(3), counted(9), counted(4)), "went back from 10 to 5"),
+        # A worker that was asked nothing yet has no such series.
+        ((counted(3), counted(0), counted(4)), "went back from 4 to 0"),
+        ((counted(3, "1.5"), counted(4, "1.6"), counted(5, "1.5")), "pod-2: two processes answer in turn: one page"),
+        ((counted(3, "1.5"), counted(3, "1.5"), counted(5, "1.5")), ""),
+        ((counted(0), counted(1), counted(2)), ""),
+    ],
+)
+def test_workers_without_a_common_registry(pages, cause):
+    left = list(pages)
+    cluster = FakeCluster()
+    ask = cluster.fetch
+
+    def fetch(path, headers=None, seconds=10):
+        return (200, left.pop(0)) if path == f"{NS}/pods/pod-2:9200/proxy/metrics" else ask(path, headers, seconds)
+
+    cluster.fetch = fetch
+    results, _ = run(cluster)
+    blamed = {name: r["cause"] for name, r in results.items() if r["status"] == "failed" and not r["follows"]}
+    assert list(blamed) == (["metric requests"] if cause else []) and cause in blamed.get("metric requests", "")
+    assert left == []
+
+
 STATUS = {"kind": "Status", "message": "no endpoints available"}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 from urllib.parse import quote
 
 from ...kube.transport import ApiError, message_of
@@ -17,6 +18,8 @@ from ..run import Run
 REQUESTS = "flask_http_request_total"
 DURATION = "flask_http_request_duration_seconds"
 EXCEPTIONS = "flask_http_request_exceptions_total"
+STARTED = "process_start_time_seconds"  # of the one process that a page is about; a page of several has none
+READS = 3  # of a page, with a request of our own before each
 
 
 def declared(text: str, name: str) -> bool:
@@ -71,32 +74,54 @@ def judge(pages: dict[str, str], problems: dict[str, str]) -> list[Result]:
     return results
 
 
+def torn(texts: list[str]) -> str:
+    """Why a pod's page, read several times, is not one page of all its workers; empty where nothing says so."""
+    read = [samples(text, (REQUESTS, STARTED)) for text in texts]
+    for before, after in pairwise(read):
+        if after.get(REQUESTS, 0.0) < before.get(REQUESTS, 0.0):
+            what = f"{REQUESTS} went back from {before[REQUESTS]:g} to {after.get(REQUESTS, 0.0):g}"
+        elif STARTED in before and STARTED in after and before[STARTED] != after[STARTED]:
+            what = "two processes answer in turn"
+        else:
+            continue
+        return f"{what}: one page for each worker, because the workers have no common registry (PROMETHEUS_MULTIPROC_DIR)"
+    return ""
+
+
 def look(run: Run) -> list[Result]:
-    pages: dict[str, str] = {}
+    pages: dict[str, list[str]] = {}
     problems: dict[str, str] = {}
     names = [p["metadata"]["name"] for p in run.pods if is_ready(p)]
     if names:
         with ThreadPoolExecutor(max_workers=min(8, len(names))) as pool:
-            for name, (status, text) in zip(names, pool.map(partial(_page, run), names), strict=True):
-                if status == 200:
-                    pages[name] = text
+            for name, (texts, problem) in zip(names, pool.map(partial(_pages, run), names), strict=True):
+                if problem:
+                    problems[name] = problem
                 else:
-                    problems[name] = text if status == 0 else f"metrics page answered {status} {message_of(text)}".strip()
-    query = f"GET {run.base}/pods/POD:{run.target.metrics_port}/proxy{run.target.metrics_path}"
-    return [result.asked(query) for result in judge(pages, problems)]
+                    pages[name] = texts
+    query = f"GET {run.base}/pods/POD:{run.target.metrics_port}/proxy{run.target.metrics_path}, {READS} times"
+    found = judge({pod: texts[-1] for pod, texts in pages.items()}, problems)
+    torn_ones = [f"{pod}: {why}" for pod, texts in sorted(pages.items()) if (why := torn(texts))]
+    if torn_ones and not problems:
+        found[0] = failed(found[0].link, f"metrics page of {len(pages)} pods read {READS} times", "; ".join(torn_ones))
+    return [result.asked(query) for result in found]
 
 
-def _page(run: Run, pod: str) -> tuple[int, str]:
-    target = run.target
+def _pages(run: Run, pod: str) -> tuple[list[str], str]:
+    """The texts of a pod's page with a request of our own before each, and why one could not be read."""
+    target, texts = run.target, []
+    page = f"{run.base}/pods/{pod}:{target.metrics_port}/proxy{quote('/' + target.metrics_path.lstrip('/'))}"
     try:
-        # A request of our own first: the exporter shows its series only after one.
-        run.cluster.fetch(f"{run.base}/pods/{pod}:{target.port}/proxy{run.path}", None, run.request_seconds())
-        path = quote("/" + target.metrics_path.lstrip("/"))
-        return run.cluster.fetch(
-            f"{run.base}/pods/{pod}:{target.metrics_port}/proxy{path}", {"Accept": "text/plain"}, run.request_seconds()
-        )
+        for _read in range(READS):
+            # Before the first too: the exporter shows its series only after a request.
+            run.cluster.fetch(f"{run.base}/pods/{pod}:{target.port}/proxy{run.path}", None, run.request_seconds())
+            status, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
+            if status != 200:
+                return texts, f"metrics page answered {status} {message_of(text)}".strip()
+            texts.append(text)
     except ApiError as error:
-        return 0, str(error)
+        return texts, str(error)
+    return texts, ""
 
 
 def next_command(run: Run) -> str:
