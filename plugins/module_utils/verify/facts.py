@@ -56,6 +56,16 @@ def pod_trouble(pod: dict[str, Any]) -> str:
     return f"{name}: {status.get('reason') or status.get('phase') or 'not ready'}"
 
 
+def spread(pods: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """So many pods at most, but one at least of each node; always the same ones."""
+    by_node: dict[str, list[dict[str, Any]]] = {}
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
+        by_node.setdefault(pod["spec"].get("nodeName", ""), []).append(pod)
+    first = [own[0] for own in by_node.values()]
+    rest = [pod for own in by_node.values() for pod in own[1:]]
+    return first + rest[: max(0, most - len(first))]
+
+
 def app_container(deployment: dict[str, Any], name: str) -> dict[str, Any]:
     """The container named like the app, or else the first one."""
     containers = deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or [{}]

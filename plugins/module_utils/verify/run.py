@@ -29,6 +29,7 @@ from .stack import Stack
 ADDRESS_SECONDS = 5.0
 REFUSED = range(400, 429)  # HTTP statuses of what does not change by waiting
 SETTLE = 15.0  # seconds that what is installed may need for what it has seen before
+MARKED_PODS = 10  # that get a request of their own, or one on each node where these are more
 LOOK_AGAIN = 0.2  # seconds between two looks at what the cluster is about to bring
 
 
@@ -79,11 +80,22 @@ class Target:
 
 @dataclass(frozen=True)
 class Marked:
-    """A request of verify's own, with an id that the app logs, the moment when it was sent, and the status of the answer."""
+    """A request of verify's own, with an id that the app logs, the moment when it was sent, and the status of the answer.
+
+    :param pod: whom it was sent to; empty where the Service chose. :param node: where that is.
+    :param problem: why there is no answer.
+    """
 
     id: str
     began: float
     status: int
+    pod: str = ""
+    node: str = ""
+    problem: str = ""
+
+    @property
+    def place(self) -> str:
+        return f"{self.pod} on {self.node or 'no node'}"
 
 
 class Run:
@@ -110,6 +122,7 @@ class Run:
         self._marking = threading.Lock()
         self.ways: dict[tuple[str, str], log_stores.Way] = {}
         self._marked: Marked | ApiError | None = None
+        self._marked_pods: list[Marked] | None = None
 
     @property
     def shown(self) -> str:
@@ -242,6 +255,26 @@ class Run:
             if isinstance(self._marked, ApiError):
                 raise self._marked
             return self._marked
+
+    def marked_pods(self) -> list[Marked]:
+        """A request to each ready pod, past the Service, where there are several; of many to some, on each of their nodes."""
+        with self._marking:
+            if self._marked_pods is None:
+                ready = [pod for pod in self.pods if facts.is_ready(pod)]
+                chosen = facts.spread(ready, MARKED_PODS) if len(ready) > 1 else []
+                with ThreadPoolExecutor(max_workers=8) as pool:
+                    self._marked_pods = list(pool.map(self._mark, chosen))
+            return self._marked_pods
+
+    def _mark(self, pod: dict[str, Any]) -> Marked:
+        name, node = pod["metadata"]["name"], pod["spec"].get("nodeName", "")
+        request_id, began = f"verify-{uuid.uuid4().hex}", time.monotonic()
+        way = f"{self.base}/pods/{name}:{self.target.port}/proxy{self.path}"
+        try:
+            status, body = self.cluster.fetch(way, {"X-Request-ID": request_id}, self.request_seconds())
+        except ApiError as error:
+            return Marked(request_id, began, error.status, name, node, str(error))
+        return Marked(request_id, began, status, name, node, facts.unreached(status, body))
 
     def of_deployment(self, link: str, judge: Callable[[], Result]) -> Result:
         """What a *judge* says of the Deployment and its pods; failed where the Deployment can't be read."""

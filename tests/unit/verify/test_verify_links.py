@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import urllib3
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import autoscalers, transport
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain, given_backends, result, table
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain, facts, given_backends, result, table
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import logs
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import log_store, logs
 
 from .test_verify_checks import PAGE, deployment, node, pod, slices
 
@@ -35,6 +35,7 @@ class FakeCluster:
     def __init__(self, stores=None, **changes):
         self.stores = stores or {}
         self.log = ["noise"]
+        self.logs = {"pod-1": ["noise"], "pod-2": self.log}
         self.logs_ids = True
         self.answers = {
             f"{NS}/pods": (200, {"items": [pod(), pod("pod-2")]}),
@@ -57,7 +58,8 @@ class FakeCluster:
         if path == "/api/v1/services":
             return 200, json.dumps({"items": [item for name, item in self.stores.items() if f"name={name}" in selector]})
         if self.logs_ids and "X-Request-ID" in (headers or {}):
-            self.log.append(json.dumps({"request_id": headers["X-Request-ID"]}))
+            pod = path.removeprefix(f"{NS}/pods/").split(":")[0]
+            self.logs.get(pod, self.log).append(json.dumps({"request_id": headers["X-Request-ID"]}))
         answer = self.answers.get(path, (404, {"message": f"{path} not found"}))
         if isinstance(answer, Exception):
             raise answer
@@ -66,7 +68,7 @@ class FakeCluster:
 
     def lines(self, path, seconds):
         assert "follow=true" in path
-        yield from self.log if "pod-2" in path else []
+        yield from self.logs[urlsplit(path).path.split("/")[-2]]
 
 
 NOT_INSTALLED = ["promise", "log shipper", "log back end", "log alerts", "metrics stack"]
@@ -551,6 +553,105 @@ def test_a_line_is_searched_in_victoria_logs(changes, status, text):
     assert found["victoria_logs"]["status"] == status
     assert text in found["victoria_logs"]["evidence"] + found["victoria_logs"]["cause"]
     assert "loki" not in found
+
+
+THREE = [pod("pod-1", node="node-1"), pod("pod-2", node="node-2"), pod("pod-3", node="node-2")]
+
+
+class Nodes(FakeCluster):
+    """Three pods on two nodes, and a Loki that gets the lines of all but the *silent*."""
+
+    def __init__(self, silent=(), **changes):
+        pods = {
+            f"{NS}/pods": (200, {"items": THREE}),
+            SLICES.format("flask-app"): (200, {"items": slices("pod-1", "pod-2", "pod-3")}),
+        }
+        more = {f"{NS}/pods/pod-3:9200/proxy/metrics": (200, PAGE), f"{NS}/pods/pod-3:5000/proxy/": (200, "")}
+        nodes = {"/api/v1/nodes": (200, {"items": [node("node-1"), node("node-2")]})}
+        no_ruler = {"/api/v1/namespaces/logs/configmaps": (200, {"items": []})}
+        super().__init__(LOKI, **{**pods, **more, **nodes, **no_ruler, **changes})
+        self.logs["pod-3"] = []
+        self.silent = silent
+
+    def fetch(self, path, headers=None, seconds=10):
+        if path.split("?")[0] == LOKI_QUERY:
+            (query,) = parse_qs(urlsplit(path).query)["query"]
+            wanted = query.split('"')[-2]
+            shipped = [line for name, lines in self.logs.items() if name not in self.silent for line in lines]
+            found = [{"stream": STREAM, "values": [["1", "x"]]}] if any(wanted in line for line in shipped) else []
+            return 200, json.dumps({"data": {"result": found}})
+        return super().fetch(path, headers, seconds)
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    monkeypatch.setattr(log_store, "ARRIVAL", 0.3)
+    monkeypatch.setattr(logs, "OWN", 0.3)
+
+
+def test_a_line_of_each_pod_arrives(soon):
+    found, _url = run(Nodes())
+    assert [name for name, r in found.items() if r["status"] == "failed"] == []
+    assert "lines of 3 of 3 pods on 2 of 2 nodes" in found["loki"]["evidence"]
+    assert "one of its own in those of 3 pods" in found["logs"]["evidence"]
+
+
+def test_the_pod_and_node_whose_line_does_not_arrive_are_named(soon):
+    found, _url = run(Nodes(silent=("pod-3",)))
+    assert [name for name, r in found.items() if r["status"] == "failed"] == ["loki"]
+    assert "no line of pod-3 on node-2 came" in found["loki"]["cause"]
+    assert "lines of 2 of 3 pods on 2 of 2 nodes" in found["loki"]["evidence"]
+
+
+def test_a_pod_that_logs_nothing_is_not_blamed_on_the_back_end(soon):
+    cluster = Nodes()
+    cluster.logs["pod-1"] = type("Deaf", (list,), {"append": lambda *_: None})()
+    found, _url = run(cluster)
+    assert [name for name, r in found.items() if r["status"] == "failed" and not r["follows"]] == ["logs"]
+    assert "the log of pod-1 on node-1 has no line" in found["logs"]["cause"]
+
+
+def test_pods_that_the_proxy_can_not_reach_are_said_and_no_failure(soon):
+    refused = (503, {"kind": "Status", "message": "error trying to reach service: i/o timeout"})
+    found, _url = run(Nodes(**{f"{NS}/pods/pod-{n}:5000/proxy/": refused for n in (1, 2, 3)}))
+    assert found["loki"]["status"] == found["logs"]["status"] == found["health"]["status"] == "ok"
+    assert "pod-1 on node-1 can't be asked past the Service: error trying to reach service" in found["loki"]["evidence"]
+
+
+def test_a_pod_that_serves_errors_is_named():
+    found, _url = run(Nodes(**{f"{NS}/pods/pod-2:5000/proxy/": (500, "no")}))
+    assert found["health"]["status"] == "failed" and "GET / got 500 from pod-2" in found["health"]["cause"]
+
+
+def test_one_pod_needs_no_request_of_its_own():
+    cluster = FakeCluster(
+        **{f"{NS}/pods": (200, {"items": [pod("pod-2")]}), SLICES.format("flask-app"): (200, {"items": slices("pod-2")})}
+    )
+    cluster.answers["/apis/apps/v1/namespaces/flask-app/deployments/flask-app"] = (200, deployment(replicas=1))
+    asked = []
+    ask = cluster.fetch
+
+    def fetch(path, headers=None, seconds=10):
+        asked.append((headers or {}).get("X-Request-ID"))
+        return ask(path, headers, seconds)
+
+    cluster.fetch = fetch
+    assert run(cluster)[0]["logs"]["status"] == "ok"
+    assert len(list(filter(None, asked))) == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "most", "found"),
+    [
+        (["a", "a", "a", "b"], 2, ["0", "3"]),
+        (["a", "a", "a", "b"], 3, ["0", "3", "1"]),
+        (["a", "b", "c"], 2, ["0", "1", "2"]),
+        (["a"], 10, ["0"]),
+    ],
+)
+def test_some_pods_of_many_are_on_every_node(nodes, most, found):
+    pods = [pod(str(number), node=name) for number, name in enumerate(nodes)]
+    assert [each["metadata"]["name"] for each in facts.spread(pods, most)] == found
 
 
 def test_both_back_ends_are_asked():

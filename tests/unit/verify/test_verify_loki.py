@@ -84,8 +84,8 @@ def test_the_line_is_found(loki):
     [
         ({"ready": False}, {}, ["not ready", "503", "Ingester not ready"]),
         ({"limited": True}, {}, ["requests with 429", "rate_limited"]),
-        ({}, {"age": 200 * 3600}, ["1 requests with 400", "1 lines because of greater_than_max_sample_age"]),
-        ({"max_line": 10}, {}, ["1 requests with 400", "1 lines because of line_too_long"]),
+        ({}, {"age": 200 * 3600}, ["3 requests with 400", "3 lines because of greater_than_max_sample_age"]),
+        ({"max_line": 10}, {}, ["3 requests with 400", "3 lines because of line_too_long"]),
         ({"auth": True}, {}, ["401", "no org id", "verify_log_backends"]),
     ],
     ids=["unready", "429", "400-old", "400-long", "no-tenant"],

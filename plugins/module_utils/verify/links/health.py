@@ -16,7 +16,7 @@ from urllib.parse import quote
 from ...kube.transport import ApiError, message_of
 from .. import facts
 from ..result import FAILED, OK, Result, failed, left_out, ok
-from ..run import Run
+from ..run import Marked, Run
 from . import endpoint
 
 DEFAULT_PATH = "/health"
@@ -172,14 +172,20 @@ def look(run: Run) -> list[Result]:
         marked = run.marked_request()
     except ApiError as error:
         return [failed("health", found.evidence, f"GET {run.shown} got no answer: {error}", found.query)]
-    return [judge_users(found, run.shown, marked.status)]
+    return [judge_users(found, run.shown, [marked, *run.marked_pods()])]
 
 
-def judge_users(found: Result, path: str, status: int) -> Result:
+def judge_users(found: Result, path: str, answers: list[Marked]) -> Result:
     """What is well by its own word is broken where users get an error: the app may answer anything below 500, such as 404."""
-    if status < 500:
+    said = [
+        f"{answer.status} from {answer.pod}" if answer.pod else str(answer.status)
+        for answer in answers
+        if answer.status >= 500 and not answer.problem
+    ]
+    if not said:
         return found
-    cause = f"it says that it is well, but GET {path} got {status}; if that is by design, give the app's option path another one"
+    got = " and ".join(said[:4])
+    cause = f"it says that it is well, but GET {path} got {got}; if that is by design, give the app's option path another one"
     return failed("health", found.evidence, cause, f"{found.query}; GET {path}")
 
 

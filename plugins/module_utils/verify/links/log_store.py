@@ -13,9 +13,10 @@ from typing import Any
 
 from ...kube.transport import ApiError, message_of, read_object
 from .. import given_backends, log_stores, queries
+from ..facts import is_ready
 from ..log_agents import TITLES, agents, open_inside, outputs, outputs_of, pods_of
 from ..result import Look, Result, failed, left_out, ok
-from ..run import Run
+from ..run import Marked, Run
 
 ARRIVAL = 30.0  # seconds that a line may take
 PAUSE = 0.25  # seconds between two looks
@@ -97,27 +98,49 @@ def _line(
         marked = run.marked_request()
     except ApiError as error:
         return [failed(link, "no request could be sent", str(error), query)]
-    request_id, began = marked.id, marked.began
-    query = query.replace("REQUEST_ID", request_id)
-    until = min(run.deadline, began + ARRIVAL)
-    while True:
-        try:
-            labels = ask(request_id)
-        except ApiError as error:
-            return [failed(link, "not asked", str(error), query, commands[0])]
-        elapsed = time.monotonic() - began
-        if labels is not None:
-            break
-        if time.monotonic() > until:
-            cause = f"no line with {request_id} came within {elapsed:.0f} s: {why() or 'it is not sent, or not taken'}"
+    query = query.replace("REQUEST_ID", marked.id)
+    until = min(run.deadline, marked.began + ARRIVAL)
+    pods = run.marked_pods()
+    try:
+        labels = _await(ask, marked.id, until)
+        elapsed = time.monotonic() - marked.began
+        if labels is None:
+            cause = f"no line with {marked.id} came within {elapsed:.0f} s: {why() or 'it is not sent, or not taken'}"
             return [failed(link, "nothing found", cause, query, commands[0])]
-        time.sleep(PAUSE)
-    missing = [label for label in CONTRACT if not labels.get(label)]
-    if missing:
-        cause = f"the line has no label {', '.join(missing)}"
+        found = {mark: _await(ask, mark.id, until) for mark in pods if not mark.problem}
+    except ApiError as error:
+        return [failed(link, "not asked", str(error), query, commands[0])]
+    absent = [label for label in CONTRACT if not labels.get(label)]
+    if absent:
+        cause = f"the line has no label {', '.join(absent)}"
         return [failed(link, f"found after {elapsed:.1f} s", cause, query, commands[1])]
     seen = ", ".join(f"{key}={labels[key]}" for key in CONTRACT)
-    return [ok(link, f"{request_id} found after {elapsed:.1f} s with {seen}", query)]
+    evidence = f"{marked.id} found after {elapsed:.1f} s with {seen}{_of_pods(run, found)}"
+    if missing := [mark for mark, labels in found.items() if labels is None]:
+        where = ", ".join(mark.place for mark in missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        cause = f"no line of {where} came within {time.monotonic() - marked.began:.0f} s, though the pod answered"
+        return [failed(link, evidence, f"{cause}: {why() or 'the log agent there does not send it'}", query, commands[0])]
+    return [ok(link, evidence, query)]
+
+
+def _await(ask: Callable[[str], dict[str, Any] | None], request_id: str, until: float) -> dict[str, Any] | None:
+    """The labels of a line as soon as it is there; None where it does not come."""
+    while (labels := ask(request_id)) is None and time.monotonic() < until:
+        time.sleep(PAUSE)
+    return labels
+
+
+def _of_pods(run: Run, found: dict[Marked, dict[str, Any] | None]) -> str:
+    """How many pods' own lines came, of how many, and whose was not asked for."""
+    marks = run.marked_pods()
+    if not marks:
+        return ""
+    nodes = {pod["spec"].get("nodeName") for pod in run.pods if is_ready(pod)}
+    came = [mark for mark, labels in found.items() if labels is not None]
+    ready = sum(map(is_ready, run.pods))
+    text = f"; lines of {len(came)} of {ready} pods on {len({mark.node for mark in came})} of {len(nodes)} nodes"
+    unasked = [mark for mark in marks if mark.problem]
+    return text + (f"; {unasked[0].place} can't be asked past the Service: {unasked[0].problem}" if unasked else "")
 
 
 def _page(run: Run, way: log_stores.Way) -> str:

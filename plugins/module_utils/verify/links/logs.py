@@ -14,6 +14,8 @@ from ...kube.transport import ApiError
 from ..result import Result, failed, left_out, ok
 from ..run import Run
 
+OWN = 10.0  # seconds that the lines of the other pods may take when one has come
+
 
 def look(run: Run) -> list[Result]:
     if not run.target.log_check:
@@ -27,44 +29,57 @@ def look(run: Run) -> list[Result]:
         marked = run.marked_request()
     except ApiError as error:
         return [failed("logs", "no request could be sent", str(error), f"GET {run.url}{run.shown}")]
-    request_id, began, status = marked.id, marked.began, marked.status
-    query = f"GET {run.url}{run.shown} with X-Request-ID: {request_id}, then the log of each pod"
-    found: queue.Queue[tuple[str, str]] = queue.Queue()
+    own = {mark.pod: mark for mark in run.marked_pods() if not mark.problem}
+    query = f"GET {run.url}{run.shown} with X-Request-ID: {marked.id}, then the log of each pod"
+    found: queue.Queue[tuple[str, str, str]] = queue.Queue()
     stop = threading.Event()
     for name in names:
-        threading.Thread(target=_follow, args=(run, name, request_id, began, found, stop), daemon=True).start()
-    problems = []
+        wanted = {marked.id} | ({own[name].id} if name in own else set())
+        threading.Thread(target=_follow, args=(run, name, wanted, marked.began, found, stop), daemon=True).start()
+    problems, ended, where = [], 0, ""
+    until = run.deadline
+    missing = {mark.id: mark for mark in own.values() if mark.pod in names}
     try:
-        for _ in names:
-            pod, problem = found.get(timeout=run.seconds_left())
-            if not problem:
-                return [ok("logs", f"request {request_id} found in the log of {pod}", query)]
-            problems.append(f"{pod}: {problem}")
+        while ended < len(names) and (missing or not where):
+            pod, request_id, problem = found.get(timeout=max(until - time.monotonic(), 0.1))
+            missing.pop(request_id, None)
+            if request_id == marked.id:
+                where, until = pod, min(run.deadline, time.monotonic() + OWN)
+            elif not request_id:
+                ended += 1
+                problems += [f"{pod}: {problem}"] if problem else []
     except queue.Empty:
         pass
     finally:
         stop.set()
-    cause = "; ".join(problems) or (
-        f"the request was answered {status}, but no line with its X-Request-ID came within {run.target.timeout:g} s"
-    )
-    return [failed("logs", f"{request_id} not found in the logs of {len(names)} pods", cause, query)]
+    if not where:
+        cause = "; ".join(problems) or (
+            f"the request was answered {marked.status}, but no line with its X-Request-ID came within {run.target.timeout:g} s"
+        )
+        return [failed("logs", f"{marked.id} not found in the logs of {len(names)} pods", cause, query)]
+    evidence = f"request {marked.id} found in the log of {where}"
+    if missing:
+        silent = ", ".join(mark.place for mark in list(missing.values())[:4])
+        return [failed("logs", evidence, f"the log of {silent} has no line of a request that the pod answered", query)]
+    return [ok("logs", f"{evidence}{f', and one of its own in those of {len(own)} pods' if own else ''}", query)]
 
 
 def _follow(
-    run: Run, pod: str, request_id: str, began: float, found: queue.Queue[tuple[str, str]], stop: threading.Event
+    run: Run, pod: str, wanted: set[str], began: float, found: queue.Queue[tuple[str, str, str]], stop: threading.Event
 ) -> None:
+    """Tell of each id that the log of a pod has, and in the end why it was not followed further."""
     since = int(time.monotonic() - began) + 5
     query = {"follow": "true", "sinceSeconds": since, "container": _container(run, pod)}
     try:
         for line in run.cluster.lines(f"{run.base}/pods/{pod}/log?{urlencode(query)}", run.seconds_left()):
-            if request_id in line:
-                found.put((pod, ""))
-                return
-            if stop.is_set() or time.monotonic() > run.deadline:
+            for request_id in [each for each in wanted if each in line]:
+                wanted.discard(request_id)
+                found.put((pod, request_id, ""))
+            if not wanted or stop.is_set() or time.monotonic() > run.deadline:
                 break
-        found.put((pod, "its log ended without the request's X-Request-ID"))
+        found.put((pod, "", "its log ended without the request's X-Request-ID" if wanted else ""))
     except ApiError as error:
-        found.put((pod, str(error)))
+        found.put((pod, "", str(error)))
 
 
 def _container(run: Run, pod: str) -> str:

@@ -109,7 +109,8 @@ def look(run: Run) -> list[Result]:
 
 def _pages(run: Run, pod: str) -> tuple[list[str], str]:
     """The texts of a pod's page with a request of our own before each, and why one could not be read."""
-    target, texts = run.target, []
+    target = run.target
+    texts: list[str] = []
     page = f"{run.base}/pods/{pod}:{target.metrics_port}/proxy{quote('/' + target.metrics_path.lstrip('/'))}"
     try:
         for _read in range(READS):
