@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from ..kube.transport import ApiError
 from .facts import IN_CLUSTER
+from .log_stores import LOGIN
 
 if TYPE_CHECKING:
     from .run import Run, Target
@@ -44,13 +48,34 @@ def outputs_of(agent: dict[str, Any]) -> list[dict[str, Any]]:
     return list(json.loads((agent["metadata"].get("annotations") or {}).get(OUTPUTS, "[]")))
 
 
-def open_inside(output: dict[str, Any]) -> tuple[str, str] | None:
-    """The path of the API server's proxy and the index of an output of the cluster that asks for no password; None for others."""
+@dataclass(frozen=True)
+class Index:
+    """An index of a search engine of the cluster, and how it is asked below *base*."""
+
+    name: str
+    namespace: str
+    base: str
+    fetch: Callable[[str, float], tuple[int, str]]
+
+
+def index_inside(run: Run, output: dict[str, Any]) -> Index | None:
+    """The index of an output of the cluster that asks for no login, or whose Service names the Secret that has one; else None."""
     inside = IN_CLUSTER.match(output.get("host") or "")
-    if not inside or output.get("tls") or output.get("login"):
+    if not inside:
         return None
-    index = (output.get("index") or "_all") + ("-*" if output.get("daily_index") else "")
-    return f"/api/v1/namespaces/{inside['namespace']}/services/{inside['name']}:{output['port']}/proxy", index
+    name = (output.get("index") or "_all") + ("-*" if output.get("daily_index") else "")
+    space = inside["namespace"]
+    if output.get("tls") or output.get("login"):
+        try:
+            service = run.get(f"/api/v1/namespaces/{space}/services/{inside['name']}")
+        except ApiError:
+            return None
+        if LOGIN not in (service["metadata"].get("annotations") or {}):
+            return None
+        way = run.way(service)
+        return Index(name, space, way.base, way.fetch)
+    base = f"/api/v1/namespaces/{space}/services/{inside['name']}:{output['port']}/proxy"
+    return Index(name, space, base, lambda path, seconds: run.cluster.fetch(base + path, None, seconds))
 
 
 def pods_of(target: Target, names: str = "loki,victoria-logs-single,log-collector,fluent-bit") -> str:

@@ -138,8 +138,8 @@ def find(run: Run) -> dict[str, Ask]:
             raise ApiError(status, f"it answers {status} {message_of(body)}".strip())
         return body
 
-    def through(base: str, path: str) -> str:
-        return answer(*run.cluster.fetch(base + path, None, run.request_seconds()))
+    def across(index: log_agents.Index, path: str) -> str:
+        return answer(*index.fetch(path, run.request_seconds()))
 
     def along(way: log_stores.Way, path: str) -> str:
         return answer(*way.fetch(path, run.request_seconds()))
@@ -151,9 +151,10 @@ def find(run: Run) -> dict[str, Ask]:
         if service:
             add(name, partial(_store, store, partial(along, run.way(service)), run.target.namespace))
     for output in log_agents.outputs(run):
-        name, inside = log_agents.TITLES[output["type"]], log_agents.open_inside(output)
-        if inside and name not in named:
-            add(name, partial(_search, inside[1], partial(through, inside[0])))
+        name = log_agents.TITLES[output["type"]]
+        inside = None if name in named else log_agents.index_inside(run, output)
+        if inside:
+            add(name, partial(_search, inside.name, partial(across, inside)))
     return found
 
 

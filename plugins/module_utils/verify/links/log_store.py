@@ -13,8 +13,8 @@ from typing import Any
 
 from ...kube.transport import ApiError, message_of, read_object
 from .. import given_backends, log_stores, queries
-from ..facts import is_ready
-from ..log_agents import TITLES, agents, open_inside, outputs, outputs_of, pods_of
+from ..facts import IN_CLUSTER, is_ready
+from ..log_agents import TITLES, Index, agents, index_inside, outputs, outputs_of, pods_of
 from ..result import Look, Result, failed, left_out, ok
 from ..run import Marked, Run
 
@@ -121,8 +121,9 @@ def _line(
     missing = [mark.place for mark, labels in found.items() if labels is None]
     if missing or first is None:
         where = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        cause = f"no line of {where or 'the pod that the Service chose'} came within {time.monotonic() - marked.began:.0f} s, though the pod answered"
-        return [failed(link, evidence, f"{cause}: {why() or 'the log agent there does not send it'}", query, commands[0])]
+        cause = f"no line of {where or 'the pod that the Service chose'} came within {time.monotonic() - marked.began:.0f} s"
+        cause += f", though it answered: {why() or 'the log agent there does not send it'}"
+        return [failed(link, evidence, cause, query, commands[0])]
     return [ok(link, evidence, query)]
 
 
@@ -196,12 +197,14 @@ def _other_outputs(run: Run) -> list[Result]:
         if title in named:
             continue
         named.add(title)
-        inside = open_inside(output)
-        if inside and run.target.log_check:
-            results += run.followed(Look((title,), partial(_search_inside, run, title, *inside)))
+        inside = index_inside(run, output) if run.target.log_check else None
+        if inside:
+            results += run.followed(Look((title,), partial(_search_inside, run, title, inside)))
         else:
             where = output.get("host") or output.get("log_group") or "somewhere"
             why = f"{output['shipper']} sends lines to {where}: name it, with an account that may search, in verify_log_backends"
+            if output["type"] == "es" and IN_CLUSTER.match(str(where)):
+                why += "; one of role elastic_stack is known by itself where elastic_stack_reader_password is set"
             results.append(left_out(title, why))
     return results
 
@@ -211,13 +214,21 @@ def _hit(answer: dict[str, Any]) -> dict[str, Any] | None:
     return hits[0]["_source"] if hits else None
 
 
-def _search_inside(run: Run, title: str, base: str, index: str) -> list[Result]:
-    """The line in an Elasticsearch or OpenSearch of the cluster that asks for no password."""
-    command = run.target.kubectl("-n", base.split("/")[4], "get", "pods", "-o", "wide", namespaced=False)
-    query = f"GET {base}{log_stores.search_path(index, 'REQUEST_ID')}"
-    return _line(
-        run, title, lambda wanted: _hit(run.get(base + log_stores.search_path(index, wanted))), query, (command, command)
-    )
+def _search_inside(run: Run, title: str, inside: Index) -> list[Result]:
+    """The line in an Elasticsearch or OpenSearch of the cluster that asks for no login, or for one that its Service names."""
+    command = run.target.kubectl("-n", inside.namespace, "get", "pods", "-o", "wide", namespaced=False)
+    query = f"GET {inside.base}{log_stores.search_path(inside.name, 'REQUEST_ID')}"
+
+    def ask(wanted: str) -> dict[str, Any] | None:
+        return _hit(read_object(*inside.fetch(log_stores.search_path(inside.name, wanted), run.request_seconds())))
+
+    try:
+        inside.fetch("/", run.request_seconds())
+    except ApiError as error:
+        if error.status != 403:
+            return [failed(title, "not asked", str(error), query, command)]
+        return [left_out(title, str(error))]  # a Secret with a login is not for everybody
+    return _line(run, title, ask, query, (command, command))
 
 
 def _given(run: Run, given: dict[str, Any]) -> list[Result]:
