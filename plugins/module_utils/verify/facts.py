@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import re
+import signal
 from typing import Any
 
 from ..kube.transport import message_of
@@ -39,6 +41,17 @@ def is_ready(thing: dict[str, Any]) -> bool:
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
+def ended_by(terminated: dict[str, Any]) -> str:
+    """What ended a container: the kernel for want of memory, a signal, or itself with an exit code."""
+    code, cause = terminated.get("exitCode") or 0, terminated.get("reason") or "Error"
+    number = terminated.get("signal") or (code - 128 if code > 128 else 0)
+    if cause not in ("Error", "Completed"):
+        return str(cause)
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"exit code {code}"
+
+
 def pod_trouble(pod: dict[str, Any]) -> str:
     """Why a pod is not ready, in the words of the cluster."""
     status = pod.get("status", {})
@@ -49,7 +62,8 @@ def pod_trouble(pod: dict[str, Any]) -> str:
             detail = state.get(key)
             if detail and detail.get("reason") not in (None, "Completed"):
                 message = f" ({detail['message']})" if detail.get("message") else ""
-                return f"{name}: {detail['reason']}{message}"
+                before = (container.get("lastState") or {}).get("terminated") if key == "waiting" else None
+                return f"{name}: {detail['reason']}{message}" + (f", ended before by {ended_by(before)}" if before else "")
     for condition in status.get("conditions") or []:
         if condition.get("status") == "False" and condition.get("message"):
             return f"{name}: {condition['message']}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import datetime
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -709,6 +710,48 @@ def test_every_container_of_the_shipper_is_asked():
     }
     found, _url = run(FakeCluster(**answers))
     assert "the metrics page of fluent-bit-x on node node-1 answers 503" in found["log shipper"]["cause"]
+
+
+def restarted(minutes, count, **last):
+    at = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=minutes)).isoformat()
+    return {
+        "name": "es",
+        "restartCount": count,
+        "state": {"running": {}},
+        "lastState": {"terminated": {"finishedAt": at, **last}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("container", "status", "words"),
+    [
+        (
+            restarted(12, 1, exitCode=139, reason="Error"),
+            "ok",
+            "es of fluent-bit-x on node node-1 was started again 1 times, last 12",
+        ),
+        (restarted(12, 1, exitCode=139, reason="Error"), "ok", "after SIGSEGV"),
+        (restarted(50, 9, exitCode=137, reason="OOMKilled"), "ok", "after OOMKilled"),
+        (restarted(4, 9, exitCode=137, reason="OOMKilled"), "failed", "9 times, last 4 min ago after OOMKilled"),
+        (restarted(4, 9, exitCode=1, reason="Error"), "failed", "after exit code 1"),
+        (restarted(1, 9, exitCode=255, reason="Unknown"), "ok", "after Unknown"),
+        (restarted(61, 9, exitCode=137, reason="OOMKilled"), "ok", ""),
+    ],
+)
+def test_restarts_of_the_log_agent(container, status, words):
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [shipper()]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x", containerStatuses=[container])]}),
+        SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
+    }
+    found = run(FakeCluster(**answers))[0]["log shipper"]
+    assert found["status"] == status and words in found["evidence"] + found["cause"]
+    assert ("started again" in found["evidence"]) == (status == "ok" and words != "")
+
+
+def test_why_a_container_that_waits_ended_before():
+    waiting = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"reason": "OOMKilled"}}}
+    assert facts.pod_trouble(pod("x", containerStatuses=[waiting])) == "x: CrashLoopBackOff, ended before by OOMKilled"
 
 
 def rule(name, **more):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from functools import partial
 from itertools import product
@@ -14,7 +15,7 @@ from urllib.parse import urlencode
 from ...credentials.guard import hide
 from ...kube.transport import ApiError, message_of
 from .. import log_stores, queries
-from ..facts import is_ready, pod_trouble, samples
+from ..facts import ended_by, is_ready, pod_trouble, samples
 from ..log_agents import OUTPUTS, SHIPPERS, agents, outputs_of
 from ..result import Result, failed, left_out, ok
 from ..run import Run
@@ -27,6 +28,8 @@ REFUSED = re.compile(r"(?:status(?: code)?[=: ]+|reason(?: is)?: |sent again unt
 SPOOL_BYTES, SPOOL_OLDEST = "log_collector_spool_bytes", "log_collector_spool_oldest_seconds"
 PAUSED = "fluentbit_input_ingestion_paused"
 LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_records_total", "fluentbit_output_retries_failed_total")
+# Restarts are told for an hour. kubelet waits 5 minutes at most, so what was restarted often and lately is about to be again.
+NOTED, LATELY, OFTEN = 3600.0, 600.0, 3
 METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus"}
 
 
@@ -86,6 +89,10 @@ def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
     bare = sorted(carrying - {p["spec"].get("nodeName") for p in well})
     if bare:
         return evidence, f"no ready pod of {name} on {', '.join(bare)}, where the app runs", ""
+    noted, cause = restarts(pods, datetime.datetime.now(datetime.UTC))
+    evidence += noted
+    if cause:
+        return evidence, cause, ""
     containers = item["spec"]["template"]["spec"]["containers"]
     ports = [p["containerPort"] for c in containers for p in c.get("ports") or [] if "metrics" in p.get("name", "")]
     path = METRICS_PATHS.get((metadata.get("labels") or {}).get("app.kubernetes.io/name", ""), "/metrics")
@@ -110,6 +117,28 @@ def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
         return evidence, f"lines wait for {oldest:.0f} s in {_place(behind)}, though {ready} is ready: {_why(run, behind)}", asked
     said, cause, more = _delivery(run, item, well, len(well) * len(ports), gone)
     return evidence + said, cause, asked + more
+
+
+def restarts(pods: list[dict[str, Any]], now: datetime.datetime) -> tuple[str, str]:
+    """Which containers were started again within the last hour and why: what is noted, and what is wrong where that goes on."""
+    noted, wrong = [], []
+    for pod in pods:
+        for container in pod.get("status", {}).get("containerStatuses") or []:
+            last = (container.get("lastState") or {}).get("terminated") or {}
+            if not last.get("finishedAt"):
+                continue
+            ago, count = (
+                (now - datetime.datetime.fromisoformat(last["finishedAt"])).total_seconds(),
+                container.get("restartCount", 1),
+            )
+            if ago > NOTED:
+                continue
+            text = f"{container['name']} of {_place(pod)} was started again {count} times, last {max(ago, 0) / 60:.0f} min ago"
+            text += f" after {ended_by(last)}"
+            # A node that was started again says Unknown of all its containers.
+            goes_on = count >= OFTEN and ago < LATELY and last.get("reason") != "Unknown"
+            (wrong if goes_on else noted).append(text)
+    return "".join(f"; {text}" for text in noted[:3]), "; ".join(wrong[:3])
 
 
 def _delivery(run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages: int, gone: float) -> tuple[str, str, str]:
