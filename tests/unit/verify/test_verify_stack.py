@@ -509,6 +509,31 @@ def test_the_health_probe_is_told_by_what_it_asks(readiness, probed, hint):
     assert probed in cause and hint in cause and ("app_monitoring_health_path" in cause) == bool(hint)
 
 
+def asking(name, url):
+    return owned(
+        name, PARTS, spec={"prober": {"url": "blackbox.monitoring.svc:9115"}, "targets": {"staticConfig": {"static": [url]}}}
+    )
+
+
+@pytest.mark.parametrize("seen", [{"flask-app"}, {"flask-app-public"}, {"flask-app", "flask-app-public"}, set()])
+def test_each_probe_is_looked_at(seen):
+    """The series of one Probe say nothing of another."""
+    urls = {"flask-app": "http://flask-app.flask-app.svc:80/health", "flask-app-public": "https://shop.example.com/health"}
+
+    class Probed(FakeStack):
+        def series(self, expr):
+            if expr.startswith("probe_success{"):
+                return [{"metric": {"instance": urls[name]}, "value": [0, "1"]} for name in seen]
+            return super().series(expr)
+
+    items = [asking(*item) for item in urls.items()]
+    found = run(Probed(**{f"{OPERATOR}/namespaces/flask-app/probes": (200, {"items": items})}))["health probe"]
+    assert found["status"] == ("ok" if len(seen) == 2 else "failed")
+    for name in urls.keys() - seen:
+        assert f"the Probe {name} gives no probe_success for {urls[name]}" in found["cause"]
+    assert len(seen) != 1 or f"the Probe {next(iter(seen))} gives" not in found["cause"]
+
+
 NONE = (200, {"items": []})
 LESS = owned("flask-app", PARTS, annotations={objects.ALERTS: "A B"}, spec={"groups": GROUPS})
 REFUSED = {**SERVER, "status": {"conditions": [{"type": "Reconciled", "status": "False", "message": "no secret"}]}}

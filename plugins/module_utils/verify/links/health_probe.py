@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from .. import queries
@@ -32,15 +33,19 @@ def _look(run: Run) -> list[Result]:
         return [failed("health probe", f"{len(objects)} Probes", cause, f"GET {OPERATOR}/v1/.../probes", command)]
     series = stack.query(expr)
     query = f"PromQL {expr}"
-    if not series:
-        if not objects:
-            return [left_out("health probe", f"namespace {target.namespace} has no Probe of {target.name}")]
-        name = objects[0]["metadata"]["name"]
-        error = _probe_error(run, name)
-        cause = f"the Probe {name} gives no probe_success: " + (
-            f"the exporter says {error}" if error else "its exporter can't be reached, or no Prometheus selects it"
-        )
-        return [failed("health probe", "no series probe_success", cause, query, command)]
+    if not series and not objects:
+        return [left_out("health probe", f"namespace {target.namespace} has no Probe of {target.name}")]
+    silent = unanswered(objects, stack.ours(), {s["metric"].get("instance", "") for s in series})
+    if silent:
+        causes = []
+        for name, urls in silent.items():
+            error = _probe_error(run, name)
+            causes.append(
+                f"the Probe {name} gives no probe_success{' for ' if urls else ''}{', '.join(urls)}: "
+                + (f"the exporter says {error}" if error else "its exporter can't be reached, or no Prometheus selects it")
+            )
+        evidence = f"{len(series)} series probe_success of {len(objects)} Probes"
+        return [failed("health probe", evidence, "; ".join(causes), query, command)]
     failing = [s["metric"].get("instance", "?") for s in series if s["value"][1] != "1"]
     if failing:
         cause = f"the probe of {', '.join(failing)} fails"
@@ -51,6 +56,20 @@ def _look(run: Run) -> list[Result]:
         return [failed("health probe", "probe_success is 0", cause, query, command)]
     names = ", ".join(sorted(s["metric"].get("instance", "?") for s in series))
     return [ok("health probe", f"probe_success is 1 for {names}", query)]
+
+
+def unanswered(objects: list[dict[str, Any]], ours: list[dict[str, Any]], instances: set[str]) -> dict[str, list[str]]:
+    """The Probes that give no series, by their names, with the addresses that are not among the *instances* of the series.
+
+    Whoever made another Probe may call its instances as they like, so these are looked at together.
+    """
+    found = {}
+    for item in objects:
+        asked = ((item["spec"].get("targets") or {}).get("staticConfig") or {}).get("static") or []
+        silent = [url for url in asked if url not in instances] if item in ours else []
+        if silent or not instances:
+            found[item["metadata"]["name"]] = silent
+    return found
 
 
 def _probe_error(run: Run, name: str) -> str:

@@ -121,7 +121,8 @@ def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
 
 def restarts(pods: list[dict[str, Any]], now: datetime.datetime) -> tuple[str, str]:
     """Which containers were started again within the last hour and why: what is noted, and what is wrong where that goes on."""
-    noted, wrong = [], []
+    noted: list[str] = []
+    wrong: list[str] = []
     for pod in pods:
         for container in pod.get("status", {}).get("containerStatuses") or []:
             last = (container.get("lastState") or {}).get("terminated") or {}
