@@ -41,15 +41,22 @@ class Prometheus:
             return False
 
 
+def _sample(text: str, number: int) -> str:
+    name, _, value = text.rpartition(" ")
+    return f"{name} {int(value) * number}" if value.startswith("+") else text
+
+
 @contextmanager
 def running(folder: Path, series: list[str], files: dict[str, list[dict[str, Any]]] | None = None) -> Iterator[Prometheus]:
     """Prometheus with a sample of each series now, such as ``up{job="web"} 1``; it ends with the block.
+
+    A value such as ``+5`` grows by that from each of the five samples, half a minute apart, to the next.
 
     :param folder: an empty one, which holds its data. :param files: groups of rules, by the name of their file.
     """
     now, bins = int(time.time()), programs("prometheus")
     # Several samples each, so that rates have something to see.
-    lines = [f"{text} {now - back}" for text in series for back in (120, 90, 60, 30, 0)]
+    lines = [f"{_sample(text, number)} {now - back}" for text in series for number, back in enumerate((120, 90, 60, 30, 0))]
     (folder / "series").write_text("\n".join([*lines, "# EOF\n"]))
     command = [str(bins / "promtool"), "tsdb", "create-blocks-from", "openmetrics", str(folder / "series"), str(folder / "data")]
     subprocess.run(command, check=True, capture_output=True, timeout=60)

@@ -15,7 +15,8 @@ CLOCKS_OF_NODES = "timestamp(node_time_seconds) - node_time_seconds"
 
 # What the exporters know of an application.
 REPLICAS = 'kube_deployment_spec_replicas{namespace="$namespace", deployment="$name"}'
-MEMORY = 'container_memory_working_set_bytes{namespace="$namespace", pod=~"$name-.*"}'
+# By the pods' whole names: those of another application may begin with this one's.
+MEMORY = 'count by (pod) (container_memory_working_set_bytes{namespace="$namespace", pod=~"$pods"})'
 PROBE = 'probe_success{namespace="$namespace", app="$name"}'
 # By pod and name, what the rules read of the application itself; the operator gives the label pod.
 STORED = (
@@ -28,24 +29,28 @@ SCHEDULE = 'flaskops_verify_interval_seconds{namespace="$namespace", app="$name"
 TEST_ALERT = 'ALERTS{alertname="$alert", service="$service", alertstate="firing"}'
 TEST_SERVICE = 'kube_service_info{service="$service"}'
 # Series where notifications failed within 5 minutes and none succeeded.
+NOTIFICATIONS = 'count(alertmanager_notifications_total{namespace="$namespace"})'
 RECEIVERS_REFUSE = (
     'sum by (integration) (increase(alertmanager_notifications_failed_total{namespace="$namespace"}[5m])) > 0.5'
     ' unless sum by (integration) (increase(alertmanager_notifications_total{namespace="$namespace"}[5m]))'
     ' - sum by (integration) (increase(alertmanager_notifications_failed_total{namespace="$namespace"}[5m])) > 0.5'
 )
+RULER_SENT = 'count(loki_prometheus_notifications_sent_total{namespace="$namespace"})'
 RULER_REFUSED = (
     'sum by (alertmanager) (increase(loki_prometheus_notifications_errors_total{namespace="$namespace"}[5m])) > 0.5'
     ' unless sum by (alertmanager) (increase(loki_prometheus_notifications_sent_total{namespace="$namespace"}[5m]))'
     ' - sum by (alertmanager) (increase(loki_prometheus_notifications_errors_total{namespace="$namespace"}[5m])) > 0.5'
 )
 
-# Log agents and back ends.
-AGENTS_SCRAPED = 'up{namespace="$namespace", pod=~"$name-.*"}'
+# Log agents and back ends. A DaemonSet's pods have five letters behind its name.
+AGENTS_SCRAPED = 'up{namespace="$namespace", pod=~"$name-[a-z0-9]{5}"} == 1'
 # Lines or chunks that were given up. One by one: Prometheus refuses a selector that matches two of them with the same labels.
 GIVEN_UP = (
-    '(sum(increase(log_collector_rejected_records_total{namespace="$namespace"}[10m])) or vector(0))'
-    ' + (sum(increase(fluentbit_output_dropped_records_total{namespace="$namespace"}[10m])) or vector(0))'
-    ' + (sum(increase(fluentbit_output_retries_failed_total{namespace="$namespace"}[10m])) or vector(0)) > 0'
+    '(sum(increase(log_collector_rejected_records_total{namespace="$namespace", pod=~"$name-[a-z0-9]{5}"}[10m])) or vector(0))'
+    ' + (sum(increase(fluentbit_output_dropped_records_total{namespace="$namespace", pod=~"$name-[a-z0-9]{5}"}[10m]))'
+    " or vector(0))"
+    ' + (sum(increase(fluentbit_output_retries_failed_total{namespace="$namespace", pod=~"$name-[a-z0-9]{5}"}[10m]))'
+    " or vector(0)) > 0"
 )
 # Pods that had work for two minutes, and did none of it: lines that were tried again and never delivered, or never read.
 IDLE = (
@@ -54,8 +59,8 @@ IDLE = (
     ' or (min by (pod) (min_over_time(log_collector_unread_bytes{namespace="$namespace"}[2m])) > 0'
     ' unless sum by (pod) (increase(log_collector_records_total{namespace="$namespace"}[2m])) > 0)'
 )
-# What a back end dropped after it had taken it, by the reason.
-DROPPED = 'sum by (reason) (increase($counter{namespace="$namespace"}[10m])) > 0'
+# What a back end dropped after it had taken it, by the reason; no series where nobody reads its counters.
+DROPPED = 'sum by (reason) (increase($counter{namespace="$namespace"}[10m]))'
 LINES = 'sum by (level) (flaskops_log_lines_total{namespace="$namespace", app="$name"})'
 
 

@@ -51,6 +51,10 @@ def left_out(link: str, why: str) -> Result:
     return Result(link, LEFT_OUT, why)
 
 
+class Unanswered(Exception):
+    """Nobody says what would have to be known; the message is one sentence. The row is skipped then, and never ok."""
+
+
 class Look(NamedTuple):
     """What is called to follow a link, or a part of it, and the rows that stand for it in the table."""
 

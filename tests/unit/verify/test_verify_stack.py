@@ -26,7 +26,18 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.link
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.stack import Server
 
 from .test_verify_checks import deployment, pod, slices
-from .test_verify_links import NS, SHIPPER_PAGE, SLICES, FakeCluster, shipper
+from .test_verify_links import (
+    NS,
+    SHIPPER_PAGE,
+    SLICES,
+    STREAM,
+    VICTORIA,
+    VICTORIA_BASE,
+    VICTORIA_QUERY,
+    FakeCluster,
+    row,
+    shipper,
+)
 
 OPERATOR = "/apis/monitoring.coreos.com/v1"
 CONFIGS = "/apis/monitoring.coreos.com/v1alpha1/namespaces/flask-app/alertmanagerconfigs"
@@ -131,6 +142,7 @@ class FakeStack(FakeCluster):
         self.empty: tuple[str, ...] = ()
         self.loud: tuple[str, ...] = ()
         self.unstored: tuple[str, ...] = ()
+        self.untold: tuple[str, ...] = ()
         self.skew: dict[str, float] = {}
         self.receivers = ["alert-inbox"]
         self.probed = "http://flask-app.flask-app.svc:80/health"
@@ -201,6 +213,10 @@ class FakeStack(FakeCluster):
         if expr == "time()":
             now = time.time() + self.skew.get("prometheus", 0)
             return [now, str(now)]
+        if expr.startswith("up{"):
+            return [{"metric": {"pod": "fluent-bit-x", "instance": "a"}, "value": [0, "1"]}]
+        if expr.startswith("count by (pod) (container_memory"):
+            return [{"metric": {"pod": name}, "value": [0, "1"]} for name in ("pod-1", "pod-2") if name not in self.untold]
         if any(part in expr for part in ("== 0", "> 0.5 unless", "node_time_seconds")):
             found = [part for part in self.loud if part in expr]
             return [{"metric": {"integration": "slack", "node": "node-1"}, "value": [0, "99"]}] if found else []
@@ -637,6 +653,8 @@ def test_a_broken_link_is_named(link, changes, cause):
     [
         ("exporters", {"empty": ("kube_deployment_spec_replicas{",)}, "kube-state-metrics tells nothing of the app"),
         ("receivers", {"loud": ("alertmanager_notifications_failed",)}, "no notification by slack has succeeded in 5 minutes"),
+        ("exporters", {"untold": ("pod-2",)}, "the kubelet tells nothing of pod pod-2 on node-1"),
+        ("exporters", {"untold": ("pod-1", "pod-2")}, "the kubelet tells nothing of the app"),
         ("clocks", {"loud": ("node_time_seconds",)}, "the clock of node node-1 is 99 s behind"),
         ("clocks", {"skew": {"inbox": -3600}}, "the clock of the alert inbox is 3600 s behind"),
         ("clocks", {"skew": {"inbox": 60, "prometheus": 60}}, "the cluster, seen from this machine, is 60 s ahead"),
@@ -691,6 +709,59 @@ def test_series_are_waited_for_as_long_as_a_scrape_takes(monkeypatch):
 
     scraped = [{**target(name), "scrapeInterval": "1s"} for name in ("pod-1", "pod-2")]
     assert run(Slow(**{f"{PROMETHEUS}/targets": data(activeTargets=scraped)}))["target"]["status"] == "ok"
+
+
+def test_what_nobody_counts_is_not_well():
+    """Alertmanager's counters are missing: nothing is refused then, and nothing is known."""
+    cluster = FakeStack()
+    cluster.empty = ("alertmanager_notifications",)
+    found = run(cluster)["receivers"]
+    assert found["status"] == "left_out" and "no counters of Alertmanager" in found["evidence"]
+    cluster = FakeStack()
+    cluster.empty = ("node_time_seconds",)
+    assert "no node tells Prometheus its time" in run(cluster)["clocks"]["evidence"]
+
+
+def test_an_app_without_pods_has_no_kubelet_to_tell_of_it():
+    cluster = FakeStack(**{f"{NS}/pods": (200, {"items": []})})
+    cluster.untold = ("pod-1", "pod-2")
+    assert run(cluster)["exporters"]["status"] == "ok"
+
+
+def test_a_scrape_of_long_ago_says_nothing_of_now():
+    old = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=200)).isoformat()
+    scraped = [{**target(name), "scrapeInterval": "30s", "lastScrape": old} for name in ("pod-1", "pod-2")]
+    found = run(FakeStack(**{f"{PROMETHEUS}/targets": data(activeTargets=scraped)}))["target"]
+    assert found["status"] == "failed" and "the last scrape was 200 s ago" in found["cause"]
+
+
+DROPPED = [{"metric": {"reason": "too_small_timestamp"}, "value": [0, "7"]}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        ([], "ok", "Prometheus does not read its metrics; it dropped 3 lines since its start"),
+        ([{"metric": {"reason": "x"}, "value": [0, "0"]}], "ok", "found after"),
+        (DROPPED, "failed", "dropped them: 7 older than its retention"),
+        (422, "left_out", "what VictoriaLogs dropped lately is not known: too many"),
+    ],
+)
+def test_a_back_end_of_which_prometheus_gives_no_answer(answer, status, words):
+    class Victoria(FakeStack):
+        def fetch(self, path, headers=None, seconds=10):
+            if answer == 422 and "vl_rows_dropped_total" in path:
+                return 422, json.dumps({"message": "too many"})
+            return super().fetch(path, headers, seconds)
+
+        def series(self, expr):
+            return answer if "vl_rows_dropped_total" in expr else super().series(expr)
+
+    page = 'vl_storage_is_read_only{path="/storage"} 0\nvl_rows_dropped_total{reason="x"} 3\n'
+    cluster = Victoria(**{VICTORIA_QUERY: (200, row(**STREAM)), f"{VICTORIA_BASE}/metrics": (200, page)})
+    cluster.stores = VICTORIA
+    found = run(cluster)["victoria_logs"]
+    assert found["status"] == status and words in found["evidence"] + found["cause"]
 
 
 def test_judges_of_the_stack_take_plain_data():

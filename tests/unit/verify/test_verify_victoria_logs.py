@@ -336,9 +336,10 @@ evaluation_interval: 15s
 tests:
   - interval: 15s
     input_series:
-      - {series: 'fluentbit_output_dropped_records_total{namespace="n", pod="a", name="o"}', values: "0x20 10x20"}
-      - {series: 'fluentbit_output_retries_failed_total{namespace="n", pod="a", name="o"}', values: "0x40"}
+      - {series: 'fluentbit_output_dropped_records_total{namespace="n", pod="agent-abcde", name="o"}', values: "0x20 10x20"}
+      - {series: 'fluentbit_output_retries_failed_total{namespace="n", pod="agent-abcde", name="o"}', values: "0x40"}
       - {series: 'log_collector_rejected_records_total{namespace="other", pod="b"}', values: "0+10x40"}
+      - {series: 'fluentbit_output_retries_failed_total{namespace="n", pod="agent-extra-abcde", name="o"}', values: "0+9x40"}
     promql_expr_test:
       - {expr: EXPR, eval_time: 4m, exp_samples: []}
       - {expr: EXPR, eval_time: 10m, exp_samples: [{labels: '{}', value: 10}]}
@@ -346,7 +347,7 @@ tests:
 
 
 def test_what_an_agent_gave_up_is_added_up(tmp_path):
-    expr = f"round({queries.filled(queries.GIVEN_UP, namespace='n')})"
+    expr = f"round({queries.filled(queries.GIVEN_UP, namespace='n', name='agent')})"
     promtool(tmp_path, LOSERS, expr)
 
 

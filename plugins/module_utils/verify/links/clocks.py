@@ -42,7 +42,8 @@ def look(run: Run) -> list[Result]:
         pass  # there is none, or the link of the alert path says so
     skewed = judge(apart, told)
     largest = max(map(abs, apart.values()), default=0.0)
-    evidence = f"at most {largest:.0f} s between this machine, {', '.join(apart)} and the nodes"
+    nodes = f" and {len(told)} nodes" if told else "; no node tells Prometheus its time"
+    evidence = f"at most {largest:.0f} s between this machine, {', '.join(apart)}{nodes}"
     if skewed:
         cause = "; ".join(f"the clock of {what} is {abs(s):.0f} s {'ahead' if s > 0 else 'behind'}" for what, s in skewed.items())
         return [failed("clocks", "clocks differ", cause, query, stack.command("get", "nodes", "-o", "wide"))]

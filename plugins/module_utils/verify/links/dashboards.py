@@ -65,7 +65,7 @@ def _look(run: Run, wanted: list[boards_of.Query]) -> list[Result]:
         try:
             return "" if stack.query(query.expr) else f"no series for {query.dashboard} / {query.panel}: {query.expr}"
         except ApiError as error:
-            if error.status != 400:
+            if error.status not in (400, 422):  # it can't be parsed, or not be evaluated
                 raise
             return f"{query.dashboard} / {query.panel}: {error}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from .. import queries
-from ..facts import IN_CLUSTER, ready_endpoints
+from ..facts import IN_CLUSTER, is_ready, ready_endpoints
 from ..result import Result, failed, left_out, ok
 from ..run import Run
 from ..stack import KUBE_STATE_METRICS
@@ -24,12 +24,21 @@ def look(run: Run) -> list[Result]:
 def read(run: Run) -> list[Result]:
     """What they tell now; a test alert needs them too."""
     stack, target = run.stack, run.target
-    asked = {"kube-state-metrics": queries.REPLICAS, "the kubelet": queries.MEMORY}
-    wanted = {who: queries.filled(query, namespace=target.namespace, name=target.name) for who, query in asked.items()}
-    if KUBE_STATE_METRICS in stack.skipped:
-        del wanted["kube-state-metrics"]
+    nodes = {pod["metadata"]["name"]: pod["spec"].get("nodeName", "?") for pod in run.pods if is_ready(pod)}
+    pods = "|".join(name.replace(".", "[.]") for name in nodes)
+    names = {"namespace": target.namespace, "name": target.name, "pods": pods}
+    wanted: dict[str, str] = {}
+    problems: list[str] = []
+    if KUBE_STATE_METRICS not in stack.skipped:
+        expr = wanted["kube-state-metrics"] = queries.filled(queries.REPLICAS, **names)
+        problems += [] if stack.query(expr) else ["kube-state-metrics tells nothing of the app"]
+    if nodes:  # there is one kubelet on each node
+        expr = wanted["the kubelet"] = queries.filled(queries.MEMORY, **names)
+        told = {series["metric"].get("pod") for series in stack.query(expr)}
+        untold = [f"pod {pod} on {node}" for pod, node in nodes.items() if pod not in told]
+        whom = "the app" if len(untold) == len(nodes) else " and ".join(untold[:3])
+        problems += [f"the kubelet tells nothing of {whom}"] if untold else []
     query = "PromQL " + "; PromQL ".join(wanted.values())
-    problems = [f"{name} tells nothing of the app" for name, expr in wanted.items() if not stack.query(expr)]
     seen = list(wanted)
     for prober in sorted({item["spec"].get("prober", {}).get("url", "") for item in stack.probes()}):
         inside = IN_CLUSTER.match(prober.rsplit(":", 1)[0])
@@ -38,8 +47,10 @@ def read(run: Run) -> list[Result]:
             query += f"; EndpointSlices of {prober}"
             if not ready_endpoints(run.slices(inside["namespace"], inside["name"])):
                 problems.append(f"nobody answers at {prober}, which the Probe asks")
+    if not seen:
+        return [left_out("exporters", "the app has no ready pod of which a kubelet could tell")]
     if problems:
-        evidence = f"{len(seen) - len(problems)} of {len(seen)} exporters tell of the app"
+        evidence = f"{max(len(seen) - len(problems), 0)} of {len(seen)} exporters tell of the app"
         command = stack.command("get", "pods,servicemonitors", "-o", "wide")
         return [failed("exporters", evidence, "; ".join(problems), query, command)]
     return [ok("exporters", f"{', '.join(seen)} tell of the app", query)]

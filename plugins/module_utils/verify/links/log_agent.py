@@ -17,7 +17,7 @@ from ...kube.transport import ApiError, message_of
 from .. import log_stores, queries
 from ..facts import ended_by, is_ready, pod_trouble, samples
 from ..log_agents import OUTPUTS, SHIPPERS, agents, outputs_of
-from ..result import Result, failed, left_out, ok
+from ..result import Result, Unanswered, failed, left_out, ok
 from ..run import Run
 
 WAITING = 10.0  # seconds that lines may wait in the log agent while the back end is ready
@@ -31,10 +31,6 @@ LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_record
 # Restarts are told for an hour. kubelet waits 5 minutes at most, so what was restarted often and lately is about to be again.
 NOTED, LATELY, OFTEN = 3600.0, 600.0, 3
 METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus"}
-
-
-class Unanswered(Exception):
-    """Nobody says what would have to be known; the message is one sentence."""
 
 
 def look(run: Run) -> list[Result]:
@@ -153,13 +149,14 @@ def _delivery(run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages:
     given = f"{name} has given up {gone:.0f} lines or chunks since its start" if gone else ""
     if stack.absent:
         return "", given, ""
-    up = queries.filled(queries.AGENTS_SCRAPED, namespace=namespace, name=name)
-    lost, idle = (queries.filled(query, namespace=namespace) for query in (queries.GIVEN_UP, queries.IDLE))
+    wanted = (queries.AGENTS_SCRAPED, queries.GIVEN_UP, queries.IDLE)
+    up, lost, idle = (queries.filled(query, namespace=namespace, name=name) for query in wanted)
     asked = f"; PromQL {up}; PromQL {lost}; PromQL {idle}"
     monitors = f"/apis/monitoring.coreos.com/v1/namespaces/{namespace}/servicemonitors"
     watched = bool(run.get(monitors).get("items"))
     try:
-        scraped = [s for s in stack.query(up) if s["value"][1] == "1"] if watched else []
+        # A page that two monitors lead to is one page.
+        scraped = {(s["metric"].get("pod"), s["metric"].get("instance")) for s in stack.query(up)} if watched else set()
         given_up = stack.query(lost)
         # Fluent Bit has a process for each output; the collector has one, and says no name.
         idlers = {series["metric"].get("pod"): series["metric"].get("name", "") for series in stack.query(idle)}

@@ -13,9 +13,9 @@ from typing import Any
 
 from ...kube.transport import ApiError, message_of, read_object
 from .. import given_backends, log_stores, queries
-from ..facts import IN_CLUSTER, is_ready
+from ..facts import IN_CLUSTER, is_ready, samples
 from ..log_agents import TITLES, Index, agents, index_inside, outputs, outputs_of, pods_of
-from ..result import Look, Result, failed, left_out, ok
+from ..result import OK, Look, Result, Unanswered, failed, left_out, ok
 from ..run import Marked, Run
 
 ARRIVAL = 30.0  # seconds that a line may take
@@ -55,10 +55,14 @@ def _store(run: Run, store: log_stores.Store, service: dict[str, Any]) -> list[R
         return [left_out(store.name, "switched off: the app is said to log no request id")]
     query = f"{store.title}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
     pods = run.target.kubectl("-n", namespace, "get", "pods", "-o", "wide", namespaced=False)
-    page = ""
+    page = trouble = note = unknown = ""
     try:
         page = _page(run, way)
         trouble = _trouble(run, store, way, page)
+        if not trouble:
+            trouble, note = _dropped(run, store, way, page)
+    except Unanswered as error:
+        unknown = str(error)
     except ApiError as error:
         trouble = str(error)
     if trouble:
@@ -76,7 +80,12 @@ def _store(run: Run, store: log_stores.Store, service: dict[str, Any]) -> list[R
 
     settings = target.kubectl("-n", namespace, "get", "configmaps,secrets", namespaced=False)
     commands = (pods_of(run.target, f"{store.name.replace('_', '-')},victoria-logs-single,log-collector,fluent-bit"), settings)
-    return _line(run, store.name, ask, query, commands, why)
+    found = _line(run, store.name, ask, query, commands, why)
+    for result in found:
+        if result.status == OK and unknown:
+            return [left_out(store.name, f"{result.evidence}; {unknown}")]
+        result.evidence += f"; {note}" if note and result.status == OK else ""
+    return found
 
 
 def _line(
@@ -165,23 +174,34 @@ def _stored(store: log_stores.Store, status: int, text: str) -> dict[str, Any] |
 
 
 def _trouble(run: Run, store: log_stores.Store, way: log_stores.Way, page: str) -> str:
-    """That it is not ready, what its own metrics say against it, and what it dropped after it had taken it."""
+    """That it is not ready, or what its own metrics say against it."""
     status, text = way.fetch(store.ready, run.request_seconds())
     # A gateway in front of it may not know the path.
     if status >= 500:
         return f"it is not ready ({status} {message_of(text)})"
-    trouble = store.trouble(page)
-    if trouble or not store.lost or run.stack.absent:
-        return trouble
+    return store.trouble(page)
+
+
+def _dropped(run: Run, store: log_stores.Store, way: log_stores.Way, page: str) -> tuple[str, str]:
+    """What it dropped after it had taken it, and else what is to be noted of that.
+
+    :raises Unanswered: where Prometheus, which would know, gives no answer.
+    """
+    if not store.lost or run.stack.absent:
+        return "", ""
     try:
-        dropped = run.stack.query(queries.filled(queries.DROPPED, counter=store.lost, namespace=way.namespace))
-    except ApiError:  # the link of Prometheus says so
-        return ""
+        series = run.stack.query(queries.filled(queries.DROPPED, counter=store.lost, namespace=way.namespace))
+    except ApiError as error:
+        raise Unanswered(f"what {store.title} dropped lately is not known: {error}") from error
+    if not series:
+        since = samples(page, (store.lost,)).get(store.lost, 0.0)
+        return "", f"Prometheus does not read its metrics; it dropped {since:.0f} lines since its start"
     said = []
-    for item in dropped:
-        label = item["metric"].get("reason", "?")
-        said.append(f"{float(item['value'][1]):.0f} {store.reasons.get(label, f'because of {label}')}")
-    return f"it took lines in the last 10 minutes and dropped them: {', '.join(said)}" if said else ""
+    for item in series:
+        if (number := float(item["value"][1])) > 0:
+            label = item["metric"].get("reason", "?")
+            said.append(f"{number:.0f} {store.reasons.get(label, f'because of {label}')}")
+    return f"it took lines in the last 10 minutes and dropped them: {', '.join(said)}" if said else "", ""
 
 
 def _other_outputs(run: Run) -> list[Result]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...kube.transport import ApiError
 from .. import queries
-from ..result import Result, failed, ok
+from ..result import Result, failed, left_out, ok
 from ..run import Run
 from ..stack import OPERATOR
 
@@ -27,6 +27,11 @@ def look(run: Run) -> list[Result]:
     if gone:
         cause = f"the AlertmanagerConfig {gone[0]}, with the routes and inhibitions of the app, is gone"
         return [failed(link, "no AlertmanagerConfig", cause, query, target.kubectl("get", "alertmanagerconfigs"))]
+    counted = queries.filled(queries.NOTIFICATIONS, namespace=stack.namespace)
+    if not stack.query(counted):
+        return [
+            left_out(link, f"Prometheus has no counters of Alertmanager, so nobody knows what its receivers take ({counted})")
+        ]
     failing = [series["metric"].get("integration", "?") for series in stack.query(expr)]
     if failing:
         cause = f"no notification by {', '.join(sorted(failing))} has succeeded in 5 minutes, and some failed"

@@ -50,6 +50,8 @@ def _look(run: Run) -> list[Result]:
             query = f"{query}; PromQL {failing}"
             try:
                 refused = stack.query(failing)
+                if not stack.query(queries.filled(queries.RULER_SENT, namespace=namespace)):
+                    evidence += ", though Prometheus has no count of what was"
             except ApiError as error:
                 return [left_out(link, f"{evidence}; whether they arrive there is not known: {error}")]
             problems = [f"Loki's notifications to {s['metric'].get('alertmanager', target)} fail" for s in refused]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,15 @@ def _stored(run: Run, seen: Targets, up: Result) -> list[Result]:
     return [failed("target", up.evidence, "; ".join(problems[:4]), query, command)]
 
 
+def stale(target: dict[str, Any], now: datetime.datetime) -> str:
+    """Why the last scrape of a target says nothing of now; empty where it does."""
+    if not target.get("lastScrape") or not target.get("scrapeInterval"):
+        return ""
+    age = (now - datetime.datetime.fromisoformat(target["lastScrape"])).total_seconds()
+    limit = 3 * seconds(target["scrapeInterval"]) + 30
+    return f"{target['scrapeUrl']}: the last scrape was {age:.0f} s ago" if age > limit else ""
+
+
 def unstored(stored: Targets, pods: set[str]) -> list[str]:
     """Which pods' series are missing from a pod of Prometheus, though it scrapes them.
 
@@ -68,7 +78,7 @@ def unstored(stored: Targets, pods: set[str]) -> list[str]:
         there = {(s["metric"].get("pod"), s["metric"].get("__name__")) for s in [*own, *elsewhere]}
         lacking = {name: sorted(pod for pod in pods if (pod, name) not in there) for name in STORED}
         causes[server] = [
-            f"up, but {name} of pod {', '.join(which)} is not stored: a relabeling drops it"
+            f"up, but {name} of pod {', '.join(which)} is not stored: a relabeling drops it, or nothing is written"
             for name, which in lacking.items()
             if which
         ]
@@ -80,6 +90,7 @@ def judge(targets: Targets, pods: list[dict[str, Any]], gone: list[str]) -> Resu
 
     :param targets: those of the app's namespace at each pod of Prometheus.
     """
+    now = datetime.datetime.now(datetime.UTC)
     names = {p["metadata"]["name"] for p in pods}
     running = {p["metadata"]["name"] for p in pods if p.get("status", {}).get("phase") == "Running"}
     ours = {server: [t for t in found if t["labels"].get("pod") in names] for server, found in targets.items()}
@@ -94,6 +105,7 @@ def judge(targets: Targets, pods: list[dict[str, Any]], gone: list[str]) -> Resu
         causes[server] += [
             f"no target for pod {pod}: no ServiceMonitor that this Prometheus selects leads to it" for pod in missing
         ]
+        causes[server] += [text for t in own if t["health"] == "up" and (text := stale(t, now))]
         causes[server] += [f"no target of {pool}, which another replica has" for pool in sorted(lost)]
     problems = [f"the ServiceMonitor {name} is gone" for name in gone] + told_apart(causes)
     # Replicas have the same targets, shards have others.
