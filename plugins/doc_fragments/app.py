@@ -37,6 +37,10 @@ options:
     description: Path of the metrics page.
     type: str
     default: /metrics
+  metrics_prefix:
+    description: Prefix of the exporter's names on that page; may be empty.
+    type: str
+    default: flask
   log_check:
     description: Whether the app logs the C(X-Request-ID) of a request, which is then looked for.
     type: bool

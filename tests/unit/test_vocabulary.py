@@ -69,6 +69,7 @@ WORDS: dict[str, tuple[str, str | None, tuple[str, ...] | None]] = {
     "metrics_port": NUMBER,
     "path": TEXT,
     "metrics_path": TEXT,
+    "metrics_prefix": TEXT,
     "health_path": TEXT,
     "environment": MAPPING,  # of a process
     "environment_name": TEXT,  # that of a cluster, such as staging

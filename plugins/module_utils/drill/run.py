@@ -83,7 +83,17 @@ def dead_man_image(app: App, given: str) -> str:
 
 def refuse_a_broken_chain(cluster: KubeCluster, params: dict[str, Any]) -> None:
     """:raises DrillError: when verify finds a broken link."""
-    names = ("name", "namespace", "port", "path", "metrics_port", "metrics_path", "log_check", "external_checks")
+    names = (
+        "name",
+        "namespace",
+        "port",
+        "path",
+        "metrics_port",
+        "metrics_path",
+        "metrics_prefix",
+        "log_check",
+        "external_checks",
+    )
     # Whom the alerts reach is verify's affair; a drill watches how soon they come.
     target = Target(**{name: params[name] for name in names}, notified_severities=[])
     target.environment, target.timeout = params["check_environment"], params["verify_timeout"]

@@ -17,6 +17,7 @@ APP: dict[str, dict[str, Any]] = {
     "path": {"type": "str", "default": "/"},
     "metrics_port": {"type": "int", "default": 9200},
     "metrics_path": {"type": "str", "default": "/metrics"},
+    "metrics_prefix": {"type": "str", "default": "flask"},
     "log_check": {"type": "bool", "default": True},
     "external_checks": {
         "type": "list",

@@ -48,6 +48,7 @@ class Target:
     path: str = "/"
     metrics_port: int = 9200
     metrics_path: str = "/metrics"
+    metrics_prefix: str = "flask"
     log_check: bool = True
     alert_check: bool = True
     notify: bool = False

@@ -208,6 +208,17 @@ def test_workers_without_a_common_registry(pages, cause):
     assert left == []
 
 
+@pytest.mark.parametrize("prefix", ["web", ""])
+def test_an_app_with_another_prefix(prefix):
+    page = PAGE.replace("flask_", f"{prefix}_" if prefix else "")
+    pages = {f"{NS}/pods/{name}:9200/proxy/metrics": (200, page) for name in ("pod-1", "pod-2")}
+    results, _ = run(FakeCluster(**pages), metrics_prefix=prefix)
+    assert [name for name, r in results.items() if r["status"] == "failed"] == []
+    assert results["metric requests"]["evidence"].startswith(f"{prefix}_http_request_total is".lstrip("_"))
+    results, _ = run(FakeCluster(**pages))
+    assert "pod-1 serves no flask_http_request_total" in results["metric requests"]["cause"]
+
+
 STATUS = {"kind": "Status", "message": "no endpoints available"}
 
 
@@ -712,7 +723,8 @@ def test_every_container_of_the_shipper_is_asked():
     assert "the metrics page of fluent-bit-x on node node-1 answers 503" in found["log shipper"]["cause"]
 
 
-def restarted(minutes, count, **last):
+def restarted(minutes, count, code, why):
+    last = {"exitCode": code, "reason": why}
     at = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=minutes)).isoformat()
     return {
         "name": "es",
@@ -726,22 +738,22 @@ def restarted(minutes, count, **last):
     ("container", "status", "words"),
     [
         (
-            restarted(12, 1, exitCode=139, reason="Error"),
+            (12, 1, 139, "Error"),
             "ok",
             "es of fluent-bit-x on node node-1 was started again 1 times, last 12",
         ),
-        (restarted(12, 1, exitCode=139, reason="Error"), "ok", "after SIGSEGV"),
-        (restarted(50, 9, exitCode=137, reason="OOMKilled"), "ok", "after OOMKilled"),
-        (restarted(4, 9, exitCode=137, reason="OOMKilled"), "failed", "9 times, last 4 min ago after OOMKilled"),
-        (restarted(4, 9, exitCode=1, reason="Error"), "failed", "after exit code 1"),
-        (restarted(1, 9, exitCode=255, reason="Unknown"), "ok", "after Unknown"),
-        (restarted(61, 9, exitCode=137, reason="OOMKilled"), "ok", ""),
+        ((12, 1, 139, "Error"), "ok", "after SIGSEGV"),
+        ((50, 9, 137, "OOMKilled"), "ok", "after OOMKilled"),
+        ((4, 9, 137, "OOMKilled"), "failed", "9 times, last 4 min ago after OOMKilled"),
+        ((4, 9, 1, "Error"), "failed", "after exit code 1"),
+        ((1, 9, 255, "Unknown"), "ok", "after Unknown"),
+        ((61, 9, 137, "OOMKilled"), "ok", ""),
     ],
 )
 def test_restarts_of_the_log_agent(container, status, words):
     answers = {
         "/apis/apps/v1/daemonsets": (200, {"items": [shipper()]}),
-        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x", containerStatuses=[container])]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x", containerStatuses=[restarted(*container)])]}),
         SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
     }
     found = run(FakeCluster(**answers))[0]["log shipper"]

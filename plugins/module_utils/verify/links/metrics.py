@@ -15,11 +15,15 @@ from ..facts import is_ready, samples
 from ..result import Result, failed, left_out, ok
 from ..run import Run
 
-REQUESTS = "flask_http_request_total"
-DURATION = "flask_http_request_duration_seconds"
-EXCEPTIONS = "flask_http_request_exceptions_total"
+# What the exporter puts its prefix before.
+REQUESTS, DURATION, EXCEPTIONS = "http_request_total", "http_request_duration_seconds", "http_request_exceptions_total"
 STARTED = "process_start_time_seconds"  # of the one process that a page is about; a page of several has none
 READS = 3  # of a page, with a request of our own before each
+
+
+def prefixed(prefix: str, *names: str) -> tuple[str, ...]:
+    """Names of the exporter as a page has them."""
+    return tuple(f"{prefix}_{name}" if prefix else name for name in names)
 
 
 def declared(text: str, name: str) -> bool:
@@ -31,7 +35,7 @@ def declared(text: str, name: str) -> bool:
     )
 
 
-def judge(pages: dict[str, str], problems: dict[str, str]) -> list[Result]:
+def judge(pages: dict[str, str], problems: dict[str, str], prefix: str = "flask") -> list[Result]:
     """Request count, duration and exceptions on the metrics page of every ready pod.
 
     pages maps a pod to its text; problems maps a pod to the reason why its page could not be read.
@@ -45,7 +49,8 @@ def judge(pages: dict[str, str], problems: dict[str, str]) -> list[Result]:
         evidence = f"metrics page read from {len(pages)} of {pods} ready pods"
         return [failed(link, evidence, cause) for link in links]
 
-    wanted = {links[0]: (REQUESTS,), links[1]: tuple(DURATION + part for part in ("_count", "_sum"))}
+    requests, duration, exceptions = prefixed(prefix, REQUESTS, DURATION, EXCEPTIONS)
+    wanted = {links[0]: (requests,), links[1]: tuple(duration + part for part in ("_count", "_sum"))}
     results = []
     for link, names in wanted.items():
         found = {pod: samples(text, names) for pod, text in pages.items()}
@@ -59,27 +64,28 @@ def judge(pages: dict[str, str], problems: dict[str, str]) -> list[Result]:
         results.append(ok(link, f"{names[0]} is {total:g} over {pods} pods"))
 
     link = links[2]
-    thrown = {pod: samples(text, (EXCEPTIONS,)).get(EXCEPTIONS) for pod, text in pages.items()}
-    silent = [pod for pod, count in thrown.items() if count is None and not declared(pages[pod], EXCEPTIONS)]
+    thrown = {pod: samples(text, (exceptions,)).get(exceptions) for pod, text in pages.items()}
+    silent = [pod for pod, count in thrown.items() if count is None and not declared(pages[pod], exceptions)]
     # In several processes a metric is declared only once it has a value; such a page also has no python_info.
     unknown = [pod for pod in silent if not samples(pages[pod], ("python_info",))]
     if len(silent) > len(unknown):
-        cause = f"{', '.join(sorted(set(silent) - set(unknown)))}: {EXCEPTIONS} is neither served nor declared"
+        cause = f"{', '.join(sorted(set(silent) - set(unknown)))}: {exceptions} is neither served nor declared"
         results.append(failed(link, f"found on {pods - len(silent)} of {pods} pods", cause))
     elif unknown:
-        results.append(left_out(link, f"{EXCEPTIONS} appears in a multi-process exporter only after a first exception"))
+        results.append(left_out(link, f"{exceptions} appears in a multi-process exporter only after a first exception"))
     else:
         count = sum(value or 0 for value in thrown.values())
-        results.append(ok(link, f"{EXCEPTIONS} is {count:g} over {pods} pods" if count else f"{EXCEPTIONS} declared, none yet"))
+        results.append(ok(link, f"{exceptions} is {count:g} over {pods} pods" if count else f"{exceptions} declared, none yet"))
     return results
 
 
-def torn(texts: list[str]) -> str:
+def torn(texts: list[str], prefix: str = "flask") -> str:
     """Why a pod's page, read several times, is not one page of all its workers; empty where nothing says so."""
-    read = [samples(text, (REQUESTS, STARTED)) for text in texts]
+    (requests,) = prefixed(prefix, REQUESTS)
+    read = [samples(text, (requests, STARTED)) for text in texts]
     for before, after in pairwise(read):
-        if after.get(REQUESTS, 0.0) < before.get(REQUESTS, 0.0):
-            what = f"{REQUESTS} went back from {before[REQUESTS]:g} to {after.get(REQUESTS, 0.0):g}"
+        if after.get(requests, 0.0) < before.get(requests, 0.0):
+            what = f"{requests} went back from {before[requests]:g} to {after.get(requests, 0.0):g}"
         elif STARTED in before and STARTED in after and before[STARTED] != after[STARTED]:
             what = "two processes answer in turn"
         else:
@@ -100,8 +106,8 @@ def look(run: Run) -> list[Result]:
                 else:
                     pages[name] = texts
     query = f"GET {run.base}/pods/POD:{run.target.metrics_port}/proxy{run.target.metrics_path}, {READS} times"
-    found = judge({pod: texts[-1] for pod, texts in pages.items()}, problems)
-    torn_ones = [f"{pod}: {why}" for pod, texts in sorted(pages.items()) if (why := torn(texts))]
+    found = judge({pod: texts[-1] for pod, texts in pages.items()}, problems, run.target.metrics_prefix)
+    torn_ones = [f"{pod}: {why}" for pod, texts in sorted(pages.items()) if (why := torn(texts, run.target.metrics_prefix))]
     if torn_ones and not problems:
         found[0] = failed(found[0].link, f"metrics page of {len(pages)} pods read {READS} times", "; ".join(torn_ones))
     return [result.asked(query) for result in found]
