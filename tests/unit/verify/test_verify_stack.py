@@ -18,7 +18,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube import
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, objects
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import alert_path, rules
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import alert_path, log_agent, rules
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import target as links_target
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.clocks import judge as judge_clocks
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.rules import judge as judge_rules
@@ -483,6 +483,9 @@ def test_the_shipper_is_not_blamed_for_a_prometheus_that_is_down():
         assert (result["status"], "is not known" in result["evidence"]) == (("left_out", True) if kind is Down else ("ok", False))
 
 
+TRIED, DELIVERED = log_agent.TRIED, log_agent.DELIVERED
+
+
 @pytest.mark.parametrize(
     ("page", "status", "words"),
     [
@@ -490,12 +493,21 @@ def test_the_shipper_is_not_blamed_for_a_prometheus_that_is_down():
         ('fluentbit_output_dropped_records_total{name="es"} 12000\n', "failed", "given up 12000 lines"),
         ('fluentbit_output_retries_failed_total{name="es"} 40\n', "failed", "given up 40 lines"),
         ('fluentbit_input_ingestion_paused{name="tail.0"} 0\n', "ok", "ready on 1 of 1 nodes"),
+        # An output that only tries, beside another one that delivers.
+        (
+            f'{TRIED}{{name="es"}} 9\n{DELIVERED}{{name="es"}} 0\n{DELIVERED}{{name="loki"}} 5\n',
+            "failed",
+            "none of its lines to es",
+        ),
+        (f'{TRIED}{{name="es"}} 9\n{DELIVERED}{{name="es"}} 3\n', "ok", "ready on 1 of 1 nodes"),
     ],
 )
 def test_what_an_agents_own_page_says(page, status, words):
+    agent = pod("fluent-bit-x")
+    agent["metadata"]["namespace"] = "logging"
     answers = {
         "/apis/apps/v1/daemonsets": (200, {"items": [shipper()]}),
-        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [agent]}),
         f"{OPERATOR}/namespaces/logging/servicemonitors": (200, {"items": []}),
         SHIPPER_PAGE: (200, page),
     }
@@ -762,6 +774,45 @@ def test_a_back_end_of_which_prometheus_gives_no_answer(answer, status, words):
     cluster.stores = VICTORIA
     found = run(cluster)["victoria_logs"]
     assert found["status"] == status and words in found["evidence"] + found["cause"]
+
+
+def test_each_output_that_is_stuck_is_looked_at():
+    """The back end of the first is away, which its own link says; the second is the log agent's affair."""
+
+    class Two(FakeStack):
+        def series(self, expr):
+            if expr.startswith("(sum by (pod, name)"):
+                return [{"metric": {"pod": "fluent-bit-x", "name": name}, "value": [0, "9"]} for name in ("es", "loki")]
+            return super().series(expr)
+
+    agent = shipper()
+    outputs = [{"name": name, "type": name, "host": "away.test"} for name in ("loki", "es")]
+    agent["metadata"]["annotations"] = {"flaskops/outputs": json.dumps(outputs)}
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [agent]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        f"{OPERATOR}/namespaces/logging/servicemonitors": (200, {"items": [{}]}),
+        SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
+    }
+    answers["/api/v1/namespaces/logging/pods"][1]["items"][0]["metadata"]["namespace"] = "logging"
+    cluster = Two(**answers)
+    cluster.empty = ("(sum(increase",)
+    found = run(cluster)["log shipper"]
+    assert found["status"] == "failed" and "none of its lines to es for 2 minutes" in found["cause"]
+
+
+def test_the_log_agent_that_prometheus_does_not_read_is_named():
+    pods = [pod("fluent-bit-x"), pod("fluent-bit-y", node="node-2")]
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [shipper(desiredNumberScheduled=2, numberReady=2)]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": pods}),
+        f"{OPERATOR}/namespaces/logging/servicemonitors": (200, {"items": [{}]}),
+        SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
+        SHIPPER_PAGE.replace("-x:", "-y:"): (200, "fluentbit_uptime 5\n"),
+    }
+    cluster = FakeStack(**answers)
+    cluster.empty = ("(sum(increase", "(sum by (pod, name)")
+    assert "1 of 2 pods of fluent-bit, and none of fluent-bit-y on node node-2" in run(cluster)["log shipper"]["cause"]
 
 
 def test_judges_of_the_stack_take_plain_data():

@@ -26,6 +26,7 @@ COMPLAINT = re.compile(r"\[ ?(error|warn)|HTTP status|did not take|does not say|
 REFUSED = re.compile(r"(?:status(?: code)?[=: ]+|reason(?: is)?: |sent again until it does: )40[13]\b")
 # On an agent's own page, of which Prometheus reads a part or nothing.
 SPOOL_BYTES, SPOOL_OLDEST = "log_collector_spool_bytes", "log_collector_spool_oldest_seconds"
+TRIED, DELIVERED = "fluentbit_output_retries_total", "fluentbit_output_proc_records_total"
 PAUSED = "fluentbit_input_ingestion_paused"
 LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_records_total", "fluentbit_output_retries_failed_total")
 # Restarts are told for an hour. kubelet waits 5 minutes at most, so what was restarted often and lately is about to be again.
@@ -98,6 +99,7 @@ def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
         return f"{evidence}, which has no port for metrics", "", ""
     asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{'|'.join(map(str, ports))}/proxy{path}"
     oldest, behind, gone = 0.0, well[0], 0.0
+    idle: set[tuple[str, str]] = set()
     for pod, port in product(well, ports):
         page = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:{port}/proxy{path}"
         status_code, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
@@ -109,10 +111,22 @@ def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
         if seen.get(SPOOL_BYTES) and seen.get(SPOOL_OLDEST, 0.0) > oldest:
             oldest, behind = seen[SPOOL_OLDEST], pod
         gone += sum(seen.get(name, 0.0) for name in LOST)
+        idle |= {(pod["metadata"]["name"], output) for output in only_tried(text)}
     if oldest > WAITING and (ready := _ready(run)):
         return evidence, f"lines wait for {oldest:.0f} s in {_place(behind)}, though {ready} is ready: {_why(run, behind)}", asked
-    said, cause, more = _delivery(run, item, well, len(well) * len(ports), gone)
+    said, cause, more = _delivery(run, item, well, len(well) * len(ports), gone, idle)
     return evidence + said, cause, asked + more
+
+
+def only_tried(page: str) -> list[str]:
+    """The outputs that a page of Fluent Bit has, and that delivered nothing yet, but tried again."""
+    counts: dict[tuple[str, str], float] = {}
+    for name, labels, value in log_stores.SAMPLE.findall(page):
+        if name in (TRIED, DELIVERED):
+            output = dict(log_stores.STREAM_LABEL.findall(labels)).get("name", "")
+            counts[output, name] = counts.get((output, name), 0.0) + float(value)
+    tried = sorted(output for (output, name), count in counts.items() if name == TRIED and count)
+    return [output for output in tried if not counts.get((output, DELIVERED))]
 
 
 def restarts(pods: list[dict[str, Any]], now: datetime.datetime) -> tuple[str, str]:
@@ -138,17 +152,21 @@ def restarts(pods: list[dict[str, Any]], now: datetime.datetime) -> tuple[str, s
     return "".join(f"; {text}" for text in noted[:3]), "; ".join(wrong[:3])
 
 
-def _delivery(run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages: int, gone: float) -> tuple[str, str, str]:
+def _delivery(
+    run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages: int, gone: float, untold: set[tuple[str, str]]
+) -> tuple[str, str, str]:
     """What is known of what the ready pods of an agent delivered: evidence, what is wrong, and what was asked.
 
     :param pages: how many pages of metrics they have.
     :param gone: the lines or chunks that these say were given up since the pods' start.
+    :param untold: the pods and outputs of which these say that nothing was delivered since then, but tried.
     :raises Unanswered: where Prometheus, which would know more, gives no answer.
     """
     stack, namespace, name = run.stack, item["metadata"]["namespace"], item["metadata"]["name"]
     given = f"{name} has given up {gone:.0f} lines or chunks since its start" if gone else ""
+    by_themselves = given or _stuck(run, item, well, untold, "since its start")
     if stack.absent:
-        return "", given, ""
+        return "", by_themselves, ""
     wanted = (queries.AGENTS_SCRAPED, queries.GIVEN_UP, queries.IDLE)
     up, lost, idle = (queries.filled(query, namespace=namespace, name=name) for query in wanted)
     asked = f"; PromQL {up}; PromQL {lost}; PromQL {idle}"
@@ -159,39 +177,42 @@ def _delivery(run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages:
         scraped = {(s["metric"].get("pod"), s["metric"].get("instance")) for s in stack.query(up)} if watched else set()
         given_up = stack.query(lost)
         # Fluent Bit has a process for each output; the collector has one, and says no name.
-        idlers = {series["metric"].get("pod"): series["metric"].get("name", "") for series in stack.query(idle)}
+        idlers = {(series["metric"].get("pod", ""), series["metric"].get("name", "")) for series in stack.query(idle)}
     except ApiError as error:
         # A Prometheus that is down is no fault of the agent: its own link says so.
         raise Unanswered(f"what {name} has given up is not known: {error}") from error
-    if not watched and given:
-        return "", given, asked
+    if not watched and by_themselves:
+        return "", by_themselves, asked
     if watched and len(scraped) < pages:
         what = f"{pages} pods" if pages == len(well) else f"the {pages} metrics pages of the pods"
-        return "", f"Prometheus reads the metrics of {len(scraped)} of {what} of {name}", asked
+        read = {pod for pod, _instance in scraped}
+        unread = [_place(pod) for pod in well if pod["metadata"]["name"] not in read][:3] if read else []
+        none = f", and none of {' and '.join(unread)}" if unread else ""
+        return "", f"Prometheus reads the metrics of {len(scraped)} of {what} of {name}{none}", asked
     if given_up:
         return "", f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked
-    if stuck := _stuck(run, item, [pod for pod in well if pod["metadata"]["name"] in idlers], idlers):
+    if stuck := _stuck(run, item, well, idlers, "for 2 minutes"):
         return "", stuck, asked
     before = f", {gone:.0f} since the start" if gone else ""
     return f", {len(scraped)} scraped, nothing given up in 10 minutes{before}" if watched else "", "", asked
 
 
-def _stuck(run: Run, item: dict[str, Any], pods: list[dict[str, Any]], idlers: dict[str, str]) -> str:
-    """The first pod that delivers nothing to an output, and why; empty where only a back end that is away keeps it from that.
+def _stuck(run: Run, item: dict[str, Any], pods: list[dict[str, Any]], idle: set[tuple[str, str]], long: str) -> str:
+    """The first output to which a pod delivers nothing, and why; empty where only a back end that is away keeps it from that.
 
-    :param idlers: the output by the pod's name, empty for the collector, which has one.
+    :param idle: the pods' names and the outputs, empty for the collector, which has one. :param long: how long that goes on.
     """
     kinds = {given.get("name"): given["type"] for given in outputs_of(item)}
-    for pod in pods:
-        output = idlers[pod["metadata"]["name"]]
-        kind = kinds.get(output, "")
+    by_name = {pod["metadata"]["name"]: pod for pod in pods}
+    for name, output in sorted(each for each in idle if each[0] in by_name):
+        pod, kind = by_name[name], kinds.get(output, "")
         if output and kind not in log_stores.STORES:
             though = ""  # nobody here knows whether it is ready
         elif ready := _ready(run, kind):
             though = f", though {ready} is ready"
         else:
             continue  # its own link says so
-        where = f"{_place(pod)} has delivered none of its lines{f' to {output}' if output else ''} for 2 minutes"
+        where = f"{_place(pod)} has delivered none of its lines{f' to {output}' if output else ''} {long}"
         return f"{where}{though}: {_why(run, pod, output)}"
     return ""
 
