@@ -15,6 +15,7 @@ from ..module_utils.verify.given_backends import secret_problem
 from ..plugin_utils.cluster_action import ClusterAction
 
 RBAC = "rbac.authorization.k8s.io/v1"
+SEARCHES = {"labelSelector": "common.k8s.elastic.co/type=elasticsearch"}
 STORES = {"labelSelector": "app.kubernetes.io/name=victoria-logs-single,app.kubernetes.io/managed-by=Helm"}
 
 
@@ -36,20 +37,25 @@ class ActionModule(ClusterAction):
         queries: list[tuple[str, dict[str, str] | None]] = [
             ("/api/v1/namespaces", None),
             ("/api/v1/services", STORES),
+            ("/api/v1/services", SEARCHES),
             (f"/apis/{RBAC}/rolebindings", labels),
             (f"/apis/{RBAC}/roles", labels),
         ]
-        spaces, services, bindings, roles = objects.each(lambda query: objects.request("GET", *query)["items"], queries)
+        spaces, services, searching, bindings, roles = objects.each(
+            lambda query: objects.request("GET", *query)["items"], queries
+        )
         existing = [space["metadata"]["name"] for space in spaces]
         if options["secret"] and (namespace in existing or not self._task.check_mode):  # which may come before the app is there
             self.check_secret(objects, namespace, options["secret"])
         looks = schedule.looks(namespace, options["namespaces"], existing)
         places = schedule.stores(services, looks)
         found = dict(zip(places, objects.each(lambda place: self.release(objects, *place), places), strict=True))
+        searches = schedule.searches(searching, looks)
+        readers = dict(zip(searches, objects.each(lambda place: self.reader(objects, *place), searches), strict=True))
         bound = [{"apiVersion": RBAC, "kind": "RoleBinding", **item} for item in bindings]
         return {
             "namespaces": looks,
-            "logins": schedule.logins(found),
+            "logins": schedule.logins(found, readers),
             "untrusted": schedule.untrusted(found),
             "former": schedule.former(bound + [{"apiVersion": RBAC, "kind": "Role", **item} for item in roles], name, namespace),
         }
@@ -67,6 +73,14 @@ class ActionModule(ClusterAction):
             problem = f"Secret {name} in namespace {namespace} can't be read ({error})"
         if problem:
             raise KubeError(f"{problem}: correct what {self.called('schedule_secret')} names, or leave it empty.")
+
+    def reader(self, objects: Objects, namespace: str, name: str) -> dict[str, Any] | None:
+        """The Secret of the reader of an Elasticsearch. What can't be read is not granted."""
+        metadata = {"name": schedule.reader(name), "namespace": namespace}
+        try:
+            return objects.get({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
+        except ApiError:
+            return None
 
     def release(self, objects: Objects, namespace: str, name: str) -> schedule.KnownRelease:
         """What is known of a release. What can't be read is not granted."""

@@ -15,6 +15,10 @@ Place = tuple[str, str]  # a namespace, and a release in it
 SECRETS = ("flaskops/login-secret", "flaskops/tls-secret")
 
 
+CLUSTER = "elasticsearch.k8s.elastic.co/cluster-name"  # the operator's label of a Service
+ELASTIC = {"app.kubernetes.io/managed-by": "flaskops", "app.kubernetes.io/part-of": "elastic-stack"}
+
+
 @dataclass
 class KnownRelease:
     """What was read of one release: whether this collection made it, and with which values; or why it can't be read."""
@@ -41,12 +45,33 @@ def stores(services: list[Json], namespaces: list[str]) -> list[Place]:
     return found
 
 
-def logins(found: dict[Place, KnownRelease]) -> list[Json]:
-    """The Secrets, by namespace, with which back ends are asked: those that a release of this collection names.
+def searches(services: list[Json], namespaces: list[str]) -> list[Place]:
+    """The Elasticsearch objects whose Service names a reader, as role elastic_stack has it."""
+    found = []
+    for service in services:
+        meta = service["metadata"]
+        name = (meta.get("labels") or {}).get(CLUSTER, "")
+        if name and meta["namespace"] in namespaces and (meta.get("annotations") or {}).get(SECRETS[0]) == reader(name):
+            found.append((meta["namespace"], name))
+    return found
 
-    A Service says what whoever may change it wants, so it only leads to the release.
+
+def reader(name: str) -> str:
+    """The Secret of the account that may search in an Elasticsearch of role elastic_stack."""
+    return f"{name}-user-reader"
+
+
+def logins(found: dict[Place, KnownRelease], readers: dict[Place, Json | None]) -> list[Json]:
+    """The Secrets, by namespace, with which back ends are asked: those that a release of this collection names, and readers.
+
+    A Service says what whoever may change it wants, so it only leads to the release, or to Secrets that have no other name.
+
+    :param readers: the reader's Secret of each Elasticsearch, None for one that is not there or may not be read.
     """
     names: dict[str, set[str]] = {}
+    for (space, name), secret in readers.items():
+        if secret and ELASTIC.items() <= (secret["metadata"].get("labels") or {}).items():
+            names.setdefault(space, set()).update({reader(name), f"{name}-es-http-certs-public"})
     for (space, _release), release in found.items():
         if release.marked:
             server = (release.values or {}).get("server") or {}

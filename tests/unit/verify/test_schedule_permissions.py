@@ -54,9 +54,33 @@ def test_only_a_release_of_ours_gives_a_login() -> None:
         KnownRelease(error="secrets is forbidden"),
     ]
     found = dict(zip(places, releases, strict=True))
-    assert schedule.logins(found) == [{"namespace": "ours", "secrets": ["login", "second-login", "tls"]}]
+    assert schedule.logins(found, {}) == [{"namespace": "ours", "secrets": ["login", "second-login", "tls"]}]
     foreign, denied = schedule.untrusted(found)
     assert foreign.startswith("foreign, because its release logs was not made") and "secrets is forbidden" in denied
+
+
+def test_only_a_reader_that_role_elastic_stack_made_is_a_login() -> None:
+    def search(namespace: str, name: str, login: str = "") -> dict[str, Any]:
+        notes = {LOGIN: login or f"{name}-user-reader", TLS: "any"}
+        labels = {"elasticsearch.k8s.elastic.co/cluster-name": name}
+        return {"metadata": {"name": f"{name}-es-http", "namespace": namespace, "labels": labels, "annotations": notes}}
+
+    bare = {"metadata": {"name": "x", "namespace": "ours"}}
+    # A Service that names another Secret leads nowhere.
+    services = [
+        bare,
+        search("ours", "logs"),
+        search("ours", "odd", "root-login"),
+        search("far", "logs"),
+        search("foreign", "logs"),
+    ]
+    places = schedule.searches(services, ["ours", "foreign", "denied"])
+    assert places == [("ours", "logs"), ("foreign", "logs")]
+    made, other = {"metadata": {"labels": {**schedule.ELASTIC, "more": "x"}}}, {"metadata": {"labels": {"app": "x"}}}
+    release_of_ours = {("ours", "vl"): release(True, **{LOGIN: "login"})}
+    assert schedule.logins(release_of_ours, {("ours", "logs"): made, ("foreign", "logs"): other, ("denied", "logs"): None}) == [
+        {"namespace": "ours", "secrets": ["login", "logs-es-http-certs-public", "logs-user-reader"]}
+    ]
 
 
 def test_bindings_of_another_apps_schedule_are_left_alone() -> None:
