@@ -98,7 +98,7 @@ def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
     if not ports:
         return f"{evidence}, which has no port for metrics", "", ""
     asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{'|'.join(map(str, ports))}/proxy{path}"
-    oldest, behind, gone = 0.0, well[0], 0.0
+    oldest, behind, gone = 0.0, well[0], dict.fromkeys(map(_place, well), 0.0)
     idle: set[tuple[str, str]] = set()
     for pod, port in product(well, ports):
         page = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:{port}/proxy{path}"
@@ -110,7 +110,7 @@ def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
             return evidence, f"{_place(pod)} is paused: it reads no line until its buffer has room", asked
         if seen.get(SPOOL_BYTES) and seen.get(SPOOL_OLDEST, 0.0) > oldest:
             oldest, behind = seen[SPOOL_OLDEST], pod
-        gone += sum(seen.get(name, 0.0) for name in LOST)
+        gone[_place(pod)] += sum(seen.get(name, 0.0) for name in LOST)
         idle |= {(pod["metadata"]["name"], output) for output in only_tried(text)}
     if oldest > WAITING and (ready := _ready(run)):
         return evidence, f"lines wait for {oldest:.0f} s in {_place(behind)}, though {ready} is ready: {_why(run, behind)}", asked
@@ -153,17 +153,18 @@ def restarts(pods: list[dict[str, Any]], now: datetime.datetime) -> tuple[str, s
 
 
 def _delivery(
-    run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages: int, gone: float, untold: set[tuple[str, str]]
+    run: Run, item: dict[str, Any], well: list[dict[str, Any]], pages: int, gone: dict[str, float], untold: set[tuple[str, str]]
 ) -> tuple[str, str, str]:
     """What is known of what the ready pods of an agent delivered: evidence, what is wrong, and what was asked.
 
     :param pages: how many pages of metrics they have.
-    :param gone: the lines or chunks that these say were given up since the pods' start.
+    :param gone: the lines or chunks that these say were given up since the pods' start, by the pods' places.
     :param untold: the pods and outputs of which these say that nothing was delivered since then, but tried.
     :raises Unanswered: where Prometheus, which would know more, gives no answer.
     """
     stack, namespace, name = run.stack, item["metadata"]["namespace"], item["metadata"]["name"]
-    given = f"{name} has given up {gone:.0f} lines or chunks since its start" if gone else ""
+    losers = [f"{place} has given up {number:.0f} lines or chunks since its start" for place, number in gone.items() if number]
+    given = "; ".join(losers[:3])
     by_themselves = given or _stuck(run, item, well, untold, "since its start")
     if stack.absent:
         return "", by_themselves, ""
@@ -193,7 +194,7 @@ def _delivery(
         return "", f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked
     if stuck := _stuck(run, item, well, idlers, "for 2 minutes"):
         return "", stuck, asked
-    before = f", {gone:.0f} since the start" if gone else ""
+    before = f", {sum(gone.values()):.0f} since the start" if losers else ""
     return f", {len(scraped)} scraped, nothing given up in 10 minutes{before}" if watched else "", "", asked
 
 

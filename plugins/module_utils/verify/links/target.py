@@ -36,6 +36,7 @@ def look(run: Run) -> list[Result]:
 def _look(run: Run, seen: Targets) -> list[Result]:
     stack, namespace = run.stack, run.target.namespace
     path = "/api/v1/targets?state=active"
+    seen.clear()
     for server, answer in stack.ask_each(stack.servers(), path).items():
         seen[server] = [t for t in answer["data"]["activeTargets"] if t["labels"].get("namespace") == namespace]
     gone = stack.gone("ServiceMonitor", stack.objects["servicemonitors"])
