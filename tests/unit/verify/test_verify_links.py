@@ -194,7 +194,7 @@ def counted(number, started=""):
     ],
 )
 def test_workers_without_a_common_registry(pages, cause):
-    left = list(pages)
+    left = [*pages, pages[-1]]
     cluster = FakeCluster()
     ask = cluster.fetch
 

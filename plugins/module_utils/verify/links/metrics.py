@@ -18,7 +18,7 @@ from ..run import Run
 # What the exporter puts its prefix before.
 REQUESTS, DURATION, EXCEPTIONS = "http_request_total", "http_request_duration_seconds", "http_request_exceptions_total"
 STARTED = "process_start_time_seconds"  # of the one process that a page is about; a page of several has none
-READS = 3  # of a page, with a request of our own before each
+READS = 4  # of a page, with a request of our own before each
 
 
 def prefixed(prefix: str, *names: str) -> tuple[str, ...]:
