@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
+import ipaddress
 import json
 import re
 import signal
+import socket
 from typing import Any
 
 from ..kube.transport import message_of
@@ -19,6 +22,9 @@ HANDLERS = ("httpGet", "tcpSocket", "grpc", "exec")
 # The name of a Service inside the cluster, with its namespace.
 IN_CLUSTER = re.compile(r"^(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?$")
 
+
+# The errors of a machine that has no way to an address.
+NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 # What a path may have that is sent as it is.
 PATH = "/%?&=:;,+@~!$'()*[]"
@@ -31,6 +37,30 @@ def unreached(status: int, body: str) -> str:
     except ValueError:
         return ""
     return message_of(body) or str(status) if isinstance(found, dict) and found.get("kind") == "Status" else ""
+
+
+def out_of_reach(error: BaseException | None, host: str) -> bool:
+    """Whether an error of a connection says that this machine has no way to a host, and not that nobody answers there.
+
+    :param host: a name or an address. Where a public one gives no answer in time, nobody gets one.
+    """
+    while error is not None:
+        inner = getattr(error, "reason", None)
+        cause = inner if isinstance(inner, OSError) else error
+        if isinstance(cause, socket.gaierror) or getattr(cause, "errno", None) in NO_WAY:
+            return True
+        if isinstance(cause, TimeoutError):
+            return _is_private(host)
+        error = error.__cause__
+    return False
+
+
+def _is_private(host: str) -> bool:
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return True
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_private for address in found)
 
 
 def is_ready(thing: dict[str, Any]) -> bool:

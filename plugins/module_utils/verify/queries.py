@@ -18,9 +18,9 @@ REPLICAS = 'kube_deployment_spec_replicas{namespace="$namespace", deployment="$n
 # By the pods' whole names: those of another application may begin with this one's.
 MEMORY = 'count by (pod) (container_memory_working_set_bytes{namespace="$namespace", pod=~"$pods"})'
 PROBE = 'probe_success{namespace="$namespace", app="$name"}'
-# By pod and name, what the rules read of the application itself; the operator gives the label pod.
+# By pod and name, what the rules and the links of the metrics read of the application itself; the operator gives the label pod.
 STORED = (
-    'count by (pod, __name__) ({__name__=~"flask_http_request_total|flask_http_request_duration_seconds_count",'
+    'sum by (pod, __name__) ({__name__=~"flask_http_request_(total|duration_seconds_(count|sum)|exceptions_total)",'
     ' namespace="$namespace", job="$name"})'
 )
 SCHEDULE = 'flaskops_verify_interval_seconds{namespace="$namespace", app="$name"}'

@@ -208,7 +208,7 @@ class FakeStack(FakeCluster):
             return [{"metric": {}}] * len(self.marks)
         if any(part in expr for part in self.empty):
             return []
-        if expr.startswith("count by (pod, __name__)"):
+        if expr.startswith("sum by (pod, __name__)"):
             return [series for series in STORED if series["metric"]["pod"] not in self.unstored]
         if expr == "time()":
             now = time.time() + self.skew.get("prometheus", 0)
@@ -715,7 +715,7 @@ def test_series_are_waited_for_as_long_as_a_scrape_takes(monkeypatch):
         looks = 0
 
         def series(self, expr):
-            self.looks += expr.startswith("count by (pod, __name__)")
+            self.looks += expr.startswith("sum by (pod, __name__)")
             self.unstored = ("pod-2",) if self.looks < 4 else ()
             return super().series(expr)
 

@@ -164,8 +164,15 @@ def look(run: Run) -> list[Result]:
     def fetch(path: str, headers: dict[str, str] | None) -> tuple[int, str]:
         return run.cluster.fetch(path, headers, run.request_seconds())
 
-    known = (run.base, target.name, target.port, run.service, container, run.pods)
-    found = check_health(Subject(*known, url=run.through_proxy or run.url, ask=run.ask, fetch=fetch))
+    def ask() -> Result:
+        known = (run.base, target.name, target.port, run.service, container, run.pods)
+        return check_health(Subject(*known, url=run.through_proxy or run.url, ask=run.ask, fetch=fetch))
+
+    way, found = run.through_proxy, ask()
+    if run.through_proxy != way:
+        found = ask()  # by the way that was found meanwhile
+    if run.out_of_reach:
+        found.evidence += f"; this machine has no way to the load balancer, which may answer or not ({run.out_of_reach})"
     if found.status != OK:
         return [found]
     try:

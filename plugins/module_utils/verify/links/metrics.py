@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from urllib.parse import quote
 
 from ...kube.transport import ApiError, message_of
-from ..facts import is_ready, samples
+from .. import queries
+from ..facts import is_ready, samples, unreached
 from ..result import Result, failed, left_out, ok
 from ..run import Run
 
 # What the exporter puts its prefix before.
 REQUESTS, DURATION, EXCEPTIONS = "http_request_total", "http_request_duration_seconds", "http_request_exceptions_total"
+# The rows of this link.
+ROWS = ("metric requests", "metric duration", "metric exceptions")
 STARTED = "process_start_time_seconds"  # of the one process that a page is about; a page of several has none
+UNREACHED = "the API server gets no answer from it: "
 READS = 4  # of a page, with a request of our own before each
 
 
@@ -40,7 +45,7 @@ def judge(pages: dict[str, str], problems: dict[str, str], prefix: str = "flask"
 
     pages maps a pod to its text; problems maps a pod to the reason why its page could not be read.
     """
-    links = ("metric requests", "metric duration", "metric exceptions")
+    links = ROWS
     pods = len(pages) + len(problems)
     if not pods:
         return [failed(link, "no ready pod to read from", "no ready pod of the app") for link in links]
@@ -105,8 +110,20 @@ def look(run: Run) -> list[Result]:
                     problems[name] = problem
                 else:
                     pages[name] = texts
+    shut = {pod: why.removeprefix(UNREACHED) for pod, why in problems.items() if why.startswith(UNREACHED)}
+    stored = _stored(run, shut) if shut else {}
+    problems = {pod: why for pod, why in problems.items() if pod not in stored}
+    if shut and run.stack.absent and len(shut) == len(names) and not any("refused" in why for why in shut.values()):
+        why = f"the API server has no way to port {run.target.metrics_port}, which a NetworkPolicy may shut: {min(shut.values())}"
+        return [left_out(link, why) for link in ROWS]
     query = f"GET {run.base}/pods/POD:{run.target.metrics_port}/proxy{run.target.metrics_path}, {READS} times"
-    found = judge({pod: texts[-1] for pod, texts in pages.items()}, problems, run.target.metrics_prefix)
+    if stored:
+        query += f"; PromQL {_stored_query(run)}"
+    found = judge({pod: texts[-1] for pod, texts in pages.items()} | stored, problems, run.target.metrics_prefix)
+    for result in found if stored else []:
+        port = run.target.metrics_port
+        result.evidence += f"; {', '.join(sorted(stored))} by Prometheus, because the API server has no way to port {port}"
+        result.evidence += f" ({shut[min(stored)]})"
     torn_ones = [f"{pod}: {why}" for pod, texts in sorted(pages.items()) if (why := torn(texts, run.target.metrics_prefix))]
     if torn_ones and not problems:
         found[0] = failed(found[0].link, f"metrics page of {len(pages)} pods read {READS} times", "; ".join(torn_ones))
@@ -123,12 +140,33 @@ def _pages(run: Run, pod: str) -> tuple[list[str], str]:
             # Before the first too: the exporter shows its series only after a request.
             run.cluster.fetch(f"{run.base}/pods/{pod}:{target.port}/proxy{run.path}", None, run.request_seconds())
             status, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
+            if said := unreached(status, text):
+                return texts, f"{UNREACHED}{said}"
             if status != 200:
                 return texts, f"metrics page answered {status} {message_of(text)}".strip()
             texts.append(text)
     except ApiError as error:
         return texts, str(error)
     return texts, ""
+
+
+def _stored_query(run: Run) -> str:
+    return queries.filled(queries.STORED, namespace=run.target.namespace, name=run.target.name)
+
+
+def _stored(run: Run, pods: Iterable[str]) -> dict[str, str]:
+    """Pages of those pods that Prometheus reads, made of what it stores: a NetworkPolicy may let it in and nobody else."""
+    if run.stack.absent:
+        return {}
+    try:
+        series = run.stack.query(_stored_query(run))
+    except ApiError:
+        return {}  # so nothing is known but that the API server has no way
+    found: dict[str, list[str]] = {}
+    for item in series:
+        (name,) = prefixed(run.target.metrics_prefix, item["metric"]["__name__"].removeprefix("flask_"))
+        found.setdefault(item["metric"].get("pod", ""), []).append(f"{name} {item['value'][1]}")
+    return {pod: "\n".join(lines) for pod, lines in found.items() if pod in pods}
 
 
 def next_command(run: Run) -> str:

@@ -1,0 +1,121 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the API server or this machine has no way to is told apart from what does not answer."""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+import urllib.error
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain, facts, queries
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
+
+from .test_verify_links import NS, SERVICE, FakeCluster
+from .test_verify_stack import PROMETHEUS, FakeStack, data
+
+TIMEOUT = {"kind": "Status", "message": "error trying to reach service: dial tcp 10.1.2.3:9200: i/o timeout"}
+REFUSED = {"kind": "Status", "message": "error trying to reach service: dial tcp 10.1.2.3:9200: connect: connection refused"}
+METRICS = ["metric requests", "metric duration", "metric exceptions"]
+
+
+def shut(said: dict[str, str]) -> dict[str, tuple[int, Any]]:
+    """The metrics page of each pod, to which the API server has no way."""
+    return {f"{NS}/pods/{pod}:9200/proxy/metrics": (503, said) for pod in ("pod-1", "pod-2")}
+
+
+class Scraped(FakeStack):
+    """A Prometheus that is let in where the API server is not."""
+
+    exported: tuple[str, ...] = ("pod-1", "pod-2")
+
+    def fetch(self, path: str, headers: Any = None, seconds: float = 10) -> tuple[int, str]:
+        if urlsplit(path).path == f"{PROMETHEUS}/query":
+            (expr,) = parse_qs(urlsplit(path).query)["query"]
+            if expr == queries.filled(queries.STORED, namespace="flask-app", name="flask-app"):
+                names = ("total", "duration_seconds_count", "duration_seconds_sum")
+                metrics = [{"pod": pod, "__name__": f"flask_http_request_{name}"} for pod in self.exported for name in names]
+                status, found = data(result=[{"metric": metric, "value": [0, "7"]} for metric in metrics])
+                return status, json.dumps(found)
+        return super().fetch(path, headers, seconds)
+
+
+def rows(cluster: Any, plain_get: Any = None, **options: Any) -> dict[str, dict[str, Any]]:
+    results, _url = chain.verify(cluster, running.Target(timeout=3, **options), plain_get)
+    return {result["link"]: result for result in results}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ADDRESS_SECONDS", "SETTLE"):
+        monkeypatch.setattr(running, name, 0)
+
+
+def test_metrics_that_the_api_server_may_not_reach_are_read_from_prometheus() -> None:
+    found = rows(Scraped(**shut(TIMEOUT)))
+    assert [found[name]["status"] for name in METRICS] == ["ok", "ok", "left_out"]
+    assert "is 14 over 2 pods; pod-1, pod-2 by Prometheus" in found["metric requests"]["evidence"]
+    assert "port 9200" in found["metric requests"]["evidence"] and "i/o timeout" in found["metric requests"]["evidence"]
+    assert "flask_http_request_total" not in found["metric requests"]["cause"]
+
+
+def test_a_pod_of_which_prometheus_knows_nothing_either_is_broken() -> None:
+    cluster = Scraped(**shut(TIMEOUT))
+    cluster.exported = ("pod-1",)
+    found = rows(cluster)
+    assert found["metric requests"]["status"] == "failed"
+    assert "pod-2: " in found["metric requests"]["cause"] and "pod-1: " not in found["metric requests"]["cause"]
+
+
+@pytest.mark.parametrize(("said", "status"), [(TIMEOUT, "left_out"), (REFUSED, "failed")])
+def test_without_a_prometheus_only_a_refusal_says_that_nobody_listens(said: dict[str, str], status: str) -> None:
+    found = rows(FakeCluster(**shut(said)))
+    assert [found[name]["status"] for name in METRICS] == [status] * 3
+    assert said["message"] in found["metric requests"]["evidence"] + found["metric requests"]["cause"]
+
+
+PRIVATE, PUBLIC, NAMED = "10.9.8.7", "198.41.0.4", "internal-a1.elb.example.invalid"
+
+
+@pytest.mark.parametrize(
+    ("host", "error", "status"),
+    [
+        (NAMED, socket.gaierror(-2, "Name or service not known"), "ok"),
+        (PRIVATE, TimeoutError("timed out"), "ok"),
+        (PRIVATE, OSError(errno.EHOSTUNREACH, "No route to host"), "ok"),
+        (PUBLIC, OSError(errno.ENETUNREACH, "Network is unreachable"), "ok"),
+        # Nobody gets an answer there.
+        (PUBLIC, TimeoutError("timed out"), "failed"),
+        (PRIVATE, ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "failed"),
+        (PUBLIC, ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "failed"),
+    ],
+)
+def test_a_load_balancer_to_which_this_machine_has_no_way(host: str, error: OSError, status: str) -> None:
+    key = "hostname" if host == NAMED else "ip"
+    service = {"spec": SERVICE["spec"], "status": {"loadBalancer": {"ingress": [{key: host}]}}}
+
+    def plain_get(url: str, _headers: Any, _seconds: float) -> tuple[int, str]:
+        assert url.startswith(f"http://{host}/")
+        raise ApiError(0, f"no answer from {url}: {error}") from error
+
+    found = rows(FakeCluster(**{f"{NS}/services/flask-app": (200, service)}), plain_get)
+    assert (found["health"]["status"], found["logs"]["status"]) == (status, status)
+    if status == "ok":
+        assert "has no way to the load balancer" in found["health"]["evidence"]
+        assert str(error) in found["health"]["evidence"] and "service proxy" in found["health"]["evidence"]
+    else:
+        assert str(error) in found["health"]["cause"]
+
+
+@pytest.mark.parametrize("inner", [socket.gaierror(-2, "unknown"), TimeoutError("timed out")])
+def test_an_error_is_known_by_what_caused_it(inner: OSError) -> None:
+    outer = ApiError(0, "no answer")
+    outer.__cause__ = urllib.error.URLError(inner)
+    assert facts.out_of_reach(outer, "10.0.0.1")
+    assert not facts.out_of_reach(ApiError(0, "no answer"), "10.0.0.1")
