@@ -116,7 +116,7 @@ def departures(wanted: Json, live: Json | None) -> list[Departure]:
     found = [Departure(wanted, path) for path in _missing(wanted, live, ())]
     if str(wanted["apiVersion"]).startswith(MONITORING) and not found:
         # The server gives such a field no value of its own, so whatever is there was written by somebody.
-        found = [Departure(wanted, path, by) for path, by in _strangers(live)]
+        found = [Departure(wanted, path, by) for path, by in _strangers(wanted, live)]
     return found
 
 
@@ -203,16 +203,46 @@ def _shown(path: tuple[str, ...]) -> str:
     return ".".join(path).replace(".[", "[")
 
 
-def _strangers(live: Json) -> Iterator[tuple[str, str]]:
-    """The fields of an object's specification that only others than this collection have written, with their managers."""
+def _strangers(wanted: Json, live: Json) -> Iterator[tuple[str, str]]:
+    """The fields of an object's specification that only others than this collection have written, with their managers.
+
+    Who changes a field and puts it back is its manager from then on, and says no more than was promised.
+    """
     entries = live["metadata"].get("managedFields") or []
     own = [_fields(entry) for entry in entries if _is_ours(entry)]
     for entry in entries:
         if _is_ours(entry) or entry.get("subresource") == "status":
             continue
         for path in sorted(_leaves(_fields(entry))):
-            if not any(_has(fields, path) for fields in own):
+            if not any(_has(fields, path) for fields in own) and _says_more(wanted, live, ("f:spec", *path)):
                 yield "spec" + _field_path(path), str(entry.get("manager"))
+
+
+def _says_more(wanted: Any, live: Any, path: tuple[str, ...]) -> bool:
+    """Whether a live value has what was not promised, at a path of managedFields; what was promised is known to be there."""
+    for part in path:
+        kind, _, name = part.partition(":")
+        if kind == "f" and isinstance(wanted, dict) and name in wanted:
+            wanted, live = wanted[name], live.get(name)
+        elif kind == "k" and isinstance(wanted, list):
+            keys = json.loads(name).items()
+            found = [next((item for item in items if keys <= item.items()), None) for items in (wanted, live)]
+            if None in found:
+                return True
+            wanted, live = found
+        else:
+            return True
+    return _more(wanted, live)
+
+
+def _more(wanted: Any, live: Any) -> bool:
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        # The one value that the definitions of these kinds give by themselves within a list.
+        added = {key: value for key, value in live.items() if key not in wanted and (key, value) != ("action", "replace")}
+        return bool(added) or any(_more(value, live.get(key)) for key, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(live, list):
+        return len(wanted) != len(live) or any(_more(one, other) for one, other in zip(wanted, live, strict=True))
+    return False
 
 
 def _is_ours(entry: Json) -> bool:

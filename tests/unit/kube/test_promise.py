@@ -137,6 +137,35 @@ def test_a_field_that_somebody_else_wrote_into_an_object_of_the_monitoring() -> 
     assert departures(kept(RULES), live) == []
 
 
+MONITOR: dict[str, Any] = {
+    "apiVersion": "monitoring.coreos.com/v1",
+    "kind": "ServiceMonitor",
+    "metadata": {"name": "web", "namespace": "shop"},
+    "spec": {"endpoints": [{"port": "metrics", "metricRelabelings": [{"regex": "a"}]}], "limits": {"samples": 5}},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        # Changed and put back by hand, and completed by the server.
+        ({}, ""),
+        ({"endpoints": [{"port": "metrics", "metricRelabelings": [{"regex": "a", "action": "replace"}]}]}, ""),
+        ({"limits": {"samples": 5}}, ""),
+        ({"endpoints": [{"port": "metrics", "metricRelabelings": [{"regex": "a"}], "path": "/x"}]}, "spec.endpoints"),
+        ({"endpoints": [{"port": "metrics", "metricRelabelings": [{"regex": "a"}, {"action": "drop"}]}]}, "spec.endpoints"),
+        ({"endpoints": [{"port": "metrics", "metricRelabelings": [{"regex": "a", "action": "drop"}]}]}, "spec.endpoints"),
+        ({"jobLabel": "team"}, "spec.jobLabel"),
+    ],
+)
+def test_somebody_s_field_is_a_departure_where_it_says_more(change: dict[str, Any], path: str) -> None:
+    live = copy.deepcopy(MONITOR)
+    live["spec"] |= change
+    theirs = {f"f:{key}": {} for key in change or {"endpoints": 0}}
+    live["metadata"]["managedFields"] = [{"manager": "kubectl-edit", "fieldsV1": {"f:spec": theirs}}]
+    assert [item.path.split("[")[0] for item in departures(kept(MONITOR), live)] == ([path] if path else [])
+
+
 def test_a_promise_is_the_same_in_any_order() -> None:
     one, other = promise("a", "shop", [DEPLOYMENT, RULES], {}), promise("a", "shop", [RULES, DEPLOYMENT], {})
     assert one == other
