@@ -34,7 +34,7 @@ PROMETHEUS = f"{OPERATOR}/namespaces/{PLACE}/prometheuses/kube-prometheus-stack-
 DRIFTS: dict[str, dict[str, Any]] = {
     PROMETHEUS: {"spec": {"retention": "77d"}},
     f"{APPS}/namespaces/{PLACE}/deployments/kube-prometheus-stack-operator": {"spec": {"replicas": 0}},
-    f"{CORE}/namespaces/{PLACE}/services/blackbox-exporter-prometheus-blackbox-exporter": {"spec": {"selector": {"app": "none"}}},
+    f"{CORE}/namespaces/{PLACE}/services/prometheus-blackbox-exporter": {"spec": {"selector": {"app": "none"}}},
 }
 
 
