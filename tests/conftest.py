@@ -1,13 +1,18 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `make test` says of all its parts at the end: the failed tests, and the slowest ones."""
+"""The end of `make test`, with the failed tests and the slowest ones, and what `make test-long` goes on from."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+# A file that names the tests which have passed, one a line: they are not run again.
+PASSED = os.environ.get("FLASKOPS_PASSED", "")
 
 
 class Failures:
@@ -27,9 +32,31 @@ class Failures:
             _keep(self.config, "failures.txt", [f"{report.nodeid}: {_cause(report)}"])
 
 
+class Passed:
+    """Adds each test to a file when it has passed and has put everything back."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.called = file, ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.called = report.nodeid if report.passed else ""
+        elif report.when == "teardown" and report.passed and self.called == report.nodeid:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(f"{report.nodeid}\n")
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        known = set(self.file.read_text(encoding="utf-8").splitlines()) if self.file.exists() else set()
+        done = [item for item in items if item.nodeid in known]
+        config.hook.pytest_deselected(items=done)
+        items[:] = [item for item in items if item.nodeid not in known]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # a process of xdist, whose reports the main one has too
         config.pluginmanager.register(Failures(config))
+        if PASSED:
+            config.pluginmanager.register(Passed(Path(PASSED)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
