@@ -94,8 +94,7 @@ def test_commands(cluster: Cluster, shell: subprocess.Popen[str], request_id: st
         shell.stdin.flush()
         if forwarded := re.search(r"port-forward \S+ ([0-9]+) &$", line):
             until(lambda port=int(forwarded[1]): answers(port), 15, f"the answer to {line}", 0.1)
-    shell.stdin.close()
-    output = shell.stdout.read()
+    output, _nothing = shell.communicate(timeout=120)
     said = [line for line in output.splitlines() if not line.startswith(("Forwarding from", "Handling connection"))]
     assert shell.wait(60) == 0 and said, output
     if request_id in block.replace('"ID"', f'"{request_id}"'):
