@@ -29,6 +29,20 @@ UNPROMISED = {
 # The keys by which the server merges the elements of a list, where all of them have one.
 MERGE_KEYS = ("name", "containerPort", "port", "mountPath", "topologyKey", "ip")
 MONITORING = "monitoring.coreos.com"
+# What the operator's definitions give a field of which nobody says anything.
+DEFAULTS = (
+    ("action", "replace"),
+    ("blockSize", "2h"),
+    ("evaluationInterval", "30s"),
+    ("group", MONITORING),
+    ("path", "/probe"),
+    ("portName", "web"),
+    ("protocol", "TCP"),
+    ("retention", "120h"),
+    ("scrapeInterval", "30s"),
+    ("shards", 1),
+    ("type", "OnNamespace"),
+)
 
 
 class Departure(NamedTuple):
@@ -115,7 +129,7 @@ def departures(wanted: Json, live: Json | None) -> list[Departure]:
         return [Departure(wanted, f"data.{key}") for key in gone]
     found = [Departure(wanted, path) for path in _missing(wanted, live, ())]
     if str(wanted["apiVersion"]).startswith(MONITORING) and not found:
-        # The server gives such a field no value of its own, so whatever is there was written by somebody.
+        # The server gives such a field hardly a value of its own, so what is there was written by somebody.
         found = [Departure(wanted, path, by) for path, by in _strangers(wanted, live)]
     return found
 
@@ -224,6 +238,8 @@ def _says_more(wanted: Any, live: Any, path: tuple[str, ...]) -> bool:
         kind, _, name = part.partition(":")
         if kind == "f" and isinstance(wanted, dict) and name in wanted:
             wanted, live = wanted[name], live.get(name)
+        elif kind == "f" and isinstance(live, dict):
+            return _is_added(name, live.get(name))
         elif kind == "k" and isinstance(wanted, list):
             keys = json.loads(name).items()
             found = [next((item for item in items if keys <= item.items()), None) for items in (wanted, live)]
@@ -237,12 +253,16 @@ def _says_more(wanted: Any, live: Any, path: tuple[str, ...]) -> bool:
 
 def _more(wanted: Any, live: Any) -> bool:
     if isinstance(wanted, dict) and isinstance(live, dict):
-        # The one value that the definitions of these kinds give by themselves within a list.
-        added = {key: value for key, value in live.items() if key not in wanted and (key, value) != ("action", "replace")}
-        return bool(added) or any(_more(value, live.get(key)) for key, value in wanted.items())
+        added = any(key not in wanted and _is_added(key, value) for key, value in live.items())
+        return added or any(_more(value, live.get(key)) for key, value in wanted.items())
     if isinstance(wanted, list) and isinstance(live, list):
         return len(wanted) != len(live) or any(_more(one, other) for one, other in zip(wanted, live, strict=True))
     return False
+
+
+def _is_added(key: str, value: Any) -> bool:
+    """Whether somebody wrote a value that was not promised, and not the server where nobody said anything."""
+    return value not in (None, "", False, [], {}) and (key, value) not in DEFAULTS
 
 
 def _is_ours(entry: Json) -> bool:

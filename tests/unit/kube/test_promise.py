@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import load_all
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.promise import (
+    DEFAULTS,
     agreed,
     departures,
     name_of,
     promise,
     promised,
 )
+
+from tests.toolchain import programs
 
 Json = dict[str, Any]
 CONTAINER = {
@@ -130,6 +134,7 @@ def test_a_field_that_somebody_else_wrote_into_an_object_of_the_monitoring() -> 
     entries = [{"manager": "flaskops", "fieldsV1": {"f:spec": ours}}, {"manager": "kubectl-edit", "fieldsV1": {"f:spec": theirs}}]
     entries += [{"manager": "operator", "subresource": "status", "fieldsV1": {"f:status": {}}}]
     live = copy.deepcopy(RULES)
+    live["spec"] |= {"groups": [{**RULES["spec"]["groups"][0], "partial_response_strategy": "warn"}], "limit": 5}
     live["metadata"]["managedFields"] = entries
     found = [(item.path, item.by) for item in departures(kept(RULES), live)]
     assert found == [("spec.groups[a].partial_response_strategy", "kubectl-edit"), ("spec.limit", "kubectl-edit")]
@@ -141,7 +146,11 @@ MONITOR: dict[str, Any] = {
     "apiVersion": "monitoring.coreos.com/v1",
     "kind": "ServiceMonitor",
     "metadata": {"name": "web", "namespace": "shop"},
-    "spec": {"endpoints": [{"port": "metrics", "metricRelabelings": [{"regex": "a"}]}], "limits": {"samples": 5}},
+    "spec": {
+        "endpoints": [{"port": "metrics", "metricRelabelings": [{"regex": "a"}]}],
+        "limits": {"samples": 5},
+        "prober": {"url": "x"},
+    },
 }
 
 
@@ -156,14 +165,44 @@ MONITOR: dict[str, Any] = {
         ({"endpoints": [{"port": "metrics", "metricRelabelings": [{"regex": "a"}, {"action": "drop"}]}]}, "spec.endpoints"),
         ({"endpoints": [{"port": "metrics", "metricRelabelings": [{"regex": "a", "action": "drop"}]}]}, "spec.endpoints"),
         ({"jobLabel": "team"}, "spec.jobLabel"),
+        # As the server has an object that somebody deleted and made again.
+        ({"prober": {"url": "x", "path": "/probe"}}, ""),
+        ({"prober": {"url": "x", "path": "/other"}}, "spec.prober"),
+        ({"portName": "web", "shards": 1, "paused": False}, ""),
     ],
 )
 def test_somebody_s_field_is_a_departure_where_it_says_more(change: dict[str, Any], path: str) -> None:
     live = copy.deepcopy(MONITOR)
     live["spec"] |= change
-    theirs = {f"f:{key}": {} for key in change or {"endpoints": 0}}
+    theirs: dict[str, Any] = {f"f:{key}": {} for key in change or {"endpoints": 0}}
+    if "prober" in change:
+        theirs["f:prober"] = {"f:url": {}, "f:path": {}}
     live["metadata"]["managedFields"] = [{"manager": "kubectl-edit", "fieldsV1": {"f:spec": theirs}}]
-    assert [item.path.split("[")[0] for item in departures(kept(MONITOR), live)] == ([path] if path else [])
+    assert [item.path.split("[")[0].replace("prober.path", "prober") for item in departures(kept(MONITOR), live)] == (
+        [path] if path else []
+    )
+
+
+def defaults(schema: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a schema that get a value of the server's, with it; volumes are those of pods."""
+    if "default" in schema:
+        yield name, schema["default"]
+    for key, inner in (schema.get("properties") or {}).items():
+        if key != "volumes":
+            yield from defaults(inner, key)
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from defaults(schema[key], name)
+
+
+def test_every_value_that_the_definitions_give_is_known() -> None:
+    found = set()
+    for file in sorted((programs("prometheus-operator") / "crds").glob("*.yaml")):
+        (definition,) = load_all(file.read_text())
+        if definition["spec"]["names"]["kind"] not in ("ThanosRuler", "PrometheusAgent"):
+            for version in definition["spec"]["versions"]:
+                found |= set(defaults(version["schema"]["openAPIV3Schema"]["properties"]["spec"]))
+    assert {pair for pair in found if pair[1] not in ("", False)} == set(DEFAULTS)
 
 
 def test_a_promise_is_the_same_in_any_order() -> None:
