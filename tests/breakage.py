@@ -244,7 +244,8 @@ def silence(bench: Bench, **labels: str) -> Iterator[None]:
     try:
         yield
     finally:
-        bench.objects.request("DELETE", f"{path}/silence/{made}")
+        status, text = bench.objects.cluster.send("DELETE", f"{path}/silence/{made}")  # which answers with nothing
+        assert status == 200, text
 
 
 @contextmanager
