@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..credentials.guard import inline_secrets, is_address, is_secret_address
@@ -112,9 +112,23 @@ def addresses(receiver: Json) -> list[str]:
     return [url for url in (receiver.get("url"), (receiver.get("settings") or {}).get("url")) if url]
 
 
-def _common(given: Json) -> Json:
-    said = given.get("send_resolved")
-    return {"send_resolved": True if said is None else said}
+def _config(given: Json, credential: Callable[[str], Json]) -> Json:
+    """What both configurations say of a receiver, without its settings.
+
+    :param credential: makes the entry of an option that is a credential.
+    """
+    kind, said = given["type"], given.get("send_resolved")
+    config: Json = {"send_resolved": True if said is None else said}
+    if kind == "webhook":
+        return config | ({"url": given["url"]} if given.get("url") else credential("url"))
+    if kind == "slack":
+        return config | credential("api_url") | ({"channel": given["channel"]} if given.get("channel") else {})
+    if kind == "pagerduty":
+        return config | credential("routing_key")
+    config |= {key: given.get(key) for key in ("to", "from", "smarthost")}
+    if given.get("secret"):
+        config |= {"auth_username": given.get("username") or given.get("from")} | credential("auth_password")
+    return config
 
 
 def configured(given: Json) -> Json:
@@ -122,17 +136,7 @@ def configured(given: Json) -> Json:
     kind, secret = given["type"], given.get("secret")
     if kind == "none":
         return {"name": given["name"]}
-    config, file = _common(given), _file(secret) if secret else ""
-    if kind == "webhook":
-        config |= {"url": given["url"]} if given.get("url") else {"url_file": file}
-    elif kind == "slack":
-        config |= {"api_url_file": file} | ({"channel": given["channel"]} if given.get("channel") else {})
-    elif kind == "pagerduty":
-        config |= {"routing_key_file": file}
-    else:
-        config |= {key: given.get(key) for key in ("to", "from", "smarthost")}
-        if secret:
-            config |= {"auth_username": given.get("username") or given.get("from"), "auth_password_file": file}
+    config = _config(given, lambda option: {f"{option}_file": _file(secret) if secret else ""})
     return {"name": given["name"], f"{kind}_configs": [config | _with_files(given.get("settings") or {})]}
 
 
@@ -157,17 +161,8 @@ def operated(given: Json) -> Json:
     kind, secret = given["type"], given.get("secret")
     if kind == "none":
         return {"name": given["name"]}
-    config = _common(given)
-    if kind == "webhook":
-        config |= {"url": given["url"]} if given.get("url") else {"url_secret": secret}
-    elif kind == "slack":
-        config |= {"api_url": secret} | ({"channel": given["channel"]} if given.get("channel") else {})
-    elif kind == "pagerduty":
-        config |= {"routing_key": secret}
-    else:
-        config |= {key: given.get(key) for key in ("to", "from", "smarthost")}
-        if secret:
-            config |= {"auth_username": given.get("username") or given.get("from"), "auth_password": secret}
+    # A webhook's address is the one credential that may also be no Secret, and has a name for each.
+    config = _config(given, lambda option: {"url_secret" if option == "url" else option: secret})
     return {"name": given["name"], f"{kind}Configs": [_camel(kind, config | (given.get("settings") or {}))]}
 
 
