@@ -196,9 +196,14 @@ def late(group: dict[str, Any]) -> str:
     newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
     if newest is None or newest.year < 2000:  # Go's zero time: a group that has just been loaded
         return ""
-    age = (datetime.datetime.now(datetime.UTC) - newest).total_seconds()
-    limit = 3 * float(group.get("interval") or 60) + 30
-    return f"the group {group['name']} was last evaluated {age:.0f} s ago" if age > limit else ""
+    age = overdue(newest, float(group.get("interval") or 60))
+    return f"the group {group['name']} was last evaluated {age:.0f} s ago" if age else ""
+
+
+def overdue(last: datetime.datetime, interval: float) -> float:
+    """How many seconds ago something was done that is done again and again, where that is too long ago; else 0."""
+    age = (datetime.datetime.now(datetime.UTC) - last).total_seconds()
+    return age if age > 3 * interval + 30 else 0.0
 
 
 def scalar(entry: str, key: str) -> str:

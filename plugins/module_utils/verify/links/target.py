@@ -11,7 +11,7 @@ from typing import Any
 
 from ...monitoring.durations import seconds
 from .. import queries
-from ..facts import is_ready
+from ..facts import is_ready, overdue
 from ..result import FAILED, Result, failed, ok
 from ..run import Run
 from ..stack import Server, told_apart
@@ -59,13 +59,12 @@ def _stored(run: Run, seen: Targets, up: Result) -> list[Result]:
     return [failed("target", up.evidence, "; ".join(problems[:4]), query, command)]
 
 
-def stale(target: dict[str, Any], now: datetime.datetime) -> str:
+def stale(target: dict[str, Any]) -> str:
     """Why the last scrape of a target says nothing of now; empty where it does."""
     if not target.get("lastScrape") or not target.get("scrapeInterval"):
         return ""
-    age = (now - datetime.datetime.fromisoformat(target["lastScrape"])).total_seconds()
-    limit = 3 * seconds(target["scrapeInterval"]) + 30
-    return f"{target['scrapeUrl']}: the last scrape was {age:.0f} s ago" if age > limit else ""
+    age = overdue(datetime.datetime.fromisoformat(target["lastScrape"]), seconds(target["scrapeInterval"]))
+    return f"{target['scrapeUrl']}: the last scrape was {age:.0f} s ago" if age else ""
 
 
 def unstored(stored: Targets, pods: set[str]) -> list[str]:
@@ -91,7 +90,6 @@ def judge(targets: Targets, pods: list[dict[str, Any]], gone: list[str]) -> Resu
 
     :param targets: those of the app's namespace at each pod of Prometheus.
     """
-    now = datetime.datetime.now(datetime.UTC)
     names = {p["metadata"]["name"] for p in pods}
     running = {p["metadata"]["name"] for p in pods if p.get("status", {}).get("phase") == "Running"}
     ours = {server: [t for t in found if t["labels"].get("pod") in names] for server, found in targets.items()}
@@ -106,7 +104,7 @@ def judge(targets: Targets, pods: list[dict[str, Any]], gone: list[str]) -> Resu
         causes[server] += [
             f"no target for pod {pod}: no ServiceMonitor that this Prometheus selects leads to it" for pod in missing
         ]
-        causes[server] += [text for t in own if t["health"] == "up" and (text := stale(t, now))]
+        causes[server] += [text for t in own if t["health"] == "up" and (text := stale(t))]
         causes[server] += [f"no target of {pool}, which another replica has" for pool in sorted(lost)]
     problems = [f"the ServiceMonitor {name} is gone" for name in gone] + told_apart(causes)
     # Replicas have the same targets, shards have others.
