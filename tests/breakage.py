@@ -417,6 +417,12 @@ def log_agent_rolled_out(bench: Bench) -> bool:
     return bool(status["observedGeneration"] >= item["metadata"]["generation"] and updated)
 
 
+def pool(bench: Bench, begins: str) -> bool:
+    """Prometheus has scraped a target of a pool whose name begins so."""
+    found = bench.get(f"{PROMETHEUS}/targets", {"state": "active"})["data"]["activeTargets"]
+    return any(t["scrapePool"].startswith(begins) and t["health"] == "up" for t in found)
+
+
 def no_targets(bench: Bench) -> bool:
     return not bench.scraped()
 
@@ -472,6 +478,7 @@ SIGNS: dict[str, Callable[..., bool]] = {
         app_rolled_out,
         log_agent_gone,
         log_agent_rolled_out,
+        pool,
         no_targets,
         scrape_error,
         no_series,

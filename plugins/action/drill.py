@@ -16,6 +16,7 @@ from ansible.utils.display import Display
 
 from ..module_utils._files import write_whole
 from ..module_utils.drill import report
+from ..module_utils.verify import queries
 from ..modules.drill import ARGUMENTS
 from ..plugin_utils.cluster_action import take_from_role
 
@@ -45,7 +46,8 @@ class ActionModule(ActionBase):
         # The playbook may be killed with nobody left to tell this process, which would drill on.
         threading.Thread(target=self._watch, args=(journal, os.getppid(), over), daemon=True).start()
         try:
-            result: dict[str, Any] = self._execute_module(task_vars=task_vars)
+            args = {**self._task.args, "queries": queries.QUERIES}
+            result: dict[str, Any] = self._execute_module(module_args=args, task_vars=task_vars)
         finally:
             over.set()
         if folder and "summary" in result:

@@ -147,6 +147,10 @@ options:
       - It is made where it is missing.
       - A C(drill.json) that is there already is the report to which the new one is compared.
     type: path
+  queries:
+    description: What Prometheus is asked. The action hands it over from a file of the collection; it is not for users.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
@@ -202,6 +206,7 @@ from ..module_utils.drill.dead_man import StepError
 from ..module_utils.drill.guard import DrillError
 from ..module_utils.drill.run import bring, problem
 from ..module_utils.kube.transport import ApiError, KubeError
+from ..module_utils.verify import queries
 from ..module_utils.verify.options import APP
 from ..module_utils.verify.run import VerifyError
 
@@ -241,12 +246,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "image": {"type": "str", "default": ""},
     "verify_timeout": {"type": "int", "default": 180},
     "report": {"type": "path"},
+    "queries": {"type": "dict", "default": {}},
 }
 
 
 def main() -> None:
     module = MaskingModule(argument_spec=ARGUMENTS, supports_check_mode=False)
     params = dict(module.params)
+    queries.QUERIES.update(params.pop("queries"))
     wrong = problem(params)
     if wrong:
         module.fail_json(msg=wrong)

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.chain import NEEDS
 
 from tests.harness import LONG, ROOT, Run, playbook
 from tests.node import free_network, free_port
@@ -35,13 +36,13 @@ OPTIONAL = sorted(component for part, needed in PARTS.items() if part not in REQ
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
 # What the part is to the chain: the links that have nothing to say without it.
 SILENT = {
-    "charts": {"metrics stack", "log back end", "log shipper", "log alerts"},
+    "charts": {"metrics stack", "victoria_logs", "log shipper", "log alerts"},
     "metrics": {"metrics stack"},
     "alerts": {"alertmanager", "alert path"},
     "kube_state_metrics": {"alert path"},
     "node_exporter": set(),
     "blackbox": {"health probe"},
-    "logs": {"log back end"},
+    "logs": {"victoria_logs"},
 }
 
 
@@ -123,3 +124,4 @@ def test_every_component_belongs_to_one_part() -> None:
     listed = [component for needed in PARTS.values() for component in needed]
     assert sorted([*listed, *BY_OPTION]) == sorted(IMAGES["toolchain"])
     assert set(SILENT) == set(PARTS) - REQUIRED
+    assert set().union(*SILENT.values()) <= set(NEEDS)

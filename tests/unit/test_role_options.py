@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.action import app_monitoring, objects, release
+from ansible_collections.flaskops.observability.plugins.action import app_monitoring, objects, release, verify
 from ansible_collections.flaskops.observability.plugins.plugin_utils.cluster_action import take_from_role
 
 from tests.harness import ROOT
@@ -58,3 +58,11 @@ def test_an_option_that_means_something_else_in_a_role_is_not_taken(action: Any,
     """Such as fluent_bit_secrets, which has credentials, and loki_values, which are only a part of what the release gets."""
     assert not others & set(action.ActionModule.OF_ROLE)
     assert set(action.ActionModule.OF_ROLE) <= set(action.ActionModule.SPEC)
+
+
+def test_every_option_of_verify_is_the_role_s() -> None:
+    """But the environment of outside checks, of which the role has the name."""
+    defaults = yaml.safe_load((ROOT / "roles/verify/defaults/main.yml").read_text())
+    taken = verify.ActionModule.OF_ROLE
+    assert set(taken) == {*verify.SPEC} - {"environment"}
+    assert {f"verify_{name}" for name in taken.values()} <= set(defaults)

@@ -227,7 +227,7 @@ def _read_prometheus(app: Any, found: Settings) -> None:
             found.scrape[source] = max(interval, found.scrape.get(source, 0.0))
             found.scrape_timeout[source] = duration(target.get("scrapeTimeout"), interval)
     _add_rules(found, groups, app)
-    query = queries.filled(queries.SCHEDULE, namespace=app.namespace, name=app.name)
+    query = queries.filled("schedule", namespace=app.namespace, name=app.name)
     with suppress(ApiError, KeyError, IndexError):
         answer = app.get(f"{app.prometheus}/api/v1/query?{urlencode({'query': query})}")["data"]["result"]
         found.verified = float(answer[0]["value"][1])

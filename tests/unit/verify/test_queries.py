@@ -120,42 +120,42 @@ COLLECTOR = {"namespace": "logging", "name": "log-collector"}
 OWN = [f"web-{pod}" for pod in PODS]
 # Query, what is filled in, and by which labels the answer has which series.
 ANSWERS: list[tuple[str, dict[str, str], tuple[str, ...], set[tuple[str, ...]]]] = [
-    ("CLOCKS_OF_NODES", {}, ("node",), {("node-1",), ("node-2",)}),
-    ("REPLICAS", APP, ("namespace", "deployment"), {("shop", "web")}),
-    ("MEMORY", APP, ("pod",), {(pod,) for pod in OWN}),
-    ("PROBE", APP, ("namespace", "app", "instance"), {("shop", "web", "inside"), ("shop", "web", "public")}),
-    ("STORED", APP, ("pod", "__name__"), {(pod, name) for pod in OWN for name in target.STORED}),
-    ("SCHEDULE", APP, ("namespace", "app"), {("shop", "web")}),
-    ("TEST_ALERT", {"alert": "VerifyTestAlert", "service": "web-admin-mark"}, ("service",), {("web-admin-mark",)}),
-    ("TEST_SERVICE", {"service": "web-admin-mark"}, ("service",), {("web-admin-mark",)}),
-    ("NOTIFICATIONS", AGENT, (), {()}),
-    ("RECEIVERS_REFUSE", AGENT, ("integration",), {("slack",)}),
-    ("RULER_SENT", AGENT, (), {()}),
-    ("RULER_REFUSED", AGENT, ("alertmanager",), {("http://am-0",)}),
+    ("clocks_of_nodes", {}, ("node",), {("node-1",), ("node-2",)}),
+    ("replicas", APP, ("namespace", "deployment"), {("shop", "web")}),
+    ("memory", APP, ("pod",), {(pod,) for pod in OWN}),
+    ("probe", APP, ("namespace", "app", "instance"), {("shop", "web", "inside"), ("shop", "web", "public")}),
+    ("stored", APP, ("pod", "__name__"), {(pod, name) for pod in OWN for name in target.STORED}),
+    ("schedule", APP, ("namespace", "app"), {("shop", "web")}),
+    ("test_alert", {"alert": "VerifyTestAlert", "service": "web-admin-mark"}, ("service",), {("web-admin-mark",)}),
+    ("test_service", {"service": "web-admin-mark"}, ("service",), {("web-admin-mark",)}),
+    ("notifications", AGENT, (), {()}),
+    ("receivers_refuse", AGENT, ("integration",), {("slack",)}),
+    ("ruler_sent", AGENT, (), {()}),
+    ("ruler_refused", AGENT, ("alertmanager",), {("http://am-0",)}),
     (
-        "AGENTS_SCRAPED",
+        "agents_scraped",
         AGENT,
         ("pod", "instance"),
         {(f"fluent-bit-{pod}", f"fluent-bit-{pod}:{port}") for pod in ("aaaaa", "bbbbb") for port in (2020, 2021)},
     ),
-    ("AGENTS_SCRAPED", COLLECTOR, ("pod",), {("log-collector-bbbbb",)}),
-    ("GIVEN_UP", AGENT, (), {()}),
-    ("GIVEN_UP", {**AGENT, "name": "fluent-bit-extra"}, (), set()),
-    ("GIVEN_UP", COLLECTOR, (), {()}),
+    ("agents_scraped", COLLECTOR, ("pod",), {("log-collector-bbbbb",)}),
+    ("given_up", AGENT, (), {()}),
+    ("given_up", {**AGENT, "name": "fluent-bit-extra"}, (), set()),
+    ("given_up", COLLECTOR, (), {()}),
     (
-        "IDLE",
+        "idle",
         AGENT,
         ("pod", "name"),
         {("fluent-bit-aaaaa", "es"), ("fluent-bit-extra-aaaaa", "es"), ("log-collector-aaaaa", "")},
     ),
-    ("DROPPED", {**AGENT, "counter": "vl_rows_dropped_total"}, ("reason",), {("too_small_timestamp",), ("too_many_fields",)}),
-    ("LINES", APP, ("level",), {("info",), ("error",)}),
+    ("dropped", {**AGENT, "counter": "vl_rows_dropped_total"}, ("reason",), {("too_small_timestamp",), ("too_many_fields",)}),
+    ("lines", APP, ("level",), {("info",), ("error",)}),
 ]
 
 
 def asked(prometheus: Prometheus, name: str, given: dict[str, str]) -> list[Any]:
     # What is not answered with 200 is an error of urllib.
-    found: list[Any] = prometheus.get("/api/v1/query", query=queries.filled(getattr(queries, name), **given))["result"]
+    found: list[Any] = prometheus.get("/api/v1/query", query=queries.filled(name, **given))["result"]
     return found
 
 
@@ -168,17 +168,17 @@ def test_each_query_is_answered_for_the_right_app_alone(
 
 
 def test_the_time_and_the_numbers(prometheus: Prometheus) -> None:
-    assert len(asked(prometheus, "NOW", {})) == 2
+    assert len(asked(prometheus, "now", {})) == 2
     # Two counters of one pod, of which Prometheus would refuse a rate in one go.
-    assert float(asked(prometheus, "GIVEN_UP", AGENT)[0]["value"][1]) == pytest.approx(2 * 36, rel=0.3)
-    assert float(asked(prometheus, "GIVEN_UP", COLLECTOR)[0]["value"][1]) == pytest.approx(2 * 4, rel=0.3)
-    assert float(asked(prometheus, "SCHEDULE", APP)[0]["value"][1]) == 300
+    assert float(asked(prometheus, "given_up", AGENT)[0]["value"][1]) == pytest.approx(2 * 36, rel=0.3)
+    assert float(asked(prometheus, "given_up", COLLECTOR)[0]["value"][1]) == pytest.approx(2 * 4, rel=0.3)
+    assert float(asked(prometheus, "schedule", APP)[0]["value"][1]) == 300
 
 
 def test_no_query_is_forgotten() -> None:
-    """Those of the module are all that verify and the drill ask."""
-    known = {name for name, value in vars(queries).items() if name.isupper() and isinstance(value, str)}
-    assert known == {name for name, *_rest in ANSWERS} | {"NOW"}
+    """Those of the file are all that verify and the drill ask."""
+    known = set(queries.QUERIES)
+    assert known == {name for name, *_rest in ANSWERS} | {"now"}
     folder = ROOT / "plugins/module_utils"
     asking = [
         f"{path.name}: {line.strip()}"
@@ -187,8 +187,8 @@ def test_no_query_is_forgotten() -> None:
         if re.search(r"api/v1/query\b", line)
     ]
     assert len(asking) == 2, asking  # of stack and of bounds
-    for name in sorted(known - {"NOW", "CLOCKS_OF_NODES"}):
-        assert f"queries.{name}" in "".join(path.read_text() for path in folder.glob("*/**/*.py")), name
+    for name in sorted(known):
+        assert f'"{name}"' in "".join(path.read_text() for path in folder.glob("*/**/*.py")), name
 
 
 def test_what_prometheus_tells_of_itself(prometheus: Prometheus) -> None:
@@ -200,22 +200,22 @@ def test_what_prometheus_tells_of_itself(prometheus: Prometheus) -> None:
 
 # The row that asks each query, and whether an empty answer is one: there are series only where something is wrong.
 ROWS = {
-    "NOW": ("clocks", False),
-    "CLOCKS_OF_NODES": ("clocks", True),
-    "REPLICAS": ("exporters", False),
-    "MEMORY": ("exporters", False),
-    "PROBE": ("health probe", False),
-    "STORED": ("target", False),
-    "TEST_ALERT": ("alert path", False),
-    "NOTIFICATIONS": ("receivers", False),
-    "RECEIVERS_REFUSE": ("receivers", True),
-    "RULER_SENT": ("ruler", True),
-    "RULER_REFUSED": ("ruler", True),
-    "AGENTS_SCRAPED": ("log shipper", False),
-    "GIVEN_UP": ("log shipper", True),
-    "IDLE": ("log shipper", True),
-    "DROPPED": ("victoria_logs", True),
-    "LINES": ("log alerts", False),
+    "now": ("clocks", False),
+    "clocks_of_nodes": ("clocks", True),
+    "replicas": ("exporters", False),
+    "memory": ("exporters", False),
+    "probe": ("health probe", False),
+    "stored": ("target", False),
+    "test_alert": ("alert path", False),
+    "notifications": ("receivers", False),
+    "receivers_refuse": ("receivers", True),
+    "ruler_sent": ("ruler", True),
+    "ruler_refused": ("ruler", True),
+    "agents_scraped": ("log shipper", False),
+    "given_up": ("log shipper", True),
+    "idle": ("log shipper", True),
+    "dropped": ("victoria_logs", True),
+    "lines": ("log alerts", False),
 }
 LOG_RULE = {"name": "LogErrors", "type": "alerting", "lastError": "", "query": "up", "labels": {}}
 LOG_OBJECT = {
@@ -251,7 +251,7 @@ class Whole(FakeStack):
         super().__init__(**answers)
         self.stores = {**LOKI, **VICTORIA}
         self.empty = ("(sum(increase", "(sum by (pod, name)")
-        self.given, self.answer = getattr(queries, name, "no query").split("$")[0], answer
+        self.given, self.answer = queries.QUERIES.get(name, "no query").split("$")[0], answer
 
     def fetch(self, path: str, headers: Any = None, seconds: float = 10) -> tuple[int, str]:
         (expr,) = parse_qs(urlsplit(path).query).get("query", [""])

@@ -38,7 +38,7 @@ class Scraped(FakeStack):
     def fetch(self, path: str, headers: Any = None, seconds: float = 10) -> tuple[int, str]:
         if urlsplit(path).path == f"{PROMETHEUS}/query":
             (expr,) = parse_qs(urlsplit(path).query)["query"]
-            if expr == queries.filled(queries.STORED, namespace="flask-app", name="flask-app"):
+            if expr == queries.filled("stored", namespace="flask-app", name="flask-app"):
                 names = ("total", "duration_seconds_count", "duration_seconds_sum")
                 metrics = [{"pod": pod, "__name__": f"flask_http_request_{name}"} for pod in self.exported for name in names]
                 status, found = data(result=[{"metric": metric, "value": [0, "7"]} for metric in metrics])

@@ -912,3 +912,58 @@ def test_the_test_alert_reaches_no_pager(changes, options, reason):
     assert result["status"] == "left_out"
     assert reason in result["evidence"]
     assert cluster.fired == set()
+
+
+SOMEBODYS = {"metadata": {"name": "somebodys", "namespace": "flask-app"}, "spec": {"jobName": "flask-app-health", "targets": {}}}
+
+
+@pytest.mark.parametrize(
+    ("job", "pool", "parts", "cause"),
+    [
+        (
+            "flask-app",
+            "serviceMonitor/flask-app/somebodys/0",
+            PARTS,
+            "serviceMonitor/flask-app/somebodys gives series of the job",
+        ),
+        ("flask-app", "podMonitor/flask-app/flask-app/0", PARTS, "podMonitor/flask-app/flask-app gives series of the job"),
+        ("flask-app", "serviceMonitor/flask-app/flask-app-2/0", PARTS, "serviceMonitor/flask-app/flask-app-2 gives series"),
+        ("flask-app", "by-hand", PARTS, "by-hand gives series of the job flask-app too"),
+        ("flask-app", "serviceMonitor/flask-app/flask-app/1", PARTS, ""),
+        ("somebodys", "serviceMonitor/flask-app/somebodys/0", PARTS, ""),
+        ("flask-app", "serviceMonitor/flask-app/somebodys/0", [], ""),
+    ],
+)
+def test_who_else_gives_series_of_the_job(job, pool, parts, cause):
+    """Where no monitor of ours was installed, somebody's is the app's."""
+    other = {**target("pod-1"), "scrapePool": pool}
+    other["labels"] = {**other["labels"], "job": job}
+    ours = [tuple(part.split("/")) for part in parts if part.startswith("ServiceMonitor/")]
+    found = links_target.doubled({Server(""): [target("pod-1"), other]}, "flask-app", ours)
+    assert len(found) == bool(cause) and cause in "".join(found)
+
+
+def test_somebody_s_scrape_under_our_job_is_blamed_on_the_target():
+    other = {**target("pod-1"), "scrapePool": "serviceMonitor/flask-app/somebodys/0"}
+    other["labels"] = {**other["labels"], "job": "flask-app"}
+    cluster = FakeStack(**{f"{PROMETHEUS}/targets": data(activeTargets=[target("pod-1"), target("pod-2"), other])})
+    assert "serviceMonitor/flask-app/somebodys gives series" in run(cluster)["target"]["cause"]
+
+
+@pytest.mark.parametrize(
+    ("job", "scraped", "blamed"), [("flask-app-health", True, True), ("mine", True, False), ("flask-app-health", False, False)]
+)
+def test_somebody_s_probe_under_our_job_is_blamed_where_it_is_scraped(job, scraped, blamed):
+    ours = asking("flask-app", "http://flask-app.flask-app.svc:80/health")
+    ours["spec"]["jobName"] = "flask-app-health"
+    somebodys = {**SOMEBODYS, "spec": {**SOMEBODYS["spec"], "jobName": job}}
+    pool = [{"scrapePool": "probe/flask-app/somebodys", "labels": {}, "health": "up"}] if scraped else []
+    cluster = FakeStack(
+        **{
+            f"{OPERATOR}/namespaces/flask-app/probes": (200, {"items": [ours, somebodys]}),
+            f"{PROMETHEUS}/targets": data(activeTargets=[target("pod-1"), target("pod-2"), *pool]),
+        }
+    )
+    found = run(cluster)["health probe"]
+    assert found["status"] == ("failed" if blamed else "ok"), found
+    assert ("the Probe somebodys gives series" in found["cause"]) is blamed

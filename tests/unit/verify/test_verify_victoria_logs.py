@@ -319,7 +319,7 @@ tests:
 
 
 def test_an_agent_that_works_is_not_idle(tmp_path):
-    expr = f"count by (pod) ({queries.filled(queries.IDLE, namespace='n')})"
+    expr = f"count by (pod) ({queries.filled('idle', namespace='n')})"
     promtool(tmp_path, IDLERS, expr)
 
 
@@ -347,7 +347,7 @@ tests:
 
 
 def test_what_an_agent_gave_up_is_added_up(tmp_path):
-    expr = f"round({queries.filled(queries.GIVEN_UP, namespace='n', name='agent')})"
+    expr = f"round({queries.filled('given_up', namespace='n', name='agent')})"
     promtool(tmp_path, LOSERS, expr)
 
 

@@ -40,7 +40,7 @@ class Journey:
         self.receivers: list[str] = []
         self.held: list[str] = []  # what holds it back in Alertmanager
         self.began = 0.0
-        self.firing = queries.filled(queries.TEST_ALERT, alert=NAME, service=self.name)
+        self.firing = queries.filled("test_alert", alert=NAME, service=self.name)
 
     def _fires(self) -> bool:
         return bool(self.stack.query(self.firing))
@@ -114,7 +114,7 @@ class Journey:
 
     def _arrive(self) -> Result | None:
         if not self._wait("fired", self._fires):
-            expr = queries.filled(queries.TEST_SERVICE, service=self.name)
+            expr = queries.filled("test_service", service=self.name)
             seen = self.stack.query(expr)
             cause = "the rule is not evaluated" if seen else "kube-state-metrics is not scraped, or the rule is not evaluated"
             return self._failed(cause, self.stack.port_forward("prometheus-operated", 9090))

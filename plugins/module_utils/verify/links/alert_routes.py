@@ -9,6 +9,8 @@ import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+import yaml
+
 from ...kube.transport import ApiError
 from ...monitoring.paths import alertmanager_path
 from .. import notification
@@ -39,10 +41,6 @@ def _look(run: Run) -> list[Result]:
     found = stack.alertmanagers()
     if not found:
         return [left_out(LINK, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
-    try:
-        import yaml
-    except ImportError:
-        return [left_out(LINK, "Python has no package yaml here, which reads Alertmanager's configuration")]
     path = alertmanager_path(stack.namespace, found)
     config: dict[str, Any] = yaml.safe_load(stack.ask(f"{path}/api/v2/status")["config"]["original"]) or {}
     query = f"GET {stack.api}/api/v1/rules; GET {path}/api/v2/status, silences and alerts"

@@ -22,10 +22,11 @@ SKEW = 10.0  # seconds that two clocks may differ
 
 def look(run: Run) -> list[Result]:
     stack = run.stack
-    query = f"PromQL {queries.NOW}; PromQL {queries.CLOCKS_OF_NODES}; the alert inbox's time"
+    now, of_nodes = queries.filled("now"), queries.filled("clocks_of_nodes")
+    query = f"PromQL {now}; PromQL {of_nodes}; the alert inbox's time"
     apart: dict[str, float] = {}
     # First, since for this answer somebody may have to be waited for.
-    told = stack.query(queries.CLOCKS_OF_NODES)
+    told = stack.query(of_nodes)
 
     def measure(what: str, ask: Callable[[], float]) -> None:
         before = time.time()
@@ -34,7 +35,7 @@ def look(run: Run) -> list[Result]:
         after = time.time()
         apart[what] = 0.0 if before - 1 <= there <= after + 1 else there - (before + after) / 2
 
-    measure("Prometheus", lambda: float(stack.query(queries.NOW)[1]))
+    measure("Prometheus", lambda: float(stack.query(now)[1]))
     try:
         path = f"{service_path(stack.namespace, INBOX, 80)}/alerts.json?since={int(time.time() * 1000)}"
         measure("the alert inbox", lambda: datetime.datetime.fromisoformat(run.get(path)["now"]).timestamp())

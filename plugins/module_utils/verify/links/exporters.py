@@ -30,10 +30,10 @@ def read(run: Run) -> list[Result]:
     wanted: dict[str, str] = {}
     problems: list[str] = []
     if KUBE_STATE_METRICS not in stack.skipped:
-        expr = wanted["kube-state-metrics"] = queries.filled(queries.REPLICAS, **names)
+        expr = wanted["kube-state-metrics"] = queries.filled("replicas", **names)
         problems += [] if stack.query(expr) else ["kube-state-metrics tells nothing of the app"]
     if nodes:  # there is one kubelet on each node
-        expr = wanted["the kubelet"] = queries.filled(queries.MEMORY, **names)
+        expr = wanted["the kubelet"] = queries.filled("memory", **names)
         told = {series["metric"].get("pod") for series in stack.query(expr)}
         untold = [f"pod {pod} on {node}" for pod, node in nodes.items() if pod not in told]
         whom = "the app" if len(untold) == len(nodes) else " and ".join(untold[:3])

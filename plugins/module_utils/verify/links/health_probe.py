@@ -25,12 +25,16 @@ def look(run: Run) -> list[Result]:
 def _look(run: Run) -> list[Result]:
     stack, target = run.stack, run.target
     objects = stack.probes()
-    expr = queries.filled(queries.PROBE, namespace=target.namespace, name=target.name)
+    expr = queries.filled("probe", namespace=target.namespace, name=target.name)
     command = target.kubectl("describe", "probes")
-    gone = stack.gone("Probe", objects)
-    if gone:
-        cause = f"the Probe {gone[0]} is gone"
-        return [failed("health probe", f"{len(objects)} Probes", cause, f"GET {OPERATOR}/v1/.../probes", command)]
+    causes = [f"the Probe {name} is gone" for name in stack.gone("Probe", objects)]
+    causes += [
+        f"the Probe {name} gives series of the job {job} too, which alerts take for the app's: give it another jobName"
+        for name, job in strangers(stack.objects["probes"], stack.ours())
+        if _targets(run, name)
+    ]
+    if causes:
+        return [failed("health probe", f"{len(objects)} Probes", causes[0], f"GET {OPERATOR}/v1/.../probes", command)]
     series = stack.query(expr)
     query = f"PromQL {expr}"
     if not series and not objects:
@@ -58,6 +62,13 @@ def _look(run: Run) -> list[Result]:
     return [ok("health probe", f"probe_success is 1 for {names}", query)]
 
 
+def strangers(probes: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Name and job of each Probe of somebody else that has the job of one of *ours*."""
+    jobs = {item["spec"].get("jobName") for item in probes if item in ours} - {None}
+    others = [(item["metadata"]["name"], item["spec"].get("jobName")) for item in probes if item not in ours]
+    return [(name, job) for name, job in others if job in jobs]
+
+
 def unanswered(objects: list[dict[str, Any]], ours: list[dict[str, Any]], instances: set[str]) -> dict[str, list[str]]:
     """The Probes that give no series, by their names, with the addresses that are not among the *instances* of the series.
 
@@ -72,10 +83,14 @@ def unanswered(objects: list[dict[str, Any]], ours: list[dict[str, Any]], instan
     return found
 
 
+def _targets(run: Run, name: str) -> list[dict[str, Any]]:
+    """What Prometheus scrapes for a Probe."""
+    pool = f"probe/{run.target.namespace}/{name}"
+    found = run.stack.ask(f"{run.stack.api}/api/v1/targets?{urlencode({'state': 'active', 'scrapePool': pool})}")
+    return [target for target in found["data"]["activeTargets"] if target.get("scrapePool") == pool]
+
+
 def _probe_error(run: Run, name: str) -> str:
     """What the last scrape of a Probe's target ended with."""
-    stack = run.stack
-    pool = f"probe/{run.target.namespace}/{name}"
-    found = stack.ask(f"{stack.api}/api/v1/targets?{urlencode({'state': 'active', 'scrapePool': pool})}")
-    errors = [t["lastError"] for t in found["data"]["activeTargets"] if t.get("scrapePool") == pool and t.get("lastError")]
+    errors = [target["lastError"] for target in _targets(run, name) if target.get("lastError")]
     return errors[0] if errors else ""

@@ -168,7 +168,7 @@ def _delivery(
     by_themselves = given or _stuck(run, item, well, untold, "since its start")
     if stack.absent:
         return "", by_themselves, ""
-    wanted = (queries.AGENTS_SCRAPED, queries.GIVEN_UP, queries.IDLE)
+    wanted = ("agents_scraped", "given_up", "idle")
     up, lost, idle = (queries.filled(query, namespace=namespace, name=name) for query in wanted)
     asked = f"; PromQL {up}; PromQL {lost}; PromQL {idle}"
     monitors = f"/apis/monitoring.coreos.com/v1/namespaces/{namespace}/servicemonitors"

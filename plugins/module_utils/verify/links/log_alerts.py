@@ -30,7 +30,7 @@ def _look(run: Run) -> list[Result]:
     wanted = sorted(name for name in stack.alerts() if name.startswith("Log"))
     if not wanted:
         return [left_out(link, "no alert about log lines is installed; the role app_monitoring installs them")]
-    expr = queries.filled(queries.LINES, namespace=target.namespace, name=target.name)
+    expr = queries.filled("lines", namespace=target.namespace, name=target.name)
     series, query = stack.query(expr), f"PromQL {expr}"
     if not series:
         name, namespace = (shipping[0]["metadata"][key] for key in ("name", "namespace"))

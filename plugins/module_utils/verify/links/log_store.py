@@ -190,7 +190,7 @@ def _dropped(run: Run, store: log_stores.Store, way: log_stores.Way, page: str) 
     if not store.lost or run.stack.absent:
         return "", ""
     try:
-        series = run.stack.query(queries.filled(queries.DROPPED, counter=store.lost, namespace=way.namespace))
+        series = run.stack.query(queries.filled("dropped", counter=store.lost, namespace=way.namespace))
     except ApiError as error:
         raise Unanswered(f"what {store.title} dropped lately is not known: {error}") from error
     if not series:

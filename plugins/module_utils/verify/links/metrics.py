@@ -151,7 +151,7 @@ def _pages(run: Run, pod: str) -> tuple[list[str], str]:
 
 
 def _stored_query(run: Run) -> str:
-    return queries.filled(queries.STORED, namespace=run.target.namespace, name=run.target.name)
+    return queries.filled("stored", namespace=run.target.namespace, name=run.target.name)
 
 
 def _stored(run: Run, pods: Iterable[str]) -> dict[str, str]:

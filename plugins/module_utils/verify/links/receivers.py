@@ -31,13 +31,13 @@ def _look(run: Run) -> list[Result]:
         if error.status not in (403, 404):
             raise
         there = None
-    expr = queries.filled(queries.RECEIVERS_REFUSE, namespace=stack.namespace)
+    expr = queries.filled("receivers_refuse", namespace=stack.namespace)
     query = f"GET {path}; PromQL {expr}"
     gone = [] if there is None else stack.gone("AlertmanagerConfig", there)
     if gone:
         cause = f"the AlertmanagerConfig {gone[0]}, with the routes and inhibitions of the app, is gone"
         return [failed(link, "no AlertmanagerConfig", cause, query, target.kubectl("get", "alertmanagerconfigs"))]
-    counted = queries.filled(queries.NOTIFICATIONS, namespace=stack.namespace)
+    counted = queries.filled("notifications", namespace=stack.namespace)
     if not stack.query(counted):
         return [failed(link, "no counters", UNCOUNTED, f"PromQL {counted}")]
     failing = [series["metric"].get("integration", "?") for series in stack.query(expr)]

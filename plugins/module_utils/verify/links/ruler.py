@@ -46,11 +46,11 @@ def _look(run: Run) -> list[Result]:
         evidence += f", evaluated, sent to {target}"
         problems = [problem] if problem else []
         if not stack.absent and not problems:
-            failing = queries.filled(queries.RULER_REFUSED, namespace=namespace)
+            failing = queries.filled("ruler_refused", namespace=namespace)
             query = f"{query}; PromQL {failing}"
             try:
                 refused = stack.query(failing)
-                if not stack.query(queries.filled(queries.RULER_SENT, namespace=namespace)):
+                if not stack.query(queries.filled("ruler_sent", namespace=namespace)):
                     evidence += ", though Prometheus has no count of what was"
             except ApiError as error:
                 return [left_out(link, f"{evidence}; whether they arrive there is not known: {error}")]

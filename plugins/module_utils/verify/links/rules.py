@@ -49,7 +49,7 @@ def _look(run: Run) -> list[Result]:
         command = stack.command("logs", f"prometheus-{stack.server['metadata']['name']}-0", "-c", "prometheus", "--tail=50")
         if gone or unloaded or "taken out" in problems[0]:
             command = run.target.kubectl("get", "prometheusrules", "-o", "yaml")
-        evidence = f"{len(problems)} problems with {count} rules"
+        evidence = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} with {count} rules"
         return [failed("rules", evidence, "; ".join(problems[:4]), query, command)]
     where = f" by each of {len(found)} pods" if len(found) > 1 else ""
     return [ok("rules", f"{count} rules in {len(objects)} PrometheusRules loaded{where}, no evaluation error", query)]

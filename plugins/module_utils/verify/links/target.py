@@ -39,8 +39,9 @@ def _look(run: Run, seen: Targets) -> list[Result]:
     seen.clear()
     for server, answer in stack.ask_each(stack.servers(), path).items():
         seen[server] = [t for t in answer["data"]["activeTargets"] if t["labels"].get("namespace") == namespace]
-    gone = stack.gone("ServiceMonitor", stack.objects["servicemonitors"])
-    result = judge(seen, run.pods, gone).asked(f"GET {stack.api}{path}")
+    problems = [f"the ServiceMonitor {name} is gone" for name in stack.gone("ServiceMonitor", stack.objects["servicemonitors"])]
+    problems += doubled(seen, run.target.name, [part for part in stack.parts() if part[0] == "ServiceMonitor"])
+    result = judge(seen, run.pods, problems).asked(f"GET {stack.api}{path}")
     if result.status == FAILED:
         result.next_command = run.target.kubectl("get", "servicemonitors,podmonitors,endpointslices", "-o", "wide")
     return [result]
@@ -48,7 +49,7 @@ def _look(run: Run, seen: Targets) -> list[Result]:
 
 def _stored(run: Run, seen: Targets, up: Result) -> list[Result]:
     """The target is up: is what it tells kept?"""
-    expr = queries.filled(queries.STORED, namespace=run.target.namespace, name=run.target.name)
+    expr = queries.filled("stored", namespace=run.target.namespace, name=run.target.name)
     query = f"{up.query}; PromQL {expr}"
     stored = run.stack.query_each(list(seen), expr)
     # Pods that are not ready got no request from here.
@@ -85,10 +86,22 @@ def unstored(stored: Targets, pods: set[str]) -> list[str]:
     return told_apart(causes)
 
 
-def judge(targets: Targets, pods: list[dict[str, Any]], gone: list[str]) -> Result:
-    """Each running pod has a target at each replica of a shard, all targets of the pods are up, and no ServiceMonitor is *gone*.
+def doubled(targets: Targets, job: str, ours: list[tuple[str, ...]]) -> list[str]:
+    """Scrapes of somebody else whose series bear the job of ours: alerts and dashboards take them for the app's.
 
     :param targets: those of the app's namespace at each pod of Prometheus.
+    :param ours: kind, namespace and name of each ServiceMonitor that was installed; without one the app's are somebody's.
+    """
+    begins = tuple(f"serviceMonitor/{namespace}/{name}/" for _kind, namespace, name in ours)
+    pools = {t.get("scrapePool", "") for found in targets.values() for t in found if t["labels"].get("job") == job}
+    others = [pool.rpartition("/")[0] or pool for pool in sorted(pools) if ours and not pool.startswith(begins)]
+    return [f"{pool} gives series of the job {job} too: give it another job by its jobLabel or a relabeling" for pool in others]
+
+
+def judge(targets: Targets, pods: list[dict[str, Any]], objects: list[str]) -> Result:
+    """Each running pod has a target at each replica of a shard, and all targets of the pods are up.
+
+    :param targets: those of the app's namespace at each pod of Prometheus. :param objects: what is wrong with what leads to them.
     """
     names = {p["metadata"]["name"] for p in pods}
     running = {p["metadata"]["name"] for p in pods if p.get("status", {}).get("phase") == "Running"}
@@ -106,7 +119,7 @@ def judge(targets: Targets, pods: list[dict[str, Any]], gone: list[str]) -> Resu
         ]
         causes[server] += [text for t in own if t["health"] == "up" and (text := stale(t))]
         causes[server] += [f"no target of {pool}, which another replica has" for pool in sorted(lost)]
-    problems = [f"the ServiceMonitor {name} is gone" for name in gone] + told_apart(causes)
+    problems = objects + told_apart(causes)
     # Replicas have the same targets, shards have others.
     scraped = {(t.get("scrapePool"), t["scrapeUrl"]): t["labels"]["pod"] for found in ours.values() for t in found}
     by = f" by {len(targets)} pods of Prometheus" if len(targets) > 1 else ""
