@@ -167,6 +167,7 @@ def test_no_action_shows_a_credential_that_it_works_with(rig: Rig, tmp_path: Pat
     release = {"name": "web", "namespace": "canary", "chart": {"ref": str(tmp_path / "web")}}
     values = {"password": CANARY}
     quoted = {"wordOf": {"token": f"{CANARY} {CANARY}"}}
+    asked = {"external_checks": [{"provider": "uptimerobot", "api_token": CANARY, "api_url": "http://127.0.0.1:9"}], "timeout": 5}
     receiver = {"name": "chat", "type": "webhook", "url": url}
     steps: list[tuple[str, dict[str, Any], str]] = [
         ("objects", {**own, "definitions": [SPACE, a_secret("one", token=CANARY)]}, ""),
@@ -181,6 +182,9 @@ def test_no_action_shows_a_credential_that_it_works_with(rig: Rig, tmp_path: Pat
         ("schedule_access", {**APP, "secret": "two"}, "Secret two"),
         ("public_urls", {"places": [{"name": "a", "app": "nobody", "namespace": "canary"}], "wait_timeout": 1}, "nobody"),
         ("app_monitoring", {**APP, "receivers": [receiver]}, "chat"),
+        ("verify", {**APP, **asked, "log_backends": [{"type": "loki", "url": "http://127.0.0.1:9", "password": CANARY}]}, ""),
+        ("verify", {**APP, **asked, "log_backends": [{"type": "loki", "url": url}]}, "Entry 1 of log_backends"),
+        ("verify", {**APP, **asked, "log_backends": [{"type": "loki", "password": CANARY}]}, "url"),
         ("definitions", {"group": "canary.test", "own": [a_secret("one", token=CANARY)]}, ""),
         ("release", {**release, "state": "absent"}, ""),
         ("objects", {**own, "state": "absent", "known": [SPACE, a_secret("one"), a_secret("two")]}, ""),
