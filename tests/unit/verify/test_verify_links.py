@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import json
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
@@ -19,7 +20,7 @@ import urllib3
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import autoscalers, transport
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain, facts, given_backends, result, table
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import log_store, logs
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import log_store, logs, metrics
 
 from .test_verify_checks import PAGE, deployment, node, pod, slices
 
@@ -206,6 +207,22 @@ def test_workers_without_a_common_registry(pages, cause):
     blamed = {name: r["cause"] for name, r in results.items() if r["status"] == "failed" and not r["follows"]}
     assert list(blamed) == (["metric requests"] if cause else []) and cause in blamed.get("metric requests", "")
     assert left == []
+
+
+def test_of_many_pods_some_are_read_again(monkeypatch):
+    """Each pod's page is read, and the numbers of some are compared."""
+    monkeypatch.setattr(metrics, "AGAIN", 1)
+    cluster, read = FakeCluster(), Counter()
+    ask = cluster.fetch
+
+    def fetch(path, headers=None, seconds=10):
+        read[path] += path.endswith(":9200/proxy/metrics")
+        return ask(path, headers, seconds)
+
+    cluster.fetch = fetch
+    results, _ = run(cluster)
+    assert sorted(filter(None, read.values())) == [1, metrics.READS]
+    assert results["metric requests"]["status"] == "ok" and "4 times of 1 of them" in results["metric requests"]["query"]
 
 
 @pytest.mark.parametrize("prefix", ["web", ""])

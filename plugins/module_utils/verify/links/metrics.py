@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ...kube.transport import ApiError, message_of
 from .. import queries
-from ..facts import is_ready, samples, unreached
+from ..facts import is_ready, samples, spread, unreached
 from ..result import Result, failed, left_out, ok
 from ..run import Run
 
@@ -24,6 +24,7 @@ ROWS = ("metric requests", "metric duration", "metric exceptions")
 STARTED = "process_start_time_seconds"  # of the one process that a page is about; a page of several has none
 UNREACHED = "the API server gets no answer from it: "
 READS = 4  # of a page, with a request of our own before each
+AGAIN = 10  # pods whose page is read so often, or one on each node where these are more; another's is read once
 
 
 def prefixed(prefix: str, *names: str) -> tuple[str, ...]:
@@ -102,10 +103,13 @@ def torn(texts: list[str], prefix: str = "flask") -> str:
 def look(run: Run) -> list[Result]:
     pages: dict[str, list[str]] = {}
     problems: dict[str, str] = {}
-    names = [p["metadata"]["name"] for p in run.pods if is_ready(p)]
+    ready = [pod for pod in run.pods if is_ready(pod)]
+    names = [pod["metadata"]["name"] for pod in ready]
+    again = spread(ready, AGAIN)
     if names:
         with ThreadPoolExecutor(max_workers=min(8, len(names))) as pool:
-            for name, (texts, problem) in zip(names, pool.map(partial(_pages, run), names), strict=True):
+            reads = [READS if pod in again else 1 for pod in ready]
+            for name, (texts, problem) in zip(names, pool.map(partial(_pages, run), names, reads), strict=True):
                 if problem:
                     problems[name] = problem
                 else:
@@ -117,6 +121,7 @@ def look(run: Run) -> list[Result]:
         why = f"the API server has no way to port {run.target.metrics_port}, which a NetworkPolicy may shut: {min(shut.values())}"
         return [left_out(link, why) for link in ROWS]
     query = f"GET {run.base}/pods/POD:{run.target.metrics_port}/proxy{run.target.metrics_path}, {READS} times"
+    query += f" of {len(again)} of them" if len(again) < len(ready) else ""
     if stored:
         query += f"; PromQL {_stored_query(run)}"
     found = judge({pod: texts[-1] for pod, texts in pages.items()} | stored, problems, run.target.metrics_prefix)
@@ -130,13 +135,13 @@ def look(run: Run) -> list[Result]:
     return [result.asked(query) for result in found]
 
 
-def _pages(run: Run, pod: str) -> tuple[list[str], str]:
-    """The texts of a pod's page with a request of our own before each, and why one could not be read."""
+def _pages(run: Run, pod: str, reads: int) -> tuple[list[str], str]:
+    """The texts of a pod's page, read so often with a request of our own before each, and why one could not be read."""
     target = run.target
     texts: list[str] = []
     page = f"{run.base}/pods/{pod}:{target.metrics_port}/proxy{quote('/' + target.metrics_path.lstrip('/'))}"
     try:
-        for _read in range(READS):
+        for _read in range(reads):
             # Before the first too: the exporter shows its series only after a request.
             run.cluster.fetch(f"{run.base}/pods/{pod}:{target.port}/proxy{run.path}", None, run.request_seconds())
             status, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
