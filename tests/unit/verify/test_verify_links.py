@@ -906,6 +906,25 @@ def test_credentials_that_can_not_be_sent_are_refused(given, word):
     assert given_backends.problem({"url": "https://logs.test", "username": "ö", "password": "p ä", "tenant": "a b"}) == ""
 
 
+@pytest.mark.parametrize(("kind", "host"), [("loki", "loki.logs.svc"), ("victoria_logs", "vl.logs.svc")])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_back_end_whose_service_is_gone(kind, host, there):
+    """One that is there under other labels is somebody's, and not looked for."""
+    item = shipper()
+    item["metadata"]["annotations"] = {"flaskops/outputs": json.dumps([{"type": kind, "host": host, "port": 1}])}
+    name = host.split(".")[0]
+    service = (200, {"metadata": {"name": name, "namespace": "logs"}}) if there else (404, {"message": "not found"})
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [item]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
+        f"/api/v1/namespaces/logs/services/{name}": service,
+    }
+    found, _url = run(FakeCluster(**answers))
+    assert (kind in found) is not there
+    assert there or (found[kind]["status"], host in found[kind]["cause"]) == ("failed", True)
+
+
 @pytest.mark.parametrize(
     ("output", "status", "text"),
     [

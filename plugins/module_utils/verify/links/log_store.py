@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -42,11 +42,35 @@ def _stores(run: Run) -> list[Result]:
     given = {item["type"] for item in run.target.log_backends}
     found = {name: log_stores.service(run.get, store) for name, store in log_stores.STORES.items() if name not in given}
     there = {name: service for name, service in found.items() if service}
-    if not there:
+    gone = _gone(run, found.keys() - there.keys())
+    if not there and not gone:
         elsewhere = given or outputs(run)
         why = "no Loki and no VictoriaLogs is installed on this cluster; the stage logging installs one"
         return [] if elsewhere else [left_out(UNKNOWN, why)]
-    return run.side_by_side([Look((name,), partial(_store, run, log_stores.STORES[name], there[name])) for name in there])
+    return gone + run.side_by_side([Look((name,), partial(_store, run, log_stores.STORES[name], there[name])) for name in there])
+
+
+def _gone(run: Run, names: Collection[str]) -> list[Result]:
+    """The rows of those back ends to which an agent sends lines by a Service that is not there."""
+    results: dict[str, Result] = {}
+    try:
+        sent = [(item["metadata"]["name"], output) for item in agents(run) for output in outputs_of(item)]
+    except ApiError:  # the link of the shipper says so
+        return []
+    for agent, output in sent:
+        place = IN_CLUSTER.match(output.get("host") or "")
+        if output["type"] not in names or not place:
+            continue
+        path = f"/api/v1/namespaces/{place['namespace']}/services/{place['name']}"
+        try:
+            run.get(path)
+        except ApiError as error:
+            if error.status != 404:
+                continue
+            cause = f"{agent} sends lines to {output['host']}, and there is no such Service"
+            command = run.target.kubectl("-n", place["namespace"], "get", "services,pods", namespaced=False)
+            results[output["type"]] = failed(output["type"], "not asked", cause, f"GET {path}", command)
+    return list(results.values())
 
 
 def _store(run: Run, store: log_stores.Store, service: dict[str, Any]) -> list[Result]:
