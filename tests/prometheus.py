@@ -47,12 +47,18 @@ def _sample(text: str, number: int) -> str:
 
 
 @contextmanager
-def running(folder: Path, series: list[str], files: dict[str, list[dict[str, Any]]] | None = None) -> Iterator[Prometheus]:
+def running(
+    folder: Path,
+    series: list[str],
+    files: dict[str, list[dict[str, Any]]] | None = None,
+    scrapes: list[dict[str, Any]] | None = None,
+) -> Iterator[Prometheus]:
     """Prometheus with a sample of each series now, such as ``up{job="web"} 1``; it ends with the block.
 
     A value such as ``+5`` grows by that from each of the five samples, half a minute apart, to the next.
 
     :param folder: an empty one, which holds its data. :param files: groups of rules, by the name of their file.
+    :param scrapes: what it scrapes, as its configuration has it.
     """
     now, bins = int(time.time()), programs("prometheus")
     # Several samples each, so that rates have something to see.
@@ -62,7 +68,8 @@ def running(folder: Path, series: list[str], files: dict[str, list[dict[str, Any
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     for name, groups in (files or {}).items():
         (folder / name).write_text(yaml.safe_dump({"groups": groups}))
-    (folder / "prometheus.yml").write_text(yaml.safe_dump({"rule_files": [str(folder / name) for name in files or {}]}))
+    config = {"rule_files": [str(folder / name) for name in files or {}], "scrape_configs": scrapes or []}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = free_port()
     words = [
         f"--config.file={folder}/prometheus.yml",

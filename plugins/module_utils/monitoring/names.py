@@ -19,6 +19,8 @@ ALERTS = "flaskops/alerts"
 # Annotations of an alert rule, from which the drill computes when the alert must fire: what its expression compares with, the
 # range that it looks back, and whose it is, as namespace and name.
 THRESHOLD, WINDOW, APPLICATION = "threshold", "window", "application"
+# Another one, of anybody's alert: why it is meant to have no series, so that verify does not call it dead.
+QUIET = "quiet"
 
 # A Service with this prefix in its name, made by verify, fires VerifyTestAlert: every kube-state-metrics counts Services.
 TEST_SERVICE = "flaskops-verify-"

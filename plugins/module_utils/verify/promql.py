@@ -1,26 +1,40 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an expression of PromQL says of itself: the labels of its result.
+"""What an expression of PromQL says of itself: the labels of its result, and which series it needs.
 
 It is read as the tree that Prometheus 3 makes of it (``/api/v1/parse_query``), since PromQL is Prometheus' to parse.
 """
 
 from __future__ import annotations
 
+import json
+import operator
+import re
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from . import queries
 from .routing import Labels
 
 Json = dict[str, Any]
 
 SETS = ("and", "or", "unless")
+SELECTORS = ("vectorSelector", "matrixSelector")
+WRAPPERS = ("parenExpr", "unaryExpr", "subquery", "stepInvariantExpr")
+ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+CHOOSERS = ("topk", "bottomk", "limitk", "limit_ratio")
 
 
 def labels(tree: Json) -> Labels:
     """The labels of the series that an expression gives."""
     kind = tree["type"]
-    if kind in ("vectorSelector", "matrixSelector"):
+    if kind in SELECTORS:
         equal = {m["name"]: m["value"] for m in tree["matchers"] if m["type"] == "=" and m["value"] and m["name"] != "__name__"}
         return Labels(dict(equal), open=True)
     if kind == "aggregation":
@@ -29,14 +43,14 @@ def labels(tree: Json) -> Labels:
         return _joined(tree)
     if kind == "call":
         return _called(tree)
-    if kind in ("parenExpr", "unaryExpr", "subquery", "stepInvariantExpr"):
+    if kind in WRAPPERS:
         return labels(tree["expr"])
     return Labels()  # a number or a text has none
 
 
 def _aggregated(tree: Json) -> Labels:
     inner, names = labels(tree["expr"]), set(tree.get("grouping") or ())
-    if tree["op"] in ("topk", "bottomk", "limitk", "limit_ratio"):
+    if tree["op"] in CHOOSERS:
         return inner
     if tree.get("without"):
         return Labels({k: v for k, v in inner.known.items() if k not in names}, inner.open)
@@ -62,7 +76,7 @@ def _called(tree: Json) -> Labels:
 
 def _joined(tree: Json) -> Labels:
     left, right = labels(tree["lhs"]), labels(tree["rhs"])
-    scalars = [side["type"] in ("numberLiteral",) or _is_scalar(side) for side in (tree["lhs"], tree["rhs"])]
+    scalars = [is_scalar(side) for side in (tree["lhs"], tree["rhs"])]
     if scalars[0] != scalars[1]:
         return right if scalars[0] else left
     if tree["op"] == "or":
@@ -80,10 +94,16 @@ def _joined(tree: Json) -> Labels:
     return Labels(merged, left.open and right.open)
 
 
-def _is_scalar(tree: Json) -> bool:
-    if tree["type"] == "parenExpr" or tree["type"] == "unaryExpr":
-        return tree["expr"]["type"] == "numberLiteral" or _is_scalar(tree["expr"])
-    return tree["type"] == "call" and tree["func"]["name"] in ("scalar", "time", "pi")
+def is_scalar(tree: Json) -> bool:
+    """Whether an expression is a number or a text, and no series."""
+    kind = tree["type"]
+    if kind in ("numberLiteral", "stringLiteral"):
+        return True
+    if kind == "binaryExpr":
+        return is_scalar(tree["lhs"]) and is_scalar(tree["rhs"])
+    if kind == "call":
+        return tree["func"]["name"] in ("scalar", "time", "pi")
+    return kind in ("parenExpr", "unaryExpr", "stepInvariantExpr") and is_scalar(tree["expr"])
 
 
 def _known(name: str, left: Labels, right: Labels) -> str | None:
@@ -97,3 +117,130 @@ def _either(left: Labels, right: Labels) -> Labels:
     names = {*left.known, *right.known}
     found = {name: left.value(name) if left.value(name) == right.value(name) else None for name in names}
     return Labels(found, left.open or right.open)
+
+
+def parts(tree: Json) -> list[Json]:
+    """The expressions that an expression is made of, without the parameter of an aggregation."""
+    kind = tree["type"]
+    if kind == "binaryExpr":
+        return [tree["lhs"], tree["rhs"]]
+    if kind == "call":
+        return list(tree["args"])
+    return [tree["expr"]] if "expr" in tree else []
+
+
+def nodes(tree: Json) -> Iterator[Json]:
+    """An expression and all that it is made of."""
+    yield tree
+    for part in parts(tree):
+        yield from nodes(part)
+
+
+def is_constant(tree: Json) -> bool:
+    """Whether an expression needs no series."""
+    return not any(node["type"] in SELECTORS for node in nodes(tree))
+
+
+def bare(tree: Json) -> Json:
+    """An expression without what only stands around it."""
+    return bare(tree["expr"]) if tree["type"] in ("parenExpr", "stepInvariantExpr") else tree
+
+
+def name_of(tree: Json) -> str:
+    """The metric that a selector names; empty where it gives a pattern."""
+    return next((m["value"] for m in tree["matchers"] if m["name"] == "__name__" and m["type"] == "="), "")
+
+
+def selection(tree: Json, leave: Collection[str] = ()) -> str:
+    """The series of now that a selector selects, as PromQL.
+
+    :param leave: labels whose matchers are left out.
+    """
+    texts = [f"{_label(m['name'])}{m['type']}{_text(m['value'])}" for m in tree["matchers"] if m["name"] not in leave]
+    return "{" + ",".join(sorted(texts)) + "}"
+
+
+def shown(tree: Json) -> str:
+    """A selector for people."""
+    name = name_of(tree)
+    rest = selection(tree, ("__name__",) if name else ())
+    return name + (rest if rest != "{}" else "")
+
+
+def shape(tree: Json) -> str:
+    """PromQL whose series have the labels of an expression's, whatever their values are: it compares nothing, and asks for now.
+
+    It is empty where that can't be said, as of what must be absent.
+    """
+    kind = tree["type"]
+    if kind in SELECTORS:
+        return selection(tree)
+    if is_constant(tree):
+        return queries.filled("constant")
+    if kind == "binaryExpr":
+        return _shape_of_two(tree)
+    if kind == "call":
+        return _shape_of_call(tree)
+    inner = shape(tree["expr"])
+    if kind != "aggregation" or not inner:
+        return inner and f"({inner})"
+    op, names = tree["op"], ",".join(_label(name) for name in tree.get("grouping") or ())
+    parameter = {"quantile": "0.5,", "topk": "1,", "bottomk": "1,"}.get(op, "")
+    if op == "count_values":
+        parameter = f"{_text(tree['param']['val'])},"
+    if op in CHOOSERS and not parameter:  # an experiment of Prometheus', which may be off
+        return inner
+    return f"{op} {'without' if tree.get('without') else 'by'} ({names}) ({parameter}{inner})"
+
+
+def _shape_of_call(tree: Json) -> str:
+    name, vectors = tree["func"]["name"], [arg for arg in tree["args"] if not is_scalar(arg)]
+    if name in ("absent", "absent_over_time") or not vectors:
+        return ""
+    inner = shape(vectors[0])
+    if not inner or name not in ("label_replace", "label_join", "histogram_quantile"):
+        return inner
+    if name == "histogram_quantile":
+        return f"{name}(0.5, {inner})"
+    return f"{name}({inner}, {', '.join(_text(arg['val']) for arg in tree['args'][1:])})"
+
+
+def _shape_of_two(tree: Json) -> str:
+    left, right, op = tree["lhs"], tree["rhs"], tree["op"]
+    if is_scalar(left) or is_scalar(right):
+        return shape(right if is_scalar(left) else left)
+    sides = [shape(left), "" if op == "unless" else shape(right)]
+    if op == "unless" or not all(sides):
+        return sides[0] if op == "unless" else ""
+    matching = tree.get("matching") or {}
+    names = ",".join(_label(name) for name in matching.get("labels") or ())
+    words = [op if op in SETS else "+"]
+    if names or matching.get("on"):
+        words.append(f"{'on' if matching.get('on') else 'ignoring'} ({names})")
+    if side := {"many-to-one": "left", "one-to-many": "right"}.get(matching.get("card", "")):
+        words.append(f"group_{side} ({','.join(_label(name) for name in matching.get('include') or ())})")
+    return f"({sides[0]}) {' '.join(words)} ({sides[1]})"
+
+
+def _label(name: str) -> str:
+    return name if re.fullmatch(r"[a-zA-Z_]\w*", name) else _text(name)
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def number(tree: Json) -> float | None:
+    """The value of a number, also of a small sum; None of all else."""
+    tree = bare(tree)
+    if tree["type"] == "numberLiteral":
+        return float(tree["val"])
+    if tree["type"] == "unaryExpr":
+        value = number(tree["expr"])
+        return -value if value is not None and tree["op"] == "-" else value
+    if tree["type"] != "binaryExpr" or tree["op"] not in ARITHMETIC:
+        return None
+    left, right = number(tree["lhs"]), number(tree["rhs"])
+    if left is None or right is None or (right == 0 and tree["op"] == "/"):
+        return None
+    return ARITHMETIC[tree["op"]](left, right)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from ..kube.transport import ApiError
-from ..monitoring.names import OURS, PARTS
+from ..monitoring.names import OURS, PART_OF, PARTS
 from ..monitoring.paths import alertmanager_path, pod_path, prometheus_path
 from . import facts
 
@@ -36,6 +36,7 @@ SKIPPED = "flaskops/skipped"
 KUBE_STATE_METRICS = "kube_state_metrics"
 SHARD = "operator.prometheus.io/shard"  # the label of a pod that has a share of the targets
 AT_ONCE = 8  # questions
+OURS_SELECTED = urlencode({"labelSelector": "app.kubernetes.io/managed-by=flaskops"})
 PLURALS = {"ServiceMonitor": "servicemonitors", "Probe": "probes", "PrometheusRule": "prometheusrules"}
 
 
@@ -54,6 +55,22 @@ def parts_of(objects: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 def rules_of(item: dict[str, Any]) -> list[dict[str, Any]]:
     """The rules of a PrometheusRule, of all its groups."""
     return [rule for group in item["spec"].get("groups") or [] for rule in group.get("rules") or []]
+
+
+def files_of(objects: list[dict[str, Any]]) -> tuple[str, ...]:
+    """How the names of the files begin that the operator makes of PrometheusRules: <namespace>-<name>-<uid>.yaml."""
+    return tuple(f"{item['metadata']['namespace']}-{item['metadata']['name']}-" for item in objects)
+
+
+def file_of(group: dict[str, Any]) -> str:
+    """The name of the file from which Prometheus has a group of rules."""
+    return str(group["file"]).rsplit("/", 1)[-1]
+
+
+def _of_another_app(item: dict[str, Any]) -> bool:
+    labels = item["metadata"].get("labels") or {}
+    monitored = labels.get("app.kubernetes.io/part-of") == PART_OF["app.kubernetes.io/part-of"]
+    return monitored or labels.get("app.kubernetes.io/name") == "flaskops-verify"
 
 
 def chosen(servers: list[dict[str, Any]], parts: list[tuple[str, ...]]) -> dict[str, Any]:
@@ -183,23 +200,33 @@ class Stack:
         with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(servers))) as pool:
             return dict(zip(servers, pool.map(answer, servers), strict=True))
 
-    def query(self, expr: str) -> list[Any]:
+    def query(self, expr: str, most: int = 0) -> list[Any]:
         """The result of an instant query: series, or a time and a value where it is a scalar.
+
+        :param most: how many series it has at most; 0 for all. A Prometheus before 3.1 gives all.
 
         A shard has the series of its own targets alone, so one pod of each is asked.
         """
-        servers = [Server(self.api)]
-        if self.server["spec"].get("shards", 1) > 1:
-            servers = list({server.group: server for server in self.servers()}.values())
-        answers = list(self.query_each(servers, expr).values())
+        answers = list(self.query_each(self._shards(), expr, most).values())
         first = answers[0]
         if first and not isinstance(first[0], dict):
             return first
         return [series for result in answers for series in result]
 
-    def query_each(self, servers: list[Server], expr: str) -> dict[Server, list[Any]]:
+    def _shards(self) -> list[Server]:
+        """One pod of each shard."""
+        if self.server["spec"].get("shards", 1) < 2:
+            return [Server(self.api)]
+        return list({server.group: server for server in self.servers()}.values())
+
+    def data(self, path: str) -> list[Any]:
+        """What a path of Prometheus' API gives, of each shard."""
+        return [answer["data"] for answer in self.ask_each(self._shards(), path).values()]
+
+    def query_each(self, servers: list[Server], expr: str, most: int = 0) -> dict[Server, list[Any]]:
         """The result of an instant query at each of several servers."""
-        found = self.ask_each(servers, f"/api/v1/query?{urlencode({'query': expr})}")
+        asked = {"query": expr, **({"limit": str(most)} if most else {})}
+        found = self.ask_each(servers, f"/api/v1/query?{urlencode(asked)}")
         return {server: answer["data"]["result"] for server, answer in found.items()}
 
     def parsed(self, expr: str) -> dict[str, Any] | None:
@@ -223,6 +250,19 @@ class Stack:
     def rules_of_app(self) -> list[dict[str, Any]]:
         """The PrometheusRules of this app."""
         return owned(self.app.name, self.objects["prometheusrules"])
+
+    def rules_of_ours(self) -> list[dict[str, Any]]:
+        """The PrometheusRules that this collection has made for the app and for what it shares, as far as they may be read."""
+        try:
+            listed = self.run.get(f"{OPERATOR}/v1/prometheusrules?{OURS_SELECTED}").get("items", [])
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            listed = []
+        here = self.app.namespace
+        of_app, shared = self.rules_of_app(), [item for item in listed if not _of_another_app(item)]
+        found = [*of_app, *(item for item in listed if item["metadata"]["namespace"] == here), *shared]
+        return list({(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in found}.values())
 
     def gone(self, kind: str, there: list[dict[str, Any]]) -> list[str]:
         """The names of objects of a kind that the role wrote down as installed, and that are not *there*."""

@@ -118,6 +118,7 @@ APP = {"namespace": "shop", "name": "web", "pods": "|".join(f"web-{pod}" for pod
 AGENT = {"namespace": "logging", "name": "fluent-bit"}
 COLLECTOR = {"namespace": "logging", "name": "log-collector"}
 OWN = [f"web-{pod}" for pod in PODS]
+SELECTED = '{__name__="flask_http_request_total",job="web"}'
 # Query, what is filled in, and by which labels the answer has which series.
 ANSWERS: list[tuple[str, dict[str, str], tuple[str, ...], set[tuple[str, ...]]]] = [
     ("clocks_of_nodes", {}, ("node",), {("node-1",), ("node-2",)}),
@@ -150,6 +151,12 @@ ANSWERS: list[tuple[str, dict[str, str], tuple[str, ...], set[tuple[str, ...]]]]
     ),
     ("dropped", {**AGENT, "counter": "vl_rows_dropped_total"}, ("reason",), {("too_small_timestamp",), ("too_many_fields",)}),
     ("lines", APP, ("level",), {("info",), ("error",)}),
+    ("there", {"expr": SELECTED, "number": "7"}, ("number",), {("7",)}),
+    ("there", {"expr": "nobody", "number": "7"}, ("number",), set()),
+    ("values", {"expr": SELECTED, "label": "status"}, ("status",), {("200",), ("404",)}),
+    ("values", {"expr": SELECTED, "label": "colour"}, ("colour",), {("",)}),
+    ("one", {"expr": 'kube_service_info{service="web-admin-mark", instance="ksm-1"}'}, ("service",), {("web-admin-mark",)}),
+    ("constant", {}, (), {()}),
 ]
 
 
@@ -216,6 +223,7 @@ ROWS = {
     "idle": ("log shipper", True),
     "dropped": ("victoria_logs", True),
     "lines": ("log alerts", False),
+    "there": ("dead rules", False),
 }
 LOG_RULE = {"name": "LogErrors", "type": "alerting", "lastError": "", "query": "up", "labels": {}}
 LOG_OBJECT = {

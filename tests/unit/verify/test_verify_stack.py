@@ -143,6 +143,8 @@ class FakeStack(FakeCluster):
         self.loud: tuple[str, ...] = ()
         self.unstored: tuple[str, ...] = ()
         self.untold: tuple[str, ...] = ()
+        self.dead, self.old = False, False
+        self.names: list[str] = []
         self.skew: dict[str, float] = {}
         self.receivers = ["alert-inbox"]
         self.probed = "http://flask-app.flask-app.svc:80/health"
@@ -175,6 +177,14 @@ class FakeStack(FakeCluster):
 
     def fetch(self, path, headers=None, seconds=10):
         parts = urlsplit(path)
+        if parts.path == f"{PROMETHEUS}/label/__name__/values":
+            return 200, json.dumps({"data": self.names})
+        if parts.path in (f"{PROMETHEUS}/metadata", f"{PROMETHEUS}/label/job/values"):
+            return 200, json.dumps({"data": {}})
+        if parts.path == f"{PROMETHEUS}/status/config":
+            return 200, json.dumps({"data": {"yaml": ""}})
+        if parts.path == f"{PROMETHEUS}/parse_query" and not self.old:
+            return 200, json.dumps({"data": self.parsed(parse_qs(parts.query)["query"][0])})
         if parts.path == f"{PROMETHEUS}/query":
             (expr,) = parse_qs(parts.query)["query"]
             return 200, json.dumps({"data": {"result": self.series(expr)}})
@@ -200,7 +210,20 @@ class FakeStack(FakeCluster):
     def alert(mark, status):
         return {"status": status, "labels": {"service": mark}}
 
+    @staticmethod
+    def parsed(expr):
+        """The tree of `(a) or (b)`, where each side is taken for the name of a metric."""
+        *before, last = expr.split(" or ")
+        matchers = [{"name": "__name__", "type": "=", "value": last.strip("()\n")}]
+        selector = {"type": "vectorSelector", "matchers": matchers}
+        if not before:
+            return selector
+        return {"type": "binaryExpr", "op": "or", "lhs": FakeStack.parsed(" or ".join(before)), "rhs": selector}
+
     def series(self, expr):
+        if expr.startswith("label_replace(count("):
+            numbers = re.findall('"number", "([0-9]+)"', expr)
+            return [{"metric": {"number": number}, "value": [0, "1"]} for number in numbers if not self.dead]
         if alert_path.NAME in expr:
             if "rule" in self.broken:
                 return []
@@ -242,7 +265,18 @@ def run(cluster, **options):
     return {r["link"]: r for r in results}
 
 
-LINKS = ["prometheus", "exporters", "target", "health probe", "rules", "dashboards", "data sources", "grafana", "clocks"]
+LINKS = [
+    "prometheus",
+    "exporters",
+    "target",
+    "health probe",
+    "rules",
+    "dashboards",
+    "dead rules",
+    "data sources",
+    "grafana",
+    "clocks",
+]
 LINKS += ["alertmanager", "alert routes", "alert path", "receivers"]
 
 
@@ -256,6 +290,32 @@ def test_a_whole_stack():
     for step in ("fired", "at Alertmanager", "received", "resolved"):
         assert f"{step} after" in results["alert path"]["evidence"]
     assert cluster.marks == []
+
+
+def test_rules_of_ours_that_are_dead_fail_and_those_of_others_are_named():
+    cluster = FakeStack()
+    cluster.dead = True
+    found = run(cluster)["dead rules"]
+    assert (found["status"], found["follows"]) == ("failed", "")
+    assert "A [metric]: no series up" in found["cause"] and found["next_command"].endswith("get prometheusrules -o yaml")
+    cluster = FakeStack(**{f"{PROMETHEUS}/rules": data(groups=[group([LOADED], of="other", name="others")])})
+    cluster.dead = True
+    others = {"name": "others", "file": "/etc/prometheus/rules/other-other-1234.yaml", "rules": [LOADED]}
+    cluster.answers[f"{PROMETHEUS}/rules"] = data(groups=[group([TEST_RULE], "test", "test"), others])
+    cluster.names = ["up_now", "kube_service_info"]
+    found = run(cluster)["dead rules"]
+    assert found["status"] == "failed" and "A [metric]" in found["evidence"] and "A [metric]" not in found["cause"]
+    meant = {**LOADED, "annotations": {"quiet": "until the move"}}
+    cluster = FakeStack(**{f"{PROMETHEUS}/rules": data(groups=[group([meant])])})
+    cluster.dead = True
+    found = run(cluster)["dead rules"]
+    assert found["status"] == "ok" and "until the move" in found["evidence"]
+
+
+def test_before_prometheus_3_no_rule_is_called_dead():
+    cluster = FakeStack()
+    cluster.old = True
+    assert run(cluster)["dead rules"]["status"] == "left_out"
 
 
 def test_nobody_need_be_notified():
@@ -582,7 +642,7 @@ STOPPED_OPERATOR = deployment_of("operator", "prometheus-operator@sha256:1", ava
             "rules",
             {
                 f"{PROMETHEUS}/rules": data(
-                    groups=[group([{"name": "A", "lastError": "many-to-many"}]), group([TEST_RULE], "test", "test")]
+                    groups=[group([{**LOADED, "lastError": "many-to-many"}]), group([TEST_RULE], "test", "test")]
                 )
             },
             "A: many-to-many",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 import yaml
 
@@ -16,10 +15,9 @@ from ...monitoring.paths import alertmanager_path
 from .. import notification
 from ..result import Result, failed, left_out, ok
 from ..run import Run
-from ..stack import OPERATOR
+from ..stack import OPERATOR, OURS_SELECTED, file_of, files_of
 
 LINK = "alert routes"
-OURS = urlencode({"labelSelector": "app.kubernetes.io/managed-by=flaskops"})
 ADVICE = (
     "set kube_prometheus_stack_receivers or the application's receivers,"
     " or notified_severities of verify to [] where nobody is to be notified"
@@ -44,7 +42,7 @@ def _look(run: Run) -> list[Result]:
     path = alertmanager_path(stack.namespace, found)
     config: dict[str, Any] = yaml.safe_load(stack.ask(f"{path}/api/v2/status")["config"]["original"]) or {}
     query = f"GET {stack.api}/api/v1/rules; GET {path}/api/v2/status, silences and alerts"
-    objects = _objects(run)
+    objects = stack.rules_of_ours()
     loaded, ours = _alerts(run, objects)
     if not ours:
         return [left_out(LINK, "no alert of ours is loaded that somebody is to be notified of")]
@@ -61,36 +59,15 @@ def _look(run: Run) -> list[Result]:
     return [ok(LINK, "; ".join([f"{evidence}: {reached}", *judge.notes[:2]]), query)]
 
 
-def _objects(run: Run) -> list[dict[str, Any]]:
-    """The PrometheusRules that this collection has made for the app and for what it shares, as far as they may be read."""
-    of_app = run.stack.rules_of_app()
-    try:
-        listed = run.get(f"{OPERATOR}/v1/prometheusrules?{OURS}").get("items", [])
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        listed = []
-    elsewhere = [item for item in listed if item["metadata"]["namespace"] != run.target.namespace and not _of_another_app(item)]
-    here = [item for item in listed if item["metadata"]["namespace"] == run.target.namespace]
-    return list({(i["metadata"]["namespace"], i["metadata"]["name"]): i for i in (*of_app, *here, *elsewhere)}.values())
-
-
-def _of_another_app(item: dict[str, Any]) -> bool:
-    labels = item["metadata"].get("labels") or {}
-    monitored = labels.get("app.kubernetes.io/part-of") == "flaskops-app-monitoring"
-    return monitored or labels.get("app.kubernetes.io/name") == "flaskops-verify"
-
-
 def _alerts(run: Run, objects: list[dict[str, Any]]) -> tuple[list[notification.Alert], list[notification.Alert]]:
     """All loaded alerts, and those of the objects that somebody is to be notified of."""
     stack = run.stack
-    # The operator's file is <namespace>-<name>-<uid>.yaml.
-    files = tuple(f"{item['metadata']['namespace']}-{item['metadata']['name']}-" for item in objects)
+    files = files_of(objects)
     external = {key: str(value) for key, value in (stack.server["spec"].get("externalLabels") or {}).items()}
     loaded: list[notification.Alert] = []
     ours: list[notification.Alert] = []
     for group in stack.ask(f"{stack.api}/api/v1/rules?type=alert")["data"]["groups"]:
-        own = group["file"].rsplit("/", 1)[-1].startswith(files) if files else False
+        own = file_of(group).startswith(files)
         found = notification.read(group["rules"], stack.parsed if own else lambda _expr: None, external)
         loaded += found
         ours += found if own else []
@@ -99,7 +76,7 @@ def _alerts(run: Run, objects: list[dict[str, Any]]) -> tuple[list[notification.
 
 def _configs(run: Run) -> list[dict[str, Any]]:
     """The app's AlertmanagerConfigs that have receivers."""
-    path = f"{OPERATOR}/v1alpha1/namespaces/{run.target.namespace}/alertmanagerconfigs?{OURS}"
+    path = f"{OPERATOR}/v1alpha1/namespaces/{run.target.namespace}/alertmanagerconfigs?{OURS_SELECTED}"
     try:
         listed = run.get(path).get("items", [])
     except ApiError as error:

@@ -1,0 +1,470 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether an expression can ever give a series: it has all that it needs, misses something for a known reason, or is dead.
+
+Only what must be there counts: an alternative (``or``) needs one of its sides, ``unless`` its left one, ``absent`` nothing. What
+an expression compares with is left out, except where it compares a quantile of a histogram with what no bucket reaches.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from ..monitoring.names import TEST_SERVICE
+from . import promql, quiet
+from .routing import Labels
+from .series import Series
+
+Json = dict[str, Any]
+
+COMPARISONS = (">", ">=", "<", "<=", "==", "!=")
+ALIKE = 0.7  # of two words of which one may be meant by the other
+TYPO = 0.85  # of two values of which nobody knows what may come
+
+
+class Standing(IntEnum):
+    """From the worst to the best."""
+
+    DEAD, UNKNOWN, QUIET, ALIVE = range(4)
+
+
+class Death(StrEnum):
+    """Why something is dead."""
+
+    METRIC = "metric"
+    JOB = "job"
+    VALUE = "label value"
+    BUCKET = "le"
+    THRESHOLD = "threshold"
+    LOST = "label lost"
+    JOIN = "join"
+    RECORD = "recording rule"
+    DROPPED = "dropped"
+    DENIED = "denied"
+    MISUSED = "misused"
+
+
+class Whose(StrEnum):
+    """Who has written a rule: this collection, somebody in the application's namespace, or somebody else."""
+
+    OURS, APP, OTHERS = "ours", "app", "others"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    state: Standing
+    why: str = ""
+    kind: Death | None = None
+
+
+ALIVE = Verdict(Standing.ALIVE)
+
+
+def dead(kind: Death, why: str) -> Verdict:
+    return Verdict(Standing.DEAD, why, kind)
+
+
+def calm(why: str) -> Verdict:
+    return Verdict(Standing.QUIET, why)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    return min(verdicts, key=lambda verdict: verdict.state, default=ALIVE)
+
+
+def best(verdicts: Iterable[Verdict]) -> Verdict:
+    return max(verdicts, key=lambda verdict: verdict.state)
+
+
+@dataclass(frozen=True)
+class LoadedRule:
+    """A loaded rule.
+
+    :param record: the metric that it records; empty for an alert. :param reason: why it is meant to be quiet.
+    """
+
+    name: str
+    expr: str
+    whose: Whose = Whose.OURS
+    record: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+
+def near(word: str, words: Collection[str], cutoff: float = ALIKE) -> str:
+    """The word that is most like another one; empty where none is."""
+    slack = max(3, len(word) // 3)
+    close = sorted(each for each in words if each and abs(len(each) - len(word)) <= slack)
+    return next(iter(difflib.get_close_matches(word, close, 1, cutoff)), "")
+
+
+def meant(matchers: list[Json]) -> list[str]:
+    """The plain words of matchers, such as web and shop of ``web|shop.*``."""
+    words = [word for m in matchers for word in (m["value"].split("|") if "~" in m["type"] else [m["value"]])]
+    return [found for word in words if (found := re.sub(r"[.][*+]|[\\^$()]", "", word))]
+
+
+def nearest(label: str, matchers: list[Json], there: Collection[str], cutoff: float = ALIKE) -> str:
+    """The value that is there and most like one that is asked for."""
+    words = meant(matchers)
+    if label == "le":
+        numbers = {number: value for value in there if (number := _number(value)) is not None}
+        asked = next((number for word in words if (number := _number(word)) is not None), None)
+        if asked is not None and numbers:
+            return numbers[min(numbers, key=lambda number: abs(number - asked))]
+    found = next((value for word in words if (value := near(word, there, cutoff))), "")
+    inside = [value for value in sorted(there) for word in words if len(word) > 2 and value and (word in value or value in word)]
+    return found or next(iter(inside), "")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def holds(matchers: Iterable[Json], value: str) -> bool:
+    """Whether a value of a label is one that all its matchers take."""
+    return all(Labels({"x": value}).holds("x", m["type"], m["value"]) is not False for m in matchers)
+
+
+class RuleJudge:
+    """Says of each rule, or of an expression of a panel, whether it is dead.
+
+    :param rules: all that are loaded, since one may need what another one records.
+    """
+
+    def __init__(self, series: Series, rules: Iterable[LoadedRule]) -> None:
+        self.series = series
+        self.rules = list(rules)
+        self.records: dict[str, list[LoadedRule]] = {}
+        for rule in self.rules:
+            if rule.record:
+                self.records.setdefault(rule.record, []).append(rule)
+
+    def prepare(self, exprs: Iterable[str]) -> None:
+        """Ask what several expressions need, in as few questions as may be; those that are refused are unknown then."""
+        wanted = [*exprs, *(rule.expr for rule in self.rules)]
+        self.series.parse(wanted)
+        trees = [tree for expr in dict.fromkeys(wanted) if (tree := self.series.trees[expr])]
+        every = [node for tree in trees for node in promql.nodes(tree)]
+        selections = [promql.selection(node) for node in every if node["type"] in promql.SELECTORS]
+        self.series.ask([*selections, *(promql.shape(node) for node in every if _joins(node))])
+
+    def of_rule(self, rule: LoadedRule, seen: frozenset[str] = frozenset()) -> Verdict:
+        return calm(f"its annotation says: {rule.reason}") if rule.reason else self.of(rule.expr, rule.whose, seen)
+
+    def of(self, expr: str, whose: Whose, seen: frozenset[str] = frozenset()) -> Verdict:
+        """What an expression is. :param seen: the recorded metrics on the way to it."""
+        tree = self.series.trees.get(expr)
+        return (
+            Expression(self, whose, seen).judge(tree)
+            if tree
+            else Verdict(Standing.UNKNOWN, "Prometheus does not tell how it reads it")
+        )
+
+
+def _joins(tree: Json) -> bool:
+    return tree["type"] == "binaryExpr" and bool(tree.get("matching")) and tree["op"] not in ("or", "unless")
+
+
+class Expression:
+    """The judgement of one expression."""
+
+    def __init__(self, of: RuleJudge, whose: Whose, seen: frozenset[str]) -> None:
+        self.of, self.series, self.whose, self.seen = of, of.series, whose, seen
+
+    def judge(self, tree: Json, low: bool = False) -> Verdict:
+        """:param low: whether the constant behind an ``or`` would do, as 0 does for ``< 1``."""
+        kind = tree["type"]
+        if kind in promql.SELECTORS:
+            return self._selector(tree)
+        if promql.is_constant(tree):
+            return ALIVE
+        if kind == "binaryExpr":
+            return self._two(tree, low)
+        if kind == "call" and tree["func"]["name"] in ("absent", "absent_over_time"):
+            return ALIVE
+        found = worst(self.judge(part, low) for part in promql.parts(tree))
+        wrong = "" if found.state == Standing.DEAD else self._misused(tree)
+        return dead(Death.MISUSED, wrong) if wrong else found
+
+    def _two(self, tree: Json, low: bool) -> Verdict:
+        left, right, op = tree["lhs"], tree["rhs"], tree["op"]
+        constant = [promql.is_constant(left), promql.is_constant(right)]
+        if op == "unless":
+            return self.judge(left, low)
+        if op == "or":
+            if any(constant):
+                return ALIVE if low else self.judge(right if constant[0] else left, low)
+            return best([self.judge(left, low), self.judge(right, low)])
+        low = low or op in ("-", "/", "%", "==") or op in (("<", "<=") if constant[1] else (">", ">="))
+        found = worst([self.judge(left, low), self.judge(right, low)])
+        if found.state in (Standing.QUIET, Standing.ALIVE) and any(constant):
+            return worst([self._threshold(tree, constant[0]), found])
+        return self._join(tree) if found.state == Standing.ALIVE and _joins(tree) else found
+
+    # Histograms and counters.
+
+    def _misused(self, tree: Json) -> str:
+        """How a function or an aggregation is used on what it is not for; empty where it is not."""
+        if tree["type"] == "aggregation":
+            lost = tree["op"] in ("sum", "avg") and promql.labels(tree).value("le") == ""
+            buckets = self._buckets(tree["expr"]) if lost and promql.labels(tree["expr"]).value("le") != "" else []
+            return f"{tree['op']} adds up the buckets of {buckets[0]}: add by (le), or ask its _count" if buckets else ""
+        if tree["type"] != "call":
+            return ""
+        name, arguments = tree["func"]["name"], tree["args"]
+        names = [promql.name_of(arg) for arg in arguments if arg["type"] == "matrixSelector"]
+        kinds = self.series.types.get(names[0], set()) if names else set()
+        if name in ("rate", "irate", "increase") and kinds == {"gauge"}:
+            return f"{name} is for counters, and {names[0]} is a gauge"
+        if name in ("delta", "idelta") and kinds == {"counter"}:
+            return f"{name} is for gauges, and {names[0]} is a counter"
+        if name == "histogram_quantile":
+            return self._no_histogram(arguments[1])
+        return ""
+
+    def _no_histogram(self, tree: Json) -> str:
+        selectors = [node for node in promql.nodes(tree) if node["type"] in promql.SELECTORS]
+        names = [promql.name_of(node) for node in selectors]
+        if any("histogram" in self.series.types.get(name, ()) for name in names):
+            return ""  # a native one has no buckets of its own
+        if promql.labels(tree).value("le") == "":
+            return "histogram_quantile gets no label le: add le to the by of its aggregation"
+        plain = [name for name in names if name and re.search(r"_(count|sum|total)$", name)]
+        return f"histogram_quantile gets {plain[0]}, which has no buckets" if plain else ""
+
+    @staticmethod
+    def _buckets(tree: Json) -> list[str]:
+        """The buckets that an expression takes all of."""
+        return [
+            promql.name_of(node)
+            for node in promql.nodes(tree)
+            if node["type"] in promql.SELECTORS
+            and promql.name_of(node).endswith("_bucket")
+            and not any(m["name"] == "le" for m in node["matchers"])
+        ]
+
+    def _threshold(self, tree: Json, turned: bool) -> Verdict:
+        """Whether a quantile of a histogram can reach what it is compared with."""
+        number = promql.number(tree["lhs" if turned else "rhs"])
+        op = tree["op"].translate(str.maketrans("<>", "><")) if turned else tree["op"]
+        quantile = self._quantile(tree["rhs" if turned else "lhs"])
+        if op not in (">", ">=", "<", "<=") or tree.get("bool") or number is None or quantile is None:
+            return ALIVE
+        if (op == "<" and number <= 0) or (op == "<=" and number < 0):
+            return dead(Death.THRESHOLD, f"no quantile is below {number:g}")
+        selectors = [node for node in promql.nodes(quantile) if node["type"] in promql.SELECTORS]
+        bounds = [_number(value) for node in selectors for value in self.series.values("le", promql.selection(node))]
+        finite = [bound for bound in bounds if bound is not None and bound != float("inf")]
+        if not finite or number < max(finite) or (op == ">=" and number == max(finite)) or op.startswith("<"):
+            return ALIVE
+        name = promql.name_of(selectors[0])
+        return dead(
+            Death.THRESHOLD, f"no quantile of {name} is above {max(finite):g}, its last bucket, and the threshold is {number:g}"
+        )
+
+    def _quantile(self, tree: Json) -> Json | None:
+        """The histogram that a quantile is of, also of one that a rule records; None of all else."""
+        tree = promql.bare(tree)
+        if tree["type"] == "call" and tree["func"]["name"] == "histogram_quantile":
+            found: Json = tree["args"][1]
+            return found
+        if tree["type"] == "aggregation" and tree["op"] in ("max", "min", "avg"):
+            return self._quantile(tree["expr"])
+        rules = self.of.records.get(promql.name_of(tree), []) if tree["type"] in promql.SELECTORS else []
+        trees = [inner for rule in rules if (inner := self.series.trees.get(rule.expr))]
+        return self._quantile(trees[0]) if len(trees) == 1 and promql.name_of(tree) not in self.seen else None
+
+    # Two sides.
+
+    def _join(self, tree: Json) -> Verdict:
+        """Whether series of both sides go together."""
+        whole, sides = promql.shape(tree), [promql.shape(tree[side]) for side in ("lhs", "rhs")]
+        # Of what is refused the link rules tells.
+        if not whole or self.series.there(whole) is not False or not all(self.series.there(side) for side in sides):
+            return ALIVE
+        matching = tree["matching"]
+        names = set(matching.get("labels") or ())
+        if not matching.get("on"):
+            names = self.series.labels(sides[0]) | self.series.labels(sides[1]) - names
+            names -= set(matching.get("labels") or ())
+        for label in sorted(names):
+            values = [self.series.values(label, side) for side in sides]
+            if all(values) and values[0].isdisjoint(values[1]):
+                return self._apart(tree, label, values)
+        return calm("no series of its two sides have the same labels at the moment")
+
+    @staticmethod
+    def _apart(tree: Json, label: str, values: list[set[str]]) -> Verdict:
+        bare = [found == {""} for found in values]
+        if not any(bare):
+            samples = [sorted(found - {""})[:1] for found in values]
+            return dead(
+                Death.JOIN,
+                f"its two sides never have the same {label}: {tree['op']} finds {samples[0][0]} on the left and {samples[1][0]}"
+                " on the right",
+            )
+        side, word = (tree["lhs"], "left") if bare[0] else (tree["rhs"], "right")
+        by = f"it is joined by {label}, which"
+        if any(node["type"] == "aggregation" for node in promql.nodes(side)) and promql.labels(side).value(label) == "":
+            return dead(Death.LOST, f"{by} the aggregation on the {word} of {tree['op']} takes away")
+        return dead(Death.JOIN, f"{by} no series on the {word} of {tree['op']} has")
+
+    # Selectors.
+
+    def _selector(self, tree: Json) -> Verdict:
+        text = promql.selection(tree)
+        there = self.series.there(text)
+        if there is None:
+            return Verdict(Standing.UNKNOWN, f"Prometheus refuses to say whether {promql.shown(tree)} has series")
+        if there:
+            return ALIVE
+        name = promql.name_of(tree)
+        if name in self.of.records:
+            return self._recorded(tree, name)
+        if name not in self.series.names if name else not self._named(tree):
+            return self._missing(tree, name)
+        if self.series.lately(text):
+            return calm("its series ended within the last hour")
+        return self._mismatch(tree, name)
+
+    def _named(self, tree: Json) -> bool:
+        matchers = [m for m in tree["matchers"] if m["name"] == "__name__"]
+        return any(holds(matchers, name) for name in self.series.names)
+
+    def _recorded(self, tree: Json, name: str) -> Verdict:
+        """What is missing of what a loaded rule records."""
+        if name in self.seen:
+            return ALIVE  # a rule that reads itself
+        rules, matchers = self.of.records[name], [m for m in tree["matchers"] if m["name"] != "__name__"]
+        known = {rule.expr: self._labels(rule) for rule in rules}
+        able = [r for r in rules if all(known[r.expr].holds(m["name"], m["type"], m["value"]) is not False for m in matchers)]
+        if not able:
+            wrong = next(m for m in matchers if known[rules[0].expr].holds(m["name"], m["type"], m["value"]) is False)
+            label = wrong["name"]
+            values = {value for labels in known.values() if (value := labels.value(label))}
+            if not values:
+                return dead(Death.LOST, f"{promql.shown(tree)}: the rule that records {name} takes the label {label} away")
+            return self._wrong(tree, label, values)
+        found = best(self.of.of_rule(rule, self.seen | {name}) for rule in able)
+        if found.state == Standing.DEAD:
+            return dead(Death.RECORD, f"the rule that records {name} can't: {found.why}")
+        if found.state != Standing.ALIVE:
+            return found
+        sure = any(all(known[rule.expr].holds(m["name"], m["type"], m["value"]) for m in matchers) for rule in able)
+        if sure or name not in self.series.names or self.series.lately(promql.selection(tree)):
+            return calm("the rule that records it has had nothing to record yet")
+        return self._mismatch(tree, name)
+
+    def _labels(self, rule: LoadedRule) -> Labels:
+        tree = self.series.trees.get(rule.expr)
+        labels = promql.labels(tree) if tree else Labels(open=True)
+        return Labels({**labels.known, **rule.labels}, labels.open)
+
+    def _missing(self, tree: Json, name: str) -> Verdict:
+        """Why no series has a metric's name."""
+        series, shown = self.series, promql.shown(tree)
+        if not name:
+            return dead(Death.METRIC, f"no metric has a name that {shown} asks for")
+        if self.whose == Whose.OTHERS and (why := self._foreign(tree, name)):
+            return calm(why)
+        if ":" in name:
+            other = near(name, {*self.of.records, *(each for each in series.names if ":" in each)})
+            return dead(Death.RECORD, f"no loaded rule records {name}" + _hint(other))
+        if where := series.dropped(name):
+            return dead(Death.DROPPED, f"no series {shown}: the relabeling of {where} drops {name}")
+        denied = next((place for pattern, place in series.denied.items() if re.search(pattern, name)), "")
+        if not denied and quiet.ALLOWED.fullmatch(name):
+            denied = "kube-state-metrics, which serves it for what its allow lists name"
+        if denied:
+            return dead(Death.DENIED, f"no series {shown}: {denied} denies {name}")
+        if why := quiet.of_metric(name, series.names, self.whose == Whose.OURS):
+            return self._unborn(tree, why)
+        if series.declared(name):
+            return calm("an exporter declares it, and has counted nothing yet")
+        return dead(Death.METRIC, f"no series {shown}: there is no metric {name}" + _hint(near(name, series.names)))
+
+    def _foreign(self, tree: Json, name: str) -> str:
+        """What somebody else's rule is about that this cluster does not have at all; empty where it is about something else."""
+        matchers = [m for m in tree["matchers"] if m["name"] == "job" and m["type"] in ("=", "=~")]
+        known = any(holds(matchers, job) for job in self.series.jobs) or nearest("job", matchers, self.series.jobs)
+        if matchers and not known:
+            return f"nothing on this cluster is scraped as job {matchers[0]['value']}"
+        begin = re.split("[_:]", name)[0]
+        if name and not any(re.split("[_:]", each)[0] == begin for each in self.series.names):
+            return f"nothing on this cluster serves metrics that begin with {begin}"
+        return ""
+
+    def _mismatch(self, tree: Json, name: str) -> Verdict:
+        """Why a metric that is there has no series with the labels that a selector wants."""
+        series = self.series
+        labels = list(dict.fromkeys(m["name"] for m in tree["matchers"] if m["name"] != "__name__"))
+        if self.whose == Whose.OTHERS and (why := self._foreign(tree, "")):
+            return calm(why)
+        without = {label: promql.selection(tree, {label}) for label in labels}
+        alone = {label: promql.selection(tree, set(labels) - {label}) for label in labels}
+        coming = {label for label in labels if label in quiet.COMING}
+        rest = promql.selection(tree, coming)
+        series.ask([*without.values(), *alone.values(), rest])
+        if coming and series.there(rest):
+            found = [self._blamed(tree, label, rest) for label in sorted(coming)]
+            return worst(found)
+        if (why := quiet.unborn(name)) and not series.there(promql.selection(tree, set(labels) - set(quiet.PLACES))):
+            return self._unborn(tree, why)
+        blamed = [self._blamed(tree, label, without[label]) for label in labels if series.there(without[label])]
+        if blamed:
+            # Of several the one that a value is nearest to.
+            first = best(blamed)
+            return first if first.state == Standing.QUIET else min(blamed, key=lambda verdict: "nearest" not in verdict.why)
+        wrong = next((label for label in labels if series.there(alone[label]) is False), "")
+        if wrong:
+            return self._blamed(tree, wrong, promql.selection(tree, set(labels)))
+        return dead(Death.VALUE, f"no series {promql.shown(tree)}: none has these {len(labels)} labels together")
+
+    def _unborn(self, tree: Json, why: str) -> Verdict:
+        """Whether what a series is to tell of, once it is born, is there at all."""
+        for label in dict.fromkeys(m["name"] for m in tree["matchers"] if m["name"] in quiet.LASTING):
+            there = self.series.all_values(label)
+            if not any(holds(self._of(tree, label), value) for value in {*there, ""}):
+                return self._wrong(tree, label, there)
+        return calm(why)
+
+    @staticmethod
+    def _of(tree: Json, label: str) -> list[Json]:
+        return [m for m in tree["matchers"] if m["name"] == label]
+
+    def _blamed(self, tree: Json, label: str, rest: str) -> Verdict:
+        """What is to be said of a label whose value no series has. :param rest: the selector without it."""
+        matchers = self._of(tree, label)
+        there = self.series.values(label, rest)
+        if any(holds(matchers, value) for value in there):
+            return ALIVE
+        if there == {""}:
+            other = near(label, self.series.labels(rest))
+            return dead(Death.VALUE, f"no series {promql.shown(tree)}: none has the label {label}" + _hint(other))
+        coming = quiet.of_value(label, there)
+        if self.whose == Whose.OURS and label == "service":
+            coming = [f"{TEST_SERVICE}mark"]
+        if coming is None and not nearest(label, matchers, there, TYPO):
+            return calm(f"no series has such a {label} yet")
+        if coming and any(holds(matchers, value) for value in coming):
+            return calm(f"no series has such a {label} yet")
+        return self._wrong(tree, label, there | set(coming or ()))
+
+    def _wrong(self, tree: Json, label: str, there: set[str]) -> Verdict:
+        kind = {"job": Death.JOB, "le": Death.BUCKET}.get(label, Death.VALUE)
+        other = nearest(label, self._of(tree, label), there)
+        return dead(kind, f"no series {promql.shown(tree)}: no {label} is so" + (_hint(f'{label}="{other}"') if other else ""))
+
+
+def _hint(other: str) -> str:
+    return f", nearest is {other}" if other else ""
