@@ -98,10 +98,11 @@ class LoadedRule:
 
 
 def near(word: str, words: Collection[str], cutoff: float = ALIKE) -> str:
-    """The word that is most like another one; empty where none is."""
+    """The word that is most like another one, or begins with it; empty where none is."""
     slack = max(3, len(word) // 3)
     close = sorted(each for each in words if each and abs(len(each) - len(word)) <= slack)
-    return next(iter(difflib.get_close_matches(word, close, 1, cutoff)), "")
+    found = difflib.get_close_matches(word, close, 1, cutoff)
+    return next(iter(found), "") or min((each for each in words if len(word) > 4 and each.startswith(word)), key=len, default="")
 
 
 def meant(matchers: list[Json]) -> list[str]:

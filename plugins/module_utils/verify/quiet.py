@@ -134,8 +134,8 @@ def of_metric(name: str, names: Collection[str], ours: bool) -> str:
 
     :param names: all metrics that have series. :param ours: whether a rule of this collection asks, whose programs are optional.
     """
-    kind = re.match(r"kube_([a-z]+)_", name)
-    if kind and kind[1] in KINDS and not _served(f"kube_{kind[1]}_", names) and _served("kube_", names):
+    kind = re.match(r"kube_([a-z]+)(_|$)", name)
+    if kind and kind[1] in KINDS and _served("kube_", names) and not any(re.match(rf"{kind[0]}", each) for each in names):
         return f"the cluster has no {KINDS[kind[1]]}"
     families = {**FAMILIES, **(OPTIONAL if ours else {})}
     for begin, reason in families.items():

@@ -59,7 +59,7 @@ def rules_of(item: dict[str, Any]) -> list[dict[str, Any]]:
 
 def files_of(objects: list[dict[str, Any]]) -> tuple[str, ...]:
     """How the names of the files begin that the operator makes of PrometheusRules: <namespace>-<name>-<uid>.yaml."""
-    return tuple(f"{item['metadata']['namespace']}-{item['metadata']['name']}-" for item in objects)
+    return tuple("-".join([m["namespace"], m["name"], m.get("uid", "")]) for m in (item["metadata"] for item in objects))
 
 
 def file_of(group: dict[str, Any]) -> str:

@@ -5,16 +5,12 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
-import urllib.error
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules as written
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.dead import (
@@ -26,12 +22,11 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.dead
     Whose,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import dead_rules
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.series import Series
 
-from tests.harness import until
-from tests.prometheus import Prometheus, running
+from tests.harness import ROOT
+from tests.healthy import scraped, series_of
+from tests.prometheus import Prometheus
 
-PAGE = (Path(__file__).parent / "healthy.prom").read_text()
 WEB = '{namespace="shop", job="web"}'
 BUCKETS = f"rate(flask_http_request_duration_seconds_bucket{WEB}[5m])"
 
@@ -128,6 +123,7 @@ WELL: list[tuple[str, str]] = [
     ("quiet", 'kube_pod_container_status_waiting_reason{namespace="shop", reason="CrashLoopBackOff"} == 1'),
     ("quiet", "kube_horizontalpodautoscaler_status_current_replicas > 5"),
     ("quiet", 'node_md_disks{state="failed"} > 0'),
+    ("quiet", 'kube_resourcequota{type="used"} > 5'),
     ("quiet", "kubelet_volume_stats_available_bytes < 5"),
     ("quiet", 'ALERTS{severity="info"} == 1'),
     ("quiet", "shop:errors:rate5m > 1"),
@@ -135,65 +131,6 @@ WELL: list[tuple[str, str]] = [
 ]
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """The page of each program."""
-
-    def do_GET(self) -> None:
-        body = (PAGE if self.path == "/healthy" else "# TYPE cache_evictions_total counter\ncache_evictions_total 5\n").encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_words: Any) -> None:
-        """Nothing."""
-
-
-@contextmanager
-def scraped(folder: Path, files: dict[str, list[dict[str, Any]]]) -> Iterator[Prometheus]:
-    """Prometheus that has scraped the page of a healthy cluster."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    targets = [{"targets": [f"127.0.0.1:{server.server_port}"]}]
-    every = {"scrape_interval": "1s", "scrape_timeout": "1s", "honor_labels": True, "static_configs": targets}
-    drop = {"action": "drop", "source_labels": ["__name__"], "regex": "cache_evictions_.+"}
-    scrapes = [
-        {"job_name": "healthy", "metrics_path": "/healthy", **every},
-        {"job_name": "serviceMonitor/cache/cache/0", "metrics_path": "/cache", "metric_relabel_configs": [drop], **every},
-    ]
-    try:
-        with running(folder, ["probe 1"], files, scrapes) as found:
-            until(lambda: series_of(found).names > {"cache_misses_total", "queue_size"}, 60, "the pages to be scraped")
-            until(lambda: "cache_evictions_total" in series_of(found).types, 60, "the second page to be scraped")
-            yield found
-    finally:
-        server.shutdown()
-
-
-def series_of(prometheus: Prometheus) -> Series:
-    def ask(path: str, **more: str) -> Any:
-        parts = urlsplit(path)
-        try:
-            return prometheus.get(parts.path, **dict(parse_qsl(parts.query)), **more)
-        except urllib.error.HTTPError as error:
-            raise ApiError(error.code, error.read().decode()) from error
-
-    def parse(expr: str) -> Any:
-        try:
-            return ask("/api/v1/parse_query", query=expr)
-        except ApiError:
-            return None
-
-    denied = {"spec": {"template": {"spec": {"containers": [{"name": "kube-state-metrics", "args": DENIED}]}}}}
-    return Series(
-        lambda expr, most: ask("/api/v1/query", query=expr, limit=str(most))["result"],
-        lambda path: [ask(path)],
-        parse,
-        dead_rules.denied([denied]),
-    )
-
-
-DENIED = ["--port=8080", "--metric-denylist=kube_secret_.*,kube_pod_tolerations,("]
 OPTIONS: dict[str, Any] = {"name": "web", "namespace": "shop", "slo": 0.999, "slo_latency": 0.99}
 OURS = {
     "web": written.rule_groups({**OPTIONS, "alerts": {"LogSilence": {"enabled": True}}}),
@@ -256,3 +193,68 @@ def test_no_rule_of_ours_is_dead(prometheus: Prometheus) -> None:
     ours = [(rule.name, verdict) for rule, verdict in pairs if rule.whose == Whose.OURS]
     assert len(ours) > 60
     assert [pair for pair in ours if pair[1].state not in (Standing.ALIVE, Standing.QUIET)] == []
+
+
+# Whose rule it is, what is asked, and what is said of it: a chart brings rules for more than a cluster has.
+STRANGERS = [
+    (Whose.OTHERS, 'etcd_server_has_leader{job=~".*etcd.*"} == 0', Standing.QUIET, "job .*etcd.*"),
+    (Whose.OTHERS, 'max(rest_client_requests_total{job="kube-scheduler"}) > 1', Standing.QUIET, "kube-scheduler"),
+    (Whose.OTHERS, "windows_os_info > 1", Standing.QUIET, "windows"),
+    (Whose.OTHERS, 'up{job="node_exporter"} == 0', Standing.DEAD, 'job="node-exporter"'),
+    (Whose.OTHERS, "node_memory_MemAvail < 5", Standing.DEAD, "node_memory_MemAvailable"),
+    (Whose.APP, "windows_os_info > 1", Standing.DEAD, "windows_os_info"),
+    (Whose.APP, "redis_up == 0", Standing.DEAD, "redis_up"),
+    (Whose.OURS, "loki_request_total > 0", Standing.QUIET, "no Loki is scraped"),
+    (Whose.OURS, "log_collector_spool_bytes > 0", Standing.QUIET, "no log collector"),
+    (Whose.APP, "log_collector_spool_bytes > 0", Standing.DEAD, "log_collector_spool_bytes"),
+]
+
+
+@pytest.mark.parametrize(("whose", "expr", "standing", "word"), STRANGERS)
+def test_what_a_cluster_does_not_have(prometheus: Prometheus, whose: Whose, expr: str, standing: Standing, word: str) -> None:
+    judge = RuleJudge(series_of(prometheus), [LoadedRule("A", expr, whose)])
+    judge.prepare([])
+    found = judge.of_rule(judge.rules[0])
+    assert found.state == standing and word in found.why, found
+
+
+def test_the_rules_of_the_embedded_chart_are_well(prometheus: Prometheus) -> None:
+    """As its template has them, without the braces of Helm."""
+    text = re.sub(r"(?m)^\{\{.*\}\}$", "", (ROOT / "charts/kube-prometheus-embedded/templates/rules.yaml").read_text())
+    rules = [rule for group in yaml.safe_load(re.sub(r"\{\{.*?\}\}", "x", text))["spec"]["groups"] for rule in group["rules"]]
+    judge = RuleJudge(series_of(prometheus), [LoadedRule(rule["alert"], rule["expr"], Whose.OURS) for rule in rules])
+    judge.prepare([])
+    assert {rule.name: judge.of_rule(rule).state.name for rule in judge.rules} == {"Watchdog": "ALIVE", "InfoInhibitor": "QUIET"}
+
+
+def test_an_alert_that_is_meant_to_be_quiet(prometheus: Prometheus) -> None:
+    rule = {"name": "A", "type": "alerting", "query": "nobody > 1", "annotations": {"quiet": "until the move"}}
+    (read,) = dead_rules.read([{"file": "/rules/shop-web-1.yaml", "rules": [rule]}], (), ("shop-web-",))
+    judge = RuleJudge(series_of(prometheus), [read])
+    judge.prepare([])
+    assert read.whose == Whose.APP and "until the move" in judge.of_rule(read).why
+    # An empty one is no reason.
+    (read,) = dead_rules.read(
+        [{"file": "/rules/shop-web-1.yaml", "rules": [{**rule, "annotations": {"quiet": " "}}]}], (), ("shop-web-",)
+    )
+    assert judge.of_rule(read).state == Standing.DEAD
+
+
+def test_a_selector_that_is_refused_is_no_verdict(prometheus: Prometheus) -> None:
+    """Neither dead nor alive: the row is skipped then."""
+    series = series_of(prometheus)
+    query = series.query
+
+    def refusing(expr: str, most: int) -> list[Any]:
+        if "queue_size" in expr:
+            raise ApiError(422, "query processing would load too many samples")
+        return query(expr, most)
+
+    series.query = refusing
+    rules = [LoadedRule("A", "queue_size > 1", Whose.APP), LoadedRule("B", "up == 0", Whose.APP)]
+    judge = RuleJudge(series, rules)
+    judge.prepare([])
+    found = [(rule, judge.of_rule(rule)) for rule in rules]
+    assert [verdict.state for _rule, verdict in found] == [Standing.UNKNOWN, Standing.ALIVE]
+    row = dead_rules.verdict_of(found)
+    assert row.status == "left_out" and "queue_size" in row.evidence

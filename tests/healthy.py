@@ -1,0 +1,83 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real Prometheus that has scraped the series of a healthy cluster, and what verify asks it."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import dead_rules
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.series import Series
+
+from tests.harness import until
+from tests.prometheus import Prometheus, running
+
+PAGE = Path(__file__).with_suffix(".prom").read_text()
+DENIED = ["--port=8080", "--metric-denylist=kube_secret_.*,kube_pod_tolerations,("]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """The page of each program."""
+
+    def do_GET(self) -> None:
+        body = (PAGE if self.path == "/healthy" else "# TYPE cache_evictions_total counter\ncache_evictions_total 5\n").encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_words: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def scraped(folder: Path, files: dict[str, list[dict[str, Any]]]) -> Iterator[Prometheus]:
+    """Prometheus that has scraped the page of a healthy cluster."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    targets = [{"targets": [f"127.0.0.1:{server.server_port}"]}]
+    every = {"scrape_interval": "1s", "scrape_timeout": "1s", "honor_labels": True, "static_configs": targets}
+    drop = {"action": "drop", "source_labels": ["__name__"], "regex": "cache_evictions_.+"}
+    scrapes = [
+        {"job_name": "healthy", "metrics_path": "/healthy", **every},
+        {"job_name": "serviceMonitor/cache/cache/0", "metrics_path": "/cache", "metric_relabel_configs": [drop], **every},
+    ]
+    try:
+        with running(folder, ["probe 1"], files, scrapes) as found:
+            until(lambda: series_of(found).names > {"cache_misses_total", "queue_size"}, 60, "the pages to be scraped")
+            until(lambda: "cache_evictions_total" in series_of(found).types, 60, "the second page to be scraped")
+            yield found
+    finally:
+        server.shutdown()
+
+
+def series_of(prometheus: Prometheus) -> Series:
+    def ask(path: str, **more: str) -> Any:
+        parts = urlsplit(path)
+        try:
+            return prometheus.get(parts.path, **dict(parse_qsl(parts.query)), **more)
+        except urllib.error.HTTPError as error:
+            raise ApiError(error.code, error.read().decode()) from error
+
+    def parse(expr: str) -> Any:
+        try:
+            return ask("/api/v1/parse_query", query=expr)
+        except ApiError:
+            return None
+
+    denied = {"spec": {"template": {"spec": {"containers": [{"name": "kube-state-metrics", "args": DENIED}]}}}}
+    return Series(
+        lambda expr, most: ask("/api/v1/query", query=expr, limit=str(most))["result"],
+        lambda path: [ask(path)],
+        parse,
+        dead_rules.denied([denied]),
+    )
