@@ -73,7 +73,7 @@ lint: $(DEV_VENV)/ready ## ansible-lint, yamllint, ruff, mypy, stale documentati
 # Times and counts, each beside its goal; nothing fails for being slow. tests/bench/README.md explains them.
 bench: packages $(RUN_VENV)/ready $(DEV_VENV)/ready ## times and counts, each beside its goal
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
-	for part in exporter layer hosts cluster load noop logs; do python -m tests.bench.$$part; done
+	for part in exporter layer rules hosts cluster load noop logs; do python -m tests.bench.$$part; done
 
 docs: $(DEV_VENV)/ready ## write what is generated: tables of options, dashboards
 	$(DEV_VENV)/bin/python docs/generate.py

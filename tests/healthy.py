@@ -22,27 +22,37 @@ from tests.harness import until
 from tests.prometheus import Prometheus, running
 
 PAGE = Path(__file__).with_suffix(".prom").read_text()
+CACHE = "# TYPE cache_evictions_total counter\ncache_evictions_total 5\n"
 DENIED = ["--port=8080", "--metric-denylist=kube_secret_.*,kube_pod_tolerations,("]
+
+
+class Pages(http.server.ThreadingHTTPServer):
+    """What serves the pages."""
+
+    page = PAGE
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """The page of each program."""
 
+    server: Pages
+
     def do_GET(self) -> None:
-        body = (PAGE if self.path == "/healthy" else "# TYPE cache_evictions_total counter\ncache_evictions_total 5\n").encode()
+        body = self.server.page if self.path == "/healthy" else CACHE
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body.encode())
 
     def log_message(self, *_words: Any) -> None:
         """Nothing."""
 
 
 @contextmanager
-def scraped(folder: Path, files: dict[str, list[dict[str, Any]]]) -> Iterator[Prometheus]:
+def scraped(folder: Path, files: dict[str, list[dict[str, Any]]], page: str = PAGE) -> Iterator[Prometheus]:
     """Prometheus that has scraped the page of a healthy cluster."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Pages(("127.0.0.1", 0), Handler)
+    server.page = page
     threading.Thread(target=server.serve_forever, daemon=True).start()
     targets = [{"targets": [f"127.0.0.1:{server.server_port}"]}]
     every = {"scrape_interval": "1s", "scrape_timeout": "1s", "honor_labels": True, "static_configs": targets}

@@ -145,6 +145,7 @@ class RuleJudge:
     def __init__(self, series: Series, rules: Iterable[LoadedRule]) -> None:
         self.series = series
         self.rules = list(rules)
+        self.missing: dict[tuple[str, Whose], Verdict] = {}  # of the selectors that have no series
         self.records: dict[str, list[LoadedRule]] = {}
         for rule in self.rules:
             if rule.record:
@@ -156,8 +157,13 @@ class RuleJudge:
         self.series.parse(wanted)
         trees = [tree for expr in dict.fromkeys(wanted) if (tree := self.series.trees[expr])]
         every = [node for tree in trees for node in promql.nodes(tree)]
-        selections = [promql.selection(node) for node in every if node["type"] in promql.SELECTORS]
-        self.series.ask([*selections, *(promql.shape(node) for node in every if _joins(node))])
+        selectors = {promql.selection(node): node for node in every if node["type"] in promql.SELECTORS}
+        self.series.ask([*selectors, *(promql.shape(node) for node in every if _joins(node))])
+        # Of what is missing: whether it was there lately, and what is there of each of its labels.
+        gone = [node for text, node in selectors.items() if self.series.there(text) is False]
+        there = [node for node in gone if promql.name_of(node) in self.series.names]
+        self.series.ask_lately(promql.selection(node) for node in there)
+        self.series.ask(text for node in there if not self.series.lately(promql.selection(node)) for text in variants(node))
 
     def of_rule(self, rule: LoadedRule, seen: frozenset[str] = frozenset()) -> Verdict:
         return calm(f"its annotation says: {rule.reason}") if rule.reason else self.of(rule.expr, rule.whose, seen)
@@ -170,6 +176,18 @@ class RuleJudge:
             if tree
             else Verdict(Standing.UNKNOWN, "Prometheus does not tell how it reads it")
         )
+
+
+def variants(tree: Json) -> list[str]:
+    """A selector without each of its labels, with each alone, and without those whose values come with events."""
+    labels = labels_of(tree)
+    found = [text for label in labels for text in (promql.selection(tree, {label}), promql.selection(tree, labels - {label}))]
+    return [*found, promql.selection(tree, labels & set(quiet.COMING)), promql.selection(tree, labels - set(quiet.PLACES))]
+
+
+def labels_of(tree: Json) -> set[str]:
+    """The labels that a selector matches."""
+    return {m["name"] for m in tree["matchers"]} - {"__name__"}
 
 
 def _joins(tree: Json) -> bool:
@@ -329,12 +347,19 @@ class Expression:
             return Verdict(Standing.UNKNOWN, f"Prometheus refuses to say whether {promql.shown(tree)} has series")
         if there:
             return ALIVE
+        key = text, self.whose
+        if key not in self.of.missing:
+            self.of.missing[key] = self._gone(tree)
+        return self.of.missing[key]
+
+    def _gone(self, tree: Json) -> Verdict:
+        """Why a selector has no series."""
         name = promql.name_of(tree)
         if name in self.of.records:
             return self._recorded(tree, name)
         if name not in self.series.names if name else not self._named(tree):
             return self._missing(tree, name)
-        if self.series.lately(text):
+        if self.series.lately(promql.selection(tree)):
             return calm("its series ended within the last hour")
         return self._mismatch(tree, name)
 
@@ -408,14 +433,14 @@ class Expression:
     def _mismatch(self, tree: Json, name: str) -> Verdict:
         """Why a metric that is there has no series with the labels that a selector wants."""
         series = self.series
-        labels = list(dict.fromkeys(m["name"] for m in tree["matchers"] if m["name"] != "__name__"))
+        labels = sorted(labels_of(tree))
         if self.whose == Whose.OTHERS and (why := self._foreign(tree, "")):
             return calm(why)
+        series.ask(variants(tree))
         without = {label: promql.selection(tree, {label}) for label in labels}
         alone = {label: promql.selection(tree, set(labels) - {label}) for label in labels}
-        coming = {label for label in labels if label in quiet.COMING}
+        coming = set(labels) & set(quiet.COMING)
         rest = promql.selection(tree, coming)
-        series.ask([*without.values(), *alone.values(), rest])
         if coming and series.there(rest):
             found = [self._blamed(tree, label, rest) for label in sorted(coming)]
             return worst(found)

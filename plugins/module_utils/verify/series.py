@@ -70,12 +70,14 @@ class Series:
         self.denied = denied or {}
         self.trees: dict[str, Json | None] = {}
         self._there: dict[str, bool | None] = {}
+        self._lately: dict[str, bool] = {}
+        self._values: dict[tuple[str, str], set[str]] = {}
 
     def renew(self) -> None:
         """Forget what was missing, and keep what was there."""
         self._there = {text: True for text, there in self._there.items() if there}
-        for name in ("names", "jobs", "types"):
-            self.__dict__.pop(name, None)
+        self._lately, self._values = {}, {}
+        self.__dict__.pop("types", None)
 
     def parse(self, exprs: Iterable[str]) -> None:
         """Read the trees of expressions; one is None where this Prometheus does not tell it."""
@@ -123,15 +125,34 @@ class Series:
             self.ask([expr])
         return self._there[expr]
 
+    def ask_lately(self, selections: Iterable[str]) -> None:
+        """Ask which of these selectors had series within the last hour."""
+        side_by_side(self._ask_lately, batches(each for each in dict.fromkeys(selections) if each not in self._lately))
+
+    def _ask_lately(self, selections: list[str]) -> None:
+        # One series of any of them: mostly there is none, which is the end of it.
+        since = ("start", f"{time.time() - LATELY:.0f}"), ("limit", "1")
+        if any(self._get(f"/api/v1/series?{urlencode([*since, *(('match[]', each) for each in selections)])}")):
+            if len(selections) == 1:
+                self._lately[selections[0]] = True
+                return
+            half = len(selections) // 2
+            self._ask_lately(selections[:half])
+            self._ask_lately(selections[half:])
+            return
+        self._lately.update(dict.fromkeys(selections, False))
+
     def lately(self, selection: str) -> bool:
         """Whether a selector had series within the last hour."""
-        query = urlencode({"match[]": selection, "start": f"{time.time() - LATELY:.0f}", "limit": 1})
-        return any(self._get(f"/api/v1/series?{query}"))
+        self.ask_lately([selection])
+        return self._lately[selection]
 
     def values(self, label: str, expr: str) -> set[str]:
         """The values that a label of an expression's series has; empty is one for series without it."""
-        found = self.query(queries.filled("values", expr=expr, label=label), SOME) if label.isidentifier() else []
-        return {series["metric"].get(label, "") for series in found[:SOME]}
+        if (label, expr) not in self._values:
+            found = self.query(queries.filled("values", expr=expr, label=label), SOME) if label.isidentifier() else []
+            self._values[label, expr] = {series["metric"].get(label, "") for series in found[:SOME]}
+        return self._values[label, expr]
 
     def labels(self, expr: str) -> set[str]:
         """The labels of one of an expression's series."""
@@ -139,15 +160,17 @@ class Series:
 
     def all_values(self, label: str, many: int = SOME) -> set[str]:
         """The values of a label of all series."""
-        found = self._get(f"/api/v1/label/{quote(label, safe='')}/values?{urlencode({'limit': many})}")
-        return {value for values in found for value in values}
+        if (label, "") not in self._values:
+            found = self._get(f"/api/v1/label/{quote(label, safe='')}/values?{urlencode({'limit': many})}")
+            self._values[label, ""] = {value for values in found for value in values}
+        return self._values[label, ""]
 
-    @cached_property
+    @property
     def names(self) -> set[str]:
         """All metrics that have series."""
         return self.all_values("__name__", MANY)
 
-    @cached_property
+    @property
     def jobs(self) -> set[str]:
         return self.all_values("job")
 

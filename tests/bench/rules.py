@@ -1,0 +1,91 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long verify looks for dead rules among 500: `python -m tests.bench.rules`.
+
+A real Prometheus on loopback with the series of a healthy cluster and rules of which each asks for something else; no cluster.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from . import common  # which knows where the collection is
+
+# isort: split
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules as written
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.dead import LoadedRule, RuleJudge, Standing
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.series import side_by_side
+
+from tests.healthy import PAGE, scraped, series_of
+from tests.prometheus import Prometheus
+
+RUNS, RULES, APPS, GOAL = 5, 500, 20, 10.0  # goal in seconds
+
+
+def rules() -> list[LoadedRule]:
+    """Those of the role for one application after another."""
+    found: list[LoadedRule] = []
+    for number in range(APPS):
+        for group in written.rule_groups({"name": f"web-{number}", "namespace": "shop", "slo": 0.999, "slo_latency": 0.99}):
+            for rule in group["rules"]:
+                record = rule.get("record", "")
+                found.append(
+                    LoadedRule(rule.get("alert") or record, rule["expr"], record=record, labels=rule.get("labels") or {})
+                )
+        if len(found) >= RULES:
+            break
+    return found
+
+
+def page(apps: int) -> str:
+    """The series of so many applications; each metric in one piece."""
+    lines = []
+    for line in PAGE.splitlines():
+        several = apps if "web" in line and not line.startswith("#") else 1
+        lines += [re.sub(r"\bweb\b", f"web-{number}", line) for number in range(several)]
+    return "\n".join(lines) + "\n"
+
+
+def look(prometheus: Prometheus, given: list[LoadedRule]) -> tuple[float, int, Counter[str]]:
+    """The seconds and the requests of one look, and how many rules are what."""
+    asked = Counter[str]()
+    get = prometheus.get
+
+    def counted(path: str, **query: str) -> object:
+        asked[path] += 1
+        return get(path, **query)
+
+    prometheus.get = counted  # type: ignore[method-assign]
+    try:
+        began = time.perf_counter()
+        judge = RuleJudge(series_of(prometheus), given)
+        judge.prepare([])
+        found = side_by_side(judge.of_rule, given)
+        return time.perf_counter() - began, asked.total(), Counter(Standing(verdict.state).name.lower() for verdict in found)
+    finally:
+        del prometheus.get  # type: ignore[attr-defined]
+
+
+def main() -> int:
+    given, rows = rules(), []
+    for name, apps in {"as they should be": APPS, "of applications that are not there": 1}.items():
+        with tempfile.TemporaryDirectory() as folder, scraped(Path(folder), {}, page(apps)) as prometheus:
+            looks = [look(prometheus, given) for _ in range(RUNS)]
+        _seconds, requests, found = looks[-1]
+        remark = f"median of {RUNS}; {requests} requests; {', '.join(f'{count} {what}' for what, count in sorted(found.items()))}"
+        seconds = statistics.median(took for took, _requests, _found in looks)
+        rows.append([f"{len(given)} rules {name}", f"{seconds:.1f} s", f"at most {GOAL:.0f} s", remark])
+    print(f"Dead rules ({common.machine()})\n")
+    print(common.table(["step", "measured", "goal", "remarks"], rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
