@@ -168,7 +168,7 @@ options:
       type:
         type: str
         required: true
-        choices: [webhook, email, slack, pagerduty, none]
+        choices: [webhook, email, slack, pagerduty, teams, none]
         description: Kind of the receiver; V(none) drops what it gets.
       severities:
         type: list
@@ -177,7 +177,9 @@ options:
         description: Severities that it is told of; all by default.
       secret:
         type: dict
-        description: Secret with the webhook's or Slack's address, PagerDuty's routing key, or the mail account's password.
+        description: >-
+          Secret with the address of a webhook, Slack or a Teams workflow, PagerDuty's routing key, or a
+          mail account's password.
         suboptions:
           name:
             type: str

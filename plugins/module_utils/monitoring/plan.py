@@ -23,11 +23,12 @@ from .durations import seconds
 from .names import OURS, PART_OF
 from .objects import GROUP, Json, PlanError
 from .paths import prometheus_path
-from .receivers import references
+from .receivers import INTEGRATIONS, integration, references
 
 # All that an application may have, but for what `Planner.known` adds; the dashboards belong to all applications.
 KINDS = {"PrometheusRule": "v1", "ServiceMonitor": "v1", "Probe": "v1", "AlertmanagerConfig": "v1alpha1"}
 FORBIDDEN = (401, 403)
+DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/alertmanagerconfigs.{GROUP}"
 
 
 class Missing(PlanError):
@@ -135,6 +136,25 @@ class Planner:
             raise PlanError(f"The receivers can't be told of anything, for {reason[0].lower()}{reason[1:]}")
         self.not_applied.append(f"inhibitions of this application, for {reason}")
         return None
+
+    def check_types(self) -> None:
+        """Refuse a receiver of a type that the cluster's operator is too old for."""
+        newer = {item["type"]: item["name"] for item in self.options["receivers"] if item["type"] in INTEGRATIONS}
+        if not newer:
+            return
+        try:
+            definition = read_object(*self.cluster.fetch(DEFINITION))
+        except ApiError as error:
+            if error.status in (*FORBIDDEN, 404):  # the API server tries the object in any case
+                return
+            raise
+        for kind, name in newer.items():
+            key = f"{integration(kind)}Configs"
+            if key not in json.dumps(definition):
+                raise PlanError(
+                    f"Receiver {name} is of type {kind}, and the operator of this cluster knows no {key}:"
+                    " update its definition of AlertmanagerConfig, or choose another type."
+                )
 
     def check_secrets(self) -> None:
         """Refuse a receiver whose Secret or key is not there; only names are looked at."""
@@ -267,6 +287,7 @@ def plan(planner: Planner, check_mode: bool) -> Json:
         monitor, health = planner.application()
         prober = planner.prober() if options["probe"] else ""
         config_labels = planner.alertmanager_labels(namespace)
+        planner.check_types()
         planner.check_secrets()
     except Missing as error:
         if not check_mode:

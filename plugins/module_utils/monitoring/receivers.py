@@ -20,7 +20,7 @@ REFERENCE: Json = {
 }
 SPEC: Json = {
     "name": {"type": "str", "required": True},
-    "type": {"type": "str", "required": True, "choices": ["webhook", "email", "slack", "pagerduty", "none"]},
+    "type": {"type": "str", "required": True, "choices": ["webhook", "email", "slack", "pagerduty", "teams", "none"]},
     "severities": {"type": "list", "elements": "str", "choices": list(SEVERITIES)},
     "secret": REFERENCE,
     "url": {"type": "str"},
@@ -32,11 +32,18 @@ SPEC: Json = {
     "send_resolved": {"type": "bool"},
     "settings": {"type": "dict"},
 }
+# What both call otherwise than the type: Teams' connectors, which the name msteams is for, are no more.
+INTEGRATIONS = {"teams": "msteamsv2"}
 FILES = "/etc/alertmanager/secrets"  # where the operator mounts the Secrets of an Alertmanager object
 # What the operator calls otherwise than Alertmanager, besides the case of the letters.
 ACRONYMS = {"url", "tls", "http2"}
 RENAMED = {("pagerduty", "images"): "pagerDutyImageConfigs", ("pagerduty", "links"): "pagerDutyLinkConfigs"}
 LISTED = ("headers", "details")  # mappings of which the operator makes lists of keys and values
+
+
+def integration(kind: str) -> str:
+    """What Alertmanager and its operator call receivers of a type, such as ``slack``."""
+    return INTEGRATIONS.get(kind, kind)
 
 
 def told(receiver: Json) -> list[str]:
@@ -62,7 +69,7 @@ def _problem(given: Json, operated: bool) -> str:
         )
     if kind == "webhook" and not url and not secret:
         return f"Receiver {name} is a webhook without an address: set its url, or its secret."
-    if kind in ("slack", "pagerduty") and not secret:
+    if kind in ("slack", "pagerduty", "teams") and not secret:
         return f"Receiver {name} of type {kind} has no credentials: set its secret."
     if kind == "email" and not all(given.get(key) for key in ("to", "from", "smarthost")):
         return f"Receiver {name} is for mail and lacks to, from or smarthost: set all three."
@@ -125,6 +132,8 @@ def _config(given: Json, credential: Callable[[str], Json]) -> Json:
         return config | credential("api_url") | ({"channel": given["channel"]} if given.get("channel") else {})
     if kind == "pagerduty":
         return config | credential("routing_key")
+    if kind == "teams":
+        return config | credential("webhook_url")
     config |= {key: given.get(key) for key in ("to", "from", "smarthost")}
     if given.get("secret"):
         config |= {"auth_username": given.get("username") or given.get("from")} | credential("auth_password")
@@ -137,7 +146,7 @@ def configured(given: Json) -> Json:
     if kind == "none":
         return {"name": given["name"]}
     config = _config(given, lambda option: {f"{option}_file": _file(secret) if secret else ""})
-    return {"name": given["name"], f"{kind}_configs": [config | _with_files(given.get("settings") or {})]}
+    return {"name": given["name"], f"{integration(kind)}_configs": [config | _with_files(given.get("settings") or {})]}
 
 
 def _file(reference: Json) -> str:
@@ -163,7 +172,7 @@ def operated(given: Json) -> Json:
         return {"name": given["name"]}
     # A webhook's address is the one credential that may also be no Secret, and has a name for each.
     config = _config(given, lambda option: {"url_secret" if option == "url" else option: secret})
-    return {"name": given["name"], f"{kind}Configs": [_camel(kind, config | (given.get("settings") or {}))]}
+    return {"name": given["name"], f"{integration(kind)}Configs": [_camel(kind, config | (given.get("settings") or {}))]}
 
 
 def _camel(kind: str, value: Any) -> Any:

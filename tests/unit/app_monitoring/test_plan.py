@@ -214,6 +214,7 @@ RECEIVERS = [
     {"name": "chat", "type": "slack", "channel": "#ops", "secret": {"name": "s", "key": "url"}},
     {"name": "page", "type": "pagerduty", "secret": {"name": "s", "key": "k"}},
 ]
+TEAM = {"name": "team", "type": "teams", "secret": {"name": "s", "key": "k"}}
 
 
 def test_receivers_refer_to_secrets() -> None:
@@ -252,6 +253,20 @@ def test_secret_is_missing(answer: Any, message: str) -> None:
             plan(fake, receivers=RECEIVERS[3:])
     else:
         assert plan(fake, receivers=RECEIVERS[3:])["ready"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "refused"), [({"spec": {"slackConfigs": {}}}, True), ({"spec": {"msteamsv2Configs": {}}}, False), (403, False)]
+)
+def test_an_operator_that_is_too_old_for_a_type(answer: Any, refused: bool) -> None:
+    fake = Fake()
+    fake.answers |= {module.DEFINITION: answer, "/api/v1/namespaces/shop/secrets/s": {"data": {"k": ""}}}
+    if refused:
+        with pytest.raises(KubeError, match=r"team is of type teams.*msteamsv2Configs"):
+            plan(fake, receivers=[TEAM])
+    else:
+        (config,) = of_kind(plan(fake, receivers=[TEAM]), "AlertmanagerConfig")
+        assert config["spec"]["receivers"][0]["msteamsv2Configs"] == [{"sendResolved": True, "webhookURL": TEAM["secret"]}]
 
 
 def test_alertmanager_that_takes_no_configuration() -> None:

@@ -54,6 +54,7 @@ RECEIVERS = [
         "secret": {"name": "mail", "key": "password"},
         "send_resolved": False,
     },
+    {"name": "team", "type": "teams", "secret": {"name": "team", "key": "url"}},
     {"name": "nobody", "type": "none"},
 ]
 OPTIONS: dict[str, Any] = {
@@ -163,7 +164,9 @@ def test_every_option_reaches_its_object(helm: str, written: Callable[..., dict[
 
     spec = objects["Alertmanager", "kube-prometheus-stack-alertmanager"]["spec"]
     assert (spec["replicas"], spec["configSecret"]) == (3, "kube-prometheus-stack-alertmanager-config")
-    assert spec["secrets"] == ["chat", "hidden", "mail", "pager"]
+    assert spec["secrets"] == ["chat", "hidden", "mail", "pager", "team"]
+    # So that verify can tell which of two webhooks refuses what it is sent.
+    assert spec["enableFeatures"] == ["receiver-name-in-metrics"]
     assert spec["storage"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"] == "1Gi"
     assert spec["resources"]["limits"]["memory"] == "78Mi"
 
@@ -230,6 +233,7 @@ def test_alertmanager_takes_every_kind_of_receiver(amtool: str, written: Callabl
     assert found["hook"]["webhook_configs"] == [{"send_resolved": True, "url": "https://hook.example.com/"}]
     assert found["hidden"]["webhook_configs"] == [{"send_resolved": True, "url_file": f"{secrets}/hidden/url"}]
     assert found["chat"]["slack_configs"] == [{"send_resolved": True, "api_url_file": f"{secrets}/chat/url", "channel": "#ops"}]
+    assert found["team"]["msteamsv2_configs"] == [{"send_resolved": True, "webhook_url_file": f"{secrets}/team/url"}]
     assert found["on-call"]["pagerduty_configs"] == [
         {"send_resolved": True, "routing_key_file": f"{secrets}/pager/routing-key", "severity": "error"}
     ]

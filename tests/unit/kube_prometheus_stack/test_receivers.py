@@ -40,6 +40,8 @@ PASSWORD = {"http_config": {"basic_auth": {"username_file": "/u", "password": "h
         ({"type": "slack"}, "type slack has no credentials"),
         ({"type": "pagerduty"}, "type pagerduty has no credentials"),
         ({"type": "slack", **SECRET}, ""),
+        ({"type": "teams", "url": "https://a.test/"}, "type teams has no credentials"),
+        ({"type": "teams", **SECRET}, ""),
         ({"type": "email", "to": "a", "from": "b"}, "lacks to, from or smarthost"),
         (MAIL, ""),
         ({"type": "webhook", "url": "https://ann:hunter2@a.test"}, "credential"),
@@ -67,6 +69,7 @@ SETTINGS = {
     "slack": {"icon_url": "http://x", "fields": [{"title": "a", "value": "b", "short": True}], "mrkdwn_in": ["text"]},
     "pagerduty": {"client_url": "http://x", "details": {"team": "web"}, "links": [{"href": "http://x", "text": "x"}]},
     "email": {"headers": {"Subject": "!"}, "require_tls": False, "tls_config": {"insecure_skip_verify": True}},
+    "teams": {"title": "!", "http_config": {"tls_config": {"insecure_skip_verify": True}}},
     "webhook": {"max_alerts": 3, "http_config": {"authorization": {"credentials": {"name": "t", "key": "k"}}}},
 }
 ALL = [
@@ -74,6 +77,7 @@ ALL = [
     {"name": "hidden", "type": "webhook", **SECRET, "severities": ["critical", "warning"]},
     {"name": "chat", "type": "slack", "channel": "#ops", **SECRET, "send_resolved": False, "settings": SETTINGS["slack"]},
     {"name": "page", "type": "pagerduty", **SECRET, "settings": SETTINGS["pagerduty"]},
+    {"name": "team", "type": "teams", **SECRET, "settings": SETTINGS["teams"]},
     {"name": "mail", **MAIL, **SECRET, "settings": SETTINGS["email"]},
     {"name": "open mail", **MAIL},
     {"name": "nobody", "type": "none"},
@@ -91,6 +95,8 @@ def test_alertmanager_takes_them(tmp_path: Path) -> None:
     assert found["hook"]["webhook_configs"][0]["http_config"] == {"authorization": {"credentials_file": f"{folder}/t/k"}}
     assert found["hidden"] == {"name": "hidden", "webhook_configs": [{"send_resolved": True, "url_file": f"{folder}/s/k"}]}
     assert found["chat"]["slack_configs"][0]["send_resolved"] is False
+    (team,) = found["team"]["msteamsv2_configs"]
+    assert team == {"send_resolved": True, "webhook_url_file": f"{folder}/s/k", **SETTINGS["teams"]}
     assert found["mail"]["email_configs"][0]["auth_password_file"] == f"{folder}/s/k"
     assert [route["matchers"] for route in routes(ALL)] == [['severity=~"critical|warning"']]
 
@@ -119,13 +125,14 @@ def test_the_operator_takes_them() -> None:
     schema = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["receivers"]
     found = [operated(item) for item in copy.deepcopy(ALL)]
     assert list(unknown(schema, found)) == []
-    hook, hidden, chat, page, mail, *_ = found
+    hook, hidden, chat, page, team, mail, *_ = found
     credentials = {"name": "t", "key": "k"}
     assert hook["webhookConfigs"][0]["httpConfig"] == {"authorization": {"credentials": credentials}}
     assert hidden["webhookConfigs"] == [{"sendResolved": True, "urlSecret": SECRET["secret"]}]
     assert chat["slackConfigs"][0]["iconURL"] == "http://x"
     assert page["pagerdutyConfigs"][0]["details"] == [{"key": "team", "value": "web"}]
     assert page["pagerdutyConfigs"][0]["pagerDutyLinkConfigs"] == [{"href": "http://x", "alt": "x"}]
+    assert team["msteamsv2Configs"][0]["webhookURL"] == SECRET["secret"]
     assert mail["emailConfigs"][0]["tlsConfig"] == {"insecureSkipVerify": True}
 
 
