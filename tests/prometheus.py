@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def running(
     series: list[str],
     files: dict[str, list[dict[str, Any]]] | None = None,
     scrapes: list[dict[str, Any]] | None = None,
+    samples: Sequence[str] = (),
 ) -> Iterator[Prometheus]:
     """Prometheus with a sample of each series now, such as ``up{job="web"} 1``; it ends with the block.
 
@@ -59,11 +60,12 @@ def running(
 
     :param folder: an empty one, which holds its data. :param files: groups of rules, by the name of their file.
     :param scrapes: what it scrapes, as its configuration has it.
+    :param samples: further ones, each with its time, and those of a name in one piece.
     """
     now, bins = int(time.time()), programs("prometheus")
     # Several samples each, so that rates have something to see.
     lines = [f"{_sample(text, number)} {now - back}" for text in series for number, back in enumerate((120, 90, 60, 30, 0))]
-    (folder / "series").write_text("\n".join([*lines, "# EOF\n"]))
+    (folder / "series").write_text("\n".join([*lines, *samples, "# EOF\n"]))
     command = [str(bins / "promtool"), "tsdb", "create-blocks-from", "openmetrics", str(folder / "series"), str(folder / "data")]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     for name, groups in (files or {}).items():

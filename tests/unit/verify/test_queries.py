@@ -93,12 +93,11 @@ def series() -> Iterator[str]:
             for store in ("vl-0", "vl-1"):
                 yield f'vl_rows_dropped_total{{namespace="{namespace}",pod="{store}",reason="{reason}"}} +4'
         for alertmanager in ("am-1", "am-2"):
-            # Two pods send the same; slack refuses everything, mail half of it.
-            for kind, failed, total in (("slack", 5, 5), ("email", 5, 10), ("webhook", 0, 5)):
-                labels = f'namespace="{namespace}",pod="{alertmanager}",integration="{kind}"'
-                yield f"alertmanager_notifications_total{{{labels}}} +{total}"
-                for why, number in (("clientError", failed), ("serverError", 0)):
-                    yield f'alertmanager_notifications_failed_total{{{labels},reason="{why}"}} +{number}'
+            # Two pods send the same; slack refuses everything, mail took something.
+            for kind, failed, total in (("slack", 5, 5), ("email", 0, 5), ("webhook", 0, 0)):
+                labels = f'namespace="{namespace}",pod="{alertmanager}",integration="{kind}",receiver_name="{kind}-1"'
+                yield f"alertmanager_notification_requests_total{{{labels}}} +{total}"
+                yield f"alertmanager_notification_requests_failed_total{{{labels}}} +{failed}"
             for url, errors in (("http://am-0", 5), ("http://am-1", 0)):
                 labels = f'namespace="{namespace}",pod="loki-{alertmanager}",alertmanager="{url}"'
                 yield f"loki_prometheus_notifications_sent_total{{{labels}}} +5"
@@ -129,8 +128,9 @@ ANSWERS: list[tuple[str, dict[str, str], tuple[str, ...], set[tuple[str, ...]]]]
     ("schedule", APP, ("namespace", "app"), {("shop", "web")}),
     ("test_alert", {"alert": "VerifyTestAlert", "service": "web-admin-mark"}, ("service",), {("web-admin-mark",)}),
     ("test_service", {"service": "web-admin-mark"}, ("service",), {("web-admin-mark",)}),
-    ("notifications", AGENT, (), {()}),
-    ("receivers_refuse", AGENT, ("integration",), {("slack",)}),
+    ("receivers", AGENT, ("receiver_name", "integration"), {(f"{kind}-1", kind) for kind in ("slack", "email", "webhook")}),
+    ("receivers_refused", AGENT, ("receiver_name", "integration"), {("slack-1", "slack")}),
+    ("receivers_took", AGENT, ("receiver_name", "integration"), {("email-1", "email")}),
     ("ruler_sent", AGENT, (), {()}),
     ("ruler_refused", AGENT, ("alertmanager",), {("http://am-0",)}),
     (
@@ -214,8 +214,9 @@ ROWS = {
     "probe": ("health probe", False),
     "stored": ("target", False),
     "test_alert": ("alert path", False),
-    "notifications": ("receivers", False),
-    "receivers_refuse": ("receivers", True),
+    "receivers": ("receivers", False),
+    "receivers_refused": ("receivers", True),
+    "receivers_took": ("receivers", False),
     "ruler_sent": ("ruler", True),
     "ruler_refused": ("ruler", True),
     "agents_scraped": ("log shipper", False),

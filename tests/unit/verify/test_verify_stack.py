@@ -146,6 +146,7 @@ class FakeStack(FakeCluster):
         self.dead, self.old = False, False
         self.names: list[str] = []
         self.skew: dict[str, float] = {}
+        self.refusing: tuple[str, ...] = ()
         self.receivers = ["alert-inbox"]
         self.probed = "http://flask-app.flask-app.svc:80/health"
         self.answers |= {
@@ -231,6 +232,8 @@ class FakeStack(FakeCluster):
             return [{"metric": {}}] * len(self.marks)
         if any(part in expr for part in self.empty):
             return []
+        if "alertmanager_notification_requests" in expr:
+            return self.told(expr)
         if expr.startswith("sum by (pod, __name__)"):
             return [series for series in STORED if series["metric"]["pod"] not in self.unstored]
         if expr == "time()":
@@ -244,6 +247,17 @@ class FakeStack(FakeCluster):
             found = [part for part in self.loud if part in expr]
             return [{"metric": {"integration": "slack", "node": "node-1"}, "value": [0, "99"]}] if found else []
         return [{"metric": {"instance": self.probed}, "value": [0, "0" if "probe" in self.broken else "1"]}]
+
+    def told(self, expr):
+        """Slack and the inbox took something an hour ago, and who is refusing did so a minute ago."""
+        now = time.time()
+        ages = {"team": ("slack", 3600.0), "alert-inbox": ("webhook", 3600.0)}
+        if "max_over_time" in expr and "requests_total" not in expr:
+            ages = {name: (kind, 60.0) for name, (kind, _age) in ages.items() if name in self.refusing}
+        return [
+            {"metric": {"receiver_name": name, "integration": kind}, "value": [now, str(now - age)]}
+            for name, (kind, age) in ages.items()
+        ]
 
     def send(self, method, path, body=None):
         if method == "POST":
@@ -724,7 +738,7 @@ def test_a_broken_link_is_named(link, changes, cause):
     ("link", "state", "cause"),
     [
         ("exporters", {"empty": ("kube_deployment_spec_replicas{",)}, "kube-state-metrics tells nothing of the app"),
-        ("receivers", {"loud": ("alertmanager_notifications_failed",)}, "no notification by slack has succeeded in 5 minutes"),
+        ("receivers", {"refusing": ("team",)}, "team (slack) failed 1 min ago and has taken nothing since"),
         ("exporters", {"untold": ("pod-2",)}, "the kubelet tells nothing of pod pod-2 on node-1"),
         ("exporters", {"untold": ("pod-1", "pod-2")}, "the kubelet tells nothing of the app"),
         ("clocks", {"loud": ("node_time_seconds",)}, "the clock of node node-1 is 99 s behind"),
@@ -786,7 +800,7 @@ def test_series_are_waited_for_as_long_as_a_scrape_takes(monkeypatch):
 def test_what_nobody_counts_is_not_well():
     """Alertmanager's counters are missing: nothing is refused then, and nothing is known."""
     cluster = FakeStack()
-    cluster.empty = ("alertmanager_notifications",)
+    cluster.empty = ("alertmanager_notification_requests",)
     found = run(cluster)["receivers"]
     assert found["status"] == "left_out" and "no counters of Alertmanager" in found["evidence"]
     cluster = FakeStack()

@@ -1,48 +1,99 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The app's routes are there, and what Alertmanager sent last was taken by its receivers."""
+"""The app's routes are there, and each receiver took what Alertmanager sent it last."""
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from ...kube.transport import ApiError
 from .. import queries
+from ..deliveries import FEATURE, Key, Record, Refusal, ago, by_key, concerns, read_log
 from ..result import Result, failed, left_out, ok
 from ..run import Run
-from ..stack import OPERATOR
+from ..stack import OPERATOR, Stack
 
+LINK = "receivers"
+QUERIES = ("receivers", "receivers_refused", "receivers_took")
 UNCOUNTED = "Prometheus has no counters of Alertmanager, so nobody knows what its receivers take"
+SLACK = 300.0  # seconds of the log before the failure that the counters tell of: they are read now and then
+RECENT = 600.0  # seconds for which a line of the log counts by itself: no counter tells when it is over
+LIMITS = f"told by integration alone, because Alertmanager runs without its feature {FEATURE}"
 
 
 def look(run: Run) -> list[Result]:
-    found = run.settled(partial(_look, run))
-    # Nothing was refused as far as anybody knows, and nothing taken.
-    return [left_out(result.link, UNCOUNTED) if result.cause == UNCOUNTED else result for result in found]
+    stack = run.stack
+    if gone := run.settled(partial(_gone, run)):
+        # Where nobody counts, nothing was refused as far as anybody knows, and nothing taken.
+        return [left_out(LINK, UNCOUNTED) if result.cause == UNCOUNTED else result for result in gone]
+    # Asked once: it looks back for days, and what failed is not mended by looking again.
+    asked = {name: queries.filled(name, namespace=stack.namespace) for name in QUERIES}
+    known, refused, took = (by_key(stack.query(expr)) for expr in asked.values())
+    return [_judged(stack, Record(set(known), refused, took)).asked(f"GET {_configs(run)}; PromQL {'; '.join(asked.values())}")]
 
 
-def _look(run: Run) -> list[Result]:
-    link, stack, target = "receivers", run.stack, run.target
-    path = f"{OPERATOR}/v1alpha1/namespaces/{target.namespace}/alertmanagerconfigs"
+def _configs(run: Run) -> str:
+    return f"{OPERATOR}/v1alpha1/namespaces/{run.target.namespace}/alertmanagerconfigs"
+
+
+def _gone(run: Run) -> list[Result]:
+    """What must be there before anything can be said of receivers."""
+    stack, path, counted = run.stack, _configs(run), queries.filled(QUERIES[0], namespace=run.stack.namespace)
     try:
         there = run.get(path).get("items", [])
     except ApiError as error:
         if error.status not in (403, 404):
             raise
         there = None
-    expr = queries.filled("receivers_refuse", namespace=stack.namespace)
-    query = f"GET {path}; PromQL {expr}"
     gone = [] if there is None else stack.gone("AlertmanagerConfig", there)
     if gone:
         cause = f"the AlertmanagerConfig {gone[0]}, with the routes and inhibitions of the app, is gone"
-        return [failed(link, "no AlertmanagerConfig", cause, query, target.kubectl("get", "alertmanagerconfigs"))]
-    counted = queries.filled("notifications", namespace=stack.namespace)
-    if not stack.query(counted):
-        return [failed(link, "no counters", UNCOUNTED, f"PromQL {counted}")]
-    failing = [series["metric"].get("integration", "?") for series in stack.query(expr)]
-    if failing:
-        cause = f"no notification by {', '.join(sorted(failing))} has succeeded in 5 minutes, and some failed"
+        command = run.target.kubectl("get", "alertmanagerconfigs")
+        return [failed(LINK, "no AlertmanagerConfig", cause, f"GET {path}", command)]
+    return [] if stack.query(counted) else [failed(LINK, "no counters", UNCOUNTED, f"PromQL {counted}")]
+
+
+def _judged(stack: Stack, record: Record) -> Result:
+    now, namespace = time.time(), stack.app.namespace
+    broken = record.broken(namespace)
+    # What counts by integration alone hides a receiver behind another one, which the log alone tells apart.
+    windows = [now - record.failed[key] + SLACK for key in broken] + ([] if record.by_name else [RECENT])
+    log, _why = read_log(stack, max(windows)) if windows else ([], "")
+    if record.by_name:
+        problems = [problem(key, now - record.failed[key], log) for key in broken]
+    else:
+        problems = suspects(record, broken, [each for each in log if concerns(each.key.receiver, namespace)], now)
+    limits = [] if record.by_name else [LIMITS]
+    if problems:
         command = stack.command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
-        return [failed(link, "notifications fail", cause, query, command)]
-    return [ok(link, "no receiver refuses what Alertmanager sends", query)]
+        evidence = "; ".join([f"{len(problems)} of {len(record.known)} refuse what they are sent", *limits])
+        return failed(LINK, evidence, "; ".join(problems[:4]), next_command=command)
+    notifying = record.notifying(namespace)
+    untried = [key for key in notifying if key not in record.took]
+    names = ", ".join(map(str, untried[:4]))
+    if untried and untried == notifying:
+        return left_out(LINK, f"nothing was sent to {names} within three days")
+    said = [f"no receiver refuses what Alertmanager sends, and {len(record.took)} took something within three days"]
+    return ok(LINK, "; ".join([*said, *([f"not tried: {names}"] if untried else []), *limits]))
+
+
+def problem(key: Key, seconds: float, log: list[Refusal]) -> str:
+    """What is wrong with a receiver, with the last words of who refused as far as the log has them."""
+    said = [f": {each}" for each in log if each.key == key][-1:]
+    return f"{key} failed {ago(seconds)} and has taken nothing since{''.join(said)}"
+
+
+def suspects(record: Record, broken: list[Key], log: list[Refusal], now: float) -> list[str]:
+    """What is wrong where the counters name no receiver: the log has those that failed lately, or when their integration did."""
+
+    def counts(refusal: Refusal) -> bool:
+        of_all = Key("", refusal.key.integration)
+        return refusal.at >= now - RECENT or (of_all in broken and refusal.at >= record.failed[of_all] - SLACK)
+
+    last = {each.key: each for each in log if counts(each)}
+    named = {key.integration for key in last}
+    return [f"{each.key} failed {ago(now - each.at)}: {each}" for each in last.values()] + [
+        problem(key, now - record.failed[key], []) for key in broken if key.integration not in named
+    ]

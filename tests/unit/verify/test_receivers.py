@@ -1,0 +1,167 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The row of the receivers: last refusal against last success, by a real Prometheus with days of counters and lines of a log."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import deliveries
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.deliveries import Key, refusals
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import receivers
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.result import Result
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.run import Run, Target
+
+from tests.alertmanager import FEATURE, SERVICES, Api
+from tests.prometheus import Prometheus, running
+
+MINUTE, HOUR = 60, 3600
+STEP, DAYS = 30, 2  # seconds from scrape to scrape, and how long ago the first one was
+INBOX = range(0, 40 * HOUR, 5 * MINUTE)  # the schedule sends it something every five minutes
+Ages = list[int]
+# By the stack: receiver and integration, and how many seconds ago they refused and took something.
+STACKS: dict[str, dict[tuple[str, str], tuple[Ages, Ages]]] = {
+    "new": {("alert-inbox", "webhook"): ([], list(INBOX)), ("team", "webhook"): ([9 * MINUTE, 4 * MINUTE], [20 * HOUR])},
+    "old": {("alert-inbox", "webhook"): ([], list(INBOX)), ("team", "webhook"): ([31 * HOUR, 30 * HOUR], [])},
+    "mended": {("team", "slack"): ([6 * HOUR, 5 * HOUR], [4 * HOUR]), ("mail", "email"): ([], [HOUR])},
+    "attempts": {("team", "slack"): ([HOUR], [HOUR])},
+    "untried": {("alert-inbox", "webhook"): ([], list(INBOX)), ("team", "webhook"): ([], [])},
+    "partly": {("team", "webhook"): ([], [HOUR]), ("pager", "pagerduty"): ([], [])},
+    "shared": {
+        ("shop/shop/team", "slack"): ([HOUR], []),
+        ("web/web/mail", "email"): ([2 * HOUR], []),
+        ("team", "slack"): ([], [HOUR]),
+    },
+    "unnamed": {("", "webhook"): ([4 * MINUTE], list(INBOX))},
+    "quiet": {("", "webhook"): ([HOUR], list(INBOX)), ("", "slack"): ([], [])},
+    "one kind": {("", "slack"): ([2 * HOUR], [4 * HOUR])},
+}
+RESTARTED = 3 * HOUR  # Alertmanager of the stack "old" read a new configuration then, and counts from 0
+
+
+def samples(now: int) -> Iterator[str]:
+    for name in ("alertmanager_notification_requests_total", "alertmanager_notification_requests_failed_total"):
+        for stack, found in STACKS.items():
+            for (receiver, kind), (refused, took) in found.items():
+                ages = sorted(refused if "failed" in name else [*refused, *took], reverse=True)
+                labels = f'namespace="{stack}",integration="{kind}"' + (f',receiver_name="{receiver}"' if receiver else "")
+                for back in range(DAYS * 24 * HOUR, -1, -STEP):
+                    begin = RESTARTED if stack == "old" and back <= RESTARTED else DAYS * 24 * HOUR
+                    yield f"{name}{{{labels}}} {sum(back <= age < begin for age in ages)} {now - back}"
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    with running(tmp_path_factory.mktemp("prometheus"), [], samples=list(samples(int(time.time())))) as found:
+        yield found
+
+
+def line(age: float, error: str) -> str:
+    at = datetime.datetime.fromtimestamp(time.time() - age, datetime.UTC).isoformat().replace("+00:00", "Z")
+    what = 'msg="Notify for alerts failed" component=dispatcher num_alerts=1'
+    return f"time={at} level=ERROR source=dispatch.go:360 {what} err={json.dumps(error)}"
+
+
+def given_up(receiver: str, kind: str, words: str) -> str:
+    return f"{receiver}/{kind}[0]: notify retry canceled due to unrecoverable error after 1 attempts: {words}"
+
+
+def look(prometheus: Prometheus, folder: Path, stack: str, *lines: str) -> Result:
+    (folder / "log").write_text("\n".join(lines))
+    api = Api({"prometheus-operated:9090": prometheus.url}, folder / "log")
+    run = Run(api, Target(namespace="web", name="web"))  # type: ignore[arg-type]
+    run.stack.absent, run.stack.namespace = "", stack
+    run.stack.server, run.stack.api = {"spec": {}}, f"{SERVICES}prometheus-operated:9090/proxy"
+    (found,) = receivers.look(run)
+    return found
+
+
+REVOKED = given_up("team", "webhook", "unexpected status code 404: no such hook")
+CASES: dict[str, tuple[str, list[str], str, list[str]]] = {
+    "a broken one beside a working one": (
+        "new",
+        [line(240, REVOKED)],
+        "failed",
+        ["team (webhook) failed 4 min ago", "no such hook"],
+    ),
+    "nothing fired since, over a restart": ("old", [], "failed", ["team (webhook) failed 1 d ago"]),
+    "the log says no more": ("new", [line(HOUR, REVOKED)], "failed", ["team (webhook) failed 4 min ago"]),
+    "it works again": ("mended", [], "ok", ["2 took something"]),
+    "the second attempt is taken": ("attempts", [], "ok", []),
+    "nobody was sent anything": ("untried", [], "left_out", ["team (webhook)"]),
+    "one was sent nothing": ("partly", [], "ok", ["not tried: pager (pagerduty)"]),
+    "those of other applications": ("shared", [], "failed", ["mail (email) failed 2 h ago"]),
+    "counted by integration, and named by the log": (
+        "unnamed",
+        [line(240, REVOKED)],
+        "failed",
+        ["team (webhook) failed", FEATURE],
+    ),
+    "counted by integration, long ago": ("quiet", [line(HOUR, REVOKED)], "ok", [FEATURE]),
+    "a whole integration": ("one kind", [], "failed", ["slack failed 2 h ago", FEATURE]),
+}
+
+
+@pytest.mark.parametrize(("stack", "lines", "status", "words"), CASES.values(), ids=CASES)
+def test_who_refused_last(
+    prometheus: Prometheus, tmp_path: Path, stack: str, lines: list[str], status: str, words: list[str]
+) -> None:
+    found = look(prometheus, tmp_path, stack, *lines)
+    text = f"{found.evidence} {found.cause}"
+    assert found.status == status and [word for word in words if word not in text] == []
+    assert status != "failed" or (found.cause.count("failed") == 1 and found.next_command.startswith("kubectl "))
+
+
+WARNING = (
+    'time=2026-11-29T12:00:00Z level=WARN source=notify.go:866 msg="Notify attempt failed, will retry later" component=dispatcher'
+    ' receiver=team integration=email[0] aggrGroup="{}" attempts=1 err="*smtp.plainAuth auth: 535 5.7.8 no"'
+)
+BOTH = f"{given_up('a/b/team', 'slack', 'unexpected status code 403: invalid_token')}; {given_up('a/b/team', 'email', 'dial')}"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (WARNING, [(Key("team", "email"), "*smtp.plainAuth auth: 535 5.7.8 no")]),
+        (
+            line(0, BOTH),
+            [(Key("a/b/team", "slack"), "unexpected status code 403: invalid_token"), (Key("a/b/team", "email"), "dial")],
+        ),
+        (
+            json.dumps({"time": "2026-11-29T12:00:00Z", "receiver": "team", "integration": "slack[1]", "err": "x"}),
+            [(Key("team", "slack"), "x")],
+        ),
+        (line(0, "team/slack[0]: notify retry canceled after 9 attempts: Post: EOF"), [(Key("team", "slack"), "Post: EOF")]),
+        ('level=info msg="Loading configuration file"', []),
+        ('{"err": ', []),
+    ],
+)
+def test_lines_of_the_log(text: str, wanted: list[Any]) -> None:
+    assert [(each.key, each.words) for each in refusals(text)] == wanted
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'Post "https://hooks.test/services/T0/B0/secret": EOF',
+        "Invalid routing key 0123456789abcdef0123456789abcdef",
+        "no channel aBcDeFgHiJ0123secret",
+    ],
+)
+def test_the_words_of_a_provider_show_no_credential(words: str) -> None:
+    (found,) = refusals(line(0, given_up("team", "slack", words)))
+    assert "secret" not in found.words and "0123" not in found.words and deliveries.HIDDEN in found.words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(59, "59 s ago"), (61, "1 min ago"), (3 * HOUR, "3 h ago"), (50 * HOUR, "2 d ago")]
+)
+def test_ago(seconds: float, said: str) -> None:
+    assert deliveries.ago(seconds) == said
