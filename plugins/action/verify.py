@@ -25,6 +25,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "image": {"type": "str", "default": ""},
     "alert_check": {"type": "bool", "default": True},
     "notify": {"type": "bool", "default": False},
+    "receivers": {"type": "list", "elements": "str", "default": []},
     "notified_severities": {
         "type": "list",
         "elements": "str",

@@ -49,6 +49,14 @@ options:
       - The routes of the role C(kube_prometheus_stack) have it; with others the alert takes their routes.
     type: bool
     default: false
+  receivers:
+    description:
+      - Names of receivers of Alertmanager, each of which gets one notification that says it is a test, and is over at once.
+      - It reaches nobody else; where the routes leave no labels for that, the row of the receiver fails and nothing is sent.
+      - It needs permission to C(create) C(services/proxy) in Alertmanager's namespace, C(pods/proxy) where it has several pods.
+    type: list
+    elements: str
+    default: []
   log_backends:
     description:
       - Where the request's line must be found besides, or instead of, the Loki or VictoriaLogs on the cluster.

@@ -99,6 +99,7 @@ EXCEPTIONS = {
     "flask_image_engine": ("str", None, ("auto", "podman", "buildah", "docker")),  # buildah builds, and runs no cluster
     "flask_app_replicas": ANY,  # null leaves the number to an autoscaler
     "drill_state": ("str", None, ("run", "restored")),  # a drill is nothing that stays
+    "verify_receivers": TEXTS,  # names of those that are there
     "loki_source": ("str", None, ("auto", "upstream")),  # this collection brings no chart of Loki
 }
 # Words that meant several things.

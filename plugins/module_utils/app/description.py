@@ -24,7 +24,7 @@ OWN = ("verify", "drill")
 # Options of these roles that are called like one of an application and are the host's, or the run's.
 HOST = {
     "flask_image": ("state",),
-    "verify": ("state", "external_checks"),
+    "verify": ("state", "external_checks", "receivers"),
     "drill": ("state", "image", "external_checks"),
 }
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,44}[a-z0-9])?")  # 63 without what verify's and Kubernetes' own names add

@@ -36,6 +36,7 @@ from .links import (
     logs,
     metrics,
     metrics_stack,
+    named_receivers,
     node,
     outside,
     parts,
@@ -145,6 +146,7 @@ CHAIN = (
     Link({"alert routes": ("rules", "alertmanager")}, STACK, alert_routes.look, alert_routes.next_command),
     Link({"alert path": ("exporters", "rules", "alertmanager")}, STACK, alert_path.look, pods_of_the_stack),
     Link({"receivers": ("alertmanager", "alert path")}, STACK, receivers.look, pods_of_the_stack),
+    Link({"receiver ...": ()}, OUTSIDE, named_receivers.look, named_receivers.next_command),
     Link({"check at ...": ()}, OUTSIDE, outside.look, outside.next_command),
     Link({"part ...": ()}, APP, parts.look, only_notes=True),
 )

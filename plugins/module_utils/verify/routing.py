@@ -83,13 +83,17 @@ def parsed(matcher: str) -> tuple[str, str, str]:
     return found["quoted"] or found["name"], found["op"], value
 
 
-def holds(item: Json, labels: Labels, prefix: str = "") -> bool | None:
-    """Whether the matchers of a route hold, or those of an inhibition with the prefix ``source_`` or ``target_``."""
-    wanted = [(name, "=", value) for name, value in (item.get(f"{prefix}match") or {}).items()]
-    wanted += [(name, "=~", value) for name, value in (item.get(f"{prefix}match_re") or {}).items()]
+def matchers(item: Json, prefix: str = "") -> list[tuple[str, str, str]]:
+    """The matchers of a route, or those of an inhibition with the prefix ``source_`` or ``target_``."""
+    found = [(name, "=", str(value)) for name, value in (item.get(f"{prefix}match") or {}).items()]
+    found += [(name, "=~", str(value)) for name, value in (item.get(f"{prefix}match_re") or {}).items()]
     texts = item.get(f"{prefix}matchers") or []
-    wanted += [parsed(text) for text in ([texts] if isinstance(texts, str) else texts)]
-    return both(*(labels.holds(name, op, str(value)) for name, op, value in wanted))
+    return found + [parsed(text) for text in ([texts] if isinstance(texts, str) else texts)]
+
+
+def holds(item: Json, labels: Labels, prefix: str = "") -> bool | None:
+    """Whether all of these matchers hold."""
+    return both(*(labels.holds(*matcher) for matcher in matchers(item, prefix)))
 
 
 def outcomes(route: Json, labels: Labels, receiver: str = "") -> list[list[Delivery]]:

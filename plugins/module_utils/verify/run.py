@@ -52,6 +52,7 @@ class Target:
     log_check: bool = True
     alert_check: bool = True
     notify: bool = False
+    receivers: list[str] = field(default_factory=list)
     notified_severities: list[str] = field(default_factory=lambda: ["critical", "warning"])
     log_backends: list[dict[str, Any]] = field(default_factory=list)
     external_checks: list[dict[str, Any]] = field(default_factory=list)

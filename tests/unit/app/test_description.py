@@ -68,7 +68,7 @@ OF_THE_HOST = {
     },
     "verify": {
         *{"external_checks_environment_name", "check_names"},
-        *{"state", "external_checks", "notify", "log_backends", "app_only", "skipped", "report", "junit"},
+        *{"state", "external_checks", "notify", "receivers", "log_backends", "app_only", "skipped", "report", "junit"},
         *{f"schedule_{word}" for word in ("namespaces", "image", "local_cluster", "engine", "secret", "monitoring_labels")},
     },
     "drill": {

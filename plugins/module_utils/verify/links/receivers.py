@@ -74,7 +74,7 @@ def _judged(stack: Stack, record: Record) -> Result:
     untried = [key for key in notifying if key not in record.took]
     names = ", ".join(map(str, untried[:4]))
     if untried and untried == notifying:
-        return left_out(LINK, f"nothing was sent to {names} within three days")
+        return left_out(LINK, f"nothing was sent to {names} within three days; verify_receivers sends them something")
     said = [f"no receiver refuses what Alertmanager sends, and {len(record.took)} took something within three days"]
     return ok(LINK, "; ".join([*said, *([f"not tried: {names}"] if untried else []), *limits]))
 
