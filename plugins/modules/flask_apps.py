@@ -166,6 +166,26 @@ options:
             then.
         type: raw
         default: 2
+      autoscale:
+        description:
+          - Makes a HorizontalPodAutoscaler, which sets the number of pods in the place of C(replicas). That is C(min), by
+            default 2, to C(max), so many that on average they use C(cpu) percent, by default 80, of the CPU that they
+            request.
+          - It needs the cluster's metrics-server. Without the option the autoscaler is removed, and C(replicas) counts
+            again.
+          - Refused where another autoscaler sets the number already, such as a ScaledObject of KEDA.
+        type: dict
+        default: {}
+        suboptions:
+          min:
+            description: Number of pods at least; 2 where it is not set. A new Deployment starts with it.
+            type: int
+          max:
+            description: Number of pods at most; it must be set.
+            type: int
+          cpu:
+            description: Share of the requested CPU that the pods are to use on average, in percent; 80 where it is not set.
+            type: int
       port:
         description: Port on which the application answers requests and C(health_path).
         type: int

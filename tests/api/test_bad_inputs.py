@@ -64,6 +64,13 @@ CASES = [
     ("flask_app", CLUSTER, "flask_app_image is empty: set it to the image of the application."),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_name": "My_App"}, "flask_app_name is 'My_App': use at most 63"),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_replicas": "two"}, "argument 'flask_app_replicas' is of type str"),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_autoscale": {"min": 3}}, 'flask_app_autoscale is {"min": 3}: set max'),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_autoscale": {"maximum": 3}}, "flask_app_autoscale"),
+    (
+        "flask_app",
+        {**IMAGE, **CLUSTER, "flask_app_autoscale": {"max": 3}, "flask_app_resources": {"limits": {"memory": "1Gi"}}},
+        "set requests.cpu in flask_app_resources",
+    ),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_port": 0}, "flask_app_port is 0 and flask_app_metrics_port is 9200: use ports"),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_service_type": "Magic"}, "flask_app_service_type must be one of: ClusterIP"),
     ("flask_app", {**IMAGE, "flask_app_kubeconfig": "TMP/none"}, "The kubeconfig TMP/none does not exist"),

@@ -114,6 +114,7 @@ ELSEWHERE = {
         "adopt",
         "create_namespace",
         "network_policy",
+        "autoscale",
         "probe",
         "literal_error_rate",
         "path",

@@ -58,6 +58,10 @@ class Shop:
         items = self.rig.request("GET", f"/apis/policy/v1/namespaces/{self.name}/poddisruptionbudgets")["items"]
         return [item["spec"]["maxUnavailable"] for item in items] == [1]
 
+    def autoscalers(self) -> list[dict[str, Any]]:
+        path = f"/apis/autoscaling/v2/namespaces/{self.name}/horizontalpodautoscalers"
+        return [item["spec"] for item in self.rig.request("GET", path)["items"]]
+
     def add_autoscaler(self) -> None:
         target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": self.name}
         spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 10}
@@ -101,6 +105,35 @@ def test_new_deployment_without_a_number(rig: Rig, tmp_path: Path) -> None:
     assert shop.applied(None) is None
 
 
+def test_autoscaler_that_the_role_makes(rig: Rig, tmp_path: Path) -> None:
+    shop, scale = Shop(rig, tmp_path, "grows"), {"min": 3, "max": 6, "cpu": 60}
+    assert (shop.run(autoscale=scale).changed, shop.replicas(), shop.has_budget()) == (1, 3, True)
+    (spec,) = shop.autoscalers()
+    utilization = spec["metrics"][0]["containerResource"]["target"]["averageUtilization"]
+    assert (spec["scaleTargetRef"]["name"], spec["minReplicas"], spec["maxReplicas"], utilization) == ("grows", 3, 6, 60)
+    assert shop.run(autoscale=scale).changed == 0
+    shop.scale(5, "kube-controller-manager")
+    done = shop.run(autoscale=scale)
+    assert (done.changed, shop.replicas()) == (0, 5) and "stays at" not in done.stdout
+    assert (shop.run(autoscale={**scale, "max": 9}).changed, shop.replicas()) == (1, 5)
+    # Without the option the number is that of the option `replicas` at once, and nobody changes it back.
+    assert shop.run("--check", replicas=4).changed == 1
+    assert (shop.run(replicas=4).changed, shop.autoscalers(), shop.replicas()) == (1, [], 4)
+    assert shop.run(replicas=4).changed == 0
+    assert (shop.run(autoscale=scale).changed, shop.replicas()) == (1, 4)
+    assert [shop.run(state="absent").changed for _ in range(2)] == [1, 0]
+    assert shop.autoscalers() == []
+
+
+def test_two_autoscalers_are_refused(rig: Rig, tmp_path: Path) -> None:
+    shop = Shop(rig, tmp_path, "twofold")
+    shop.run()
+    shop.add_autoscaler()
+    done = shop.run(autoscale={"max": 6})
+    assert "HorizontalPodAutoscaler busy" in done.error and "flask_app_autoscale" in done.error
+    assert (len(shop.autoscalers()), shop.run().changed) == (1, 0)
+
+
 @pytest.fixture
 def keda(rig: Rig) -> Iterator[None]:
     """The definition of KEDA's ScaledObject."""
@@ -128,6 +161,7 @@ def test_scaled_to_nothing(rig: Rig, tmp_path: Path) -> None:
     # The number may be anything at any time now, so there is a budget.
     assert (shop.run().changed, shop.replicas(), shop.has_budget()) == (1, 0, True)
     assert shop.applied(2) is None
+    assert "ScaledObject queue" in shop.run(autoscale={"max": 6}).error and shop.autoscalers() == []
 
 
 @pytest.fixture
@@ -153,3 +187,4 @@ def test_account_that_sees_no_autoscaler(rig: Rig, tmp_path: Path, blind: str) -
     done = shop.run(account=blind, replicas=3)
     assert (done.changed, shop.replicas()) == (0, 7)
     assert "unseen stays at 7 pods, not 3: this account may not list" in done.stdout
+    assert [shop.run(account=blind, state="absent").changed for _ in range(2)] == [1, 0]

@@ -12,19 +12,35 @@ from urllib.parse import quote
 # The status and, for 200, the JSON of a GET.
 Read = Callable[[str], tuple[int, dict[str, Any]]]
 
+AUTOSCALER = "HorizontalPodAutoscaler"
 SCALED_OBJECTS = "/apis/keda.sh/v1alpha1/namespaces/{}/scaledobjects"
 AUTOSCALERS = "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers"
 
 
-def find(read: Read, namespace: str, name: str, kind: str = "Deployment") -> str | None:
-    """The autoscaler of a workload, as its kind and name; empty where it has none, None where that can't be told."""
+def targets(item: dict[str, Any], name: str, kind: str = "Deployment") -> bool:
+    """Whether an autoscaler is the one of a workload in its namespace."""
+    target = item["spec"]["scaleTargetRef"]
+    return (target.get("kind", "Deployment"), target["name"]) == (kind, name)
+
+
+def named(item: dict[str, Any]) -> str:
+    return f"{item['kind']} {item['metadata']['name']}"
+
+
+def targeting(read: Read, namespace: str, name: str, kind: str = "Deployment") -> list[dict[str, Any]] | None:
+    """The autoscalers of a workload, KEDA's first, each with its kind; None where they can't be told."""
+    found: list[dict[str, Any]] = []
     # Whether the cluster has no ScaledObjects or does not show them, makes no difference: KEDA has an autoscaler for each.
-    for scaler, path in (("ScaledObject", SCALED_OBJECTS), ("HorizontalPodAutoscaler", AUTOSCALERS)):
+    for scaler, path in (("ScaledObject", SCALED_OBJECTS), (AUTOSCALER, AUTOSCALERS)):
         status, answer = read(path.format(quote(namespace)))
         if status != 200 and path == AUTOSCALERS:
-            return None
-        for item in answer.get("items") or []:
-            target = item["spec"]["scaleTargetRef"]
-            if (target.get("kind", "Deployment"), target["name"]) == (kind, name):
-                return f"{scaler} {item['metadata']['name']}"
-    return ""
+            return found or None
+        items = [{**item, "kind": scaler} for item in answer.get("items") or []]
+        found += [item for item in items if targets(item, name, kind)]
+    return found
+
+
+def find(read: Read, namespace: str, name: str, kind: str = "Deployment") -> str | None:
+    """The autoscaler of a workload, as its kind and name; empty where it has none, None where that can't be told."""
+    found = targeting(read, namespace, name, kind)
+    return None if found is None else next(map(named, found), "")

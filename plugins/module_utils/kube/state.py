@@ -127,6 +127,7 @@ class State:
         self.namespaces: dict[str, Json | None] = {}
         self.coming: set[tuple[str, ...]] = set()  # kind, namespace and name of what is not there yet
         self.changes: list[str] = []
+        self.scalers: list[Json] = []  # of the definitions
         self.not_applied: list[str] = []
         self.notes: list[str] = []
         self.diff: list[Json] = []
@@ -166,6 +167,7 @@ class State:
         kept = [entry for entry in entries if entry.live and ONCE in (entry.item["metadata"].get("annotations") or {})]
         entries = [entry for entry in entries if entry not in kept]
         self.coming = {key_of(entry.item)[1:] for entry in entries if entry.live is None}
+        self.scalers = [item for item in items if item["kind"] == autoscalers.AUTOSCALER]
         self.objects.each(self.number_pods, [entry for entry in entries if entry.item["kind"] in WORKLOADS[:2]])
         single = [entry.item["spec"]["selector"] for entry in entries if entry.single]
         entries = [e for e in entries if e.item["kind"] != "PodDisruptionBudget" or e.item["spec"].get("selector") not in single]
@@ -178,6 +180,8 @@ class State:
         unwanted = self.unwanted({key_of(entry.item) for entry in (*entries, *kept)}, items) if self.wish.prune else []
         changed = [entry for entry in (*homes, *entries) if entry.changed]
         if not self.wish.check_mode:
+            # It would go on setting the number of pods that is applied now.
+            self.delete([live for live in unwanted if live["kind"] == autoscalers.AUTOSCALER])
             self.apply([entry for entry in changed if not entry.made], entries)
         # A promise changes with what it is about, and is no news then.
         for entry in [entry for entry in changed if not is_promise(entry.item)] or ([] if unwanted else changed):
@@ -185,7 +189,7 @@ class State:
         self.tell_removed(unwanted)
         if self.wish.check_mode:
             return
-        self.delete(unwanted)
+        self.delete([live for live in unwanted if live["kind"] != autoscalers.AUTOSCALER])
         if any(entry.item["kind"] == "Secret" for entry in changed):
             self.objects.each(self.have_read, self.wish.readers)
         if self.wish.wait:
@@ -333,19 +337,45 @@ class State:
 
     def number_pods(self, entry: Entry) -> None:
         """Leave the number of pods to whoever sets it."""
-        meta, spec, live = entry.item["metadata"], entry.item["spec"], entry.live
+        spec, live = entry.item["spec"], entry.live
         wanted = spec.pop("replicas", None)
-        scaler = ""
+        own = next((autoscalers.named(item) for item in self.scalers if self.scales(item, entry.item)), "")
+        scaler = own
         if live is not None or wanted is not None:
-            found = autoscalers.find(self.objects.ask, meta["namespace"], meta["name"], entry.item["kind"])
-            scaler = replicas.scaler_of(live, found) if live else found or ""
+            found = self.other_scaler(entry.item, own)
+            scaler = own or (replicas.scaler_of(live, found) if live else found or "")
         number = replicas.number(live, wanted, scaler) if live else wanted
         if number is not None:
             spec["replicas"] = number
-        if live and (note := replicas.explanation(live, wanted, scaler)):
+        if live and not own and (note := replicas.explanation(live, wanted, scaler)):
             self.notes.append(note)
         # Of pods whose number is not ours there may be several at any time.
         entry.single = wanted is not None and wanted < 2 and not scaler
+
+    def scales(self, scaler: Json, item: Json) -> bool:
+        """Whether an autoscaler of the definitions is the one of a workload among them."""
+        meta = item["metadata"]
+        here = scaler["metadata"].get("namespace") == meta["namespace"]
+        return here and autoscalers.targets(scaler, meta["name"], item["kind"])
+
+    def other_scaler(self, item: Json, own: str) -> str | None:
+        """The autoscaler of a workload that stays and is not among the definitions; empty for none, None where none can be told.
+
+        :param own: the one that is among them.
+        :raises KubeError: where both would set the number.
+        """
+        meta = item["metadata"]
+        found = autoscalers.targeting(self.objects.ask, meta["namespace"], meta["name"], item["kind"])
+        if found is None:
+            return None
+        staying = [each for each in found if owner_of(each) != self.owner or not self.wish.prune]
+        others = [each for each in staying if autoscalers.named(each) != own]
+        if own and others:
+            raise KubeError(
+                f"{autoscalers.named(others[0])} sets the number of pods of {label(item)} already:"
+                f" remove it, or leave {self.wish.called('autoscale')} out."
+            )
+        return next(map(autoscalers.named, others), "")
 
     def try_all(self, homes: list[Entry], entries: list[Entry]) -> None:
         """Have the API server say what each object would become, which changes nothing but namespaces that are missing.
@@ -438,7 +468,7 @@ class State:
         """The live objects of this owner that are not wanted."""
         named = {key_of(item): item for item in (*items, *self.known, *self.promises(items)) if item["kind"] != "Namespace"}
         named = {key: item for key, item in named.items() if key not in wanted}
-        found = [live for live in self.objects.each(self.objects.get, list(named.values())) if live is not None]
+        found = [live for live in self.objects.each(self.live_of, list(named.values())) if live is not None]
         places = {
             (item["apiVersion"], item["kind"], item["metadata"].get("namespace") or "")
             for item in (*items, *self.known)
@@ -449,6 +479,15 @@ class State:
         owners = {key: owner_of(item) or self.owner for key, item in named.items()}
         mine = {key_of(i): i for i in found if is_ours(i) and owner_of(i) in ("", owners.get(key_of(i), self.owner))}
         return [live for key, live in sorted(mine.items()) if key not in wanted]
+
+    def live_of(self, item: Json) -> Json | None:
+        """The live object of a name; an account that may not read autoscalers has made none."""
+        try:
+            return self.objects.get(item)
+        except ApiError as error:
+            if error.status != 403 or item["kind"] != autoscalers.AUTOSCALER:
+                raise
+            return None
 
     def promises(self, items: list[Json]) -> list[Json]:
         """Where this owner's promise may be."""

@@ -76,7 +76,7 @@ def test_node_not_ready(nodes, cause):
 
 
 def test_rollout_complete():
-    assert judge_rollout(deployment(), [pod(), pod("pod-2")]).status == "ok"
+    assert judge_rollout(deployment(), [pod(), pod("pod-2")], []).status == "ok"
 
 
 @pytest.mark.parametrize("image", ["", IMAGE])
@@ -183,21 +183,77 @@ def test_group_that_is_not_evaluated(age, late):
     [{"availableReplicas": 1}, {"updatedReplicas": 1}, {"replicas": 3}, {"observedGeneration": 1}, {"availableReplicas": None}],
 )
 def test_rollout_incomplete(status):
-    assert judge_rollout(deployment(**status), []).status == "failed"
+    assert judge_rollout(deployment(**status), [], []).status == "failed"
 
 
 def test_rollout_of_nothing():
     found = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
     found["spec"]["replicas"] = 0
-    assert "0 replicas" in judge_rollout(found, []).cause
+    assert "0 replicas" in judge_rollout(found, [], []).cause
+
+
+def scaler(kind, *conditions):
+    return {"kind": kind, "metadata": {"name": "shop"}, "status": {"conditions": list(conditions)}}
 
 
 def test_rollout_of_what_an_autoscaler_has_scaled_to_nothing():
     found = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
     found["spec"]["replicas"] = 0
-    skipped = judge_rollout(found, [], "ScaledObject shop")
+    skipped = judge_rollout(found, [], [scaler("ScaledObject")])
     assert (skipped.status, skipped.evidence) == ("left_out", "scaled to 0 by ScaledObject shop")
-    assert judge_rollout(deployment(availableReplicas=1), [], "ScaledObject shop").status == "failed"
+
+
+def ago(seconds):
+    return (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+CREATING = {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}
+REFUSED = {"conditions": [{"type": "ReplicaFailure", "status": "True"}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "second", "age", "well"),
+    [
+        ({}, CREATING, 20, True),
+        ({"replicas": 1, "updatedReplicas": 1}, None, 0, True),  # the next pod has yet to be made
+        ({}, CREATING, 700, False),
+        ({}, {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}, 20, False),
+        ({}, {"containerStatuses": [{"state": {"running": {}}, "restartCount": 1}]}, 20, False),
+        ({}, {"conditions": [{"type": "PodScheduled", "status": "False"}]}, 20, False),
+        ({"updatedReplicas": 1}, CREATING, 20, False),  # a new version, which no autoscaler brings
+        ({"replicas": 1, "updatedReplicas": 1, **REFUSED}, None, 0, False),
+    ],
+)
+def test_rollout_while_an_autoscaler_adds_pods(status, second, age, well):
+    found, pods = deployment(**{"availableReplicas": 1, **status}), [pod()]
+    if second:
+        pods.append(pod("pod-2", ready="False", **second))
+        pods[1]["metadata"]["creationTimestamp"] = ago(age)
+    result = judge_rollout(found, pods, [scaler("HorizontalPodAutoscaler")])
+    assert (result.status == "ok", "HorizontalPodAutoscaler shop" in result.evidence) == (well, True)
+    assert judge_rollout(found, pods, []).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition", "since", "well"),
+    [
+        ("HorizontalPodAutoscaler", {"type": "ScalingActive"}, 300, False),
+        ("HorizontalPodAutoscaler", {"type": "AbleToScale"}, 300, False),
+        ("HorizontalPodAutoscaler", {"type": "ScalingActive"}, 20, True),
+        ("HorizontalPodAutoscaler", {"type": "ScalingActive", "reason": "ScalingDisabled"}, 300, True),
+        ("HorizontalPodAutoscaler", {"type": "ScalingLimited"}, 300, True),
+        ("ScaledObject", {"type": "Ready"}, None, False),
+        ("ScaledObject", {"type": "Active"}, None, True),
+    ],
+)
+def test_rollout_of_an_autoscaler_that_does_not_work(kind, condition, since, well):
+    told = {"status": "False", "message": "no metrics", **condition}
+    if since:
+        told["lastTransitionTime"] = ago(since)
+    result = judge_rollout(deployment(), [pod(), pod("pod-2")], [scaler(kind, told)])
+    assert (result.status == "ok", f"{kind} shop can't scale: no metrics" in result.cause) == (well, not well)
+    whole = scaler(kind, {"type": condition["type"], "status": "True"})
+    assert judge_rollout(deployment(), [pod(), pod("pod-2")], [whole]).status == "ok"
 
 
 def test_what_needs_pods_is_skipped_where_there_are_to_be_none():
@@ -212,7 +268,7 @@ def test_what_needs_pods_is_skipped_where_there_are_to_be_none():
 def test_rollout_names_the_pods_reason():
     waiting = {"state": {"waiting": {"reason": "ErrImageNeverPull", "message": "image is not present"}}}
     broken = pod(ready="False", containerStatuses=[waiting])
-    found = judge_rollout(deployment(availableReplicas=1), [broken])
+    found = judge_rollout(deployment(availableReplicas=1), [broken], [])
     assert "ErrImageNeverPull (image is not present)" in found.cause
 
 

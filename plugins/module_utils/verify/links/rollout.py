@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from ...kube import autoscalers
@@ -13,9 +15,17 @@ from ..facts import is_ready, pod_trouble
 from ..result import Result, failed, left_out, ok
 from ..run import Run
 
+PROGRESS = 600  # seconds that a pod may take to get ready, where the Deployment does not say (progressDeadlineSeconds)
+LEARNING = 120  # seconds in which an autoscaler that was just made, or its source of numbers, gets to work
+WORKING = ("AbleToScale", "ScalingActive", "Ready")  # what is true of an autoscaler that works, the last one of KEDA's
+STARTING = ("ContainerCreating", "PodInitializing")
 
-def judge(deployment: dict[str, Any], pods: list[dict[str, Any]], autoscaler: str = "") -> Result:
-    """The Deployment is rolled out completely; what its *autoscaler* has scaled to 0 is skipped."""
+
+def judge(deployment: dict[str, Any], pods: list[dict[str, Any]], scalers: Sequence[dict[str, Any]] = ()) -> Result:
+    """The Deployment is rolled out completely, and its autoscalers work; what they have scaled to 0 is skipped.
+
+    :param scalers: its autoscalers, each with its kind. Pods that they have just added are no trouble while these start.
+    """
     spec = deployment.get("spec", {})
     status = deployment.get("status", {})
     wanted = spec.get("replicas", 1)
@@ -24,24 +34,60 @@ def judge(deployment: dict[str, Any], pods: list[dict[str, Any]], autoscaler: st
     evidence = f"{available} of {wanted} replicas available, {updated} updated"
     if (status.get("observedGeneration") or 0) < deployment.get("metadata", {}).get("generation", 0):
         return failed("rollout", evidence, "the Deployment's newest version has not been seen by its controller yet")
-    if not wanted and autoscaler:
-        return left_out("rollout", f"scaled to 0 by {autoscaler}")
+    if not wanted and scalers:
+        return left_out("rollout", f"scaled to 0 by {autoscalers.named(scalers[0])}")
     if not wanted:
         return failed("rollout", evidence, "the Deployment is scaled to 0 replicas")
-    if not updated == available == total == wanted:
+    evidence += f"; {autoscalers.named(scalers[0])} sets their number" if scalers else ""
+    if not updated == available == total == wanted and not (scalers and _is_growing(deployment, pods)):
         troubles = [pod_trouble(p) for p in pods if not is_ready(p)]
         return failed("rollout", evidence, "; ".join(troubles[:3]) or f"the rollout is not complete ({total} pods exist)")
+    if cause := next(filter(None, map(_scaling_trouble, scalers)), ""):
+        return failed("rollout", evidence, cause)
     return ok("rollout", evidence)
 
 
+def _is_growing(deployment: dict[str, Any], pods: list[dict[str, Any]]) -> bool:
+    """Whether nothing is missing but pods of the newest version that have just been added and start."""
+    status, seconds = deployment["status"], deployment["spec"].get("progressDeadlineSeconds", PROGRESS)
+    refused = any(c["type"] == "ReplicaFailure" and c["status"] == "True" for c in status.get("conditions") or [])
+    old = (status.get("replicas") or 0) - (status.get("updatedReplicas") or 0)
+    return not refused and not old and all(is_ready(pod) or _is_starting(pod, seconds) for pod in pods)
+
+
+def _is_starting(pod: dict[str, Any], seconds: float) -> bool:
+    """Whether a pod is younger than so many seconds, has its node, and none of its containers has ended or can't start."""
+    meta, status = pod["metadata"], pod.get("status", {})
+    if meta.get("deletionTimestamp"):
+        return True  # it is one pod too many, and on its way
+    states = [each for key in ("initContainerStatuses", "containerStatuses") for each in status.get(key) or []]
+    waiting = {reason for each in states if (reason := ((each.get("state") or {}).get("waiting") or {}).get("reason"))}
+    homeless = any(c.get("type") == "PodScheduled" and c.get("status") == "False" for c in status.get("conditions") or [])
+    young = _age(meta["creationTimestamp"]) < seconds
+    return young and not homeless and waiting <= {*STARTING} and not any(each.get("restartCount") for each in states)
+
+
+def _age(since: str) -> float:
+    return (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(since)).total_seconds()
+
+
+def _scaling_trouble(scaler: dict[str, Any]) -> str:
+    """Why an autoscaler does not work, in its own words; empty where it does, or is paused."""
+    for condition in scaler.get("status", {}).get("conditions") or []:
+        if condition["type"] not in WORKING or condition["status"] != "False" or condition.get("reason") == "ScalingDisabled":
+            continue
+        since = condition.get("lastTransitionTime")  # KEDA has none
+        if not since or _age(since) > LEARNING:
+            return f"{autoscalers.named(scaler)} can't scale: {condition.get('message') or condition.get('reason')}"
+    return ""
+
+
 def look(run: Run) -> list[Result]:
-    return [run.of_deployment("rollout", lambda: judge(run.deployment, run.pods, _autoscaler(run)))]
+    return [run.of_deployment("rollout", lambda: judge(run.deployment, run.pods, _scalers(run)))]
 
 
-def _autoscaler(run: Run) -> str:
-    """What may have scaled the Deployment to 0, as its kind and name; empty where nothing has, or none can be read."""
-    if run.deployment["spec"].get("replicas", 1):
-        return ""
+def _scalers(run: Run) -> list[dict[str, Any]]:
+    """The Deployment's autoscalers; none where they can't be read."""
 
     def read(path: str) -> tuple[int, dict[str, Any]]:
         try:
@@ -49,7 +95,7 @@ def _autoscaler(run: Run) -> str:
         except ApiError as error:
             return error.status, {}
 
-    return autoscalers.find(read, run.target.namespace, run.target.name) or ""
+    return autoscalers.targeting(read, run.target.namespace, run.target.name) or []
 
 
 def next_command(run: Run) -> str:
