@@ -32,6 +32,7 @@ SPEC: dict[str, Any] = {
     "probe_module": {"type": "str", "default": "http_2xx"},
     "prober_url": {"type": "str", "default": ""},
     "health_path": {"type": "str", "default": "/health"},
+    "health_port": {"type": "int", "default": 0},
     "public_url": {"type": "str", "default": ""},
     "alerts": {"type": "dict", "default": {}},
     "min_errors": {"type": "int", "default": 3},

@@ -13,7 +13,8 @@ author:
 description:
   - Merges as C(kubectl patch) does by default. Dictionaries are merged. In lists of containers, volumes, mounts, ports and the
     like, an item is merged into the one with the same name (C(mountPath), C(containerPort)); others are added.
-  - A volume of another kind takes the whole place of the one of its name.
+  - A volume of another kind takes the whole place of the one of its name. So does a probe's way to ask, which is one of
+    C(httpGet), C(tcpSocket), C(grpc) and C(exec).
 options:
   _input:
     description: The specification of the pod.
@@ -55,6 +56,8 @@ KEYS = {
 }
 # An item of these is of one kind, so keys of two don't go together: a volume, and a variable with a value or a source of it.
 ONE_KIND = {"volumes", "env"}
+PROBES = {"livenessProbe", "readinessProbe", "startupProbe"}
+HANDLERS = {"httpGet", "tcpSocket", "grpc", "exec"}
 
 
 def pod_merge(base: Any, overrides: Any, field: str = "") -> Any:
@@ -63,6 +66,8 @@ def pod_merge(base: Any, overrides: Any, field: str = "") -> Any:
     :param field: the name under which both stand.
     """
     if isinstance(base, dict) and isinstance(overrides, dict):
+        if field in PROBES and HANDLERS & overrides.keys():
+            base = {key: value for key, value in base.items() if key not in HANDLERS - overrides.keys()}
         return {**base, **{key: pod_merge(base[key], value, key) if key in base else value for key, value in overrides.items()}}
     if not (isinstance(base, list) and isinstance(overrides, list)):
         return overrides

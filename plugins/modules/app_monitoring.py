@@ -104,6 +104,10 @@ options:
     description: Path of the health check.
     type: str
     default: /health
+  health_port:
+    description: Port of the pods on which the health check is answered, where it is another one than O(port); V(0) for that.
+    type: int
+    default: 0
   public_url:
     description: The health check's address outside the cluster, which is asked too.
     type: str

@@ -210,6 +210,20 @@ options:
           image answers there.
         type: str
         default: "/health"
+      health_port:
+        description:
+          - Port on which C(health_path) is answered, where it is another one than C(port); V(0) for that.
+          - It has a Service of its own then, C(<name>-health), so that no load balancer serves it. By default the outside
+            check asks C(path) then.
+        type: int
+        default: 0
+      probes:
+        description:
+          - What is to differ in C(livenessProbe), C(readinessProbe) and C(startupProbe), in Kubernetes' words, such as
+            C(timeoutSeconds). It is merged into the probes that ask C(health_path); another way to ask, such as
+            C(tcpSocket), takes the place of C(httpGet).
+        type: dict
+        default: {}
       environment:
         description: Environment variables of the application; values become text.
         type: dict
@@ -227,7 +241,7 @@ options:
         description:
           - Seconds that the application may take to start, for one that needs more than about 30. A startup probe holds
             the others back so long.
-          - With V(0) there is no startup probe.
+          - With V(0) there is no startup probe, unless C(probes) has one.
         type: int
         default: 0
       tmp_size:
@@ -246,12 +260,13 @@ options:
         choices: [ClusterIP, NodePort, LoadBalancer]
         default: "ClusterIP"
       network_policy:
-        description: Admit only traffic to the application's port, and to its metrics port from C(network_policy_metrics_from).
+        description: Admit only traffic to the application's port, and from C(network_policy_metrics_from) to its metrics port
+            and a health port of its own.
         type: bool
         default: true
       network_policy_metrics_from:
-        description: NetworkPolicy peers that may read the metrics; by default any pod of the cluster, and nothing from outside
-            it.
+        description: NetworkPolicy peers that may read the metrics, and ask a health port of its own; by default any pod of the
+            cluster, and nothing from outside it.
         type: list
         elements: dict
         default: [{"namespaceSelector": {}}]
@@ -415,7 +430,7 @@ options:
       external_checks:
         description: >-
           What the outside providers watch, each as in C(checks) of M(flaskops.observability.external_checks), with C(path) beside
-          it. By default it is one check of C(health_path).
+          it. By default it is one check of C(health_path), or of C(path) where C(health_port) is another one than C(port).
         type: list
         elements: dict
         default: [{}]

@@ -63,6 +63,16 @@ SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
         ),
         ({"/healthz"}, True, True),
     ),
+    "health_port": (
+        8081,
+        lambda f: (
+            {container(f)[probe]["httpGet"]["port"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")},
+            f["Service shop-health"]["spec"]["ports"][0]["port"],
+            any("//shop-health." in t for t in f["Probe shop"]["spec"]["targets"]["staticConfig"]["static"]),
+        ),
+        ({8081}, 8081, True),
+    ),
+    "probes": ({"livenessProbe": {"timeoutSeconds": 7}}, lambda f: container(f)["livenessProbe"]["timeoutSeconds"], 7),
     "environment": ({"COLOUR": "red"}, lambda f: {"name": "COLOUR", "value": "red"} in container(f)["env"], True),
     "secret_environment": (["words"], lambda f: container(f)["envFrom"], [{"secretRef": {"name": "words"}}]),
     "resources": ({"limits": {"memory": "99Mi"}}, lambda f: container(f)["resources"]["limits"]["memory"], "99Mi"),

@@ -71,6 +71,7 @@ WORDS: dict[str, tuple[str, str | None, tuple[str, ...] | None]] = {
     "metrics_path": TEXT,
     "metrics_prefix": TEXT,
     "health_path": TEXT,
+    "health_port": NUMBER,
     "environment": MAPPING,  # of a process
     "environment_name": TEXT,  # that of a cluster, such as staging
     "external_checks_environment_name": TEXT,

@@ -116,6 +116,8 @@ def _refuse_values(where: str, app: Json) -> None:
     for key in PORTS:
         if not 0 < app[key] < 65536:
             raise DescriptionError(f"{where} has the {key} {app[key]}: use a port from 1 to 65535.")
+    if not 0 <= app["health_port"] < 65536:
+        raise DescriptionError(f"{where} has the health_port {app['health_port']}: use a port from 1 to 65535, or 0.")
     for key in ("path", "health_path", "metrics_path"):
         if not app[key].startswith("/"):
             raise DescriptionError(f"{where} has the {key} {app[key]!r}: begin it with a slash.")

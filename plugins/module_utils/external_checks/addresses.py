@@ -109,7 +109,9 @@ def located(checks: list[dict[str, Any]], urls: dict[str, str], state: str = "pr
 
 
 def of_apps(apps: list[dict[str, Any]], *parts: str) -> list[dict[str, Any]]:
-    """What each application lists as external_checks, by default one check of its health; absent for one that is.
+    """What each application lists as external_checks; absent for one that is.
+
+    By default it is one check of its health, or of its page where the health check has a port that nobody reaches from outside.
 
     :param parts: what follows the application's name in the name of a check.
     """
@@ -118,7 +120,7 @@ def of_apps(apps: list[dict[str, Any]], *parts: str) -> list[dict[str, Any]]:
             "name": " ".join([app["name"], *parts]),
             "app": app["name"],
             "namespace": app["namespace"],
-            "path": app["health_path"],
+            "path": app["health_path"] if app["health_port"] in (0, app["port"]) else app["path"],
             "state": "present",
             **check,
             **({"state": "absent"} if app["state"] == "absent" else {}),

@@ -23,8 +23,13 @@ class PlanError(KubeError):
     """What is wrong, where, and what to do, in one sentence."""
 
 
-def service_port(services: list[Json], pod_labels: dict[str, str], port: int | str) -> tuple[str, Json] | None:
-    """The Service, and its entry under ports, that leads to the pods' *port*, by number or name; a headless one is preferred."""
+def service_port(
+    services: list[Json], pod_labels: dict[str, str], port: int | str, headless: bool = True
+) -> tuple[str, Json] | None:
+    """The Service, and its entry under ports, that leads to the pods' *port*, by number or name.
+
+    :param headless: which kind of Service is preferred.
+    """
     found = []
     for service in services:
         spec = service["spec"]
@@ -33,10 +38,10 @@ def service_port(services: list[Json], pod_labels: dict[str, str], port: int | s
             continue
         for entry in spec.get("ports") or []:
             if entry.get("targetPort", entry["port"]) == port:
-                found.append((spec.get("clusterIP") != "None", service["metadata"]["name"], entry))
+                found.append(((spec.get("clusterIP") == "None") != headless, service["metadata"]["name"], entry))
     if not found:
         return None
-    _headless, name, entry = min(found, key=lambda item: item[:2])
+    _other, name, entry = min(found, key=lambda item: item[:2])
     return name, entry
 
 

@@ -98,10 +98,10 @@ class Planner:
             containers = deployment["spec"]["template"]["spec"]["containers"]
             return [p["name"] for c in containers for p in c.get("ports") or [] if p["containerPort"] == port and p.get("name")]
 
-        def leads_to(port: int, option: str) -> tuple[str, Json]:
+        def leads_to(port: int, option: str, headless: bool) -> tuple[str, Json]:
             targets: list[int | str] = [port, *named(port)]
             for target in targets:
-                found = build.service_port(services, labels, target)
+                found = build.service_port(services, labels, target, headless)
                 if found:
                     return found
             raise Missing(
@@ -109,8 +109,12 @@ class Planner:
                 f" set {option} to the port that its pods serve, or make a Service for it."
             )
 
-        metrics = leads_to(options["metrics_port"], "metrics_port")
-        return metrics, leads_to(options["port"], "port") if options["probe"] else None
+        metrics = leads_to(options["metrics_port"], "metrics_port", headless=True)
+        if not options["probe"]:
+            return metrics, None
+        # A headless Service may lead to pods that are not ready.
+        own = "health_port" if options["health_port"] else "port"
+        return metrics, leads_to(options[own], own, headless=False)
 
     def prober(self) -> str:
         """Host and port of the blackbox exporter."""

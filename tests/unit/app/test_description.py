@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.app import description
 from ansible_collections.flaskops.observability.plugins.module_utils.app.description import DescriptionError, described, ignored
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.addresses import of_apps
 from ansible_collections.flaskops.observability.plugins.modules.flask_apps import DOCUMENTATION
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -126,6 +127,12 @@ def test_what_nobody_said_of_a_receiver_is_not_handed_on() -> None:
     assert app["receivers"] == receivers
 
 
+@pytest.mark.parametrize(("port", "asked"), [(0, "/up"), (5000, "/up"), (8081, "/cart")])
+def test_outside_checks_ask_where_users_do(port: int, asked: str) -> None:
+    (app,) = described(SPEC, [{"name": "shop", "health_path": "/up", "health_port": port, "path": "/cart"}], {})
+    assert [check["path"] for check in of_apps([app])] == [asked]
+
+
 def test_null_leaves_the_number_of_pods_to_others() -> None:
     (app,) = described(SPEC, [{"name": "shop", "replicas": None}], {"replicas": 3})
     assert app["replicas"] is None
@@ -143,6 +150,7 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], list[str]]] = {
     "no number": ([{"name": "shop", "port": "http"}], {}, ["shop", "port"]),
     "no port": ([{"name": "shop", "port": 70000}], {}, ["shop", "port 70000", "65535"]),
     "no port in the defaults": ([{"name": "shop"}], {"metrics_port": 0}, ["shop", "metrics_port 0"]),
+    "no port of the health check": ([{"name": "shop", "health_port": 70000}], {}, ["shop", "health_port 70000", "65535"]),
     "no choice": ([{"name": "shop", "service_type": "Magic"}], {}, ["shop", "service_type", "ClusterIP"]),
     "no page": ([{"name": "shop", "path": "cart"}], {}, ["shop", "path", "slash"]),
     "the drill's old path": ([{"name": "shop", "drill": {"path": "/cart"}}], {}, ["shop", "unknown key drill.path"]),

@@ -15,9 +15,16 @@ from tests.evaluation import ROOT, evaluate
 ROLE = ROOT / "roles/flask_app"
 
 
-def pod(folder: Path, **options: Any) -> dict[str, Any]:
+def objects(folder: Path, **options: Any) -> dict[str, dict[str, Any]]:
+    """What the role makes of its options, by kind and name."""
     given = {"flask_app_image": "x:1", "flask_app_name": "shop", **{f"flask_app_{key}": value for key, value in options.items()}}
-    return dict(evaluate(folder, {"pod": "__flask_app_pod_spec"}, given, ROLE)["pod"])
+    made = "lookup('ansible.builtin.template', 'objects.yml.j2') | from_yaml_all | select | list"
+    found = evaluate(folder, {"made": made}, given, ROLE)["made"]
+    return {f"{item['kind']} {item['metadata']['name']}": item for item in found}
+
+
+def pod(folder: Path, **options: Any) -> dict[str, Any]:
+    return dict(objects(folder, **options)["Deployment shop"]["spec"]["template"]["spec"])
 
 
 def test_pods_are_spread_over_nodes_unless_that_is_overridden(tmp_path: Path) -> None:
@@ -33,6 +40,52 @@ def test_pull_secrets_are_named_where_there_are_some(tmp_path: Path, names: list
     assert pod(tmp_path, image_pull_secrets=names).get("imagePullSecrets", "none") == (
         [{"name": name} for name in names] or "none"
     )
+
+
+def test_probes_are_what_an_application_says(tmp_path: Path) -> None:
+    (container,) = pod(tmp_path)["containers"]
+    health = {"path": "/health", "port": 5000}
+    assert container["livenessProbe"] == {"httpGet": health, "initialDelaySeconds": 5, "periodSeconds": 10}
+    assert container["readinessProbe"] == {"httpGet": health, "initialDelaySeconds": 5, "periodSeconds": 5}
+    given = {
+        "livenessProbe": {"tcpSocket": {"port": 8081}, "timeoutSeconds": 3},
+        "readinessProbe": {"httpGet": {"scheme": "HTTPS"}, "initialDelaySeconds": 0},
+        "startupProbe": {"failureThreshold": 40},
+    }
+    (container,) = pod(tmp_path, health_path="/up", health_port=8081, probes=given)["containers"]
+    health = {"path": "/up", "port": 8081}
+    assert container["livenessProbe"] == {**given["livenessProbe"], "initialDelaySeconds": 5, "periodSeconds": 10}
+    ready = {"httpGet": {**health, "scheme": "HTTPS"}, "initialDelaySeconds": 0, "periodSeconds": 5}
+    assert container["readinessProbe"] == ready
+    assert container["startupProbe"] == {"httpGet": health, "failureThreshold": 40}
+    assert {"name": "health", "containerPort": 8081, "protocol": "TCP"} in container["ports"]
+    given = {"livenessProbe": None, "startupProbe": {"periodSeconds": 1}}
+    (container,) = pod(tmp_path, start_timeout=60, probes=given)["containers"]
+    assert container["livenessProbe"] is None and container["startupProbe"]["failureThreshold"] == 12
+
+
+@pytest.mark.parametrize(
+    ("port", "metrics_port", "health_port", "services", "inner"),
+    [
+        (5000, 9200, 0, ["", "-metrics"], [9200]),
+        (5000, 9200, 5000, ["", "-metrics"], [9200]),
+        (5000, 9200, 8081, ["", "-metrics", "-health"], [9200, 8081]),
+        (5000, 9200, 9200, ["", "-metrics", "-health"], [9200]),
+        (5000, 5000, 8081, ["", "-health"], [8081]),
+        (5000, 5000, 0, [""], []),
+    ],
+)
+def test_a_port_for_monitoring_alone_is_not_where_users_ask(
+    tmp_path: Path, port: int, metrics_port: int, health_port: int, services: list[str], inner: list[int]
+) -> None:
+    made = objects(tmp_path, port=port, metrics_port=metrics_port, health_port=health_port)
+    assert [name.removeprefix("Service shop") for name in made if name.startswith("Service ")] == services
+    users, *others = made["NetworkPolicy shop"]["spec"]["ingress"]
+    assert [entry["port"] for entry in users["ports"]] == [port] and "from" not in users
+    assert [[entry["port"] for entry in rule["ports"]] for rule in others] == ([inner] if inner else [])
+    assert all(rule["from"] for rule in others)
+    names = [entry["name"] for entry in made["Deployment shop"]["spec"]["template"]["spec"]["containers"][0]["ports"]]
+    assert len({*names}) == len(names) == len({port, metrics_port, health_port or port})
 
 
 def test_time_to_start_room_in_tmp_and_overrides(tmp_path: Path) -> None:

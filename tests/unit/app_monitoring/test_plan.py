@@ -121,6 +121,17 @@ def test_services_are_found_by_the_pods_ports() -> None:
     assert of_kind(found, "Probe")[0]["spec"]["prober"] == {"url": "bb.stack.svc:9115"}
 
 
+def test_health_check_at_a_port_of_its_own() -> None:
+    fake = Fake()
+    services = fake.answers["/api/v1/namespaces/shop/services"]["items"]
+    spec = {"selector": {"app": "shop"}, "ports": [{"port": 81, "targetPort": 9200}]}
+    services.append({"metadata": meta("shop-health", "shop"), "spec": spec})
+    # Not by the headless one, which may lead to pods that are not ready.
+    (probe,) = of_kind(plan(fake, health_port=9200, health_path="/up"), "Probe")
+    assert probe["spec"]["targets"]["staticConfig"]["static"] == ["http://shop-health.shop.svc:81/up"]
+    assert plan(fake, health_port=9200)["objects"][1]["spec"]["endpoints"][0]["port"] == "prom"
+
+
 def test_metrics_on_the_applications_own_unnamed_port() -> None:
     (endpoint,) = of_kind(plan(Fake(), metrics_port=5000), "ServiceMonitor")[0]["spec"]["endpoints"]
     assert endpoint["targetPort"] == "web" and "port" not in endpoint

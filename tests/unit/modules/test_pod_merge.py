@@ -22,6 +22,7 @@ BASE: dict[str, Any] = {
             "env": [{"name": "A", "value": "1"}],
             "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
             "securityContext": {"capabilities": {"drop": ["ALL"]}},
+            "livenessProbe": {"httpGet": {"path": "/health", "port": 5000}, "periodSeconds": 10},
         }
     ],
     "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
@@ -62,6 +63,16 @@ TMP = {"name": "tmp", "mountPath": "/tmp"}
             {"containers": [{"name": "shop", "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}]},
             "securityContext",
             {"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}},
+        ),
+        (
+            {"containers": [{"name": "shop", "livenessProbe": {"httpGet": {"scheme": "HTTPS"}, "timeoutSeconds": 3}}]},
+            "livenessProbe",
+            {"httpGet": {"path": "/health", "port": 5000, "scheme": "HTTPS"}, "periodSeconds": 10, "timeoutSeconds": 3},
+        ),
+        (
+            {"containers": [{"name": "shop", "livenessProbe": {"exec": {"command": ["true"]}}}]},
+            "livenessProbe",
+            {"exec": {"command": ["true"]}, "periodSeconds": 10},
         ),
         ({"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a"]}]}, "hostAliases", [{"ip": "10.0.0.1", "hostnames": ["a"]}]),
     ],
