@@ -20,6 +20,7 @@ SPEC: dict[str, Any] = {
     "wait_timeout": {"type": "int", "default": 120},
     "name": {"type": "str", "required": True},
     "namespace": {"type": "str", "required": True},
+    "labels": {"type": "dict", "default": {}},
     "deployment": {"type": "str", "default": ""},
     "port": {"type": "int", "default": 5000},
     "metrics_port": {"type": "int", "default": 9200},

@@ -54,6 +54,10 @@ options:
     description: Namespace of the application.
     type: str
     required: true
+  labels:
+    description: Labels of the objects in the application's namespace.
+    type: dict
+    default: {}
   deployment:
     description: The application's Deployment, where it is not called O(name).
     type: str

@@ -54,6 +54,23 @@ options:
           - It changes nothing with C(state=absent), which never removes what is somebody else's.
         type: bool
         default: false
+      labels:
+        description: Labels of every object of the application, of its monitoring and of its scheduled verification, and of
+            their pods, but not of the namespace, which others may share. Values become text.
+        type: dict
+        default: {}
+      annotations:
+        description: Annotations of every object of the application, but not of pods and the namespace. Values become text.
+        type: dict
+        default: {}
+      pod_labels:
+        description: Further labels of the pods of the application and of its scheduled verification. Values become text.
+        type: dict
+        default: {}
+      pod_annotations:
+        description: Annotations of the pods of the application and of its scheduled verification. Values become text.
+        type: dict
+        default: {}
       image:
         description: Image of the application; without one it is built from C(source), or from C(requirements) alone.
         type: str
@@ -64,7 +81,8 @@ options:
         choices: [IfNotPresent, Always, Never]
         default: "IfNotPresent"
       image_pull_secrets:
-        description: Names of Secrets in the namespace with credentials for the image's registry.
+        description: Names of Secrets in the namespace with credentials for the image's registry, and for that of the
+            scheduled verification's image.
         type: list
         elements: str
         default: []

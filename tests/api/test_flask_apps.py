@@ -31,6 +31,10 @@ def pod(found: Found) -> Any:
     return found["Deployment shop"]["spec"]["template"]["spec"]
 
 
+def template(found: Found) -> Any:
+    return found["Deployment shop"]["spec"]["template"]["metadata"]
+
+
 def endpoint(found: Found) -> Any:
     return found["ServiceMonitor shop"]["spec"]["endpoints"][0]
 
@@ -47,6 +51,14 @@ def route(found: Found) -> Any:
 # A value that is not the default, and where it is found; those of `plain` and `gone` are looked for by themselves.
 SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
     "namespace": (FRONT, lambda f: f["Deployment shop"]["metadata"]["namespace"], FRONT),
+    "labels": (
+        {"team": "web", "cost": 4711},
+        lambda f: {(item["metadata"]["labels"]["team"], item["metadata"]["labels"]["cost"]) for item in f.values()},
+        {("web", "4711")},
+    ),
+    "annotations": ({"note": True}, lambda f: f["Deployment shop"]["metadata"]["annotations"]["note"], "true"),
+    "pod_labels": ({"tier": "front"}, lambda f: template(f)["labels"]["tier"], "front"),
+    "pod_annotations": ({"scrape": "no"}, lambda f: template(f)["annotations"]["scrape"], "no"),
     "image": ("shop:7", lambda f: container(f)["image"], "shop:7"),
     "image_pull_policy": ("Always", lambda f: container(f)["imagePullPolicy"], "Always"),
     "image_pull_secrets": (["pull"], lambda f: pod(f)["imagePullSecrets"], [{"name": "pull"}]),

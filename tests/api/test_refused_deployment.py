@@ -1,17 +1,19 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Deployment that an admission policy refuses leaves nothing of the application behind."""
+"""A Deployment that an admission policy refuses leaves nothing of the application behind, and with the labels it is taken."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.api_rig import Rig
-from tests.harness import run_role, until
+from tests.fakes.kubelet import kubelet
+from tests.harness import Run, run_role, until
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 NAME = "unlabelled"
@@ -57,11 +59,23 @@ def policy(rig: Rig) -> Iterator[None]:
     yield
     rig.request("DELETE", f"{ADMISSION}/validatingadmissionpolicybindings/{NAME}")
     rig.request("DELETE", f"{ADMISSION}/validatingadmissionpolicies/{NAME}")
+    rig.remove(f"/api/v1/namespaces/{NAME}")
+
+
+def run(rig: Rig, folder: Path, **options: Any) -> Run:
+    given = {"kubeconfig": str(rig.kubeconfig()), "name": NAME, "namespace": NAME, "image": "shop:1", **options}
+    return run_role("flask_app", folder, {f"flask_app_{key}": value for key, value in given.items()})
 
 
 def test_nothing_stays_behind(rig: Rig, tmp_path: Path) -> None:
     before = rig.versions(*LISTS)
-    given = {"kubeconfig": str(rig.kubeconfig()), "name": NAME, "namespace": NAME, "image": "shop:1"}
-    done = run_role("flask_app", tmp_path, {f"flask_app_{key}": value for key, value in given.items()})
-    assert "name the team" in done.error
+    assert "name the team" in run(rig, tmp_path).error
+    assert rig.versions(*LISTS) == before
+
+
+def test_labels_satisfy_the_policy(rig: Rig, tmp_path: Path) -> None:
+    before = rig.versions(*LISTS)
+    with kubelet(rig, NAME):
+        assert [run(rig, tmp_path, labels={"team": "web"}).changed for _ in range(2)] == [1, 0]
+    assert [run(rig, tmp_path, state="absent").changed for _ in range(2)] == [1, 0]
     assert rig.versions(*LISTS) == before

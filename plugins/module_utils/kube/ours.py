@@ -97,4 +97,14 @@ def prepared(definitions: list[Json], owner: str) -> list[Json]:
         labels = {MANAGED: MANAGER} if item["kind"] == "Namespace" else {OWNER: owner, MANAGED: MANAGER}
         # What several share names its owner itself.
         meta["labels"] = {**labels, **(meta.get("labels") or {}), MANAGED: MANAGER}
+        write_texts(meta)
+        if template := (item.get("spec") or {}).get("template"):
+            write_texts(template.get("metadata") or {})
     return items
+
+
+def write_texts(meta: Json) -> None:
+    """Write the numbers and the like among labels and annotations as texts, since Kubernetes takes nothing else; null is none."""
+    for field in {"labels", "annotations"} & meta.keys():
+        given = {key: value for key, value in (meta[field] or {}).items() if value is not None}
+        meta[field] = {key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}

@@ -46,7 +46,7 @@ def service_port(
 
 
 def _meta(options: Json, name: str, extra: dict[str, str]) -> Json:
-    labels = {"app.kubernetes.io/name": options["name"], **OURS, **extra}
+    labels = {**options["labels"], "app.kubernetes.io/name": options["name"], **OURS, **extra}
     return {"name": name, "namespace": options["namespace"], "labels": labels}
 
 

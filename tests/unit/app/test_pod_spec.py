@@ -35,6 +35,29 @@ def test_pods_are_spread_over_nodes_unless_that_is_overridden(tmp_path: Path) ->
     assert pod(tmp_path, pod_overrides={"topologySpreadConstraints": own})["topologySpreadConstraints"] == own
 
 
+def test_labels_and_annotations_are_on_what_they_are_for(tmp_path: Path) -> None:
+    made = objects(
+        tmp_path,
+        labels={"team": "web", "cost": 4711},
+        annotations={"note": "n"},
+        pod_labels={"tier": "front"},
+        pod_annotations={"scrape": "no"},
+        autoscale={"max": 3},
+        health_port=8081,
+    )
+    kinds = {"ServiceAccount", "NetworkPolicy", "Service", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget"}
+    namespace, *others = made.values()
+    assert namespace["kind"] == "Namespace" and "team" not in namespace["metadata"]["labels"]
+    assert {item["kind"] for item in others} == kinds
+    for item in others:
+        assert item["metadata"]["labels"].items() >= {"team": "web", "cost": 4711, "app": "shop"}.items()
+        assert item["metadata"]["annotations"]["note"] == "n" and "tier" not in item["metadata"]["labels"]
+    template = made["Deployment shop"]["spec"]["template"]["metadata"]
+    assert template["labels"].items() >= {"team": "web", "tier": "front", "app": "shop"}.items()
+    assert template["annotations"] == {"scrape": "no"}
+    assert made["Service shop-metrics"]["metadata"]["annotations"]["flaskops/metrics-path"] == "/metrics"
+
+
 @pytest.mark.parametrize("names", [[], ["harbor", "other"]])
 def test_pull_secrets_are_named_where_there_are_some(tmp_path: Path, names: list[str]) -> None:
     assert pod(tmp_path, image_pull_secrets=names).get("imagePullSecrets", "none") == (

@@ -112,6 +112,14 @@ def test_whole_plan() -> None:
     assert found["detection"]["HighErrorRate"] == (150, 240)
 
 
+def test_labels_that_an_application_gives() -> None:
+    given = {"team": "web", "app.kubernetes.io/name": "other"}
+    for item in plan(Fake(), labels=given)["objects"]:
+        labels = item["metadata"]["labels"]
+        assert labels.get("app.kubernetes.io/name") != "other"
+        assert ("team" in labels) == (item["metadata"]["namespace"] == "shop")
+
+
 def test_services_are_found_by_the_pods_ports() -> None:
     found = plan(Fake())
     (endpoint,) = of_kind(found, "ServiceMonitor")[0]["spec"]["endpoints"]

@@ -258,3 +258,16 @@ def test_a_receiver_of_some_severities_has_a_route_of_its_own(written: Callable[
     assert own == {"receiver": "hook", "matchers": ['severity=~"critical"'], "continue": True}
     # A test alert ends where an alert of its severity does.
     assert test_alert["matchers"] == ['alertname="VerifyTestAlert"', 'severity!~"critical"']
+
+
+def test_the_alert_inbox_has_pull_secrets(tmp_path: Path) -> None:
+    options = {
+        "alert_inbox": True,
+        "alert_inbox_image": "registry.example.com/runner:1",
+        "alert_inbox_image_pull_secrets": ["harbor"],
+    }
+    given = {f"kube_prometheus_stack_{name}": value for name, value in options.items()}
+    made = "lookup('ansible.builtin.template', 'objects.yml.j2') | from_yaml_all | select | list"
+    found = evaluate(tmp_path, {"made": made}, given | {"__kube_prometheus_stack_skipped": {}}, ROLE)["made"]
+    (inbox,) = [item["spec"]["template"]["spec"] for item in found if item["kind"] == "Deployment"]
+    assert inbox["imagePullSecrets"] == [{"name": "harbor"}]
