@@ -251,6 +251,21 @@ options:
         type: list
         elements: str
         default: []
+      config_map_environment:
+        description: Names of ConfigMaps in the namespace whose keys become environment variables. Where a Secret has the same
+            key, that counts.
+        type: list
+        elements: str
+        default: []
+      volumes:
+        description:
+          - Folders and files in the application's container, each with C(mountPath) and one source in Kubernetes' words,
+            such as C(emptyDir) for a folder that can be written to, C(configMap), C(secret) or C(persistentVolumeClaim).
+          - C(subPath) mounts one file or folder of it, C(readOnly) keeps it as it is, and C(name) is its name, by default
+            made of the path.
+        type: list
+        elements: dict
+        default: []
       resources:
         description: Resource requests and limits of the container.
         type: dict
@@ -267,9 +282,11 @@ options:
         type: str
         default: "64Mi"
       pod_overrides:
-        description: Merged into the pod's specification, as C(kubectl patch) does. A container, volume, mount, port or variable
+        description:
+          - Merged into the pod's specification, as C(kubectl patch) does. A container, volume, mount, port or variable
             of the same name is merged into the role's, and others are added. The container is named like the
             application.
+          - A further container has the security context of the application's, but for what it says itself.
         type: dict
         default: {}
       service_type:

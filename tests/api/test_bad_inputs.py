@@ -74,6 +74,12 @@ CASES = [
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_probes": {"liveness": {}}}, "flask_app_probes has liveness: use livenessProbe"),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_health_port": 70000}, "flask_app_health_port is 70000: use a port"),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_labels": {"app": "x", "flaskops/a": "b"}}, "have app, flaskops/a, which this"),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_volumes": [{"mountPath": "/a"}]}, 'flask_app_volumes has {"mountPath": "/a"}:'),
+    (
+        "flask_app",
+        {**IMAGE, **CLUSTER, "flask_app_volumes": [{"mountPath": "a", "emptyDir": {}}]},
+        "give each volume an absolute mountPath and one source",
+    ),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_port": 0}, "flask_app_port is 0 and flask_app_metrics_port is 9200: use ports"),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_service_type": "Magic"}, "flask_app_service_type must be one of: ClusterIP"),
     ("flask_app", {**IMAGE, "flask_app_kubeconfig": "TMP/none"}, "The kubeconfig TMP/none does not exist"),

@@ -497,7 +497,7 @@ def plain(environ, start_response):
         ("asks:app", 0, r"KeyError in \S+/asks.py, line 2: 'SHOP_KEY'\): .*flask_app_environment"),
         ("broken:app", 0, r"SyntaxError in \S+/broken.py, line 2: "),
         ("ends:app", 0, "exit status 3.*flask_app_environment"),
-        ("writes:app", 0, "/nowhere.*flask_app_pod_overrides"),
+        ("writes:app", 0, "/nowhere.*flask_app_volumes"),
     ],
 )
 def test_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, flasks: int, error: str) -> None:

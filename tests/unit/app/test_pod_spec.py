@@ -111,6 +111,52 @@ def test_a_port_for_monitoring_alone_is_not_where_users_ask(
     assert len({*names}) == len(names) == len({port, metrics_port, health_port or port})
 
 
+def test_volumes_have_one_source_and_one_place(tmp_path: Path) -> None:
+    given = [
+        {"mountPath": "/data", "emptyDir": {"sizeLimit": "1Gi"}},
+        {"mountPath": "/app/Config.py", "subPath": "config.py", "configMap": {"name": "settings"}, "readOnly": True},
+        {"mountPath": "/keys", "name": "signing", "secret": {"secretName": "keys"}},
+    ]
+    made = pod(tmp_path, volumes=given)
+    assert made["volumes"][1:] == [
+        {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}},
+        {"name": "app-config-py", "configMap": {"name": "settings"}},
+        {"name": "signing", "secret": {"secretName": "keys"}},
+    ]
+    assert made["containers"][0]["volumeMounts"][1:] == [
+        {"name": "data", "mountPath": "/data"},
+        {"name": "app-config-py", "mountPath": "/app/Config.py", "subPath": "config.py", "readOnly": True},
+        {"name": "signing", "mountPath": "/keys"},
+    ]
+
+
+def test_a_volume_of_ones_own_for_tmp(tmp_path: Path) -> None:
+    made = pod(tmp_path, volumes=[{"mountPath": "/tmp", "persistentVolumeClaim": {"claimName": "uploads"}}])
+    assert made["volumes"] == [{"name": "tmp", "persistentVolumeClaim": {"claimName": "uploads"}}]
+    assert made["containers"][0]["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+
+
+def test_environment_of_config_maps_and_secrets(tmp_path: Path) -> None:
+    (container,) = pod(tmp_path, config_map_environment=["settings"], secret_environment=["keys"])["containers"]
+    assert container["envFrom"] == [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "keys"}}]
+
+
+def test_every_container_has_the_security_context(tmp_path: Path) -> None:
+    own = {"capabilities": {"add": ["NET_BIND_SERVICE"]}, "readOnlyRootFilesystem": False}
+    more = {
+        "initContainers": [{"name": "wait", "image": "w:1"}],
+        "containers": [{"name": "proxy", "image": "p:1", "securityContext": own}, {"name": "shop", "tty": True}],
+    }
+    made = pod(tmp_path, pod_overrides=more)
+    context = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    found = {one["name"]: one["securityContext"] for kind in ("initContainers", "containers") for one in made[kind]}
+    assert found == {
+        "wait": context,
+        "shop": context,
+        "proxy": {**context, "readOnlyRootFilesystem": False, "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}},
+    }
+
+
 def test_time_to_start_room_in_tmp_and_overrides(tmp_path: Path) -> None:
     assert "startupProbe" not in pod(tmp_path)["containers"][0]
     more = {

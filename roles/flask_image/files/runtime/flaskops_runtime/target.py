@@ -62,7 +62,7 @@ def _reason(name: str, error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return (
             f"The application {name} writes to {error.filename}, and the root file system is read-only:"
-            " mount a volume there by flask_app_pod_overrides, or have it write below /tmp."
+            " mount a volume there by flask_app_volumes, or have it write below /tmp."
         )
     if isinstance(error, ModuleNotFoundError) and error.name:
         if f"{name.partition(':')[0]}.".startswith(f"{error.name}."):
