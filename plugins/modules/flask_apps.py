@@ -208,6 +208,15 @@ options:
         description: Port on which the application answers requests and C(health_path).
         type: int
         default: 5000
+      scheme:
+        description:
+          - How the application answers at C(port); V(https) where it speaks TLS itself.
+          - The probes and the Service's port (C(appProtocol)) say so, and by that port the Probe, verify, drill and outside
+            checks know it. C(probe_module) has to accept the certificate, which the blackbox exporter asks of
+            C(<name>.<namespace>.svc).
+        type: str
+        choices: [http, https]
+        default: "http"
       path:
         description: >-
           Path that the verification's own request asks for, and the drill's steady probe ten times a second. Any answer below 500
@@ -294,9 +303,26 @@ options:
         type: str
         choices: [ClusterIP, NodePort, LoadBalancer]
         default: "ClusterIP"
+      service_annotations:
+        description: Annotations of the Service, such as those that make a cloud's load balancer internal. Values become text.
+        type: dict
+        default: {}
+      service_load_balancer_class:
+        description: The Service's C(loadBalancerClass), which Kubernetes lets nobody change afterwards; empty for the
+            cluster's own.
+        type: str
+        default: ""
+      service_ports:
+        description:
+          - Ports of the Service, in Kubernetes' words; each leads to C(port) where it has no C(targetPort). Outside checks
+            ask the first one.
+          - Empty for the port C(http) 80, or C(https) 443 with C(scheme=https).
+        type: list
+        elements: dict
+        default: []
       network_policy:
-        description: Admit only traffic to the application's port, and from C(network_policy_metrics_from) to its metrics port
-            and a health port of its own.
+        description: Admit only traffic to the application's port and where else the Service leads, and from
+            C(network_policy_metrics_from) to its metrics port and a health port of its own.
         type: bool
         default: true
       network_policy_metrics_from:

@@ -80,6 +80,16 @@ CASES = [
         {**IMAGE, **CLUSTER, "flask_app_volumes": [{"mountPath": "a", "emptyDir": {}}]},
         "give each volume an absolute mountPath and one source",
     ),
+    (
+        "flask_app",
+        {**IMAGE, **CLUSTER, "flask_app_service_load_balancer_class": "a/b"},
+        "flask_app_service_type is ClusterIP: only a",
+    ),
+    (
+        "flask_app",
+        {**IMAGE, **CLUSTER, "flask_app_service_ports": [{"port": 80, "targetPort": 8080}]},
+        "flask_app_service_ports leads nowhere to flask_app_port (5000)",
+    ),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_port": 0}, "flask_app_port is 0 and flask_app_metrics_port is 9200: use ports"),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_service_type": "Magic"}, "flask_app_service_type must be one of: ClusterIP"),
     ("flask_app", {**IMAGE, "flask_app_kubeconfig": "TMP/none"}, "The kubeconfig TMP/none does not exist"),

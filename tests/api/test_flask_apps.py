@@ -64,6 +64,14 @@ SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
     "image_pull_secrets": (["pull"], lambda f: pod(f)["imagePullSecrets"], [{"name": "pull"}]),
     "replicas": (0, lambda f: f["Deployment shop"]["spec"]["replicas"], 0),
     "port": (5001, lambda f: container(f)["ports"][0]["containerPort"], 5001),
+    "scheme": (
+        "https",
+        lambda f: (
+            container(f)["readinessProbe"]["httpGet"].get("scheme"),
+            [(entry["port"], entry.get("appProtocol")) for entry in f["Service shop"]["spec"]["ports"]],
+        ),
+        ("HTTP", [(443, "https"), (8443, None)]),  # the health check has a port of its own here
+    ),
     "metrics_port": (9201, lambda f: f["Service shop-metrics"]["spec"]["ports"][0]["port"], 9201),
     "metrics_path": ("/m", lambda f: endpoint(f)["path"], "/m"),
     "health_path": (
@@ -97,7 +105,25 @@ SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
     "start_timeout": (60, lambda f: container(f)["startupProbe"]["failureThreshold"], 12),
     "tmp_size": ("9Mi", lambda f: pod(f)["volumes"][0]["emptyDir"]["sizeLimit"], "9Mi"),
     "pod_overrides": ({"hostname": "till"}, lambda f: pod(f)["hostname"], "till"),
-    "service_type": ("NodePort", lambda f: f["Service shop"]["spec"]["type"], "NodePort"),
+    "service_type": ("LoadBalancer", lambda f: f["Service shop"]["spec"]["type"], "LoadBalancer"),
+    "service_annotations": (
+        {"internal": True},
+        lambda f: [f[f"Service {name}"]["metadata"]["annotations"].get("internal") for name in ("shop", "shop-metrics")],
+        ["true", None],
+    ),
+    "service_ports": (
+        [{"name": "web", "port": 443}, {"name": "side", "port": 8443, "targetPort": 8444}],
+        lambda f: (
+            [(entry["name"], entry["targetPort"]) for entry in f["Service shop"]["spec"]["ports"]],
+            [entry["port"] for entry in f["NetworkPolicy shop"]["spec"]["ingress"][0]["ports"]],
+        ),
+        ([("web", 5001), ("side", 8444)], [5001, 8444]),
+    ),
+    "service_load_balancer_class": (
+        "example.com/nlb",
+        lambda f: f["Service shop"]["spec"]["loadBalancerClass"],
+        "example.com/nlb",
+    ),
     "network_policy_metrics_from": (
         [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
         lambda f: "10.1.0.0/16" in json.dumps(f["NetworkPolicy shop"]["spec"]["ingress"]),

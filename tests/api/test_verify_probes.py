@@ -9,6 +9,7 @@ machine that is not a loopback one, because the API server's proxies lead to no 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import ssl
@@ -188,3 +189,20 @@ def test_a_probe_that_leads_nowhere_is_the_fault_of_the_probes(probed: Probed) -
         results, _trouble = probed.found()
     blamed = [name for name, result in results.items() if result["status"] == "failed" and not result["follows"]]
     assert blamed == ["probes"] and "the port web" in results["probes"]["cause"]
+
+
+def test_an_application_that_speaks_tls_itself(probed: Probed, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls = probed.ports["tls"]
+    monkeypatch.setattr(probed, "target", dataclasses.replace(probed.target, port=tls, metrics_port=tls))
+    monkeypatch.setitem(probed.ports, "app", tls)
+    probe = {"httpGet": {"path": "/live200", "port": tls, "scheme": "HTTPS"}}
+    plain = probed.rig.request("GET", f"{NS}/services/{NAME}")["spec"]["ports"]
+    entry = {"name": "https", "port": 443, "targetPort": tls, "appProtocol": "https"}
+    probed.rig.request("PATCH", f"{NS}/services/{NAME}", {"spec": {"ports": [entry]}}, MERGE)
+    try:
+        with probed.deployed(probe):
+            results, trouble = probed.found()
+    finally:
+        probed.rig.request("PATCH", f"{NS}/services/{NAME}", {"spec": {"ports": plain}}, MERGE)
+    assert ([name for name, result in results.items() if result["status"] == "failed"], trouble) == ([], "")
+    assert results["metric requests"]["status"] == results["health"]["status"] == "ok"

@@ -120,7 +120,8 @@ class App:
                 f"No port of the Service {self.name} in namespace {self.namespace} leads to the port {self.options.port}:"
                 " give the application's port by the option drill_port."
             )
-        return facts.load_balancer_url(self.service, entry["port"]) or f"{self.base}/services/{self.name}:{entry['port']}/proxy"
+        proxy = f"{self.base}/services/{facts.tls_prefix(entry)}{self.name}:{entry['port']}/proxy"
+        return facts.load_balancer_url(self.service, entry) or proxy
 
     def ask(self, path: str, headers: dict[str, str] | None = None) -> int:
         """The status that a user gets over a new connection; 0 for no answer within the time that users have."""

@@ -38,9 +38,10 @@ def of_ingresses(ingresses: list[dict[str, Any]], service: str) -> list[str]:
 def of_service(service: dict[str, Any]) -> str:
     """The address that a load balancer gave a Service; empty where it has none."""
     for entry in (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or []:
-        host, port = entry.get("hostname") or entry.get("ip") or "", service["spec"]["ports"][0]["port"]
-        name = f"[{host}]" if ":" in host else host
-        return f"{'https' if port == 443 else 'http'}://{name}{'' if port in (80, 443) else f':{port}'}"
+        host, first = entry.get("hostname") or entry.get("ip") or "", service["spec"]["ports"][0]
+        name, port = f"[{host}]" if ":" in host else host, first["port"]
+        scheme = "https" if port == 443 or first.get("appProtocol") == "https" else "http"
+        return f"{scheme}://{name}{'' if (scheme, port) in (('http', 80), ('https', 443)) else f':{port}'}"
     return ""
 
 

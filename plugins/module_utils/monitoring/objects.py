@@ -45,6 +45,17 @@ def service_port(
     return name, entry
 
 
+def speaks_tls(port: Json) -> bool:
+    """Whether a Service's port says that the application speaks TLS there."""
+    return bool(port.get("appProtocol") == "https")
+
+
+def address(options: Json, service: str, port: Json) -> str:
+    """Where the health check is answered inside the cluster."""
+    scheme = "https" if speaks_tls(port) else "http"
+    return f"{scheme}://{service}.{options['namespace']}.svc:{port['port']}{options['health_path']}"
+
+
 def _meta(options: Json, name: str, extra: dict[str, str]) -> Json:
     labels = {**options["labels"], "app.kubernetes.io/name": options["name"], **OURS, **extra}
     return {"name": name, "namespace": options["namespace"], "labels": labels}
@@ -97,6 +108,8 @@ def service_monitor(options: Json, service: str, port: Json, labels: dict[str, s
         found: Json = {
             **({"port": port["name"]} if port.get("name") else {"targetPort": port.get("targetPort", port["port"])}),
             "path": options["metrics_path"],
+            # A pod is asked by its address, for which no certificate is made.
+            **({"scheme": "https", "tlsConfig": {"insecureSkipVerify": True}} if speaks_tls(port) else {}),
             "relabelings": [
                 {"action": "keep", "sourceLabels": ["__meta_kubernetes_service_name"], "regex": service},
                 *(

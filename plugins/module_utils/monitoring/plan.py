@@ -304,7 +304,7 @@ def plan(planner: Planner, check_mode: bool) -> Json:
     wanted = [build.prometheus_rule(options, groups, labels["rule"])]
     wanted.append(build.service_monitor(options, monitor[0], monitor[1], labels["serviceMonitor"]))
     if options["probe"]:
-        inside = f"http://{health[0]}.{options['namespace']}.svc:{health[1]['port']}{options['health_path']}" if health else ""
+        inside = build.address(options, *health) if health else ""
         wanted.append(build.probe(options, "inside", inside, prober, labels["probe"]))
         if options["public_url"]:
             wanted.append(build.probe(options, "public", options["public_url"], prober, labels["probe"]))

@@ -146,14 +146,21 @@ def load_balancer_address(service: dict[str, Any]) -> str:
     return ""
 
 
-def load_balancer_url(service: dict[str, Any], port: int) -> str:
+def tls_prefix(entry: dict[str, Any]) -> str:
+    """What stands before a name in a path of the API server's proxy: ``https:`` where a Service's port says TLS, else nothing."""
+    return "https:" if entry.get("appProtocol") == "https" else ""
+
+
+def load_balancer_url(service: dict[str, Any], entry: dict[str, Any]) -> str:
     """The URL of a Service's port at its load balancer; empty where it has to be asked through the API server.
 
-    That is so without an address, and at port 443: there something else ends TLS, for a name that is not known here, and the
-    pods are reached without it.
+    That is so without an address, and where TLS is spoken, for a name that is not known here: by the application, or at port
+    443, where something else ends it and the pods are reached without it.
+
+    :param entry: the port, as port_entry() gives it.
     """
-    address = load_balancer_address(service)
-    if not address or port == 443:
+    address, port = load_balancer_address(service), entry["port"]
+    if not address or port == 443 or tls_prefix(entry):
         return ""
     return f"http://{address}" + ("" if port == 80 else f":{port}")
 

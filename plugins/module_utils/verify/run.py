@@ -76,7 +76,7 @@ class Target:
 
     def opening(self, url: str) -> str:
         """The command that opens the app to a browser where *url* is the API server's, which wants a login; else empty."""
-        port = re.search(rf"/services/{re.escape(self.name)}:(\d+)/proxy$", url)
+        port = re.search(rf"/services/(?:https:)?{re.escape(self.name)}:(\d+)/proxy$", url)
         return self.kubectl("port-forward", f"service/{self.name}", f"8080:{port[1]}") if port else ""
 
 
@@ -115,6 +115,7 @@ class Run:
         self.url = ""
         self.through_proxy = ""
         self.url_problem = ""
+        self._tls = ""
         self.out_of_reach = ""
         self.pods: list[dict[str, Any]] = []
         self.deployment: dict[str, Any] = {}
@@ -198,11 +199,15 @@ class Run:
         if entry is None:
             self.url_problem = f"no port of the Service {target.name} leads to the app's port {target.port}"
             return
-        self.url = facts.load_balancer_url(service, entry["port"])
-        self._proxy = f"{self.base}/services/{target.name}:{entry['port']}/proxy"
+        self.url, self._tls = facts.load_balancer_url(service, entry), facts.tls_prefix(entry)
+        self._proxy = f"{self.base}/services/{self._tls}{target.name}:{entry['port']}/proxy"
         if not self.url:
             self.through_proxy = self._proxy
             self.url = self.cluster.host + self.through_proxy
+
+    def pod_path(self, pod: str, port: int) -> str:
+        """Where the API server's proxy leads to a port of a pod."""
+        return f"{self.base}/pods/{self._tls if port == self.target.port else ''}{pod}:{port}/proxy"
 
     def ask(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
         """A request to the app through its Service, past a load balancer to which this machine has no way."""
@@ -276,7 +281,7 @@ class Run:
     def _mark(self, pod: dict[str, Any]) -> Marked:
         name, node = pod["metadata"]["name"], pod["spec"].get("nodeName", "")
         request_id, began = f"verify-{uuid.uuid4().hex}", time.monotonic()
-        way = f"{self.base}/pods/{name}:{self.target.port}/proxy{self.path}"
+        way = self.pod_path(name, self.target.port) + self.path
         try:
             status, body = self.cluster.fetch(way, {"X-Request-ID": request_id}, self.request_seconds())
         except ApiError as error:

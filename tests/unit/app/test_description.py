@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.app import description
 from ansible_collections.flaskops.observability.plugins.module_utils.app.description import DescriptionError, described, ignored
-from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.addresses import of_apps
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks.addresses import of_apps, of_service
 from ansible_collections.flaskops.observability.plugins.modules.flask_apps import DOCUMENTATION
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -131,6 +131,21 @@ def test_what_nobody_said_of_a_receiver_is_not_handed_on() -> None:
 def test_outside_checks_ask_where_users_do(port: int, asked: str) -> None:
     (app,) = described(SPEC, [{"name": "shop", "health_path": "/up", "health_port": port, "path": "/cart"}], {})
     assert [check["path"] for check in of_apps([app])] == [asked]
+
+
+@pytest.mark.parametrize(
+    ("ports", "address"),
+    [
+        ([{"port": 80}, {"port": 443}], "http://lb.test"),
+        ([{"port": 443}, {"port": 80}], "https://lb.test"),
+        ([{"port": 8080}], "http://lb.test:8080"),
+        ([{"port": 8443, "appProtocol": "https"}], "https://lb.test:8443"),
+        ([{"port": 80, "appProtocol": "https"}], "https://lb.test:80"),
+    ],
+)
+def test_outside_checks_ask_the_first_port_as_it_answers(ports: list[dict[str, Any]], address: str) -> None:
+    status = {"loadBalancer": {"ingress": [{"hostname": "lb.test"}]}}
+    assert of_service({"spec": {"ports": ports}, "status": status}) == address
 
 
 def test_null_leaves_the_number_of_pods_to_others() -> None:

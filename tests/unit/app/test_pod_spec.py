@@ -58,6 +58,33 @@ def test_labels_and_annotations_are_on_what_they_are_for(tmp_path: Path) -> None
     assert made["Service shop-metrics"]["metadata"]["annotations"]["flaskops/metrics-path"] == "/metrics"
 
 
+@pytest.mark.parametrize(
+    ("options", "ports"),
+    [
+        ({}, [{"name": "http", "port": 80, "targetPort": 5000}]),
+        ({"scheme": "https"}, [{"name": "https", "port": 443, "targetPort": 5000, "appProtocol": "https"}]),
+        (
+            # TLS that the load balancer ends, and a port of another container.
+            {"service_ports": [{"name": "https", "port": 443}, {"name": "ws", "port": 81, "targetPort": 8081}]},
+            [{"name": "https", "port": 443, "targetPort": 5000}, {"name": "ws", "port": 81, "targetPort": 8081}],
+        ),
+        (
+            {"scheme": "https", "service_ports": [{"name": "a", "port": 1, "targetPort": "http"}, {"port": 2, "targetPort": 3}]},
+            [{"name": "a", "port": 1, "targetPort": "http", "appProtocol": "https"}, {"port": 2, "targetPort": 3}],
+        ),
+    ],
+)
+def test_ports_of_the_service(tmp_path: Path, options: dict[str, Any], ports: list[dict[str, Any]]) -> None:
+    made = objects(tmp_path, service_annotations={"internal": "true"}, annotations={"note": "n"}, **options)
+    assert made["Service shop"]["spec"]["ports"] == [{"protocol": "TCP", **entry} for entry in ports]
+    assert made["Service shop"]["metadata"]["annotations"] == {"internal": "true", "note": "n"}
+    (container,) = made["Deployment shop"]["spec"]["template"]["spec"]["containers"]
+    schemes = {container[probe]["httpGet"].get("scheme") for probe in ("livenessProbe", "readinessProbe")}
+    assert schemes == {"HTTPS" if options.get("scheme") else None}
+    admitted = [entry["port"] for entry in made["NetworkPolicy shop"]["spec"]["ingress"][0]["ports"]]
+    assert {entry["targetPort"] for entry in ports} <= {*admitted}
+
+
 @pytest.mark.parametrize("names", [[], ["harbor", "other"]])
 def test_pull_secrets_are_named_where_there_are_some(tmp_path: Path, names: list[str]) -> None:
     assert pod(tmp_path, image_pull_secrets=names).get("imagePullSecrets", "none") == (

@@ -140,6 +140,17 @@ def test_health_check_at_a_port_of_its_own() -> None:
     assert plan(fake, health_port=9200)["objects"][1]["spec"]["endpoints"][0]["port"] == "prom"
 
 
+def test_application_that_speaks_tls_itself() -> None:
+    fake = Fake()
+    web = fake.answers["/api/v1/namespaces/shop/services"]["items"][0]["spec"]
+    web["ports"] = [{"name": "web", "port": 443, "targetPort": "web", "appProtocol": "https"}]
+    found = plan(fake, metrics_port=5000)
+    assert of_kind(found, "Probe")[0]["spec"]["targets"]["staticConfig"]["static"] == ["https://web.shop.svc:443/health"]
+    (endpoint,) = of_kind(found, "ServiceMonitor")[0]["spec"]["endpoints"]
+    assert (endpoint["scheme"], endpoint["tlsConfig"]) == ("https", {"insecureSkipVerify": True})
+    assert "scheme" not in of_kind(plan(fake), "ServiceMonitor")[0]["spec"]["endpoints"][0]
+
+
 def test_metrics_on_the_applications_own_unnamed_port() -> None:
     (endpoint,) = of_kind(plan(Fake(), metrics_port=5000), "ServiceMonitor")[0]["spec"]["endpoints"]
     assert endpoint["targetPort"] == "web" and "port" not in endpoint

@@ -384,11 +384,20 @@ def test_load_balancer_is_asked_directly():
     assert {r["status"] for r in results if r["link"] not in NOT_INSTALLED} == {"ok"}
 
 
-def test_a_load_balancer_that_ends_tls_is_passed_by():
+@pytest.mark.parametrize(
+    ("port", "way"),
+    [
+        ({"port": 443}, "flask-app:443"),  # the load balancer ends TLS
+        ({"port": 443, "appProtocol": "https"}, "https:flask-app:443"),
+        ({"port": 8443, "appProtocol": "https"}, "https:flask-app:8443"),
+    ],
+)
+def test_a_load_balancer_with_tls_is_passed_by(port, way):
     balanced = {"loadBalancer": {"ingress": [{"hostname": "lb.example.com"}]}}
-    service = {"spec": {"ports": [{"port": 443, "targetPort": 5000}]}, "status": balanced}
+    service = {"spec": {"ports": [{**port, "targetPort": 5000}]}, "status": balanced}
     _results, url = run(FakeCluster(**{f"{NS}/services/flask-app": (200, service)}))
-    assert url.endswith(f"{NS}/services/flask-app:443/proxy")
+    assert url.endswith(f"{NS}/services/{way}/proxy")
+    assert running.Target().opening(url).endswith(f"port-forward service/flask-app 8080:{port['port']}")
 
 
 def test_unreachable_api_server_is_one_sentence():

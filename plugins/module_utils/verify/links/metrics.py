@@ -120,7 +120,7 @@ def look(run: Run) -> list[Result]:
     if shut and run.stack.absent and len(shut) == len(names) and not any("refused" in why for why in shut.values()):
         why = f"the API server has no way to port {run.target.metrics_port}, which a NetworkPolicy may shut: {min(shut.values())}"
         return [left_out(link, why) for link in ROWS]
-    query = f"GET {run.base}/pods/POD:{run.target.metrics_port}/proxy{run.target.metrics_path}, {READS} times"
+    query = f"GET {run.pod_path('POD', run.target.metrics_port)}{run.target.metrics_path}, {READS} times"
     query += f" of {len(again)} of them" if len(again) < len(ready) else ""
     if stored:
         query += f"; PromQL {_stored_query(run)}"
@@ -139,11 +139,11 @@ def _pages(run: Run, pod: str, reads: int) -> tuple[list[str], str]:
     """The texts of a pod's page, read so often with a request of our own before each, and why one could not be read."""
     target = run.target
     texts: list[str] = []
-    page = f"{run.base}/pods/{pod}:{target.metrics_port}/proxy{quote('/' + target.metrics_path.lstrip('/'))}"
+    page = run.pod_path(pod, target.metrics_port) + quote("/" + target.metrics_path.lstrip("/"))
     try:
         for _read in range(reads):
             # Before the first too: the exporter shows its series only after a request.
-            run.cluster.fetch(f"{run.base}/pods/{pod}:{target.port}/proxy{run.path}", None, run.request_seconds())
+            run.cluster.fetch(run.pod_path(pod, target.port) + run.path, None, run.request_seconds())
             status, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
             if said := unreached(status, text):
                 return texts, f"{UNREACHED}{said}"
