@@ -334,7 +334,10 @@ def differences(ours: Any, theirs: Any, path: str, answer: bool) -> Iterator[str
 
 
 def variants(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """Our schema for either side of its `if` on one field, so that each is held against the alternatives meant for it."""
+    """Our schema for either side of its `if` on one field, so that each is held against the alternatives meant for it.
+
+    A side has `required`, fields that are false, the only names that it allows, or an `if` of its own.
+    """
     [(name, condition)] = schema.get("if", {}).get("properties", {"": None}).items()
     if name not in schema.get("properties", {}):
         return [schema]
@@ -342,14 +345,14 @@ def variants(schema: dict[str, Any]) -> list[dict[str, Any]]:
     out = []
     for values, part in (([condition["const"]], schema["then"]), (rest, schema["else"])):
         dropped = {key for key, sub in part.get("properties", {}).items() if sub is False}
-        fields = {key: sub for key, sub in schema["properties"].items() if key not in dropped}
-        out.append(
-            {
-                "type": "object",
-                "required": [*schema.get("required", []), *part.get("required", [])],
-                "properties": {**fields, name: {**fields[name], "enum": values}},
-            }
-        )
+        kept = part.get("propertyNames", {}).get("enum", schema["properties"])
+        fields = {key: sub for key, sub in schema["properties"].items() if key in kept and key not in dropped}
+        side = {
+            "type": "object",
+            "required": [*schema.get("required", []), *part.get("required", [])],
+            "properties": {**fields, name: {**fields[name], "enum": values}},
+        }
+        out += variants({**side, **{key: part[key] for key in ("if", "then", "else") if key in part}})
     return out
 
 

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import html
+import secrets
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from .core import Fake, Plan, Refused, Target
+from .core import Fake, Plan, Refused, Reply, Request, Target
 
 DEFAULTS: dict[str, Any] = {
     "type": "HTTP",
@@ -60,17 +61,21 @@ PLAIN = (
     "port",
     "gracePeriod",
 )
+HEARTBEATS = "/heartbeat/"  # below which heartbeats are sent
 ERRORS = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict", 429: "Too Many Requests"}
 
 
 class UptimeRobotFake(Fake):
     """Quirks that clients must cope with: names and URLs come back HTML-escaped, tags in lower case and as objects,
     `keywordCaseType` as a number, regions as `regionalData`, `responseTimeThreshold` always 0, no password, and a
-    `nextLink` that names the cursor but not the filters."""
+    `nextLink` that names the cursor but not the filters.
+
+    A heartbeat has an address of this server, without any token. `beats` counts what came to it."""
 
     provider = "uptimerobot"
     name_field = "friendlyName"
     plans = {"free": Plan(50, 300, [(10, 60)]), "paid": Plan(20_000, 30, [(5000, 60)])}
+    bare_addresses = False  # whether answers have only the key of a heartbeat's address, as has been seen of the provider
 
     def error(self, refused: Refused) -> Any:
         message: Any = [f"{name} {text}" for name, text in refused.problems] if refused.status == 400 else str(refused)
@@ -110,14 +115,45 @@ class UptimeRobotFake(Fake):
             fields["regionData"] = {**regions, "THRESHOLD": {name: fields["responseTimeThreshold"] for name in regions["REGION"]}}
         return {**check, **fields}
 
+    def add_check(self, fields: dict[str, Any]) -> Any:
+        key = super().add_check(fields)
+        if self.checks[key]["type"] == "HEARTBEAT":
+            secret = secrets.token_hex(20)
+            address = f"{self.url.removesuffix(self.contract.base)}{HEARTBEATS}m{key}-{secret}"
+            self.checks[key] |= {"url": address, "timeout": None, "beats": 0, "_beat": None, "_since": self.clock()}
+        return key
+
+    def status(self, check: dict[str, Any]) -> str:
+        if check["paused"]:
+            return "PAUSED"
+        if check["type"] != "HEARTBEAT":
+            return {"new": "STARTED", "up": "UP", "down": "DOWN"}[check["_status"]]
+        allowed = check["interval"] + (check["gracePeriod"] or 0)
+        if self.clock() > (check["_beat"] or check["_since"]) + allowed:
+            return "DOWN"
+        return "UP" if check["_beat"] else "STARTED"
+
+    def _answer(self, method: str, target: str, headers: Any, raw: bytes) -> Reply:
+        """A heartbeat, which is no request to the API; else as ever."""
+        if not target.startswith(HEARTBEATS):
+            return super()._answer(method, target, headers, raw)
+        with self.lock:
+            found = [check for check in self.checks.values() if check["url"].endswith(target) and check["type"] == "HEARTBEAT"]
+            for check in found:
+                check["beats"] += 1
+                check["_beat"] = self.clock()
+        status = 200 if found else 404
+        return Request(method, target, {}, status=status), status, {}, "OK" if found else "Not found", None
+
     def show(self, check: dict[str, Any]) -> dict[str, Any]:
-        status = "PAUSED" if check["paused"] else {"new": "STARTED", "up": "UP", "down": "DOWN"}[check["_status"]]
+        heartbeat = check["type"] == "HEARTBEAT"
+        url = check["url"].rpartition("-")[2] if heartbeat and self.bare_addresses else check["url"]
         answer = {
             **{name: check[name] for name in PLAIN},
             "id": check["id"],
-            "status": status,
+            "status": self.status(check),
             "friendlyName": html.escape(check["friendlyName"]),
-            "url": html.escape(check["url"]),
+            "url": html.escape(url),
             "tags": [{"id": 1 + sum(tag.encode()), "name": tag, "color": "#cccccc"} for tag in check["tagNames"]],
             "regionalData": check["regionData"],
             "responseTimeThreshold": 0,
@@ -212,7 +248,7 @@ class UptimeRobotFake(Fake):
     def _run(self, id: int, paused: bool) -> dict[str, Any]:
         check = self.need(self.checks, id, "Monitor")
         if check["paused"] and not paused:
-            check["_status"] = "new"
+            check |= {"_status": "new", "_beat": None, "_since": self.clock()}
             self._new.add(id)
         check["paused"] = paused
         return self.show(check)

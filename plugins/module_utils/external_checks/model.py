@@ -97,6 +97,8 @@ class Provider:
     # Seconds for which a list may still show what was before a write, or a create may take effect after its reply was lost.
     settle = 10
     lags = False
+    # Whether a new check can't do without an address to ask.
+    needs_url = True
 
     def __init__(self, client: Client) -> None:
         self.client = client

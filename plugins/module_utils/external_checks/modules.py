@@ -11,6 +11,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from .client import CheckError, Client
+from .heartbeat import Heartbeat, address, environment_of
 from .model import (
     Found,
     Gone,
@@ -33,9 +34,21 @@ from .uptimerobot import API_URL as UPTIMEROBOT_URL
 from .uptimerobot import UptimeRobot
 
 PROVIDERS: dict[str, type[Provider]] = {"uptimerobot": UptimeRobot, "pingdom": Pingdom, "statuscake": StatusCake}
-API_URLS = {"uptimerobot": UPTIMEROBOT_URL, "pingdom": PINGDOM_URL, "statuscake": STATUSCAKE_URL}
+# What has an API of its own within a provider's: other types of checks than the list of external_checks has.
+KINDS: dict[str, type[Provider]] = {**PROVIDERS, "uptimerobot_heartbeat": Heartbeat}
+API_URLS = {
+    "uptimerobot": UPTIMEROBOT_URL,
+    "uptimerobot_heartbeat": UPTIMEROBOT_URL,
+    "pingdom": PINGDOM_URL,
+    "statuscake": STATUSCAKE_URL,
+}
 # The names that the vendors' own tools use.
-TOKEN_VARIABLES = {"uptimerobot": "UPTIMEROBOT_API_KEY", "pingdom": "PINGDOM_API_TOKEN", "statuscake": "STATUSCAKE_API_TOKEN"}
+TOKEN_VARIABLES = {
+    "uptimerobot": "UPTIMEROBOT_API_KEY",
+    "uptimerobot_heartbeat": "UPTIMEROBOT_API_KEY",
+    "pingdom": "PINGDOM_API_TOKEN",
+    "statuscake": "STATUSCAKE_API_TOKEN",
+}
 
 
 def token_of(provider: str, given: str | None) -> str:
@@ -93,7 +106,7 @@ def make_provider(key: str, params: dict[str, Any]) -> Provider:
     for name in ("api_timeout", "api_max_wait", "api_retries"):
         if params[name] < (1 if name == "api_timeout" else 0):
             raise CheckError(f"The {name} is {params[name]}: give {'one second' if name == 'api_timeout' else 'zero'} or more")
-    return PROVIDERS[key](Client(PROVIDERS[key].title, params))
+    return KINDS[key](Client(KINDS[key].title, params))
 
 
 def wanted_of(provider: type[Provider], params: dict[str, Any]) -> Wanted:
@@ -145,25 +158,46 @@ def diff_of(outcomes: list[Outcome]) -> dict[str, Any]:
 
 def run_check(module: AnsibleModule, key: str) -> None:
     """Run a module that manages one check."""
+    _engine, result = made_one(module, key, module.params["environment"])
+    module.exit_json(**result)
+
+
+def run_heartbeat(module: AnsibleModule) -> None:
+    """Run the module that manages one heartbeat; only a task that hides its result learns the address."""
+    engine, result = made_one(module, "uptimerobot_heartbeat", environment_of(module.params["environment"]))
+    check_id = result["id"] if module.params["state"] == "present" else None
+    if check_id is not None and module.no_log:
+        try:
+            found = engine.ours.get(check_id) or engine.provider.read(check_id)
+            result["url"] = address(found)
+        except Gone:
+            module.fail_json(msg=f"The heartbeat (id {check_id}) was deleted at UptimeRobot meanwhile: run again.")
+        except CheckError as exc:
+            module.fail_json(msg=f"{exc}.", changed=result["changed"], actions=result["actions"])
+    module.exit_json(**result)
+
+
+def made_one(module: AnsibleModule, key: str, environment: str) -> tuple[Reconciler, dict[str, Any]]:
+    """Make one check what a module's options say; return what did it and the module's result, or fail the module."""
     params = module.params
     try:
         provider = make_provider(key, params)
-        wanted = wanted_of(PROVIDERS[key], params)
+        wanted = wanted_of(KINDS[key], params)
         hide_secrets(provider.client, wanted)
-        engine = Reconciler(provider, owner_tag(params["environment"]), module.check_mode, module.warn, params.get("wait", True))
+        engine = Reconciler(provider, owner_tag(environment), module.check_mode, module.warn, params.get("wait", True))
         outcome = reconcile(engine, [wanted])[0]
     except CheckError as exc:
         done = [action for outcome in exc.outcomes for action in outcome.actions]
         module.fail_json(msg=f"{exc}.", changed=bool(done), actions=done)
     if outcome.error:
         module.fail_json(msg=f"{outcome.error}.", changed=outcome.changed, actions=outcome.actions)
-    module.exit_json(
-        changed=outcome.changed,
-        id=outcome.id,
-        actions=outcome.actions,
-        check=outcome.check,
-        diff={"before": outcome.before, "after": outcome.after},
-    )
+    return engine, {
+        "changed": outcome.changed,
+        "id": outcome.id,
+        "actions": outcome.actions,
+        "check": outcome.check,
+        "diff": {"before": outcome.before, "after": outcome.after},
+    }
 
 
 def seen(provider: Provider, found: Found) -> dict[str, Any]:

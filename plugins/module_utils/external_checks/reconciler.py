@@ -207,7 +207,7 @@ class Reconciler:
         self.ours.pop(found.id, None)
 
     def _create(self, wanted: Wanted, outcome: Outcome) -> Outcome:
-        if not wanted.options.get("url"):
+        if self.provider.needs_url and not wanted.options.get("url"):
             raise CheckError(f"The {wanted.label} is not there yet, and creating it needs a url: set url")
         options = self.provider.completed({"name": wanted.name, "interval": DEFAULT_INTERVAL, **wanted.options})
         options["tags"] = sorted({*options.get("tags", []), self.tag})

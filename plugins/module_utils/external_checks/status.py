@@ -27,7 +27,7 @@ def check_states(
 ) -> list[dict[str, Any]]:
     """Return the state of each named check, and of every check of the environment where no names are given.
 
-    provider: uptimerobot, pingdom or statuscake. environment: as in the module external_checks. timeout: seconds for one
+    provider: a key of modules.KINDS. environment: as in the module external_checks. timeout: seconds for one
     answer. max_wait: seconds to wait in all, for rate limits and repeated requests. ask_contacts: whether each entry also has
     alerts, which says whether the check alerts anybody; a provider whose list does not tell is asked for each check.
     Each entry has name, id (None where there is none) and state: up, down, paused, unknown (not run yet), missing, or

@@ -17,6 +17,7 @@ from .client import (
     ProviderError,
 )
 from .model import (
+    HIDDEN,
     Found,
     Gone,
     Provider,
@@ -49,6 +50,7 @@ FIELDS = {
     "name": "friendlyName",
     "url": "url",
     "interval": "interval",
+    "grace_period": "gracePeriod",
     "check_timeout": "timeout",
     "method": "httpMethodType",
     "request_headers": "customHttpHeaders",
@@ -59,21 +61,22 @@ FIELDS = {
     "redirects": "followRedirections",
     "http_password": "httpPassword",
 }
+CONTACTS: dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "options": {
+        "contact": {"type": "str", "required": True},
+        "delay": {"type": "int", "default": 0},
+        "repeat": {"type": "int", "default": 0},
+    },
+}
 # Options of the module beside those of every provider.
 SPEC: dict[str, Any] = {
     "check_timeout": {"type": "int"},
     "method": {"type": "str", "choices": METHODS},
     "keyword_case_sensitive": {"type": "bool", "no_log": False},
     "expected_status_codes": {"type": "list", "elements": "str"},
-    "contacts": {
-        "type": "list",
-        "elements": "dict",
-        "options": {
-            "contact": {"type": "str", "required": True},
-            "delay": {"type": "int", "default": 0},
-            "repeat": {"type": "int", "default": 0},
-        },
-    },
+    "contacts": CONTACTS,
     "regions": {"type": "list", "elements": "str", "choices": REGIONS},
     "tls_expiry_days": {"type": "list", "elements": "int"},
     "verify_certificate": {"type": "bool"},
@@ -83,6 +86,20 @@ SPEC: dict[str, Any] = {
 }
 
 
+def shared_options_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Return what monitors of every type have, in the words of the modules' options."""
+    return {
+        # Names and addresses come back with HTML's escapes.
+        "name": unescape(str(body.get("friendlyName", ""))),
+        "interval": body.get("interval"),
+        "tags": [tag["name"] for tag in body.get("tags") or []],
+        "contacts": [
+            {"contact": str(item["alertContactId"]), "delay": item["threshold"] * 60, "repeat": item["recurrence"] * 60}
+            for item in body.get("assignedAlertContacts") or []
+        ],
+    }
+
+
 def options_of(body: dict[str, Any]) -> dict[str, Any]:
     """Return a monitor in the words of the module's options."""
     config = body.get("config") or {}
@@ -90,10 +107,9 @@ def options_of(body: dict[str, Any]) -> dict[str, Any]:
     keyword_types = {value: key for key, value in KEYWORD_TYPES.items()}
     regional = body.get("regionalData") or {}
     return {
-        # Names and addresses come back with HTML's escapes.
-        "name": unescape(str(body.get("friendlyName", ""))),
-        "url": unescape(str(body.get("url", ""))),
-        "interval": body.get("interval"),
+        **shared_options_of(body),
+        # Whoever knows the address of a heartbeat can send one.
+        "url": HIDDEN if body.get("type") == "HEARTBEAT" else unescape(str(body.get("url", ""))),
         "check_timeout": body.get("timeout"),
         "method": body.get("httpMethodType") or "HEAD",
         "request_headers": body.get("customHttpHeaders") or {},
@@ -104,11 +120,6 @@ def options_of(body: dict[str, Any]) -> dict[str, Any]:
         # 0 and 1 in answers and updates, words in creates.
         "keyword_case_sensitive": body.get("keywordCaseType") in (0, "0", "CaseSensitive"),
         "expected_status_codes": body.get("successHttpResponseCodes") or [],
-        "tags": [tag["name"] for tag in body.get("tags") or []],
-        "contacts": [
-            {"contact": str(item["alertContactId"]), "delay": item["threshold"] * 60, "repeat": item["recurrence"] * 60}
-            for item in body.get("assignedAlertContacts") or []
-        ],
         "regions": regional.get("REGION") or [] if isinstance(regional, dict) else [regional],
         "tls_expiry_days": (config.get("sslExpirationPeriodDays") or []) if body.get("sslExpirationReminder") else [],
         "verify_certificate": bool(body.get("checkSSLErrors")),
@@ -160,42 +171,17 @@ def fields_of(options: dict[str, Any], create: bool) -> dict[str, Any]:
     return body
 
 
-class UptimeRobot(Provider):
-    """Monitors of the types HTTP and KEYWORD."""
+class Monitors(Provider):
+    """Monitors of some types, and what the API has for those of all."""
 
     title = TITLE
     path = "/monitors"
-    options = (
-        "name", "url", "interval", "check_timeout", "method", "request_headers", "request_body", "http_username",
-        "http_password", "keyword", "keyword_match", "keyword_case_sensitive", "expected_status_codes", "tags", "contacts",
-        "regions", "tls_expiry_days", "verify_certificate", "domain_expiry_reminder", "redirects", "ip_version",
-    )  # fmt: skip
-    write_only = frozenset({"http_password"})
     settle = 60
     lags = True
+    types: tuple[str, ...] = ()  # those that are managed
 
-    def check(self, options: dict[str, Any]) -> None:
-        if options.get("url"):
-            check_url(options["url"])
-        check_range("interval", options.get("interval"), 30, 86400, TITLE)
-        check_range("check_timeout", options.get("check_timeout"), 0, 60, TITLE)
-        for region in options.get("regions", []):
-            check_choice("region", region, REGIONS, TITLE)
-        if options.get("regions") == []:
-            raise CheckError(f"{TITLE} can't do without a region: name one of {', '.join(REGIONS)}")
-        for days in options.get("tls_expiry_days", []):
-            check_range("tls_expiry_days", days, 0, 365, TITLE)
-        if len(options.get("tls_expiry_days", [])) > 10:
-            raise CheckError(f"{TITLE} takes at most 10 tls_expiry_days: name fewer")
-        if len(options.get("keyword") or "") > 500:
-            raise CheckError(f"{TITLE} takes a keyword of at most 500 characters: shorten it")
-        method = options.get("method")
-        if options.get("request_body") and method in BODILESS:
-            raise CheckError(f"A {method} request sends no request_body: set method to POST, or leave it out")
-        if options.get("keyword") and method in BLIND:
-            raise CheckError(f"An answer to {method} has no body that could hold the keyword: set method to GET, or leave it out")
-        if "request_body" in options and not isinstance(parsed(options["request_body"]), dict):
-            raise CheckError(f"{TITLE} takes only a JSON object as request_body: write it as one")
+    def check_shared(self, options: dict[str, Any]) -> None:
+        """Refuse what no monitor can have, whatever its type."""
         check_tags(options.get("tags", []))
         for item in options.get("contacts", []):
             if item["delay"] % 60 or item["repeat"] % 60 or item["delay"] < 0 or item["repeat"] < 0:
@@ -204,63 +190,28 @@ class UptimeRobot(Provider):
     def normal(self, option: str, value: Any) -> Any:
         if option in ("name", "url"):
             return super().normal(option, unescape(value))
-        if option == "keyword":
-            return value.strip()
         if option == "tags":
             return sorted({str(tag).lower() for tag in value})
         if option == "contacts":
             named = [{"contact": str(item["contact"]), "delay": item["delay"], "repeat": item["repeat"]} for item in value]
             return sorted(named, key=lambda item: tuple(item.values()))
-        if option == "tls_expiry_days":
-            return sorted(set(value))
-        if option == "expected_status_codes":
-            return super().normal(option, [str(code).lower() for code in value or STATUS_CODES])
-        if option == "request_headers":
-            # UptimeRobot adds this one by itself to checks with a body.
-            return {name: text for name, text in super().normal(option, value).items() if name != "content-type"}
         return super().normal(option, value)
 
     def resolve(self, option: str, names: Sequence[Any], directory: list[dict[str, Any]]) -> list[Any]:
         ids: list[str] = super().resolve(option, [item["contact"] for item in names], directory)
         return [{**item, "contact": contact} for item, contact in zip(names, ids, strict=True)]
 
-    def completed(self, options: dict[str, Any], kept: dict[str, Any] | None = None) -> dict[str, Any]:
-        full = {"check_timeout": 30, **super().completed(options, kept)}
-        if options.get("method") in BODILESS:
-            full.pop("request_body", None)
-        method = fitting_method(full)
-        if method:
-            full["method"] = method
-        if full.get("keyword"):
-            return {"keyword_match": "contains", "keyword_case_sensitive": False, **full}
-        return {name: value for name, value in full.items() if not name.startswith("keyword")}
-
-    def implied(self, options: dict[str, Any], found: Found) -> dict[str, Any]:
-        present = found.options["method"]
-        method = fitting_method({"method": present, **options})
-        return {"method": method} if "method" not in options and method != present else {}
-
-    def check_change(self, changes: dict[str, Any], found: Found) -> None:
-        method = changes.get("method")
-        if method in BLIND and changes.get("keyword", found.options["keyword"]):
-            raise CheckError(f"An answer to {method} has no body that could hold the monitor's keyword: set method to GET")
-
-    def fixed_among(self, changes: dict[str, Any], found: Found) -> set[str]:
-        # With and without a keyword are two types of monitor.
-        return {"keyword"} if "keyword" in changes and bool(changes["keyword"]) != bool(found.options["keyword"]) else set()
-
-    def parsed_check(self, body: dict[str, Any], whole: bool) -> Found:
-        options = options_of(body)
-        regional = body.get("regionalData")
+    def parsed_monitor(self, body: dict[str, Any], options: dict[str, Any], extra: dict[str, Any]) -> Found:
+        """Return a monitor of the list, all of which is in it."""
         return Found(
             id=member(body, "id", int, TITLE),
             name=options["name"],
-            kind=kind_of(body.get("type"), ("HTTP", "KEYWORD")),
+            kind=kind_of(body.get("type"), self.types),
             status=STATUS.get(str(body.get("status", "")).upper(), "unknown"),
             tags=[str(tag).lower() for tag in options["tags"]],
             options=options,
-            whole=whole,
-            extra={"THRESHOLD": dict(regional.get("THRESHOLD") or {})} if isinstance(regional, dict) else {},
+            whole=True,
+            extra=extra,
         )
 
     def _pages(self, path: str, query: list[tuple[str, str]]) -> list[Any]:
@@ -299,8 +250,8 @@ class UptimeRobot(Provider):
                     return found
             raise
 
-    def create(self, options: dict[str, Any], paused: bool) -> Any:
-        body = {"type": "KEYWORD" if options.get("keyword") else "HTTP", **fields_of(options, create=True)}
+    def create_monitor(self, body: dict[str, Any], paused: bool) -> Any:
+        """Create a monitor and return its id."""
         answer = self.client.request("POST", "/monitors", json_body=body, answer=dict, create=True)
         check_id = answer.get("id")
         if not isinstance(check_id, int):
@@ -310,13 +261,8 @@ class UptimeRobot(Provider):
                 self._run(check_id, paused=True)
         return check_id
 
-    def update(self, found: Found, changes: dict[str, Any], wanted: dict[str, Any], paused: bool | None) -> None:
-        body = fields_of(changes, create=False)
-        if "regionData" in body:
-            kept = {region: ms for region, ms in found.extra.get("THRESHOLD", {}).items() if region in changes["regions"]}
-            body["regionData"].update({"THRESHOLD": kept} if kept else {})
-        if "http_username" in changes and wanted.get("http_password"):
-            body["httpPassword"] = wanted["http_password"]
+    def update_monitor(self, found: Found, body: dict[str, Any], paused: bool | None) -> None:
+        """Send the fields that change, if any; paused is None where the run state stays."""
         with missing_is_gone():
             if body:
                 self.client.request("PATCH", f"/monitors/{found.id}", json_body=body, answer=dict)
@@ -340,3 +286,94 @@ class UptimeRobot(Provider):
                 }
                 for entry in entries
             ]
+
+
+class UptimeRobot(Monitors):
+    """Monitors of the types HTTP and KEYWORD."""
+
+    types = ("HTTP", "KEYWORD")
+    options = (
+        "name", "url", "interval", "check_timeout", "method", "request_headers", "request_body", "http_username",
+        "http_password", "keyword", "keyword_match", "keyword_case_sensitive", "expected_status_codes", "tags", "contacts",
+        "regions", "tls_expiry_days", "verify_certificate", "domain_expiry_reminder", "redirects", "ip_version",
+    )  # fmt: skip
+    write_only = frozenset({"http_password"})
+
+    def check(self, options: dict[str, Any]) -> None:
+        if options.get("url"):
+            check_url(options["url"])
+        check_range("interval", options.get("interval"), 30, 86400, TITLE)
+        check_range("check_timeout", options.get("check_timeout"), 0, 60, TITLE)
+        for region in options.get("regions", []):
+            check_choice("region", region, REGIONS, TITLE)
+        if options.get("regions") == []:
+            raise CheckError(f"{TITLE} can't do without a region: name one of {', '.join(REGIONS)}")
+        for days in options.get("tls_expiry_days", []):
+            check_range("tls_expiry_days", days, 0, 365, TITLE)
+        if len(options.get("tls_expiry_days", [])) > 10:
+            raise CheckError(f"{TITLE} takes at most 10 tls_expiry_days: name fewer")
+        if len(options.get("keyword") or "") > 500:
+            raise CheckError(f"{TITLE} takes a keyword of at most 500 characters: shorten it")
+        method = options.get("method")
+        if options.get("request_body") and method in BODILESS:
+            raise CheckError(f"A {method} request sends no request_body: set method to POST, or leave it out")
+        if options.get("keyword") and method in BLIND:
+            raise CheckError(f"An answer to {method} has no body that could hold the keyword: set method to GET, or leave it out")
+        if "request_body" in options and not isinstance(parsed(options["request_body"]), dict):
+            raise CheckError(f"{TITLE} takes only a JSON object as request_body: write it as one")
+        self.check_shared(options)
+
+    def normal(self, option: str, value: Any) -> Any:
+        if option == "keyword":
+            return value.strip()
+        if option == "tls_expiry_days":
+            return sorted(set(value))
+        if option == "expected_status_codes":
+            return super().normal(option, [str(code).lower() for code in value or STATUS_CODES])
+        if option == "request_headers":
+            # UptimeRobot adds this one by itself to checks with a body.
+            return {name: text for name, text in super().normal(option, value).items() if name != "content-type"}
+        return super().normal(option, value)
+
+    def completed(self, options: dict[str, Any], kept: dict[str, Any] | None = None) -> dict[str, Any]:
+        full = {"check_timeout": 30, **super().completed(options, kept)}
+        if options.get("method") in BODILESS:
+            full.pop("request_body", None)
+        method = fitting_method(full)
+        if method:
+            full["method"] = method
+        if full.get("keyword"):
+            return {"keyword_match": "contains", "keyword_case_sensitive": False, **full}
+        return {name: value for name, value in full.items() if not name.startswith("keyword")}
+
+    def implied(self, options: dict[str, Any], found: Found) -> dict[str, Any]:
+        present = found.options["method"]
+        method = fitting_method({"method": present, **options})
+        return {"method": method} if "method" not in options and method != present else {}
+
+    def check_change(self, changes: dict[str, Any], found: Found) -> None:
+        method = changes.get("method")
+        if method in BLIND and changes.get("keyword", found.options["keyword"]):
+            raise CheckError(f"An answer to {method} has no body that could hold the monitor's keyword: set method to GET")
+
+    def fixed_among(self, changes: dict[str, Any], found: Found) -> set[str]:
+        # With and without a keyword are two types of monitor.
+        return {"keyword"} if "keyword" in changes and bool(changes["keyword"]) != bool(found.options["keyword"]) else set()
+
+    def parsed_check(self, body: dict[str, Any], whole: bool) -> Found:
+        regional = body.get("regionalData")
+        extra = {"THRESHOLD": dict(regional.get("THRESHOLD") or {})} if isinstance(regional, dict) else {}
+        return self.parsed_monitor(body, options_of(body), extra)
+
+    def create(self, options: dict[str, Any], paused: bool) -> Any:
+        kind = "KEYWORD" if options.get("keyword") else "HTTP"
+        return self.create_monitor({"type": kind, **fields_of(options, create=True)}, paused)
+
+    def update(self, found: Found, changes: dict[str, Any], wanted: dict[str, Any], paused: bool | None) -> None:
+        body = fields_of(changes, create=False)
+        if "regionData" in body:
+            kept = {region: ms for region, ms in found.extra.get("THRESHOLD", {}).items() if region in changes["regions"]}
+            body["regionData"].update({"THRESHOLD": kept} if kept else {})
+        if "http_username" in changes and wanted.get("http_password"):
+            body["httpPassword"] = wanted["http_password"]
+        self.update_monitor(found, body, paused)

@@ -59,4 +59,4 @@ def test_secrets_are_marked(name: str) -> None:
 
 
 def test_every_module_is_there() -> None:
-    assert len(MODULES) == 10
+    assert len(MODULES) == 11

@@ -115,6 +115,7 @@ def everything(fake: Fake) -> dict[str, Any]:
             "timeout": 20,
             "tagNames": ["a"],
             "assignedAlertContacts": [{"alertContactId": contact, "threshold": 0, "recurrence": 0}],
+            "gracePeriod": 60,
             "regionData": {"REGION": ["eu"], "MANUAL_SELECTED": True, "THRESHOLD": {"eu": 500}},
             "responseTimeThreshold": 900,
             "httpMethodType": "POST",

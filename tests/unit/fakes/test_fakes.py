@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -413,6 +414,39 @@ def test_uptimerobot_quirks() -> None:
         assert read(fake, key)["config"] == {"ipVersion": "ipv4Only", "sslExpirationPeriodDays": [7]}
         word = new(fake, type="KEYWORD", keywordType="ALERT_EXISTS", keywordCaseType="CaseInsensitive", keywordValue=" no ")
         assert read(fake, word)["keywordCaseType"] == 1 and read(fake, word)["keywordValue"] == "no"
+
+
+def test_a_heartbeat_of_uptimerobot_keeps_time() -> None:
+    clock = Clock()
+    with UptimeRobotFake(clock=clock) as fake:
+        made = call(
+            fake, "POST", "/monitors", {"type": "HEARTBEAT", "friendlyName": "job", "interval": 60, "gracePeriod": 30}
+        ).body
+        address = urlsplit(made["url"])
+
+        def beat(path: str) -> int:
+            connection = http.client.HTTPConnection(address.netloc, timeout=10)
+            try:
+                connection.request("POST", path, "{}")
+                return connection.getresponse().status
+            finally:
+                connection.close()
+
+        assert made["status"] == "STARTED"
+        clock.advance(91)
+        assert read(fake, made["id"])["status"] == "DOWN"
+        assert (beat(f"{address.path}0"), beat(address.path), fake.checks[made["id"]]["beats"]) == (404, 200, 1)
+        assert read(fake, made["id"])["status"] == "UP"
+        clock.advance(91)
+        assert read(fake, made["id"])["status"] == "DOWN"
+        for verb, state in (("pause", "PAUSED"), ("start", "STARTED")):
+            assert call(fake, "POST", f"/monitors/{made['id']}/{verb}", {}).body["status"] == state
+    with UptimeRobotFake(strict=False) as fake:
+        for more in ({"url": "https://a.test/"}, {"timeout": 30}, {"keywordValue": "x"}):
+            body = {"type": "HEARTBEAT", "friendlyName": "job", "interval": 60, **more}
+            assert call(fake, "POST", "/monitors", body).status == 400
+        body = {"type": "HTTP", "friendlyName": "web", "url": "https://a.test/", "interval": 60, "timeout": 30, "gracePeriod": 30}
+        assert call(fake, "POST", "/monitors", body).status == 400
 
 
 def test_pingdom_quirks() -> None:
