@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def test_rule_annotation_line_and_bounds_move_together(
     threshold, window = float(wanted["threshold"]), wanted["window"]
     groups = groups_of(alerts={alert: options})
     (rule,) = [rule for group in groups for rule in group["rules"] if rule.get("alert") == alert]
-    assert f"> {threshold:g}\n" in rule["expr"] and f"[{window}]" in rule["expr"]
+    assert re.search(rf"> {threshold:g}$", rule["expr"], re.MULTILINE) and f"[{window}]" in rule["expr"]
     assert (rule["annotations"]["threshold"], rule["annotations"]["window"]) == (f"{threshold:g}", window)
     assert check(promtool, tmp_path, groups, {limit(alert): threshold}) == ""
     share = threshold if alert == "HighErrorRate" else 0.05  # the alert on 95 % of the requests looks at the other 5 %
