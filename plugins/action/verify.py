@@ -64,6 +64,16 @@ SPEC: dict[str, dict[str, Any]] = {
     "skipped": {"type": "dict", "default": {}},
     "environment": {"type": "str", "default": ""},
     "check_names": {"type": "list", "elements": "str", "default": []},
+    "dead_mans_switch": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "provider": {"type": "str", "choices": ["uptimerobot"]},
+            "api_token": {"type": "str", "no_log": True},
+            "api_url": {"type": "str"},
+            "ca_path": {"type": "path"},
+        },
+    },
     "timeout": {"type": "int", "default": 60},
     "report": {"type": "path"},
     "junit": {"type": "path"},

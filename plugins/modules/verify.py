@@ -17,7 +17,7 @@ description:
     in O(log_backends), with the log agent and the alerts about log lines.
   - Where a Prometheus operator runs, also Prometheus itself, the exporters, the scrape targets, the health probe, the rules,
     the queries of the installed dashboards, Grafana and its data sources, the clocks, Alertmanager, the way of a test alert to
-    its receiver and back, and the receivers.
+    its receiver and back, the receivers, and the dead man's switch up to its far end.
   - Other probes than the reference's are no broken link; the row C(reference probes) notes them.
   - A broken link does not make this module fail; look at RV(results). It fails when it cannot ask the cluster at all.
   - Sends a few requests to the app. Changes nothing on the cluster but for the test alert's own mark, which it removes;
@@ -116,6 +116,25 @@ options:
     type: list
     elements: str
     default: []
+  dead_mans_switch:
+    description:
+      - How the provider is asked that has the heartbeat of the stack's dead man's switch. Empty where it is not asked.
+    type: dict
+    default: {}
+    suboptions:
+      provider:
+        description: The provider.
+        type: str
+        choices: [uptimerobot]
+      api_token:
+        description: Token of its API; E(UPTIMEROBOT_API_KEY) where it is not set.
+        type: str
+      api_url:
+        description: Address of its API, where it is not the provider's own.
+        type: str
+      ca_path:
+        description: File with certificates of authorities to trust.
+        type: path
   timeout:
     description: Bound for the whole verification, in seconds.
     type: int

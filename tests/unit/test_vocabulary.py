@@ -84,6 +84,7 @@ WORDS: dict[str, tuple[str, str | None, tuple[str, ...] | None]] = {
     "default_rules": YES,
     "alerts": MAPPING,  # by the alert's name some of threshold, window, for, severity and enabled
     "receivers": MAPPINGS,
+    "dead_mans_switch": MAPPING,  # who notices that Watchdog no longer arrives
     "grafana_namespace": TEXT,
     "scrape_interval": TEXT,
     "evaluation_interval": TEXT,

@@ -57,6 +57,7 @@ class Target:
     log_backends: list[dict[str, Any]] = field(default_factory=list)
     external_checks: list[dict[str, Any]] = field(default_factory=list)
     check_names: list[str] = field(default_factory=list)
+    dead_mans_switch: dict[str, Any] = field(default_factory=dict)
     environment: str = ""
     app_only: bool = False
     skipped: dict[str, str] = field(default_factory=dict)
@@ -246,7 +247,7 @@ class Run:
         """What no text from here may show."""
         found = [secret for given in self.target.log_backends for secret in secrets_of(given)]
         found += [secret for way in list(self.ways.values()) for secret in way.secrets]
-        return found + [given.get("api_token") or "" for given in self.target.external_checks]
+        return found + [given.get("api_token") or "" for given in (*self.target.external_checks, self.target.dead_mans_switch)]
 
     def marked_request(self) -> Marked:
         """The one request through the Service whose line is looked for in every log.

@@ -68,7 +68,7 @@ OF_THE_HOST = {
         *{"dashboards", "grafana_namespace", "dashboards_labels", "dashboards_folder"},
     },
     "verify": {
-        *{"external_checks_environment_name", "check_names"},
+        *{"external_checks_environment_name", "check_names", "dead_mans_switch"},
         *{"state", "external_checks", "notify", "receivers", "log_backends", "app_only", "skipped", "report", "junit"},
         *{f"schedule_{word}" for word in ("namespaces", "image", "local_cluster", "engine", "secret", "monitoring_labels")},
     },

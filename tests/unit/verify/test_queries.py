@@ -37,7 +37,7 @@ from .test_verify_links import (
     ruler,
     shipper,
 )
-from .test_verify_stack import LOADED, OPERATOR, PROMETHEUS, RULE, TEST_OBJECT, TEST_RULE, FakeStack, data, group, run
+from .test_verify_stack import LOADED, OPERATOR, PROMETHEUS, PROMISING, RULE, TEST_OBJECT, TEST_RULE, FakeStack, data, group, run
 
 # The app `web` of namespace shop; one of the same name elsewhere, and one whose name begins with it beside it.
 PLACES = (("shop", "web"), ("other", "web"), ("shop", "web-admin"))
@@ -45,6 +45,8 @@ PODS = ("6c9f8d7b5-aaaaa", "6c9f8d7b5-bbbbb")
 
 
 def series() -> Iterator[str]:
+    for replica in ("prometheus-0", "prometheus-1"):
+        yield f'ALERTS{{alertname="Watchdog",severity="none",alertstate="firing",instance="{replica}"}} 1'
     for namespace, app in PLACES:
         yield f'kube_deployment_spec_replicas{{namespace="{namespace}",deployment="{app}"}} 2'
         for monitor in ("ksm-1", "ksm-2"):
@@ -98,6 +100,10 @@ def series() -> Iterator[str]:
                 labels = f'namespace="{namespace}",pod="{alertmanager}",integration="{kind}",receiver_name="{kind}-1"'
                 yield f"alertmanager_notification_requests_total{{{labels}}} +{total}"
                 yield f"alertmanager_notification_requests_failed_total{{{labels}}} +{failed}"
+            for name, failed in (("team", 9), ("dead-mans-switch", 1)):
+                labels = f'namespace="{namespace}",pod="{alertmanager}",integration="webhook",receiver_name="{name}"'
+                yield f"alertmanager_notification_requests_total{{{labels}}} +9"
+                yield f"alertmanager_notification_requests_failed_total{{{labels}}} +{failed}"
             for url, errors in (("http://am-0", 5), ("http://am-1", 0)):
                 labels = f'namespace="{namespace}",pod="loki-{alertmanager}",alertmanager="{url}"'
                 yield f"loki_prometheus_notifications_sent_total{{{labels}}} +5"
@@ -116,7 +122,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 APP = {"namespace": "shop", "name": "web", "pods": "|".join(f"web-{pod}" for pod in PODS)}
 AGENT = {"namespace": "logging", "name": "fluent-bit"}
 COLLECTOR = {"namespace": "logging", "name": "log-collector"}
+SWITCH = {"namespace": "logging", "receiver": "dead-mans-switch", "window": "120s"}
 OWN = [f"web-{pod}" for pod in PODS]
+RECEIVERS = [(f"{kind}-1", kind) for kind in ("slack", "email", "webhook")]
+WEBHOOKS = [("team", "webhook"), ("dead-mans-switch", "webhook")]
 SELECTED = '{__name__="flask_http_request_total",job="web"}'
 # Query, what is filled in, and by which labels the answer has which series.
 ANSWERS: list[tuple[str, dict[str, str], tuple[str, ...], set[tuple[str, ...]]]] = [
@@ -128,9 +137,13 @@ ANSWERS: list[tuple[str, dict[str, str], tuple[str, ...], set[tuple[str, ...]]]]
     ("schedule", APP, ("namespace", "app"), {("shop", "web")}),
     ("test_alert", {"alert": "VerifyTestAlert", "service": "web-admin-mark"}, ("service",), {("web-admin-mark",)}),
     ("test_service", {"service": "web-admin-mark"}, ("service",), {("web-admin-mark",)}),
-    ("receivers", AGENT, ("receiver_name", "integration"), {(f"{kind}-1", kind) for kind in ("slack", "email", "webhook")}),
-    ("receivers_refused", AGENT, ("receiver_name", "integration"), {("slack-1", "slack")}),
-    ("receivers_took", AGENT, ("receiver_name", "integration"), {("email-1", "email")}),
+    ("receivers", AGENT, ("receiver_name", "integration"), {*RECEIVERS, *WEBHOOKS}),
+    ("receivers_refused", AGENT, ("receiver_name", "integration"), {("slack-1", "slack"), *WEBHOOKS}),
+    ("receivers_took", AGENT, ("receiver_name", "integration"), {("email-1", "email"), WEBHOOKS[1]}),
+    ("alert_fires", {"alert": "Watchdog"}, ("instance",), {("prometheus-0",), ("prometheus-1",)}),
+    ("switch_asked", SWITCH, (), {()}),
+    ("switch_refused", SWITCH, (), {()}),
+    ("switch_asked", {**SWITCH, "receiver": "nobody"}, (), set()),
     ("ruler_sent", AGENT, (), {()}),
     ("ruler_refused", AGENT, ("alertmanager",), {("http://am-0",)}),
     (
@@ -180,6 +193,8 @@ def test_the_time_and_the_numbers(prometheus: Prometheus) -> None:
     assert float(asked(prometheus, "given_up", AGENT)[0]["value"][1]) == pytest.approx(2 * 36, rel=0.3)
     assert float(asked(prometheus, "given_up", COLLECTOR)[0]["value"][1]) == pytest.approx(2 * 4, rel=0.3)
     assert float(asked(prometheus, "schedule", APP)[0]["value"][1]) == 300
+    assert float(asked(prometheus, "switch_asked", SWITCH)[0]["value"][1]) == pytest.approx(2 * 36, rel=0.3)
+    assert float(asked(prometheus, "switch_refused", SWITCH)[0]["value"][1]) == pytest.approx(2 * 4, rel=0.3)
 
 
 def test_no_query_is_forgotten() -> None:
@@ -217,6 +232,9 @@ ROWS = {
     "receivers": ("receivers", False),
     "receivers_refused": ("receivers", True),
     "receivers_took": ("receivers", False),
+    "alert_fires": ("dead man's switch", False),
+    "switch_asked": ("dead man's switch", False),
+    "switch_refused": ("dead man's switch", True),
     "ruler_sent": ("ruler", True),
     "ruler_refused": ("ruler", True),
     "agents_scraped": ("log shipper", False),
@@ -256,6 +274,7 @@ class Whole(FakeStack):
             LOKI_CONFIG: (200, "ruler:\n  alertmanager_url: http://am.monitoring.svc:9093\n"),
             "/api/v1/namespaces/logs/configmaps": (200, {"items": maps}),
             SLICES.format("monitoring"): (200, {"items": slices("am-0")}),
+            f"{OPERATOR}/prometheuses": (200, {"items": [PROMISING]}),
         }
         super().__init__(**answers)
         self.stores = {**LOKI, **VICTORIA}

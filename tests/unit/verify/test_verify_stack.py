@@ -48,6 +48,13 @@ ALERTMANAGER = f"{MONITORING}/alertmanager-operated:9093/proxy/api/v2"
 ALERTMANAGER_PAGE = f"{MONITORING}/alertmanager-operated:9093/proxy/metrics"
 OURS = {"app.kubernetes.io/name": "flask-app", **objects.OURS}
 SERVER = {"metadata": {"namespace": "monitoring", "name": "stack"}, "spec": {"replicas": 1}, "status": {"conditions": []}}
+# With a dead man's switch, as the role kube_prometheus_stack writes it down.
+SWITCH = {
+    "receiver": "dead-mans-switch",
+    "every": 60,
+    "heartbeat": {"environment": "test-one", "name": "Watchdog of monitoring/stack"},
+}
+PROMISING = {**SERVER, "metadata": {**SERVER["metadata"], "annotations": {"flaskops/dead-mans-switch": json.dumps(SWITCH)}}}
 SOURCE = """\
 datasources:
   - name: Loki
@@ -148,6 +155,8 @@ class FakeStack(FakeCluster):
         self.skew: dict[str, float] = {}
         self.refusing: tuple[str, ...] = ()
         self.receivers = ["alert-inbox"]
+        self.watchdog = [{"status": {"state": "active"}, "labels": {}, "receivers": [{"name": "dead-mans-switch"}]}]
+        self.asked, self.refused = "5", "0"
         self.probed = "http://flask-app.flask-app.svc:80/health"
         self.answers |= {
             f"{OPERATOR}/prometheuses": (200, {"items": [SERVER]}),
@@ -191,6 +200,8 @@ class FakeStack(FakeCluster):
             return 200, json.dumps({"data": {"result": self.series(expr)}})
         if "flaskops-app-monitoring" in parts.query:
             return super().fetch(BOARDS, headers, seconds)
+        if parts.path == f"{ALERTMANAGER}/alerts" and "Watchdog" in parts.query:
+            return 200, json.dumps(self.watchdog)
         if parts.path == f"{ALERTMANAGER}/alerts":
             active = (
                 []
@@ -232,6 +243,8 @@ class FakeStack(FakeCluster):
             return [{"metric": {}}] * len(self.marks)
         if any(part in expr for part in self.empty):
             return []
+        if "alertmanager_notification_requests" in expr and 'receiver_name="' in expr:
+            return [{"metric": {}, "value": [0, self.refused if "failed" in expr else self.asked]}]
         if "alertmanager_notification_requests" in expr:
             return self.told(expr)
         if expr.startswith("sum by (pod, __name__)"):
@@ -291,7 +304,7 @@ LINKS = [
     "grafana",
     "clocks",
 ]
-LINKS += ["alertmanager", "alert routes", "alert path", "receivers"]
+LINKS += ["alertmanager", "alert routes", "alert path", "receivers", "dead man's switch"]
 
 
 def test_a_whole_stack():
@@ -299,7 +312,7 @@ def test_a_whole_stack():
     results = run(cluster)
     assert list(results)[-len(LINKS) :] == LINKS
     found = {name: results[name]["status"] for name in LINKS}
-    assert found == {name: "left_out" if name == "grafana" else "ok" for name in LINKS}
+    assert found == {name: "left_out" if name in ("grafana", "dead man's switch") else "ok" for name in LINKS}
     assert all(result["query"] for name, result in results.items() if result["status"] == "ok")
     for step in ("fired", "at Alertmanager", "received", "resolved"):
         assert f"{step} after" in results["alert path"]["evidence"]
