@@ -25,25 +25,11 @@ READERS: dict[str, dict[str, Any]] = {
     "cluster_access": {},
     "drill": {**APP, "environment_name": "test", "safe_environments": ["test"]},
     "elastic_content": APP,
-    "verify": APP,
 }
 BACKEND = {"type": "elasticsearch", "url": "https://logs.test"}
 CHECKS = {"provider": "uptimerobot", "api_token": "x", "environment": "e"}
 # Options that are refused, and what the sentence must name.
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
-    "a login in an address": ("verify", {**APP, "log_backends": [{**BACKEND, "url": f"https://ann:{CANARY}@logs.test"}]}, "url"),
-    "a login in no address": ("verify", {**APP, "log_backends": [{**BACKEND, "url": f"https://ann:{CANARY}@[logs"}]}, "url"),
-    "a login beside a bad type": (
-        "verify",
-        {**APP, "log_backends": [{**BACKEND, "type": "x", "url": f"https://ann:{CANARY}@l.test"}]},
-        "type",
-    ),
-    "a key with a line break": ("verify", {**APP, "log_backends": [{**BACKEND, "api_key": f"{CANARY}\n"}]}, "api_key"),
-    "a password with a line break": (
-        "verify",
-        {**APP, "log_backends": [{**BACKEND, "username": "ann", "password": f"{CANARY}\r\nX: y"}]},
-        "password",
-    ),
     "a provider's token with a line break": (
         "drill",
         {**APP, "external_checks": [{"provider": "uptimerobot", "api_token": f"{CANARY}\n"}], "environment_name": "test"},
@@ -148,6 +134,19 @@ ACTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a header of a check": ("public_urls", {"places": [{"name": "a", "headers": {"X-Token": CANARY}}]}, "headers"),
     "an object that is a text": ("release_info", {**APP, "objects": CANARY}, "objects"),
     "a definition's owner that is a text": ("definitions", {"group": "a.test", "own": CANARY}, "own"),
+    "a login in an address": ("verify", {**APP, "log_backends": [{**BACKEND, "url": f"https://ann:{CANARY}@logs.test"}]}, "url"),
+    "a login in no address": ("verify", {**APP, "log_backends": [{**BACKEND, "url": f"https://ann:{CANARY}@[logs"}]}, "url"),
+    "a login beside a bad type": (
+        "verify",
+        {**APP, "log_backends": [{**BACKEND, "type": "x", "url": f"https://ann:{CANARY}@l.test"}]},
+        "type",
+    ),
+    "a key with a line break": ("verify", {**APP, "log_backends": [{**BACKEND, "api_key": f"{CANARY}\n"}]}, "api_key"),
+    "a password with a line break": (
+        "verify",
+        {**APP, "log_backends": [{**BACKEND, "username": "ann", "password": f"{CANARY}\r\nX: y"}]},
+        "password",
+    ),
     "a Secret's content in the place of its name": ("schedule_access", {**APP, "secret": [CANARY, {}]}, "127.0.0.1"),
 }
 # What each action needs to get as far as a kubeconfig.
@@ -161,6 +160,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "release_info": {"namespace": "shop"},
     "schedule_access": APP,
     "unlisted_apps": {"listed": []},
+    "verify": APP,
 }
 ACTIONS |= {f"a kubeconfig with a bad token for {action}": (action, options, "token") for action, options in NEEDED.items()}
 
