@@ -26,7 +26,7 @@ from tests.fakes.elastic import State, serve
 PASSWORD = "canary-elastic-5e1f"
 ROOT = Path(__file__).parents[3]
 ROLE = ROOT / "roles/elastic_stack"
-OPTIONS = {"elastic_stack_index": "logs-kubernetes", "elastic_stack_retention": "30d", "elastic_stack_index_replicas": 1}
+OPTIONS = {"elastic_stack_index": "logs-kubernetes", "elastic_stack_retention": "30d", "__elastic_stack_index_replicas": 1}
 TEMPLATE: dict[str, Any] = yaml.safe_load(jinja2.Template((ROLE / "templates/index_template.yml.j2").read_text()).render(OPTIONS))
 VIEW = {
     "type": "index-pattern",
@@ -188,3 +188,11 @@ def test_no_value_of_a_line_is_too_long_for_the_index(tmp_path: Path) -> None:
     limits = {name: field.get("ignore_above") for name, field in fields.items() if field["type"] in ("keyword", "flattened")}
     # A term has at most 32766 bytes, and a character at most four.
     assert limits.pop("data") == 8000 and set(limits.values()) == {1024}
+
+
+@pytest.mark.parametrize(("nodes", "given", "replicas"), [(1, None, "0"), (3, None, "1"), (3, 0, "0"), (3, 2, "2")])
+def test_copies_follow_the_number_of_nodes_where_nobody_names_one(
+    nodes: int, given: int | None, replicas: str, tmp_path: Path
+) -> None:
+    found = made(tmp_path, elastic_stack_nodes=nodes, elastic_stack_index_replicas=given)
+    assert found["index_template"]["template"]["settings"]["index"]["number_of_replicas"] == replicas
