@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: alert_rules
 short_description: Make the alert rules of a role
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - flaskops (@flaskops)
 description:

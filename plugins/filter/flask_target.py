@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: flask_target
 short_description: Find the Flask application of a source tree
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - flaskops (@flaskops)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: pod_merge
 short_description: Merge what a user sets into the specification of a pod
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - flaskops (@flaskops)
 description:

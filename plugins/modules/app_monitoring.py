@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_monitoring
 short_description: Have a Prometheus operator's stack watch one application
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Reads which Prometheus operator's stack a cluster has, what its selectors ask of objects,
     and which Services lead to an application's ports.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: binary_image
 short_description: Put static binaries into the embedded cluster as images
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops maintainers (@flaskops)
 description:
   - Packs each binary, with this machine's certificate authorities, into an image that holds nothing else,

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: chart
 short_description: Have a Helm chart on this machine, and see which images it runs
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Finds a chart in a folder, or keeps it in C(~/.cache/flaskops/charts); nothing of a cluster changes.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cluster_access
 short_description: Read how a cluster is reached, for the modules of kubernetes.core
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Refuses a kubeconfig that is malformed, in one sentence that quotes no credential.
   - Returns the options with which the modules of C(kubernetes.core) do what kubectl does with it.

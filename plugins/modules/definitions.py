@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: definitions
 short_description: Remove an operator's CustomResourceDefinitions where nobody needs them
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Removes the CustomResourceDefinitions of an API group, and with them all objects of their kinds.

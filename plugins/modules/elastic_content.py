@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: elastic_content
 short_description: Keep index templates, lifecycles, data views and saved searches in a stack of the ECK operator
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Waits until the Elasticsearch and the Kibana of one name are ready, and sets them up through their APIs.
   - They are reached through the Kubernetes API (port-forward), over TLS that is verified with the operator's certificate

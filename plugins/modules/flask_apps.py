@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: flask_apps
 short_description: Read the descriptions of a host's applications
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Checks the list of a host's applications, and returns each one with every option set. Changes nothing.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: login_info
 short_description: Read what clients of a program need that asks for a login and speaks TLS
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Reads the Secrets with the login and the certificate of a program. Refuses what no client could use, and shows no value of it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: node_image
 short_description: Put somebody else's image into the embedded cluster
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Makes sure that each node of the local cluster that runs has an image, from an archive, or else from the image's registry.
   - An image that neither node nor registry has is no failure; RV(available) is false then, and RV(reason) says why.

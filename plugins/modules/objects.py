@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: objects
 short_description: Bring a list of Kubernetes objects to a state
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Applies objects by server-side apply with the field manager C(flaskops), after the API server has tried all of them.

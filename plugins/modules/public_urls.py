@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: public_urls
 short_description: Find where applications are reached from outside
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Reads the address of each application of an Ingress whose host leads to its Service, https first, or of the Service's

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release
 short_description: Bring a Helm release to a state
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Installs, upgrades, repairs or removes a release of Helm 3 or Helm 4.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release_info
 short_description: Read Helm releases, whose they are, and what is around them
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Reads releases as Helm 3 and Helm 4 store them, without calling Helm.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: schedule_access
 short_description: Find what a scheduled verification may read
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Finds the namespaces into which the scheduled verification of one application may look, and the Secrets with which it asks

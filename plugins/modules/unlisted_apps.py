@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: unlisted_apps
 short_description: Find applications of ours that nobody lists any more
-version_added: 0.2.0
+version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Names the applications on a cluster that the role C(flask_app) deployed and that are not in a list. Changes nothing.
