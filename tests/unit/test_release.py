@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -14,46 +16,64 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+# What is released, by the first part of its name; the last two are made by the build.
 RELEASED = {
-    *(
-        "app",
-        "changelogs",
-        "charts",
-        "docs",
-        "in_cluster",
-        "inventories",
-        "meta",
-        "playbooks",
-        "plugins",
-        "roles",
-        "tasks",
-        "toolchain",
-    ),
-    *("CHANGELOG.md", "CONTRIBUTING.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "images.yml", "site.yml"),
-    *("requirements.txt", "requirements.yml"),
+    *("app", "changelogs", "charts", "docs", "in_cluster", "inventories", "meta", "playbooks"),
+    *("plugins", "roles", "tasks", "toolchain"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md"),
+    *("images.yml", "requirements.in", "requirements.txt", "requirements.yml", "site.yml"),
+    *("FILES.json", "MANIFEST.json"),
 }
+# Files of these folders that only work on the collection needs.
+KEPT_BACK = re.compile(r"changelogs/(config\.yaml|fragments/.*)|docs/\w+\.py")
+# What work on a checkout leaves there.
+LITTER = (
+    *(".git/config", ".venv/bin/python", ".ansible/tmp", ".cache/x", ".coverage", ".hypothesis/x", ".mypy_cache/x"),
+    *(".pytest_cache/x", ".ruff_cache/x", ".env", "reports/shop/index.html", "flaskops-observability-0.0.1.tar.gz"),
+    *("plugins/modules/__pycache__/verify.cpython-311.pyc", "docs/__pycache__/x.txt", "tests/output/x"),
+)
+
+
+def tracked() -> set[str]:
+    """The files and links of the repository, also those that are not committed yet."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return {name for name in found if name and os.path.lexists(ROOT / name)}
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("release")
-    command = ["ansible-galaxy", "collection", "build", "--output-path", str(folder), str(ROOT)]
+def files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The files, links and folders of an archive that is built of a checkout in which somebody has worked."""
+    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("release")
+    for name in tracked():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, tree / name, follow_symlinks=False)
+    for name in LITTER:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("litter")
+    command = ["ansible-galaxy", "collection", "build", "--output-path", str(out), str(tree)]
     subprocess.run(command, capture_output=True, text=True, check=True)
-    (archive,) = folder.glob("*.tar.gz")
+    (archive,) = out.glob("*.tar.gz")
     with tarfile.open(archive) as content:
-        return [member.name for member in content if member.isfile()]
+        return {member.name + ("/" if member.isdir() else "") for member in content}
 
 
-def test_nothing_but_the_collection_is_released(files: list[str]) -> None:
-    assert {name.split("/")[0] for name in files} == RELEASED
-    assert [name for name in files if re.search(r"(^|/)(__pycache__|\.\w+_cache)/|\.pyc$", name)] == []
+def test_what_is_tracked_and_nothing_else_is_released(files: set[str]) -> None:
+    first = {name.partition("/")[0] for name in files}
+    assert first == RELEASED
+    wanted = {name for name in tracked() if name.partition("/")[0] in RELEASED and not KEPT_BACK.fullmatch(name)}
+    assert {name for name in files if not name.endswith("/")} == wanted | {"FILES.json", "MANIFEST.json"}
+    assert [name for name in files if "__pycache__" in name] == []
 
 
-def test_what_a_program_reads_beside_itself_is_released(files: list[str]) -> None:
-    """Templates, style sheets and data of the plugins are no Python."""
-    folders = [ROOT / name for name in ("plugins", "in_cluster", "roles", "charts", "toolchain")]
-    wanted = {str(path.relative_to(ROOT)) for folder in folders for path in folder.rglob("*") if path.is_file()}
-    assert {name for name in wanted if "__pycache__" not in name} - set(files) == set()
+def test_what_roles_and_playbooks_read_of_their_neighbours_is_released(files: set[str]) -> None:
+    folders = ("roles", "playbooks", "tasks", "toolchain", "in_cluster")
+    texts = [path.read_text() for name in folders for path in (ROOT / name).rglob("*.yml")]
+    by_path = re.compile(r"(?:role_path|playbook_dir) ?(?:}}|~ ')(?:/\.\.)+/([\w./-]+\w)")
+    # The reports are written.
+    named = {name for text in texts for name in by_path.findall(text)} - {"reports"}
+    assert {name for name in named if not {name, f"{name}/"} & files} == set()
+    assert len(named) > 10
 
 
 def test_the_group_of_what_talks_to_a_cluster() -> None:
