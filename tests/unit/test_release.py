@@ -18,9 +18,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 # What is released, by the first part of its name; the last two are made by the build.
 RELEASED = {
-    *("app", "changelogs", "charts", "docs", "in_cluster", "inventories", "meta", "playbooks"),
+    *("LICENSES", "app", "changelogs", "charts", "docs", "in_cluster", "inventories", "meta", "playbooks"),
     *("plugins", "roles", "tasks", "toolchain"),
-    *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "REUSE.toml"),
     *("images.yml", "requirements.in", "requirements.txt", "requirements.yml", "site.yml"),
     *("FILES.json", "MANIFEST.json"),
 }
