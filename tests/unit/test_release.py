@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RELEASED = {
     *("LICENSES", "app", "changelogs", "charts", "docs", "in_cluster", "inventories", "meta", "playbooks"),
     *("plugins", "roles", "tasks", "toolchain"),
-    *("CONTRIBUTING.md", "LICENSE", "README.md", "REUSE.toml"),
+    *("CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "LICENSE", "README.md", "REUSE.toml", "SECURITY.md"),
     *("images.yml", "requirements.in", "requirements.txt", "requirements.yml", "site.yml"),
     *("FILES.json", "MANIFEST.json"),
 }
