@@ -63,13 +63,16 @@ unit: $(DEV_VENV)/ready ## tests without a cluster, and every alert by promtool
 api: $(DEV_VENV)/ready ## tests before an API server without a node
 	PATH=$(DEV_VENV)/bin:$$PATH tests/twice.sh -n 3 --dist loadfile tests/api
 
-lint: $(DEV_VENV)/ready ## style, types, documentation, changelog, licences, the collection's build
+lint: $(DEV_VENV)/ready ## style, types, documentation, changelog, licences, workflows, the collection's build
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
 	ansible-lint --offline -q && yamllint . && ruff check . && \
 	MYPYPATH=collections mypy -p ansible_collections.flaskops.observability.plugins && \
 	python docs/generate.py --check && \
 	antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck collections/ansible_collections/flaskops/observability && \
 	antsibull-changelog lint && reuse lint --lines && \
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml && \
+	check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/{bug,feature}.yml && \
+	check-jsonschema --builtin-schema vendor.renovate .github/renovate.json && \
 	ansible-galaxy collection build --force --output-path "$$(mktemp -d)" >/dev/null
 
 # Times and counts, each beside its goal; nothing fails for being slow. tests/bench/README.md explains them.
