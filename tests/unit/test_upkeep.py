@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,12 +40,17 @@ def test_each_program_is_looked_for_in_its_go_module() -> None:
     assert rules[1]["matchPackageNames"] == sorted(entry["module"] for entry in IMAGES["toolchain"].values())
 
 
-@pytest.mark.parametrize("manager", ["pip-compile", "pip_requirements"])
-def test_files_of_requirements_are_there(manager: str) -> None:
-    (pattern,) = RENOVATE[manager]["managerFilePatterns"]
-    names = [str(path.relative_to(ROOT)) for folder in (".", "app") for path in (ROOT / folder).glob("*.txt")]
-    matched = [name for name in names if re.search(pattern.strip("/"), name)]
-    assert matched, f"{pattern} names no file"
+def test_pinned_requirements_are_compiled_in_a_way_that_renovate_can_repeat() -> None:
+    (pattern,) = RENOVATE["pip-compile"]["managerFilePatterns"]
+    files = [path for path in ROOT.glob("*.txt") if re.search(pattern.strip("/"), path.name)]
+    texts = [path.read_text() for path in files]
+    assert len(files) == 2
+    assert [path.name for path, text in zip(files, texts, strict=True) if re.search("^--find-links", text, re.M)] == [], (
+        "compile it without PIP_FIND_LINKS"
+    )
+    options = {word.split("=")[0] for text in texts for word in re.findall(r"#    pip-compile (.*)", text)[0].split()}
+    known = {"--allow-unsafe", "--generate-hashes", "--no-emit-index-url", "--output-file", "--strip-extras"}
+    assert {option for option in options if option.startswith("-")} <= known
 
 
 def test_the_matrix_begins_at_the_oldest_version_that_is_supported() -> None:
