@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: pod_secured
 short_description: Give every container of a pod a security context
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - flaskops (@flaskops)
 description:

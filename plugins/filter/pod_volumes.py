@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: pod_volumes
 short_description: Divide volumes with their places into volumes and mounts
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - flaskops (@flaskops)
 description:

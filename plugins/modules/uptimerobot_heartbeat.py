@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: uptimerobot_heartbeat
 short_description: Manage a heartbeat monitor of UptimeRobot
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Manages one monitor of the type heartbeat of UptimeRobot through its API v3.
   - Such a monitor has an address of its own. It is down when nobody has called that for O(interval) and O(grace_period) together.

@@ -84,3 +84,13 @@ def test_the_group_of_what_talks_to_a_cluster() -> None:
     groups = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]
     assert set(groups["cluster"]) == found and len(found) > 10
     assert {name for group in groups.values() for name in group} <= set(pages)
+
+
+def test_nothing_is_said_to_come_with_a_later_version() -> None:
+    """A release lists what is new in it by this number, so that what names another one is in no list."""
+    version = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
+    pages = {path: re.findall(r"^\s*version_added: (\S+)", path.read_text(), re.M) for path in (ROOT / "plugins").rglob("*.py")}
+    named = {str(path.relative_to(ROOT)): found for path, found in pages.items() if found}
+    numbers = [int(part) for part in version.split(".")]
+    later = {name for name, found in named.items() if any([int(part) for part in text.split(".")] > numbers for text in found)}
+    assert later == set() and len(named) > 10
