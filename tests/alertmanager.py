@@ -26,8 +26,7 @@ from tests.toolchain import programs
 
 FEATURE = "receiver-name-in-metrics"
 SERVICES = "/api/v1/namespaces/monitoring/services/"
-POD = {"metadata": {"name": "alertmanager-stack-0"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
-OBJECT = {"metadata": {"name": "stack", "namespace": "monitoring"}, "spec": {"replicas": 1}}
+PROXY = re.compile(r"/api/v1/namespaces/monitoring/(?:services|pods)/([^/]+)/proxy(.*)")
 
 
 def answer(url: str, method: str = "GET", body: Any = None) -> tuple[int, str]:
@@ -45,35 +44,32 @@ def answer(url: str, method: str = "GET", body: Any = None) -> tuple[int, str]:
 class Api:
     """What an API server answers of a stack whose programs run on loopback.
 
-    :param programs: their addresses, by the names of their Services with the port.
-    :param log: the log of Alertmanager.
-    :param answers: of other paths; a number is a status.
+    :param programs: their addresses, by the names of their Services or pods with the port.
+    :param log: that of Alertmanager's pods. :param pods: how many it has.
     """
 
     host = "https://api"
 
-    def __init__(self, programs: dict[str, str], log: Path, **answers: Any) -> None:
-        self.programs, self.log, self.answers = programs, log, answers
+    def __init__(self, programs: dict[str, str], log: Path, pods: int = 1) -> None:
+        self.programs, self.log, self.pods = programs, log, pods
+        self.refused: dict[str, int] = {}  # the status of a path or of a method, where it is refused
         self.sent: list[tuple[str, Any]] = []
-
-    def _there(self, path: str) -> str:
-        name, _, rest = path.removeprefix(SERVICES).partition("/proxy")
-        return self.programs[name] + rest
 
     def fetch(self, path: str, headers: Any = None, seconds: float = 0) -> tuple[int, str]:
         plain = path.split("?")[0]
-        if isinstance(found := self.answers.get(plain), int):
-            return found, json.dumps({"message": "no"})
-        if found is not None:
-            return 200, json.dumps(found)
-        if path.startswith(SERVICES):
-            return answer(self._there(path))
+        if plain in self.refused:
+            return self.refused[plain], json.dumps({"message": "no"})
+        if there := PROXY.fullmatch(path):
+            return answer(self.programs[there[1]] + there[2])
         if plain.endswith("/log"):
             return 200, self._since(float(parse_qs(urlsplit(path).query)["sinceSeconds"][0]))
         if plain.endswith("/pods"):
-            return 200, json.dumps({"items": [POD]})
+            ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+            names = [f"alertmanager-stack-{number}" for number in range(self.pods)]
+            return 200, json.dumps({"items": [{"metadata": {"name": name}, "status": ready} for name in names]})
         if plain.endswith("/alertmanagers"):
-            return 200, json.dumps({"items": [OBJECT]})
+            found = {"metadata": {"name": "stack", "namespace": "monitoring"}, "spec": {"replicas": self.pods}}
+            return 200, json.dumps({"items": [found]})
         return 404, json.dumps({"message": f"{plain} not found"})
 
     def _since(self, seconds: float) -> str:
@@ -83,20 +79,28 @@ class Api:
         return "\n".join(line for at, line in lines if at and datetime.datetime.fromisoformat(at[1]).timestamp() >= begin)
 
     def send(self, method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, str]:
+        if method in self.refused:
+            return self.refused[method], json.dumps({"message": "no"})
         self.sent.append((path, body))
-        return answer(self._there(path), method, body)
+        there = PROXY.fullmatch(path)
+        assert there, path
+        return answer(self.programs[there[1]] + there[2], method, body)
 
 
 @contextmanager
-def running(folder: Path, config: dict[str, Any], *features: str) -> Iterator[Api]:
-    """Alertmanager with a configuration; it ends with the block. :param folder: an empty one, which holds its data."""
+def running(folder: Path, config: dict[str, Any], *features: str, cluster: tuple[str, str] = ("", "")) -> Iterator[Api]:
+    """Alertmanager with a configuration; it ends with the block.
+
+    :param folder: an empty one, which holds its data. :param cluster: its own address and another one's, where there are several.
+    """
     (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
     port, log = free_port(), folder / "log"
     words = [
         f"--config.file={folder}/alertmanager.yml",
         f"--storage.path={folder}/data",
         f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
+        f"--cluster.listen-address={cluster[0]}",
+        *([f"--cluster.peer={cluster[1]}"] if cluster[1] else []),
         *([f"--enable-feature={','.join(features)}"] if features else []),
     ]
     command = [str(programs("alertmanager") / "alertmanager"), *words]

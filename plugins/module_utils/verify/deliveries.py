@@ -45,6 +45,7 @@ CAUSES = (
         r"|no_service|channel_(not_found|is_archived)",
         "its address is wrong, or nobody answers there",
     ),
+    (r"status code 5\d\d", "it has trouble of its own"),
 )
 
 

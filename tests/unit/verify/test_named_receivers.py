@@ -214,12 +214,43 @@ def test_a_silence_is_no_broken_receiver(look: Callable[..., dict[str, Any]], ap
 
 def test_without_a_log_the_counters_still_blame(look: Callable[..., dict[str, Any]], api: Api) -> None:
     name = name_of("slack", "token")
-    api.answers["/api/v1/namespaces/monitoring/pods/alertmanager-stack-0/log"] = 403
+    api.refused["/api/v1/namespaces/monitoring/pods/alertmanager-stack-0/log"] = 403
     try:
         found = look(api, name)[name]
     finally:
-        api.answers.clear()
+        api.refused.clear()
     assert found.status == "failed" and "slack" in found.cause and "log can't be read (403)" in found.cause
+
+
+def test_an_account_that_may_not_send(look: Callable[..., dict[str, Any]], api: Api, there: OnCall) -> None:
+    name = name_of("slack", "whole")
+    api.refused["POST"] = 403
+    try:
+        found = look(api, name, "nobody")
+    finally:
+        api.refused.clear()
+    assert {each: row.status for each, row in found.items()} == {name: "failed", "nobody": "failed"}
+    assert "services/proxy" in found[name].cause and there.names() == []
+
+
+def test_of_several_pods_one_notifies(
+    look: Callable[..., dict[str, Any]], written: dict[str, Any], there: OnCall, tmp_path: Path
+) -> None:
+    names, peers = ("first", "second"), [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    for name in names:
+        (tmp_path / name).mkdir()
+    whole, broken = name_of("teams", "whole"), name_of("teams", "token")
+    with (
+        alertmanager.running(tmp_path / names[0], written, alertmanager.FEATURE, cluster=(peers[0], "")) as first,
+        alertmanager.running(tmp_path / names[1], written, alertmanager.FEATURE, cluster=(peers[1], peers[0])) as second,
+    ):
+        addresses = [each.programs["alertmanager-operated:9093"] for each in (first, second)]
+        pods = {f"alertmanager-stack-{number}:9093": address for number, address in enumerate(addresses)}
+        api = Api(first.programs | pods, first.log, pods=2)
+        found = look(api, whole, broken, timeout=60)
+    assert {name: row.status for name, row in found.items()} == {whole: "ok", broken: "failed"} and there.names() == [whole]
+    # To each of them both alerts, and the end of both.
+    assert [(path.split("/")[6], len(alerts)) for path, alerts in api.sent] == [(pod, 2) for pod in (*pods, *pods)]
 
 
 def test_somebodys_alertmanager_counts_by_integration(

@@ -23,8 +23,8 @@ from tests.alertmanager import FEATURE, SERVICES, Api
 from tests.prometheus import Prometheus, running
 
 MINUTE, HOUR = 60, 3600
-STEP, DAYS = 30, 2  # seconds from scrape to scrape, and how long ago the first one was
-INBOX = range(0, 40 * HOUR, 5 * MINUTE)  # the schedule sends it something every five minutes
+STEP, FIRST = 30, 33 * HOUR  # seconds from scrape to scrape, and how long ago the first one was
+INBOX = range(0, 32 * HOUR, 5 * MINUTE)  # the schedule sends it something every five minutes
 Ages = list[int]
 # By the stack: receiver and integration, and how many seconds ago they refused and took something.
 STACKS: dict[str, dict[tuple[str, str], tuple[Ages, Ages]]] = {
@@ -52,8 +52,8 @@ def samples(now: int) -> Iterator[str]:
             for (receiver, kind), (refused, took) in found.items():
                 ages = sorted(refused if "failed" in name else [*refused, *took], reverse=True)
                 labels = f'namespace="{stack}",integration="{kind}"' + (f',receiver_name="{receiver}"' if receiver else "")
-                for back in range(DAYS * 24 * HOUR, -1, -STEP):
-                    begin = RESTARTED if stack == "old" and back <= RESTARTED else DAYS * 24 * HOUR
+                for back in range(FIRST, -1, -STEP):
+                    begin = RESTARTED if stack == "old" and back <= RESTARTED else FIRST
                     yield f"{name}{{{labels}}} {sum(back <= age < begin for age in ages)} {now - back}"
 
 

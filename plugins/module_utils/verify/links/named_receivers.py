@@ -29,8 +29,8 @@ from ..stack import Server, Stack
 
 ALERT = "VerifyReceiver"  # its name goes on with the mark of the run, so that it has a group of its own where groups are by name
 PAUSE = 0.5  # seconds between two looks at Alertmanager's counters
-RETRIES = 3.0  # seconds in which Alertmanager may be taken at a second attempt what was refused at the first
-BOUND = 60.0  # seconds after the verification's end after which Alertmanager itself holds the alert for resolved
+RETRIES = 3.0  # seconds in which a receiver may take at the second attempt what it refused at the first
+AGAIN = 60.0  # seconds after which the alert is sent again, for Alertmanager ends what is not (resolve_timeout)
 
 
 @dataclass
@@ -49,16 +49,15 @@ class Sent:
     took: dict[str, float] = field(default_factory=dict)  # after how many seconds
     refused: dict[str, float] = field(default_factory=dict)
 
-    def alert(self, ends: float) -> Json:
-        """It as Alertmanager's API takes it; :param ends: in how many seconds it is resolved."""
-        now = datetime.datetime.now(datetime.UTC)
+    def alert(self, over: bool = False) -> Json:
+        """It as Alertmanager's API takes it, which sets the time by its own clock; :param over: whether it is resolved."""
         names = " and ".join(self.receivers.values())
         said = {
             "summary": f"Test of {names}: nothing is wrong",
             "description": "verify was asked to send it (verify_receivers), and resolves it at once.",
         }
-        over = now + datetime.timedelta(seconds=ends)
-        return {"labels": self.labels, "annotations": said, "startsAt": now.isoformat(), "endsAt": over.isoformat()}
+        ends = {"endsAt": datetime.datetime.now(datetime.UTC).isoformat()} if over else {}
+        return {"labels": self.labels, "annotations": said, **ends}
 
     def look(self, counters: dict[Key, tuple[float, float]], seconds: float, by_name: bool) -> None:
         """Note whom the counters say took or refused it."""
@@ -94,8 +93,12 @@ def look(run: Run) -> list[Result]:
     path = alertmanager_path(stack.namespace, found)
     config = yaml.safe_load(stack.ask(f"{path}/api/v2/status")["config"]["original"]) or {}
     tests, results = plan(config, names, run.target.namespace)
-    sender = Sender(stack, stack.alertmanager_servers(found), routing.intervals(config))
-    results |= sender.send(tests)
+    try:
+        results |= Sender(stack, stack.alertmanager_servers(found), routing.intervals(config)).send(tests)
+    except ApiError as error:
+        # Somebody asked for it, so that it is no row to leave out where the account may not.
+        told = {name for test in tests for name in test.receivers.values()} - results.keys()
+        results |= {name: failed("", "nothing known", str(error)) for name in told}
     query = f"POST and GET {path}/api/v2/alerts; GET {path}/metrics; the log of Alertmanager"
     for name, result in results.items():
         result.link, result.query = rows[name], query
@@ -193,15 +196,20 @@ class Sender:
         for server in self.servers:
             status, text = self.run.cluster.send("POST", f"{server.api}/api/v2/alerts", alerts)
             if status != 200:
-                raise ApiError(status, f"{server.pod or 'Alertmanager'} does not take an alert: {status} {message_of(text)}")
+                advice = "; the account needs permission to create services/proxy and pods/proxy there" if status == 403 else ""
+                what = f"{server.pod or 'Alertmanager'} does not take an alert: {status} {message_of(text)}{advice}"
+                raise ApiError(status, what)
 
     def _batch(self, tests: list[Sent], by_name: bool) -> dict[str, Result]:
         before, began = read_counters(self.stack, self.servers), time.monotonic()
         for test in tests:
             test.before = before
         try:
-            self._post([test.alert(self.run.seconds_left() + BOUND) for test in tests])
+            sent = -AGAIN
             while True:
+                if time.monotonic() - began > sent + AGAIN:
+                    sent = time.monotonic() - began
+                    self._post([test.alert() for test in tests])
                 counters, seconds = read_counters(self.stack, self.servers), time.monotonic() - began
                 for test in tests:
                     test.look(counters, seconds, by_name)
@@ -210,7 +218,7 @@ class Sender:
                 time.sleep(PAUSE)
             held = {id(test): self._held(test) for test in tests if not test.done(seconds)}
         finally:
-            self._post([test.alert(0) for test in tests])
+            self._post([test.alert(over=True) for test in tests])
         log, unread = read_log(self.stack, time.monotonic() - began + RETRIES)
         limits = "" if by_name else f"; counted by integration alone, because Alertmanager runs without its feature {FEATURE}"
         found = {}
