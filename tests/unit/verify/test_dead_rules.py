@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules as written
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.dead import (
     Death,
@@ -258,3 +259,12 @@ def test_a_selector_that_is_refused_is_no_verdict(prometheus: Prometheus) -> Non
     assert [verdict.state for _rule, verdict in found] == [Standing.UNKNOWN, Standing.ALIVE]
     row = dead_rules.verdict_of(found)
     assert row.status == "left_out" and "queue_size" in row.evidence
+
+
+def test_no_panel_of_ours_is_dead(prometheus: Prometheus) -> None:
+    judge = RuleJudge(series_of(prometheus), rules_of(prometheus))
+    asked = dashboards.queries(dashboards.all_dashboards(), "shop", "web")
+    judge.prepare(query.expr for query in asked)
+    verdicts = {(query.panel, query.expr): judge.of(query.expr, Whose.OURS) for query in asked}
+    assert len(verdicts) > 40
+    assert {panel: found for panel, found in verdicts.items() if found.state not in (Standing.ALIVE, Standing.QUIET)} == {}

@@ -150,7 +150,8 @@ class FakeStack(FakeCluster):
         self.loud: tuple[str, ...] = ()
         self.unstored: tuple[str, ...] = ()
         self.untold: tuple[str, ...] = ()
-        self.dead, self.old = False, False
+        self.dead: tuple[str, ...] = ()
+        self.old = False
         self.names: list[str] = []
         self.skew: dict[str, float] = {}
         self.refusing: tuple[str, ...] = ()
@@ -225,17 +226,17 @@ class FakeStack(FakeCluster):
     @staticmethod
     def parsed(expr):
         """The tree of `(a) or (b)`, where each side is taken for the name of a metric."""
-        *before, last = expr.split(" or ")
-        matchers = [{"name": "__name__", "type": "=", "value": last.strip("()\n")}]
-        selector = {"type": "vectorSelector", "matchers": matchers}
-        if not before:
-            return selector
-        return {"type": "binaryExpr", "op": "or", "lhs": FakeStack.parsed(" or ".join(before)), "rhs": selector}
+        tree = None
+        for name in expr.removeprefix("(").removesuffix("\n)").split("\n) or ("):
+            selector = {"type": "vectorSelector", "matchers": [{"name": "__name__", "type": "=", "value": name}]}
+            tree = {"type": "binaryExpr", "op": "or", "lhs": tree, "rhs": selector} if tree else selector
+        return tree
 
     def series(self, expr):
         if expr.startswith("label_replace(count("):
-            numbers = re.findall('"number", "([0-9]+)"', expr)
-            return [{"metric": {"number": number}, "value": [0, "1"]} for number in numbers if not self.dead]
+            asked = re.findall('count\\((.*?)\\), "number", "([0-9]+)"', expr, re.DOTALL)
+            dead = [f"{{__name__={json.dumps(name)}}}" for name in self.dead]
+            return [{"metric": {"number": number}, "value": [0, "1"]} for selector, number in asked if selector not in dead]
         if alert_path.NAME in expr:
             if "rule" in self.broken:
                 return []
@@ -321,22 +322,27 @@ def test_a_whole_stack():
 
 def test_rules_of_ours_that_are_dead_fail_and_those_of_others_are_named():
     cluster = FakeStack()
-    cluster.dead = True
+    cluster.dead = ("up",)
     found = run(cluster)["dead rules"]
     assert (found["status"], found["follows"]) == ("failed", "")
     assert "A [metric]: no series up" in found["cause"] and found["next_command"].endswith("get prometheusrules -o yaml")
-    cluster = FakeStack(**{f"{PROMETHEUS}/rules": data(groups=[group([LOADED], of="other", name="others")])})
-    cluster.dead = True
     others = {"name": "others", "file": "/etc/prometheus/rules/other-other-1234.yaml", "rules": [LOADED]}
     cluster.answers[f"{PROMETHEUS}/rules"] = data(groups=[group([TEST_RULE], "test", "test"), others])
-    cluster.names = ["up_now", "kube_service_info"]
+    cluster.names = ["up_now"]
     found = run(cluster)["dead rules"]
-    assert found["status"] == "failed" and "A [metric]" in found["evidence"] and "A [metric]" not in found["cause"]
+    assert found["status"] == "ok" and "A [metric]" in found["evidence"]
     meant = {**LOADED, "annotations": {"quiet": "until the move"}}
-    cluster = FakeStack(**{f"{PROMETHEUS}/rules": data(groups=[group([meant])])})
-    cluster.dead = True
+    cluster.answers[f"{PROMETHEUS}/rules"] = data(groups=[group([meant])])
     found = run(cluster)["dead rules"]
     assert found["status"] == "ok" and "until the move" in found["evidence"]
+
+
+def test_a_panel_that_shows_a_number_of_what_can_not_be():
+    """As the 0 of ``or vector(0)``, behind which no series ever is."""
+    cluster = FakeStack()
+    cluster.dead = tuple(query.expr for query in dashboards.queries([SERVICE]) if query.panel == "Requests")
+    found = run(cluster)["dashboards"]
+    assert found["status"] == "failed" and found["cause"].startswith("Flask service / Requests shows what can't be [metric]")
 
 
 def test_before_prometheus_3_no_rule_is_called_dead():

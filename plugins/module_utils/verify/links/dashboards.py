@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every dashboard that was installed is there, and each of its queries returns a series."""
+"""Every dashboard that was installed is there, and each of its queries returns a series, of what it asks for."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from urllib.parse import urlencode
 
 from ...kube.transport import ApiError
 from ...monitoring import dashboards as boards_of
+from ..dead import RuleJudge, Standing, Whose
 from ..result import Result, failed, left_out, ok
 from ..run import Run
+from ..series import Series
 from ..stack import KUBE_STATE_METRICS, rules_of
+from .dead_rules import loaded, series_of
 
 # How the series begin that are there with a part alone.
 METRICS_OF = {
@@ -55,22 +58,32 @@ def look(run: Run) -> list[Result]:
     wanted = [item for item in wanted if boards_of.recorded(item.expr) <= records]
     away = [prefix for part, prefixes in METRICS_OF.items() if part in stack.skipped for prefix in prefixes]
     wanted = [item for item in wanted if not any(prefix in item.expr for prefix in away)]
-    return run.settled(lambda: _look(run, wanted))
+    series = series_of(run)
+    return run.settled(lambda: _look(run, wanted, series))
 
 
-def _look(run: Run, wanted: list[boards_of.Query]) -> list[Result]:
+def _look(run: Run, wanted: list[boards_of.Query], series: Series) -> list[Result]:
     stack = run.stack
+    series.renew()
+    # The same query is in several panels.
+    distinct = list({query.expr: query for query in wanted}.values())
+    judge = RuleJudge(series, loaded(run))
+    judge.prepare(query.expr for query in distinct)
 
     def trouble(query: boards_of.Query) -> str:
+        panel = f"{query.dashboard} / {query.panel}"
         try:
-            return "" if stack.query(query.expr) else f"no series for {query.dashboard} / {query.panel}: {query.expr}"
+            found = stack.query(query.expr)
         except ApiError as error:
             if error.status not in (400, 422):  # it can't be parsed, or not be evaluated
                 raise
-            return f"{query.dashboard} / {query.panel}: {error}"
+            return f"{panel}: {error}"
+        verdict = judge.of(query.expr, Whose.OURS)
+        dead = f"[{verdict.kind}]: {verdict.why}" if verdict.state == Standing.DEAD else ""
+        if not found:
+            return f"no series for {panel}: {query.expr}" + (f" {dead}" if dead else "")
+        return f"{panel} shows what can't be {dead}" if dead else ""  # such as the 0 that stands for no series
 
-    # The same query is in several panels.
-    distinct = list({query.expr: query for query in wanted}.values())
     with ThreadPoolExecutor(max_workers=8) as pool:
         bad = [text for text in pool.map(trouble, distinct) if text]
     query = f"each of {len(wanted)} PromQL queries of the dashboards"

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from typing import Any
 
+from ...kube.transport import ApiError
 from ...monitoring.names import QUIET
 from ..dead import LoadedRule, RuleJudge, Standing, Verdict, Whose
 from ..result import Result, failed, left_out, ok
@@ -33,9 +35,12 @@ def next_command(run: Run) -> str:
 
 
 def series_of(run: Run) -> Series:
-    """What the app's Prometheus has."""
+    """What the app's Prometheus has; what kube-state-metrics denies is unknown to whom may not list Deployments."""
     stack = run.stack
-    return Series(stack.query, stack.data, stack.parsed, denied(stack.deployments()))
+    deployments: list[dict[str, Any]] = []
+    with contextlib.suppress(ApiError):
+        deployments = stack.deployments()
+    return Series(stack.query, stack.data, stack.parsed, denied(deployments))
 
 
 def loaded(run: Run) -> list[LoadedRule]:
