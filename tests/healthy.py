@@ -23,7 +23,10 @@ from tests.prometheus import Prometheus, running
 
 PAGE = Path(__file__).with_suffix(".prom").read_text()
 CACHE = "# TYPE cache_evictions_total counter\ncache_evictions_total 5\n"
-DENIED = ["--port=8080", "--metric-denylist=kube_secret_.*,kube_pod_tolerations,("]
+DENIED = [
+    "--resources=deployments,horizontalpodautoscalers,nodes,pods,resourcequotas,services",
+    "--metric-denylist=kube_.+_annotations,kube_pod_tolerations,(",
+]
 
 
 class Pages(http.server.ThreadingHTTPServer):

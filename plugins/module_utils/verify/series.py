@@ -50,6 +50,13 @@ def side_by_side(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         return list(pool.map(work, found))
 
 
+def halved(work: Callable[[list[str]], None], texts: list[str]) -> None:
+    """Ask again for each half of what can't be told together."""
+    half = len(texts) // 2
+    work(texts[:half])
+    work(texts[half:])
+
+
 class Series:
     """What one Prometheus has.
 
@@ -87,9 +94,7 @@ class Series:
         # A comment at the end of an expression would swallow the bracket.
         tree = self._parse(" or ".join(f"({expr}\n)" for expr in exprs))
         if tree is None and len(exprs) > 1:
-            half = len(exprs) // 2
-            self._parse_batch(exprs[:half])
-            self._parse_batch(exprs[half:])
+            halved(self._parse_batch, exprs)
             return
         if tree is None:
             self.trees[exprs[0]] = None
@@ -113,9 +118,7 @@ class Series:
             if len(exprs) == 1:
                 self._there[exprs[0]] = None
                 return
-            half = len(exprs) // 2
-            self._ask_batch(exprs[:half])
-            self._ask_batch(exprs[half:])
+            halved(self._ask_batch, exprs)
             return
         self._there.update({expr: str(number) in found for number, expr in enumerate(exprs)})
 
@@ -136,9 +139,7 @@ class Series:
             if len(selections) == 1:
                 self._lately[selections[0]] = True
                 return
-            half = len(selections) // 2
-            self._ask_lately(selections[:half])
-            self._ask_lately(selections[half:])
+            halved(self._ask_lately, selections)
             return
         self._lately.update(dict.fromkeys(selections, False))
 

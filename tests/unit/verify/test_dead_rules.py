@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -23,6 +25,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.dead
     Whose,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import dead_rules
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.series import Series
 
 from tests.harness import ROOT
 from tests.healthy import scraped, series_of
@@ -85,6 +88,7 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.DROPPED, "rate(cache_evictions_total[5m]) > 1", "cache_evictions_total"),
     (Death.DENIED, 'kube_pod_labels{label_team="shop"} > 0', "kube_pod_labels"),
     (Death.DENIED, "kube_pod_tolerations > 0", "--metric-denylist"),
+    (Death.DENIED, "time() - kube_secret_created > 1e7", "--resources"),
     # Histograms and counters that are taken for something else.
     (Death.MISUSED, f"rate(queue_size{WEB}[5m]) > 1", "gauge"),
     (Death.MISUSED, f"histogram_quantile(0.95, sum by (job) ({BUCKETS})) > 0.5", "le"),
@@ -268,3 +272,19 @@ def test_no_panel_of_ours_is_dead(prometheus: Prometheus) -> None:
     verdicts = {(query.panel, query.expr): judge.of(query.expr, Whose.OURS) for query in asked}
     assert len(verdicts) > 40
     assert {panel: found for panel, found in verdicts.items() if found.state not in (Standing.ALIVE, Standing.QUIET)} == {}
+
+
+def test_what_ended_within_the_hour_is_looked_for_among_all_at_once() -> None:
+    asked: list[list[str]] = []
+
+    def get(path: str) -> list[Any]:
+        query = parse_qs(urlsplit(path).query)
+        assert query["limit"] == ["1"] and 3500 < time.time() - float(query["start"][0]) < 3700
+        asked.append(query["match[]"])
+        return [[{"__name__": "b"}]] if '{__name__="b"}' in query["match[]"] else [[]]
+
+    series = Series(lambda _expr, _most: [], get, lambda _expr: None)
+    series.ask_lately(f'{{__name__="{name}"}}' for name in "abcd")
+    assert len(asked) == 5  # all, two halves, and two of the half with one
+    assert [name for name in "abcd" if series.lately(f'{{__name__="{name}"}}')] == ["b"]
+    assert len(asked) == 5

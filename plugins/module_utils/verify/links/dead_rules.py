@@ -13,6 +13,7 @@ from typing import Any
 from ...kube.transport import ApiError
 from ...monitoring.names import QUIET
 from ..dead import LoadedRule, RuleJudge, Standing, Verdict, Whose
+from ..quiet import KINDS
 from ..result import Result, failed, left_out, ok
 from ..run import Run
 from ..series import Series, side_by_side
@@ -75,10 +76,17 @@ def denied(deployments: list[dict[str, Any]]) -> dict[str, str]:
                 continue
             for word in [*(container.get("command") or []), *(container.get("args") or [])]:
                 option, _, value = word.partition("=")
-                if option in ("--metric-denylist", "--metric-blacklist"):
-                    patterns = [pattern for pattern in value.split(",") if _compiles(pattern)]
-                    found.update(dict.fromkeys((f"^(?:{pattern})$" for pattern in patterns), f"{option} of kube-state-metrics"))
+                found.update(dict.fromkeys(_patterns(option, value.split(",")), f"{option} of kube-state-metrics"))
     return found
+
+
+def _patterns(option: str, values: list[str]) -> list[str]:
+    """What an option of kube-state-metrics leaves out."""
+    if option in ("--metric-denylist", "--metric-blacklist"):
+        return [f"^(?:{pattern})$" for pattern in values if _compiles(pattern)]
+    if option == "--resources":
+        return [f"^kube_{kind}(_|$)" for kind, plural in KINDS.items() if plural not in values]
+    return []
 
 
 def _compiles(pattern: str) -> bool:
