@@ -23,7 +23,7 @@ from .series import Series
 
 Json = dict[str, Any]
 
-COMPARISONS = (">", ">=", "<", "<=", "==", "!=")
+ALERTS = ("ALERTS", "ALERTS_FOR_STATE")  # what Prometheus records of the alerts that fire
 ALIKE = 0.7  # of two words of which one may be meant by the other
 TYPO = 0.85  # of two values of which nobody knows what may come
 
@@ -122,6 +122,11 @@ def nearest(label: str, matchers: list[Json], there: Collection[str], cutoff: fl
     found = next((value for word in words if (value := near(word, there, cutoff))), "")
     inside = [value for value in sorted(there) for word in words if len(word) > 2 and value and (word in value or value in word)]
     return found or next(iter(inside), "")
+
+
+def _below(op: str, number: float, least: float) -> bool:
+    """Whether a comparison holds only for what is below the least that there can be."""
+    return (op == "<" and number <= least) or (op in ("<=", "==") and number < least)
 
 
 def _number(text: str) -> float | None:
@@ -235,7 +240,7 @@ class Expression:
     def _misused(self, tree: Json) -> str:
         """How a function or an aggregation is used on what it is not for; empty where it is not."""
         if tree["type"] == "aggregation":
-            lost = tree["op"] in ("sum", "avg") and promql.labels(tree).value("le") == ""
+            lost = tree["op"] in ("sum", "avg") and promql.loses(tree, "le")
             buckets = self._buckets(tree["expr"]) if lost and promql.labels(tree["expr"]).value("le") != "" else []
             return f"{tree['op']} adds up the buckets of {buckets[0]}: add by (le), or ask its _count" if buckets else ""
         if tree["type"] != "call":
@@ -256,7 +261,7 @@ class Expression:
         names = [promql.name_of(node) for node in selectors]
         if any("histogram" in self.series.types.get(name, ()) for name in names):
             return ""  # a native one has no buckets of its own
-        if promql.labels(tree).value("le") == "":
+        if promql.labels(tree).value("le") == "" or promql.loses(promql.bare(tree), "le"):
             return "histogram_quantile gets no label le: add le to the by of its aggregation"
         plain = [name for name in names if name and re.search(r"_(count|sum|total)$", name)]
         return f"histogram_quantile gets {plain[0]}, which has no buckets" if plain else ""
@@ -273,13 +278,18 @@ class Expression:
         ]
 
     def _threshold(self, tree: Json, turned: bool) -> Verdict:
-        """Whether a quantile of a histogram can reach what it is compared with."""
+        """Whether a count, or a quantile of a histogram, can be what it is compared with."""
         number = promql.number(tree["lhs" if turned else "rhs"])
         op = tree["op"].translate(str.maketrans("<>", "><")) if turned else tree["op"]
-        quantile = self._quantile(tree["rhs" if turned else "lhs"])
-        if op not in (">", ">=", "<", "<=") or tree.get("bool") or number is None or quantile is None:
+        side = promql.bare(tree["rhs" if turned else "lhs"])
+        if number is None or tree.get("bool"):
             return ALIVE
-        if (op == "<" and number <= 0) or (op == "<=" and number < 0):
+        if side["type"] == "aggregation" and side["op"] in ("count", "group") and _below(op, number, 1):
+            return dead(Death.THRESHOLD, f"{side['op']} is never below 1, for of no series there is none: use absent")
+        quantile = self._quantile(side)
+        if op not in (">", ">=", "<", "<=") or quantile is None:
+            return ALIVE
+        if _below(op, number, 0):
             return dead(Death.THRESHOLD, f"no quantile is below {number:g}")
         selectors = [node for node in promql.nodes(quantile) if node["type"] in promql.SELECTORS]
         bounds = [_number(value) for node in selectors for value in self.series.values("le", promql.selection(node))]
@@ -334,7 +344,7 @@ class Expression:
             )
         side, word = (tree["lhs"], "left") if bare[0] else (tree["rhs"], "right")
         by = f"it is joined by {label}, which"
-        if any(node["type"] == "aggregation" for node in promql.nodes(side)) and promql.labels(side).value(label) == "":
+        if any(promql.loses(node, label) for node in promql.nodes(side)):
             return dead(Death.LOST, f"{by} the aggregation on the {word} of {tree['op']} takes away")
         return dead(Death.JOIN, f"{by} no series on the {word} of {tree['op']} has")
 
@@ -355,6 +365,9 @@ class Expression:
     def _gone(self, tree: Json) -> Verdict:
         """Why a selector has no series."""
         name = promql.name_of(tree)
+        alerts = {rule.name for rule in self.of.rules if not rule.record}
+        if name in ALERTS and not any(holds(self._of(tree, "alertname"), alert) for alert in alerts):
+            return self._wrong(tree, "alertname", alerts)
         if name in self.of.records:
             return self._recorded(tree, name)
         if name not in self.series.names if name else not self._named(tree):

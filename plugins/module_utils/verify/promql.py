@@ -141,6 +141,13 @@ def is_constant(tree: Json) -> bool:
     return not any(node["type"] in SELECTORS for node in nodes(tree))
 
 
+def loses(tree: Json, label: str) -> bool:
+    """Whether an expression is an aggregation that takes a label away."""
+    if tree["type"] != "aggregation" or tree["op"] in CHOOSERS:
+        return False
+    return (label in (tree.get("grouping") or ())) == bool(tree.get("without"))
+
+
 def bare(tree: Json) -> Json:
     """An expression without what only stands around it."""
     return bare(tree["expr"]) if tree["type"] in ("parenExpr", "stepInvariantExpr") else tree

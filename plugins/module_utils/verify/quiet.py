@@ -15,7 +15,7 @@ from collections.abc import Collection
 # The series begin with what they count. The patterns are of whole names.
 BORN = {
     r"flask_http_request_exceptions_total": "the application has raised no exception yet",
-    r"flask_http_request_(total|duration_seconds_(bucket|count|sum))|http_requests_total": "no request was answered yet",
+    r"flask_http_request_(total|duration_seconds_(bucket|count|sum))": "no request was answered yet",
     r"kube_pod_(init_)?container_status_((waiting|terminated|last_terminated)_reason|last_terminated_(exitcode|timestamp))": (
         "no container waits or has been terminated"
     ),
@@ -66,6 +66,7 @@ OPTIONAL = {
     "log_collector_": "no log collector is scraped",
     "flaskops_": "no scheduled verification and no log agent is scraped",
     "probe_": "nothing is probed",
+    "http_requests_total": "no request was answered yet",
 }
 # kube-state-metrics has series for each object of a kind: where a cluster has no such object there are none. By the plural that
 # its option --resources has.

@@ -44,6 +44,8 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.METRIC, "sum by (state) (increase(shop_order_total[5m])) > 3", "shop_orders_total"),
     (Death.METRIC, '{__name__=~"orders_.+", job="web"} > 0', "orders_"),
     (Death.METRIC, f"(sum(rate(flask_request_total{WEB}[5m])) or vector(0)) > 5", "flask_request_total"),
+    (Death.METRIC, 'rate(http_requests_total{job="web", status=~"5.."}[5m]) > 0', "http_requests_total"),
+    (Death.METRIC, 'rate(node_cpu{mode="idle"}[5m]) < 0.1', "node_cpu_seconds_total"),
     # A job that nothing is scraped as.
     (Death.JOB, 'up{job="webb"} == 0', 'job="web"'),
     (Death.JOB, 'rate(flask_http_request_total{namespace="shop", job="web-app", status=~"5.."}[5m]) > 0', 'job="web"'),
@@ -59,6 +61,9 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.VALUE, 'sum(rate(flaskops_log_lines_total{app="web", level="ERROR"}[5m])) > 1', "level"),
     (Death.VALUE, 'container_memory_working_set_bytes{pod_name=~"web-.+"} > 1e9', "pod"),
     (Death.VALUE, 'increase(flask_http_request_exceptions_total{namespace="shopp"}[5m]) > 0', 'namespace="shop"'),
+    (Death.VALUE, 'ALERTS{alertname="HighErorRate", alertstate="firing"} == 1', 'alertname="HighErrorRate"'),
+    (Death.VALUE, 'up{job="web"} == 0 and on (pod) kube_pod_status_phase{phase="running"} == 1', 'phase="Running"'),
+    (Death.VALUE, 'flask_http_request_total{job="web", status!~"[0-9]+"} > 0', "status"),
     # A bucket that the histogram does not have.
     (Death.BUCKET, 'rate(flask_http_request_duration_seconds_bucket{job="web", le="1"}[5m]) > 0', 'le="1.0"'),
     (Death.BUCKET, 'sum(rate(flask_http_request_duration_seconds_bucket{job="web", le="0.3"}[5m])) > 1', "le="),
@@ -72,10 +77,13 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.THRESHOLD, f"30 < histogram_quantile(0.99, sum by (job, le) ({BUCKETS}))", "30"),
     (Death.THRESHOLD, "max(job:latency:p95) > 2 * 10", "20"),
     (Death.THRESHOLD, f"histogram_quantile(0.5, sum by (le) ({BUCKETS})) < 0", "0"),
+    (Death.THRESHOLD, 'count(up{job="web"}) < 1', "absent"),
+    (Death.THRESHOLD, "0 == count by (namespace) (kube_pod_info)", "absent"),
     # A label that an aggregation takes away.
     (Death.LOST, f"sum(up{WEB}) * on (pod) group_left (node) kube_pod_info > 1", "pod"),
     (Death.LOST, "sum by (namespace) (kube_pod_created) and on (namespace, pod) kube_pod_info", "pod"),
     (Death.LOST, 'job:requests:rate5m{job="web", pod=~"web-.+"} > 5', "pod"),
+    (Death.LOST, "sum without (pod) (up) * on (pod) group_left (node) kube_pod_info > 1", "pod"),
     # Two sides that never go together.
     (Death.JOIN, "node_memory_MemAvailable_bytes / on (node) kube_node_info < 1", "node"),
     (Death.JOIN, 'up{job="node-exporter"} * on (instance) group_left (node) kube_node_info == 0', "instance"),
@@ -94,6 +102,13 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.MISUSED, f"histogram_quantile(0.95, sum by (job) ({BUCKETS})) > 0.5", "le"),
     (Death.MISUSED, f"sum by (job) ({BUCKETS}) > 100", "le"),
     (Death.MISUSED, f"histogram_quantile(0.95, rate(flask_http_request_duration_seconds_sum{WEB}[5m])) > 1", "_sum"),
+    (Death.MISUSED, 'increase(kube_pod_container_status_waiting_reason{reason="CrashLoopBackOff"}[5m]) > 1', "gauge"),
+    (Death.MISUSED, "sum without (le) (rate(flask_http_request_duration_seconds_bucket[5m])) > 5", "le"),
+    (
+        Death.MISUSED,
+        "histogram_quantile(0.9, sum without (le, pod) (rate(flask_http_request_duration_seconds_bucket[5m]))) > 1",
+        "le",
+    ),
     (Death.MISUSED, "delta(shop_orders_total[5m]) > 1", "counter"),
 ]
 RECORDS = [
@@ -131,6 +146,8 @@ WELL: list[tuple[str, str]] = [
     ("quiet", 'kube_resourcequota{type="used"} > 5'),
     ("quiet", "kubelet_volume_stats_available_bytes < 5"),
     ("quiet", 'ALERTS{severity="info"} == 1'),
+    ("alive", '(count(up{job="nobody"}) or vector(0)) < 1'),
+    ("alive", "count(up) < 2"),
     ("quiet", "shop:errors:rate5m > 1"),
     ("quiet", "increase(flask_http_request_exceptions_total[5m]) > 0"),
 ]
