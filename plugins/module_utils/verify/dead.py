@@ -289,11 +289,11 @@ class Expression:
         quantile = self._quantile(side)
         if op not in (">", ">=", "<", "<=") or quantile is None:
             return ALIVE
-        if _below(op, number, 0):
-            return dead(Death.THRESHOLD, f"no quantile is below {number:g}")
         selectors = [node for node in promql.nodes(quantile) if node["type"] in promql.SELECTORS]
         bounds = [_number(value) for node in selectors for value in self.series.values("le", promql.selection(node))]
         finite = [bound for bound in bounds if bound is not None and bound != float("inf")]
+        if finite and min(finite) >= 0 and _below(op, number, 0):
+            return dead(Death.THRESHOLD, f"no quantile is below {number:g}")
         if not finite or number < max(finite) or (op == ">=" and number == max(finite)) or op.startswith("<"):
             return ALIVE
         name = promql.name_of(selectors[0])
@@ -324,8 +324,7 @@ class Expression:
         matching = tree["matching"]
         names = set(matching.get("labels") or ())
         if not matching.get("on"):
-            names = self.series.labels(sides[0]) | self.series.labels(sides[1]) - names
-            names -= set(matching.get("labels") or ())
+            names = (self.series.labels(sides[0]) | self.series.labels(sides[1])) - names
         for label in sorted(names):
             values = [self.series.values(label, side) for side in sides]
             if all(values) and values[0].isdisjoint(values[1]):
