@@ -9,21 +9,30 @@ import pytest
 
 from tests.harness import Cluster, Run, playbook
 
+# The cluster was deployed for it, and says so.
+OF_THE_CLUSTER = ("-e", "environment_name=local")
 
-def check(cluster: Cluster, environment: str, *args: str) -> Run:
+
+def check(cluster: Cluster, environment: str, *args: str, file: str = "site.yml") -> Run:
     named = {"FLASKOPS_KUBECONFIG": str(cluster.kubeconfig), "FLASKOPS_CONTEXT": cluster.context}
     # The cluster has a Prometheus operator; installing a second one, or Loki, would need the chart's registry.
     extra = ("-e", "monitoring_provider=existing", "-e", "logging_provider=none")
-    return playbook("site.yml", "--check", *extra, *args, inventory=("-i", f"inventories/{environment}"), env=named)
+    return playbook(file, "--check", *extra, *args, inventory=("-i", f"inventories/{environment}"), env=named)
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_check_mode_tells_what_would_change(cluster: Cluster, environment: str) -> None:
     before = cluster.apps.read_namespaced_deployment("flask-app", "flask-app").metadata.resource_version
-    run = check(cluster, environment)
+    run = check(cluster, environment, *OF_THE_CLUSTER)
     # At least the image of another registry, the replicas and the fault switches differ from the local environment.
     assert run.changed >= 2
     assert cluster.apps.read_namespaced_deployment("flask-app", "flask-app").metadata.resource_version == before
+
+
+@pytest.mark.parametrize("file", ["site.yml", "playbooks/teardown.yml"])
+def test_an_inventory_that_leads_to_another_environment_s_cluster_is_refused(cluster: Cluster, file: str) -> None:
+    error = check(cluster, "production", file=file).error
+    assert "Deployment flask-app/flask-app" in error and "of the environment local" in error
 
 
 def test_production_refuses_fault_switches(cluster: Cluster) -> None:

@@ -122,7 +122,7 @@ class Stranger:
             "drill_namespace": "{{ flask_app_namespace }}",
             "drill_port": "{{ flask_app_port | default(5000) }}",
             "drill_metrics_port": "{{ flask_app_metrics_port }}",
-            "drill_environment_name": "test",
+            "environment_name": "test",
             "drill_report": "{{ playbook_dir }}/drill",
         }
         (folder / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": APPLICATIONS, "vars": common}}))

@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from ..kube.transport import ApiError, Cluster, read_object
+from ..kube.transport import ApiError, Cluster, message_of, read_object
 from ..monitoring.paths import alertmanager_path, prometheus_path, service_path
 from ..verify import facts, log_stores, stack
 from ..verify.links import health, rollout
 from ..verify.result import FAILED, OK
 from ..verify.run import http_get, slices_path
 from .bounds import Stage
-from .dead_man import ENDED, Request, Step
+from .dead_man import ENDED, MANAGER, PATCH, STRATEGIC, Field, Request, Step, taken_back
 from .guard import DrillError
 
-# Lists that Kubernetes merges by something else than a name.
-MERGED_BY = {"volumeMounts": "mountPath", "volumeDevices": "devicePath", "hostAliases": "ip"}
+# What may tell the items of a list from each other, so that a changed one is put back without the others.
+TELLING = ("name", "mountPath", "devicePath", "ip", "topologyKey", "containerPort", "port", "key")
 LINES_AT_MOST = 5000  # in one answer of a back end: what Loki gives
 # What controllers write into an object by themselves.
 KEPT_BY_CONTROLLERS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
@@ -51,6 +51,11 @@ class Options:
     request_timeout: float = 5.0
     external_checks: list[dict[str, Any]] = field(default_factory=list)
     environment: str = ""
+
+
+def selector_of(workload: dict[str, Any]) -> str:
+    """The selector of a workload's pods, as a query has it."""
+    return ",".join(f"{key}={value}" for key, value in sorted((workload["spec"]["selector"].get("matchLabels") or {}).items()))
 
 
 def requester(cluster: Cluster) -> Request:
@@ -84,8 +89,7 @@ class App:
                 f"The Deployment and the Service {self.name} in namespace {self.namespace} can't be read ({error}): name an"
                 " application that is there, and a kubeconfig that may read it."
             ) from error
-        labels = self.deployment["spec"]["selector"].get("matchLabels") or {}
-        self.selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        self.selector = selector_of(self.deployment)
         self.container = facts.app_container(self.deployment, self.name)
         self.replicas = int(self.deployment["spec"].get("replicas", 1))
         self.health = ""  # what the health check answered last
@@ -272,6 +276,9 @@ class App:
             wanted, ready = spec.get("replicas", 1), status.get("readyReplicas", 0)
         elif found.get("kind") == "Node":
             return "" if facts.is_ready(found) else f"the node {found['metadata']['name']} is not ready"
+        elif found.get("kind") in ("Prometheus", "Alertmanager"):
+            wanted, ready = spec.get("replicas", 1), status.get("availableReplicas", 0)
+            return "" if ready == wanted else f"{ready} of {wanted} pods of {found['kind']} {found['metadata']['name']} run"
         elif found.get("kind") == "Deployment":
             wanted, ready = spec.get("replicas", 1), min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0))
         else:
@@ -300,41 +307,54 @@ def node_digest(node: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def inverse(before: Any, patch: Any) -> Any:
-    """The strategic merge patch that takes another one back.
+def telling(before: list[Any], after: list[Any]) -> str:
+    """The key by which items of two lists are the same ones; empty where the lists can only be compared as wholes.
 
-    :param before: what the patched part of the object was.
-    :param patch: the patch; lists that Kubernetes merges, by name or what stands for it, are undone item by item, others are
-        replaced.
+    That is so where the second has not all items of the first in their order.
     """
-    found: dict[str, Any] = {}
-    for key, value in patch.items():
-        old, by = before.get(key), merge_key(key, value)
-        if key not in before:
-            found[key] = None
-        elif isinstance(value, dict) and isinstance(old, dict):
-            found[key] = inverse(old, value)
-        elif by:
-            there = {item[by]: item for item in old or []}
-            found[key] = [
-                {by: item[by], **inverse(there[item[by]], {k: v for k, v in item.items() if k != by})}
-                if item[by] in there
-                else {by: item[by], "$patch": "delete"}
-                for item in value
-            ]
-        else:
-            found[key] = old
-    return found
+    for key in TELLING:
+        if not all(isinstance(item, dict) and key in item for item in [*before, *after]):
+            continue
+        old, new = [item[key] for item in before], [item[key] for item in after]
+        if all(values.count(value) == 1 for values in (old, new) for value in values) and [v for v in new if v in old] == old:
+            return key
+    return ""
 
 
-def merge_key(field: str, value: Any) -> str:
-    """By which key a strategic merge patch merges a list; empty for a list that is replaced, and for what is no list."""
-    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
-        return ""
-    key = MERGED_BY.get(field, "name")
-    if field == "ports":  # of a container, else of a Service
-        key = "containerPort" if "containerPort" in value[0] else "port"
-    return key if all(key in item for item in value) else ""
+def differences(before: Any, after: Any, at: tuple[Any, ...] = ()) -> list[Field]:
+    """What makes one part of an object another one, as fields (dead_man.Field)."""
+    if before == after:
+        return []
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted(before.keys() | after.keys())
+        return [field for key in keys for field in differences(before.get(key), after.get(key), (*at, key))]
+    if isinstance(before, list) and isinstance(after, list) and (key := telling(before, after)):
+        old = {item[key]: item for item in before}
+        return [f for item in after for f in differences(old.get(item[key]), item, (*at, {key: item[key]}))]
+    return [{"at": list(at), "wrote": after, "was": before}]
+
+
+def written(found: dict[str, Any]) -> dict[str, Any]:
+    """What users write into an object."""
+    metadata = {key: found["metadata"][key] for key in ("labels", "annotations") if key in found["metadata"]}
+    return {"metadata": metadata, **{key: found[key] for key in ("spec", "data") if key in found}}
+
+
+def as_whole(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The JSON patch that writes all of that into the object of another moment."""
+    parts = written(found)
+    metadata = parts.pop("metadata")
+    values = {f"/metadata/{key}": metadata[key] for key in metadata} | {f"/{key}": parts[key] for key in parts}
+    return [{"op": "add", "path": path, "value": value} for path, value in values.items()]
+
+
+def directives(patch: Any) -> list[str]:
+    """The keys of a patch that say how to merge instead of what is wanted."""
+    if isinstance(patch, list):
+        return [key for item in patch for key in directives(item)]
+    if not isinstance(patch, dict):
+        return []
+    return [key for key in patch if key.startswith("$")] + [key for value in patch.values() for key in directives(value)]
 
 
 @dataclass
@@ -355,14 +375,64 @@ class Plan:
         return any(step.get("path") == path and "replicas" in ((step.get("body") or {}).get("spec") or {}) for step in self.steps)
 
 
-def patched(found: dict[str, Any], path: str, patch: dict[str, Any]) -> tuple[list[Step], list[Step]]:
-    """The steps that patch an object, and those that take it back and leave no trace of who did it."""
-    steps: list[Step] = [{"do": "patch", "path": path, "body": patch, "gone_ok": False}]
-    undo: list[Step] = [{"do": "patch", "path": path, "body": inverse(found, patch)}]
-    owners = found["metadata"].get("managedFields")
-    if owners:
-        undo.append({"do": "owners", "path": path, "value": owners})
+def tried(app: App, path: str, body: Any, kind: str) -> dict[str, Any]:
+    """What an object would be after a patch, by a dry run.
+
+    :raises LeftOut: in the API server's words, where it does not take it.
+    """
+    status, text = app.request("PATCH", f"{path}?dryRun=All&fieldManager={MANAGER}", body, {"Content-Type": kind})
+    if not 200 <= status < 300:
+        raise LeftOut(f"{path.rsplit('/', 1)[1]} can't be patched: {message_of(text) or status}")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def patched(app: App, path: str, patch: dict[str, Any], kind: str = STRATEGIC) -> tuple[list[Step], list[Step]]:
+    """The steps that patch an object, and those that take it back and leave no trace of who did it.
+
+    The API server tries both before, one after the other, and must come back to the live object.
+
+    :raises LeftOut: for a patch that it does not take, that changes nothing, or that can't be taken back.
+    """
+    name = path.rsplit("/", 1)[1]
+    if found := directives(patch):
+        raise LeftOut(f"the patch of {name} has the directive {found[0]}: patch the fields themselves")
+    before = app.get(path)
+    after = tried(app, path, patch, kind)
+    fields = differences(written(before), written(after))
+    if not fields:
+        raise LeftOut(f"the patch changes nothing of {name}")
+    back, _whole = taken_back(after, fields)
+    if written(tried(app, path, [*as_whole(after), *back], PATCH)) != written(before):
+        changed = ".".join(str(part) for part in fields[0]["at"])
+        raise LeftOut(f"the patch of {name} can't be taken back exactly, as a dry run of both shows ({changed})")
+    steps: list[Step] = [{"do": "patch", "path": path, "body": patch, **({"kind": kind} if kind != STRATEGIC else {})}]
+    uid = before["metadata"]["uid"]
+    undo: list[Step] = [{"do": "put_back", "path": path, "uid": uid, "fields": fields}]
+    owners = before["metadata"].get("managedFields")
+    # A kubelet writes into its node all the time.
+    if owners and before.get("kind") != "Node":
+        undo.append({"do": "owners", "path": path, "uid": uid, "value": owners})
     return steps, undo
+
+
+def both(how: str, *plans: Plan) -> Plan:
+    """Several plans as one."""
+    return Plan(
+        how,
+        [step for plan in plans for step in plan.steps],
+        [step for plan in reversed(plans) for step in plan.undo],
+        [path for plan in plans for path in plan.touched],
+    )
+
+
+def history(back: Step, resource: str, selector: str) -> Step:
+    """What an object was meanwhile is removed from its history.
+
+    :param back: the step that puts the object back.
+    """
+    kept = {"namespace": back["path"].split("/")[5], "resource": resource, "selector": selector}
+    return {"do": "history", **kept, "owner": back["uid"], "fields": back["fields"]}
 
 
 def wall(monotonic: float) -> float:

@@ -9,6 +9,8 @@ the drill mounts it as it is into a pod, where it waits for the drill's lease to
 
 from __future__ import annotations
 
+import base64
+import copy
 import json
 import os
 import ssl
@@ -26,12 +28,13 @@ Request = Callable[..., tuple[int, str]]
 
 MANAGER = "flaskops-drill"
 STRATEGIC, MERGE, PATCH = (f"application/{kind}+json" for kind in ("strategic-merge-patch", "merge-patch", "json-patch"))
-LEASE, RECORD = "drill", "drill"  # names of the Lease and of the ConfigMap with the steps that undo
+LEASE, RECORD = "drill", "drill"  # names of the Lease and of the Secret with the steps that undo
 ARMED = "flaskops/dead-man"  # annotation of the Lease
 # Phases of a pod that has ended and is only kept to be read.
 ENDED = ("Failed", "Succeeded")
 WAITING = ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "CreateContainerConfigError", "StartError")
 PAUSE = 2.0  # seconds between two looks at the lease, and between two attempts to undo or to evict
+ATTEMPTS = 10  # to change an object that others change at the same time
 
 
 class StepError(Exception):
@@ -80,14 +83,122 @@ def ready_node(node: dict[str, Any]) -> bool:
 
 
 def do_patch(step: Step, request: Request) -> None:
-    """A strategic merge patch, in which null removes a key: as often as you like with the same outcome."""
-    ask(request, "PATCH", f"{step['path']}?fieldManager={MANAGER}", step["body"], STRATEGIC, step.get("gone_ok", True))
+    """Patch an object; by a strategic merge patch, where the step names no other kind."""
+    ask(request, "PATCH", f"{step['path']}?fieldManager={MANAGER}", step["body"], step.get("kind", STRATEGIC), gone_ok=False)
+
+
+# One field that a patch changes: `at` leads to it, by the keys of maps and, in lists, by what tells an item from the others, such
+# as {"name": "shop"}; `wrote` is what the patch makes of it and `was` what it was, each null where it is not there.
+Field = dict[str, Any]
+
+
+def place(root: Any, at: list[Any]) -> tuple[Any, Any, str] | None:
+    """What holds a field, the field's key in that, and its JSON pointer; None where the way to it is gone.
+
+    The key of an item that a list lacks is None, and its pointer that of the list's end.
+    """
+    pointer = ""
+    for number, part in enumerate(at):
+        last = number == len(at) - 1
+        if isinstance(part, dict):
+            if not isinstance(root, list):
+                return None
+            items = [n for n, item in enumerate(root) if isinstance(item, dict) and part.items() <= item.items()]
+            key = items[0] if items else None
+            if key is None and not last:
+                return None
+        elif isinstance(root, dict):
+            key = part
+        else:
+            return None
+        pointer += "/" + ("-" if key is None else str(key).replace("~", "~0").replace("/", "~1"))
+        if last:
+            return root, key, pointer
+        root = root.get(key) if isinstance(root, dict) else root[key]
+    return None
+
+
+def value_at(root: Any, at: list[Any]) -> Any:
+    """What stands there; None for nothing."""
+    found = place(root, at)
+    if found is None or found[1] is None:
+        return None
+    holder, key, _pointer = found
+    return holder.get(key) if isinstance(holder, dict) else holder[key]
+
+
+def taken_back(found: dict[str, Any], fields: list[Field]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The JSON patch that takes back what is still there of a patch, and the object after it.
+
+    What somebody has changed since then stays as it is.
+    """
+    after, body = copy.deepcopy(found), []
+    for field in fields:
+        here = place(after, field["at"])
+        if here is None or value_at(after, field["at"]) != field["wrote"]:
+            continue
+        holder, key, pointer = here
+        if field["was"] is None:
+            body.append({"op": "remove", "path": pointer})
+            del holder[key]
+            continue
+        body.append({"op": "add", "path": pointer, "value": field["was"]})
+        if key is None:
+            holder.append(field["was"])
+        else:
+            holder[key] = field["was"]
+    return body, after
+
+
+def change(step: Step, request: Request, patch_of: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> None:
+    """Change the very object that a step names, by a patch of how it is at that moment, so that no change of others is lost.
+
+    :raises StepError: when the API server does not take it.
+    """
+    for _ in range(ATTEMPTS):
+        found = ask(request, "GET", step["path"])
+        if found is None or found["metadata"]["uid"] != step["uid"]:
+            return  # what is gone needs no undoing, and another object of that name was not broken
+        body = patch_of(found)
+        if not body:
+            return
+        unchanged = {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]}
+        address = f"{step['path']}?fieldManager={MANAGER}"
+        status, text = request("PATCH", address, [unchanged, *body], {"Content-Type": PATCH})
+        if status == 404 or 200 <= status < 300:
+            return
+        if status not in (409, 422):
+            break
+    raise StepError(f"PATCH {step['path']} was answered {status or 'by nobody'}: {said(text)}")
+
+
+def do_put_back(step: Step, request: Request) -> None:
+    """Put the fields of an object back that are still as the fault has left them; as often as you like with the same outcome."""
+    change(step, request, lambda found: taken_back(found, step["fields"])[0])
 
 
 def do_owners(step: Step, request: Request) -> None:
-    """Put back who manages which field; a patch of its own, because one that changes a field makes us its manager."""
-    body = [{"op": "replace", "path": "/metadata/managedFields", "value": step["value"]}]
-    ask(request, "PATCH", f"{step['path']}?fieldManager={MANAGER}", body, PATCH)
+    """Put back who manages which field, where nobody else has changed any; a patch of its own, because one that changes a field
+    makes us its manager.
+    """
+
+    def own(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        # Status, scale and the like are others' all the time.
+        return [entry for entry in entries if not entry.get("subresource")]
+
+    def known(entry: dict[str, Any]) -> tuple[Any, ...]:
+        return entry.get("manager"), entry.get("operation"), entry.get("time")
+
+    def patch_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+        live = found["metadata"].get("managedFields") or []
+        before = [known(entry) for entry in step["value"]]
+        others = [entry for entry in own(live) if entry.get("manager") not in (MANAGER, "kube-controller-manager")]
+        if MANAGER not in [entry.get("manager") for entry in live] or any(known(entry) not in before for entry in others):
+            return []
+        kept = [entry for entry in live if entry.get("subresource")]
+        return [{"op": "replace", "path": "/metadata/managedFields", "value": own(step["value"]) + kept}]
+
+    change(step, request, patch_of)
 
 
 def do_delete_pods(step: Step, request: Request) -> None:
@@ -104,7 +215,10 @@ def do_delete_pods(step: Step, request: Request) -> None:
 
 
 def do_switch(step: Step, request: Request) -> None:
-    """Ask every pod, or those named, for a fault switch. With ``or_delete`` a pod that does not answer is replaced."""
+    """Ask every pod, or those named, for a fault switch. With ``or_delete`` a pod that does not answer is replaced.
+
+    A pod that knows no such switch needs none taken back.
+    """
     base = f"/api/v1/namespaces/{step['namespace']}/pods"
     for pod in listed(request, base, step["selector"]):
         name = pod["metadata"]["name"]
@@ -119,17 +233,19 @@ def do_switch(step: Step, request: Request) -> None:
             continue
         if not step.get("or_delete"):
             raise StepError(f"the pod {name} did not take {step['path']} ({status}): {' '.join(text.split())[:200]}")
-        delete_pod(request, step["namespace"], name)
+        if status != 404:
+            delete_pod(request, step["namespace"], name)
 
 
 def do_history(step: Step, request: Request) -> None:
-    """Delete the ReplicaSets of a Deployment, or the revisions of a DaemonSet, that were not there before."""
+    """Delete the ReplicaSets of a Deployment, or the revisions of a DaemonSet, that have the broken template."""
     base = f"/apis/apps/v1/namespaces/{step['namespace']}/{step['resource']}"
+    broken = [field for field in step["fields"] if field["at"][:2] == ["spec", "template"]]
     for item in listed(request, base, step["selector"]):
-        name = item["metadata"]["name"]
         owners = [owner["uid"] for owner in item["metadata"].get("ownerReferences") or []]
-        if step["owner"] in owners and name not in step["keep"]:
-            ask(request, "DELETE", f"{base}/{name}", {"propagationPolicy": "Background"})
+        template = item.get("data") or item
+        if step["owner"] in owners and broken and all(value_at(template, field["at"]) == field["wrote"] for field in broken):
+            ask(request, "DELETE", f"{base}/{item['metadata']['name']}", {"propagationPolicy": "Background"})
 
 
 def said(text: str) -> str:
@@ -184,6 +300,7 @@ def do_start_node(step: Step, request: Request) -> None:
 Steps = dict[str, Callable[[Step, Request], None]]
 DO: Steps = {
     "patch": do_patch,
+    "put_back": do_put_back,
     "owners": do_owners,
     "delete_pods": do_delete_pods,
     "evict": do_evict,
@@ -218,7 +335,12 @@ def lease_path(namespace: str) -> str:
 
 
 def record_path(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/configmaps/{RECORD}"
+    return f"/api/v1/namespaces/{namespace}/secrets/{RECORD}"
+
+
+def encoded(value: Any) -> str:
+    """A value as a Secret holds it."""
+    return base64.b64encode(json.dumps(value).encode()).decode()
 
 
 def now() -> str:
@@ -241,11 +363,17 @@ def take_over(namespace: str, lease: dict[str, Any], holder: str, request: Reque
     return 200 <= status < 300
 
 
-def recorded(namespace: str, request: Request) -> list[Step]:
-    """The steps that undo what is broken at present."""
+def recorded(namespace: str, request: Request, key: str = "undo") -> Any:
+    """What the record says: under ``undo`` the steps that undo what is broken at present, and under ``app`` of whom.
+
+    :raises StepError: where it can't be read.
+    """
     found = ask(request, "GET", record_path(namespace))
-    steps: list[Step] = json.loads(((found or {}).get("data") or {}).get("undo", "[]"))
-    return steps
+    text = ((found or {}).get("data") or {}).get(key)
+    try:
+        return json.loads(base64.b64decode(text)) if text else []
+    except ValueError as error:
+        raise StepError(f"the record in namespace {namespace} is not what a drill writes") from error
 
 
 def watch(namespace: str, request: Request, say: Callable[[str], None], pause: Callable[[float], Any]) -> None:

@@ -18,17 +18,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from ..kube.transport import ApiError
 from . import bounds, dead_man, machine
 from .app import App, LeftOut, Plan
-from .bounds import Settings, Stage
+from .bounds import Settings
 from .dead_man import StepError
 from .guard import DrillError, Guard
-from .observers import NO_STORE, SLOW, Answer, Observers, Timeline, requests
-from .scenarios import Expect, Scenario
+from .judgement import Judgement, Limits
+from .observers import Observers, Timeline, requests
+from .scenarios import Scenario
 from .scenarios import plan as plan_of
 
 LOOK = 0.1
@@ -38,21 +38,10 @@ RESTORING = 120.0  # seconds that a restoration may take
 HEALTHY = 90.0  # seconds that an application may need to be well before its next scenario
 LINES = 90.0  # seconds for the lines of a node that was lost to arrive, when it is back
 BEFORE, WRITTEN = 10.0, 1.0  # of which requests before the fault the lines are counted: those that had time to be written
-SILENCE = 5.0  # seconds without an answer after which an application does not answer throughout
-AFTERWARDS = 60.0  # seconds for which a told group of alerts is remembered by Alertmanager, besides its interval
 
 
 class Interrupted(Exception):
     """The drill has to end; why."""
-
-
-@dataclass
-class Limits:
-    """How long a drill waits, in seconds."""
-
-    wait: float = 240.0  # for what should notice
-    settle: float = 120.0  # for alerts to be resolved after a restoration
-    objectives: dict[str, float] = field(default_factory=dict)
 
 
 class Interruption:
@@ -148,7 +137,7 @@ class Drill:
     def _request(self, *given: Any) -> tuple[int, str]:
         """A request of a step, of which one may wait long. :raises Interrupted: when the drill has to end."""
         self.interruption.check(self.guard)
-        return self.app.request(*given)
+        return self.guard.change(*given)
 
     # The drill.
 
@@ -227,18 +216,30 @@ class Drill:
         """What the objects that a plan touches are like, by path."""
         return {path: self.app.digest(path, plan.scales(path)) for path in plan.touched}
 
+    def _record(self, plan: Plan) -> None:
+        """Save how a plan is undone, before anything is broken.
+
+        :raises LeftOut, DrillError, Interrupted: where nothing may be broken, since nobody would undo it.
+        """
+        if refusal := self.guard.refusal(plan.undo):
+            raise LeftOut(f"what undoes it would not be believed after a kill: {refusal}")
+        try:
+            self.guard.record(plan.undo)
+        except StepError as error:
+            raise DrillError(f"Nothing was broken, because what undoes it could not be recorded: {error}.") from error
+        if not self.guard.holds():
+            raise Interrupted("the lease could not be renewed in time, and nothing was broken")
+
     def _break(self, scenario: Scenario, plan: Plan, result: dict[str, Any]) -> dict[str, Any]:
         """From here on everything is restored, whatever happens."""
         settings = bounds.read_settings(self.app)
         before = self._digests(plan)
+        self._record(plan)
         status, reason = "passed", ""
         lines: dict[str, Any] | None = None
         timeline = self.observers.begin()
         caused = timeline.began
         try:
-            self.guard.record(plan.undo)
-            if not self.guard.holds():
-                raise Interrupted("the lease could not be renewed in time")
             timeline.began = time.monotonic()
             result["injected_at"] = stamp(time.time())
             self.journal({"event": "inject", "how": plan.how})
@@ -290,13 +291,21 @@ class Drill:
         self._until(complete, self.limits.wait + scenario.least)
 
     def _restore(self, plan: Plan, before: dict[str, str], result: dict[str, Any]) -> bool:
-        """Undo, prove that everything is as before, and only then forget how to undo it."""
+        """Undo, prove that everything is as before, and only then forget how to undo it.
+
+        Whoever has taken the lock meanwhile undoes it instead, and nothing is written here.
+        """
         began = time.monotonic()
         self.journal({"event": "restore"})
         problems: list[str] = []
 
         def undone() -> bool:
-            problems[:] = dead_man.undo(plan.undo, self.app.request, machine.DO)
+            try:
+                held = self.guard.regain()
+            except StepError as error:
+                problems[:] = [str(error)]
+                return False
+            problems[:] = dead_man.undo(plan.undo, self.guard.change, machine.DO) if held else list(filter(None, [whole()]))
             return not problems
 
         def whole() -> str:
@@ -313,7 +322,7 @@ class Drill:
         self._in_spite(undone, RESTORING)
         good = self._in_spite(lambda: not whole(), RESTORING)
         trouble = "; ".join(problems) or whole()
-        if good and not problems:
+        if good and not problems and self.guard.holds():
             try:
                 self.guard.record([])
             except StepError as error:
@@ -355,210 +364,3 @@ class Drill:
             return found + (["log line"] if timeline.has("log line", "lost") and not timeline.has("log line", "back") else [])
 
         self._until(lambda: not open_ends(), self.limits.settle)
-
-
-class Judgement:
-    """What a scenario's timeline means."""
-
-    def __init__(
-        self,
-        scenario: Scenario,
-        settings: Settings,
-        timeline: Timeline,
-        observers: Observers,
-        limits: Limits,
-        plan: Plan | None = None,
-    ) -> None:
-        self.scenario = scenario
-        self.plan = plan or Plan("", [])
-        self.settings = settings
-        self.timeline = timeline
-        self.observers = observers
-        self.limits = limits
-        self.app = observers.app
-        self.left_out: list[dict[str, str]] = []
-        self.expects = [expect for expect in scenario.expects if self._there(expect)]
-
-    def _there(self, expect: Expect) -> bool:
-        """Whether an expectation has its observer on this cluster."""
-        reason = ""
-        if expect.observer.startswith("alert "):
-            rule = self.settings.rules.get(expect.observer[6:])
-            if rule is None:
-                reason = "no rule of this name is loaded"
-            elif expect.source == "scheduled verification" and not self.settings.verified:
-                reason = "Prometheus scrapes no scheduled verification"
-            else:
-                # Until its symptom was seen, an alert has at least the stages of its own rule before it.
-                chain = self._chain(expect) or self._chain(replace(expect, symptom=()))
-                longest = bounds.total([s for _event, stages in chain for s in stages])[1] if chain else 0.0
-                seen = self.timeline.has(expect.observer, "pending")
-                if longest + bounds.TOLERANCE > self.limits.wait and not seen:
-                    reason = f"by its configuration it may take {longest:.0f} s, and the drill waits {self.limits.wait:.0f} s"
-        elif expect.observer in ("log line", "log back end") and not self.app.logs:
-            reason = NO_STORE
-        elif expect.observer == "prometheus" and not self.app.prometheus:
-            reason = "no Prometheus of an operator runs on this cluster"
-        if not reason and not self.timeline.has(expect.observer, self._events(expect)[0]):
-            reason = self.plan.excuses.get(expect.observer, "")
-        if reason:
-            self.left_out.append({"observer": expect.observer, "reason": reason})
-        return not reason
-
-    def _symptom(self, expect: Expect) -> list[Stage] | None:
-        if known := self.plan.stages.get(f"{expect.observer} {expect.event}"):
-            return known
-        if expect.symptom == bounds.READINESS:
-            return self.settings.readiness()
-        if expect.symptom in (bounds.LATE, bounds.MISSING):
-            return self.settings.numbered_lines(expect.symptom == bounds.MISSING) if self.settings.verified else None
-        if isinstance(expect.symptom, str):
-            observer, event = expect.symptom.rsplit(" ", 1)
-            at = self.timeline.at.get((observer, event))
-            return None if at is None else [(expect.symptom + bounds.MEASURED, at, at)]
-        return list(expect.symptom)
-
-    def _chain(self, expect: Expect) -> list[tuple[str, list[Stage]]]:
-        """The events of an expectation in their order, each with the stages since the one before; empty without bounds."""
-        symptom = self._symptom(expect)
-        if symptom is None:
-            return []
-        if not expect.observer.startswith("alert "):
-            return [(expect.event, symptom)] if symptom else []
-        rule = self.settings.rules[expect.observer[6:]]
-        pending = bounds.stages_of_alert(self.settings, rule, symptom, expect.source, expect.share, expect.rate)
-        if pending is None:
-            return []
-        chain = [("pending", pending), ("firing", [bounds.for_stage(rule)])]
-        if self.app.inbox:
-            chain.append(("received", [self._group_stage(expect.observer)]))
-        return chain
-
-    def _group_stage(self, observer: str) -> Stage:
-        labels = self.timeline.labels.get(observer, {})
-        found = self.settings.grouping(labels)
-        key, began = found.key(labels), self.timeline.began
-        own = self.timeline.at.get((observer, "received"))
-        until = began + own if own is not None else time.monotonic()
-        told = any(
-            found.key(other) == key and began - found.interval - AFTERWARDS < moment < until - 0.3
-            for moment, other in list(self.observers.tellings)
-        )
-        return bounds.group_stage(found, told)
-
-    def _events(self, expect: Expect) -> list[str]:
-        if not expect.observer.startswith("alert "):
-            return [expect.event]
-        return ["pending", "firing", *(["received"] if self.app.inbox else [])]
-
-    def awaited(self) -> list[str]:
-        """What is expected and has not been seen yet."""
-        found = [e.observer for e in self.expects if not self.timeline.has(e.observer, self._events(e)[-1])]
-        recovery = self.scenario.recovers
-        return found + ([recovery[0]] if recovery and not self.timeline.has(*recovery) else [])
-
-    def patience(self) -> float:
-        """Seconds after which what has not come is missed."""
-        if self.scenario.recovers:
-            return self.limits.wait
-        longest = [bounds.total([s for _event, stages in self._chain(e) for s in stages])[1] for e in self.expects]
-        unknown = any(not self._chain(e) and not self.timeline.has(e.observer, self._events(e)[-1]) for e in self.expects)
-        # What is late is waited for as well, so that the report can say how late.
-        return self.limits.wait if unknown else min(self.limits.wait, max([0.0, *longest]) * 1.5 + 10)
-
-    def observations(self, done: list[Answer], fault: float) -> list[dict[str, Any]]:
-        """Every event with its time, bounds and verdict, in the order of time; missed ones last.
-
-        :param done: the requests of the steady probe. :param fault: seconds that the fault lasted.
-        """
-        found: dict[tuple[str, str], dict[str, Any]] = {}
-        at = dict(self.timeline.at)
-        for expect in self.expects:
-            chain = self._chain(expect)
-            stages: list[Stage] = []
-            parts: list[tuple[str, float | None, list[Stage]]] = []
-            for event in self._events(expect):
-                more = dict(chain).get(event)
-                measured = at.get((expect.observer, event))
-                if more is None:
-                    shortest = longest = None
-                else:
-                    stages = [*stages, *more]
-                    shortest, longest = bounds.total(stages)
-                    parts.append((event, measured, more))
-                verdict = bounds.verdict(measured, shortest, longest)
-                note = bounds.note(parts) if verdict == "late" else ""
-                found[expect.observer, event] = observation(
-                    expect.observer, event, measured, shortest, longest, verdict, note, stages if more is not None else []
-                )
-        for (observer, event), measured in at.items():
-            found.setdefault((observer, event), observation(observer, event, measured))
-        lost = [began for began, _took, good in done if not good]
-        slow = [began + took for began, took, good in done if good and took > SLOW and began < fault]
-        good_again = [began for began, _took, good in done if good and lost and began > lost[-1]]
-        for event, times in (("lost", lost), ("slow", slow), ("up", good_again)):
-            if times:
-                found["users", event] = observation("users", event, times[0])
-        return sorted(found.values(), key=lambda item: (item["at"] is None, item["at"] or 0.0))
-
-    def objectives(self) -> list[dict[str, Any]]:
-        """Whether somebody was told in time, for scenarios that hurt users."""
-        limit = self.limits.objectives.get("page")
-        if limit is None or not self.scenario.page or not self.app.prometheus:
-            return []
-        event = "received" if self.app.inbox else "firing"
-        times = [at for (name, what), at in self.timeline.at.items() if what == event and name.startswith("alert ")]
-        measured = round(min(times), 1) if times else None
-        return [{"name": "page", "limit": limit, "measured": measured, "ok": measured is not None and measured <= limit}]
-
-    def hurt(self, counted: dict[str, Any], lines: dict[str, Any] | None) -> list[str]:
-        """What users and logs lost that the scenario must not cost them."""
-        found = []
-        if self.scenario.lossless and counted["lost"]:
-            found.append(f"{counted['lost']} of {counted['sent']} requests were lost, and none need be")
-        if self.scenario.answering and counted["silent"] > SILENCE:
-            found.append(f"no request was answered for {counted['silent']} s")
-        if lines and lines["missing"]:
-            found.append(f"the lines of {lines['missing']} of {lines['answered']} answered requests did not arrive")
-        return found
-
-    def problems(self) -> list[str]:
-        """Why the scenario did not pass, but for its restoration."""
-        found = [
-            f"{expect.observer} was not {event}" if expect.observer.startswith("alert ") else f"{expect.observer}: no {event}"
-            for expect in self.expects
-            for event in self._events(expect)[-1:]
-            if not self.timeline.has(expect.observer, event)
-        ]
-        for item in self.objectives():
-            if not item["ok"]:
-                told = "nobody was told" if item["measured"] is None else f"it took {item['measured']} s to tell somebody"
-                found.append(f"{told}, and the objective is {item['limit']:g} s")
-        return found
-
-
-def observation(
-    observer: str,
-    event: str,
-    at: float | None,
-    shortest: float | None = None,
-    longest: float | None = None,
-    verdict: str = "unbounded",
-    note: str = "",
-    stages: list[Stage] | None = None,
-) -> dict[str, Any]:
-    """One entry of the report; its form is that of docs/drill.md."""
-
-    def rounded(value: float | None) -> float | None:
-        return None if value is None else round(value, 1)
-
-    return {
-        "observer": observer,
-        "event": event,
-        "at": rounded(at),
-        "shortest": rounded(shortest),
-        "longest": rounded(longest),
-        "verdict": verdict,
-        "note": note,
-        "stages": [{"name": name, "shortest": round(low, 1), "longest": round(high, 1)} for name, low, high in stages or []],
-    }

@@ -14,7 +14,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,10 +28,16 @@ GOING = 120.0  # seconds that a namespace may take to go
 ARMING = 90.0  # seconds that the dead-man's pod may take to start
 VERBS = {"POST": "create", "DELETE": "delete", "GET": "get", "PUT": "update", "PATCH": "patch"}
 Rule = dict[str, list[str]]
+# A clock that goes on while a laptop is closed, as the lease's does.
+CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class DrillError(Exception):
     """What is wrong, where, and what to do, in one sentence."""
+
+
+class Strange(DrillError):
+    """What is left is of another application's drill."""
 
 
 def rights(steps: Iterable[Step]) -> dict[str, list[Rule]]:
@@ -42,11 +48,11 @@ def rights(steps: Iterable[Step]) -> dict[str, list[Rule]]:
         found.setdefault(namespace, {}).setdefault((group, resource, name), set()).update(verbs)
 
     for step in steps:
-        if step["do"] in ("patch", "owners"):
+        if step["do"] in ("put_back", "owners"):
             parts = step["path"].strip("/").split("/")
             group = "" if parts[0] == "api" else parts[1]
             resource, name = parts[-2:]
-            need(parts[-3] if "namespaces" in parts else "", group, resource, name, "patch")
+            need(parts[-3] if "namespaces" in parts else "", group, resource, name, "get", "patch")
         elif step["do"] == "history":
             need(step["namespace"], "apps", step["resource"], "", "list", "delete")
         elif step["do"] == "start_node":
@@ -71,13 +77,18 @@ def age(lease: dict[str, Any]) -> float:
 
 
 class Guard:
-    """The lock, the record and the dead-man of one drill."""
+    """The lock, the record and the dead-man of one drill.
 
-    def __init__(self, request: Request, namespace: str, holder: str) -> None:
+    :param app: whom it drills, as namespace and name.
+    :param refusal: why recorded steps are none that a plan of this application could have made; empty when they may be.
+    """
+
+    def __init__(self, request: Request, namespace: str, holder: str, app: str, refusal: Callable[[list[Step]], str]) -> None:
         self.request = request
         self.namespace = namespace
         self.holder = holder
-        self.uid = self._record_uid = ""
+        self.app, self.refusal = app, refusal
+        self.uid = self._record_uid = self._lease_uid = ""
         self.lost = threading.Event()  # the lease is no longer ours
         self.kept = False  # whether something is left that could not be undone
         self._renewed = 0.0
@@ -122,17 +133,33 @@ class Guard:
             if holder != "dead-man":
                 self._refuse_if_alive(lease)
             lease = self._get_lease() or lease
-            if not dead_man.take_over(self.namespace, lease, self.holder, self.request):
-                raise DrillError(f"Somebody else repairs what a drill left in namespace {self.namespace}: try again in a minute.")
-        steps = dead_man.recorded(self.namespace, self.request)
+        steps = self._believed()
+        if lease is not None and not dead_man.take_over(self.namespace, lease, self.holder, self.request):
+            raise DrillError(f"Somebody else repairs what a drill left in namespace {self.namespace}: try again in a minute.")
         problems = dead_man.undo(steps, self.request, machine.DO)
         if problems:
             raise DrillError(f"What a drill left can't be undone: {'; '.join(problems)}. Its record is {self._record_words()}.")
         ask(self.request, "DELETE", f"/api/v1/namespaces/{self.namespace}")
         return self._gone(f"{len(steps)} recorded steps of a drill that was killed were undone")
 
+    def _believed(self) -> list[Step]:
+        """The recorded steps, of which each is one that a plan could have made: whoever may make a namespace may write a record.
+
+        :raises DrillError: for any other; nothing of it is done.
+        """
+        whose = dead_man.recorded(self.namespace, self.request, "app") or self.app
+        if whose != self.app:
+            raise Strange(f"A drill of {whose} was killed, and what it left is recorded: undo it by state=restored for {whose}.")
+        steps: list[Step] = dead_man.recorded(self.namespace, self.request)
+        if reason := self.refusal(steps):
+            raise DrillError(
+                f"Nothing is undone, because {self._record_words()} holds what no drill of {self.app} with these options can have"
+                f" written ({reason}): find out who wrote it, put back by hand what is broken, and remove the namespace."
+            )
+        return steps
+
     def _record_words(self) -> str:
-        return f"the ConfigMap {dead_man.RECORD} in namespace {self.namespace}"
+        return f"the Secret {dead_man.RECORD} in namespace {self.namespace}"
 
     def _gone(self, what: str) -> list[str]:
         if not self._until_gone(GOING):
@@ -178,14 +205,20 @@ class Guard:
             },
         }
         try:
-            self._create(dead_man.lease_path(self.namespace).rsplit("/", 1)[0], lease)
-            record = {"metadata": {"name": dead_man.RECORD, "labels": LABELS}, "data": {"undo": "[]"}}
+            made = self._create(dead_man.lease_path(self.namespace).rsplit("/", 1)[0], lease)
+            self._lease_uid = made["metadata"]["uid"]
+            data = {"undo": dead_man.encoded([]), "app": dead_man.encoded(self.app)}
+            record = {"metadata": {"name": dead_man.RECORD, "labels": LABELS}, "data": data}
             made = self._create(dead_man.record_path(self.namespace).rsplit("/", 1)[0], record)
             self._record_uid = made["metadata"]["uid"]
         except StepError as error:
             ask(self.request, "DELETE", f"/api/v1/namespaces/{self.namespace}")
             raise DrillError(f"The drill can't take its lock: {error}") from error
-        self._renewed = time.monotonic()
+        self._hold(time.clock_gettime(CLOCK))
+
+    def _hold(self, since: float) -> None:
+        self._renewed = since
+        self.lost.clear()
         threading.Thread(target=self._renew, name="lease", daemon=True).start()
 
     def _create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +227,7 @@ class Guard:
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEWAL):
-            began = time.monotonic()
+            began = time.clock_gettime(CLOCK)
             body = [
                 {"op": "test", "path": "/spec/holderIdentity", "value": self.holder},
                 {"op": "replace", "path": "/spec/renewTime", "value": dead_man.now()},
@@ -208,18 +241,42 @@ class Guard:
 
     def holds(self) -> bool:
         """Whether the lease is ours for long enough to begin something."""
-        return not self.lost.is_set() and time.monotonic() - self._renewed < LEASE_SECONDS - RENEWAL
+        return not self.lost.is_set() and time.clock_gettime(CLOCK) - self._renewed < LEASE_SECONDS - RENEWAL
+
+    def regain(self) -> bool:
+        """Whether the lock is ours, or is again, because nobody took it while it could not be renewed.
+
+        :raises StepError: when the cluster does not answer.
+        """
+        if self.holds():
+            return True
+        began, lease = time.clock_gettime(CLOCK), self._get_lease()
+        if lease is None or lease["metadata"]["uid"] != self._lease_uid or lease["spec"]["holderIdentity"] != self.holder:
+            self.lost.set()
+            return False
+        if not dead_man.take_over(self.namespace, lease, self.holder, self.request):
+            return False
+        if self.lost.is_set():
+            self._hold(began)
+        self._renewed = began
+        return True
+
+    def change(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        """A request of a step, which changes nothing when the lock is lost: by then somebody else undoes, or drills."""
+        if method != "GET" and "dryRun=" not in path and not self.holds():
+            return 0, "the drill has lost its lock, and changes nothing any more"
+        return self.request(method, path, body, headers)
 
     def record(self, steps: list[Step]) -> None:
         """Save what undoes the next change, before it is made.
 
-        :raises StepError: when it could not be saved, or the record is by now that of another drill.
+        :raises StepError: when it could not be saved, or the lock is lost, or the record is by now that of another drill.
         """
         body = [
             {"op": "test", "path": "/metadata/uid", "value": self._record_uid},
-            {"op": "replace", "path": "/data/undo", "value": json.dumps(steps)},
+            {"op": "replace", "path": "/data/undo", "value": dead_man.encoded(steps)},
         ]
-        ask(self.request, "PATCH", dead_man.record_path(self.namespace), body, PATCH, gone_ok=False)
+        ask(self.change, "PATCH", dead_man.record_path(self.namespace), body, PATCH, gone_ok=False)
 
     def release(self) -> None:
         """Give the lock back and remove everything that was made for it.
@@ -227,9 +284,14 @@ class Guard:
         Where something is still recorded that could not be undone it stays, for the dead-man, and for whoever comes next.
         """
         self._stop.set()
+        ours = self.regain()
         found = self._get_namespace()
         if found is None or found["metadata"]["uid"] != self.uid:
             return  # the dead-man was here, and perhaps another drill since
+        if not ours:
+            if not self._until_gone(GOING):
+                raise DrillError("somebody else has taken its lock, and undoes what is recorded")
+            return
         self.kept = bool(dead_man.recorded(self.namespace, self.request))
         if self.kept:
             return
@@ -288,7 +350,7 @@ class Guard:
                 "resourceNames": [dead_man.LEASE],
                 "verbs": ["get", "patch"],
             },
-            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [dead_man.RECORD], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [dead_man.RECORD], "verbs": ["get"]},
         ]
         remove: list[Rule] = [
             {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": [self.namespace], "verbs": ["delete"]}

@@ -66,6 +66,8 @@ def start_node(step: Step, request: Request) -> None:
     try:
         engine = Engine.find(step["engine"])
         found = engine.inspect("container", node)
+        if found and not (engine.labels("container", node) or {}).get(LABEL):
+            raise EngineError("the container of this name is no node of a local cluster")
         if found and not found["State"]["Running"]:
             done = subprocess.run(_start(engine, node), capture_output=True, env=engine.env, timeout=ASK_TIMEOUT)
             if done.returncode:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..kube.transport import ApiError, message_of
+from ..kube.transport import ApiError
 from ..verify.facts import is_ready
 from . import bounds, machine
-from .app import App, LeftOut, Plan
+from .app import App, LeftOut, Plan, patched
 from .bounds import Stage
-from .dead_man import MANAGER, STRATEGIC, Step, StepError, evict_pod
+from .dead_man import Step, StepError, evict_pod
 
 EVICTION = 120.0  # seconds that the eviction of all pods may take, one after the other where a budget wants it
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
@@ -82,22 +82,15 @@ def drain(app: App) -> Plan:
         raise LeftOut("no node that takes pods has a ready one of the application")
     name = here[0][1]
     path, names = f"/api/v1/nodes/{name}", sorted(placed[name])
-    cordon = {"spec": {"unschedulable": True}}
-    _refuse_what_is_forbidden(app, path, cordon, names[0])
-    steps: list[Step] = [
-        {"do": "patch", "path": path, "body": cordon, "gone_ok": False},
-        {"do": "evict", "namespace": app.namespace, "names": names, "seconds": EVICTION},
-    ]
-    undo: list[Step] = [{"do": "patch", "path": path, "body": {"spec": {"unschedulable": None}}}]
+    cordoned, undo = patched(app, path, {"spec": {"unschedulable": True}})
+    _refuse_what_is_kept(app, names[0])
+    steps: list[Step] = [*cordoned, {"do": "evict", "namespace": app.namespace, "names": names, "seconds": EVICTION}]
     how = f"node {name} cordoned, and {' and '.join(names)} evicted from it; pods of others stay"
     return Plan(how, steps, undo, [path], stages={"pods ready": bounds.probe_of(app.container).starting(len(names))})
 
 
-def _refuse_what_is_forbidden(app: App, path: str, cordon: dict[str, Any], pod: str) -> None:
-    """Ask the API server for both in a dry run. :raises LeftOut: for what it refuses, in its words."""
-    status, text = app.request("PATCH", f"{path}?dryRun=All&fieldManager={MANAGER}", cordon, {"Content-Type": STRATEGIC})
-    if not 200 <= status < 300:
-        raise LeftOut(f"the node {path.rsplit('/', 1)[1]} can't be cordoned: {message_of(text) or status}")
+def _refuse_what_is_kept(app: App, pod: str) -> None:
+    """Ask the API server in a dry run. :raises LeftOut: for an eviction that it refuses, in its words."""
     try:
         kept = evict_pod(app.request, app.namespace, pod, dry=True)
     except StepError as error:

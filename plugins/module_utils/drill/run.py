@@ -18,14 +18,17 @@ from typing import Any
 from .._files import write_whole
 from ..external_checks.modules import token_of
 from ..kube.client import api_client
+from ..kube.ours import ENVIRONMENT
 from ..kube.transport import ApiError, KubeCluster
 from ..verify.chain import verify
 from ..verify.run import Target
 from . import bounds, scenarios
 from .app import App, Options, requester
-from .dead_man import Step, StepError
-from .execution import Drill, Interruption, Journal, Limits, stamp
-from .guard import DrillError, Guard
+from .dead_man import Request, Step, StepError
+from .execution import Drill, Interruption, Journal, stamp
+from .guard import DrillError, Guard, Strange
+from .judgement import Limits
+from .record import Record
 
 OBJECTIVES = ("page",)
 JOURNAL = "journal.jsonl"
@@ -57,6 +60,40 @@ def problem(params: dict[str, Any]) -> str:
     if not params["path"].startswith("/"):
         return f"Option path is {params['path']}; give a path that begins with a slash."
     return ""
+
+
+def environments(app: App) -> dict[str, str]:
+    """What the cluster says of the environment that an application is in, by the object that says it."""
+    found = {f"Deployment {app.name}": app.deployment}
+    with suppress(ApiError):  # who may not read namespaces has the Deployment
+        found[f"namespace {app.namespace}"] = app.get(f"/api/v1/namespaces/{app.namespace}")
+    said = {name: (item["metadata"].get("annotations") or {}).get(ENVIRONMENT, "") for name, item in found.items()}
+    return {name: value for name, value in said.items() if value}
+
+
+def refuse_another_environment(params: dict[str, Any], said: dict[str, str]) -> None:
+    """An inventory may lead to another cluster than its name says; the cluster knows.
+
+    :param said: what it says, by object.
+    :raises DrillError: where that is another environment than the option says, or where none that is safe is known.
+    """
+    given, cluster = params["environment_name"], params["cluster_label"]
+    for where, value in said.items():
+        if given and value != given:
+            raise DrillError(
+                f"The cluster says that {where} is in the environment {value}, and environment_name is {given}: drill it by the"
+                f" inventory of {value}, or point this one at its own cluster."
+            )
+    if cluster and params["confirm"] == cluster:
+        return
+    mean = f"set confirm to {cluster} if you mean it" if cluster else "name the cluster by cluster_label and by confirm"
+    for where in [where for where, value in said.items() if value not in params["safe_environments"]]:
+        raise DrillError(f"A drill breaks the app, and {where} on the cluster is in the environment {said[where]}: {mean}.")
+    if not said:
+        raise DrillError(
+            f"A drill breaks the app, and nothing on the cluster says in which environment it is: deploy it again by the role"
+            f" flask_app, or annotate namespace {params['namespace']} with {ENVIRONMENT}, or {mean}."
+        )
 
 
 def holder() -> str:
@@ -129,20 +166,29 @@ def bring(params: dict[str, Any], result: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     cluster = KubeCluster(api_client(params["kubeconfig"] or "", params["context"] or ""))
     if params["state"] == "restored":
-        result["restored"] = Guard(requester(cluster), params["lock_namespace"], holder()).recover()
+        try:
+            result["restored"] = guard_of(params, requester(cluster)).recover()
+        except Strange as error:  # a playbook comes to each of its applications
+            result["warnings"] = [str(error)]
     else:
         run(params, cluster, folder, result)
 
 
-def application(params: dict[str, Any], cluster: KubeCluster) -> App:
-    """The application to drill."""
+def guard_of(params: dict[str, Any], request: Request) -> Guard:
+    """The lock of a drill of this application."""
+    refusal = Record(request, options_of(params), params["own_scenarios"]).refusal
+    return Guard(request, params["lock_namespace"], holder(), f"{params['namespace']}/{params['name']}", refusal)
+
+
+def options_of(params: dict[str, Any]) -> Options:
+    """What the user decides about the drill."""
     names = ("name", "namespace", "port", "path", "error_path", "slow_path", "dependency", "memory_limit", "log_check")
     options = Options(**{name: params[name] for name in (*names, "request_timeout")})
     options.external_checks = [
         {**given, "api_token": token_of(given["provider"], given["api_token"])} for given in params["external_checks"]
     ]
     options.environment = params["check_environment"]
-    return App(cluster, options)
+    return options
 
 
 def undoing(wanted: list[scenarios.Scenario], app: App) -> list[Step]:
@@ -160,8 +206,9 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
     :raises DrillError: with one sentence, when it does not begin.
     """
     wanted = scenarios.chosen(params["scenarios"], params["own_scenarios"])
-    app = application(params, cluster)
-    guard = Guard(app.request, params["lock_namespace"], holder())
+    app = App(cluster, options_of(params))
+    refuse_another_environment(params, environments(app))
+    guard = guard_of(params, app.request)
     result["restored"] = guard.recover()
     refuse_a_broken_chain(cluster, params)
     began, undo = time.time(), undoing(wanted, app)

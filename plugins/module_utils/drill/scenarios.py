@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..verify.links.health import DEFAULT_PATH, question
-from ..verify.log_agents import SHIPPERS
 from ..verify.log_stores import STORES
-from .app import App, LeftOut, Plan, patched
+from .app import App, LeftOut, Plan, both, history, patched
 from .bounds import ENDS, LATE, MISSING, READINESS, Stage
 from .dead_man import Step
 from .guard import DrillError
 from .nodes import drain, lose
+from .record import CRASHES, KINDS, NO_NAMES, NOBODY, NOT_READY, NOWHERE, broken_template, out_of_memory, unresolved
+from .watchers import kill_prometheus, silence_by_shipper, stop_store
 
 SECONDS = 600  # after so long a fault switch ends by itself
-NOWHERE = "192.0.2.1"  # RFC 5737: an address for documentation, which nobody has
 UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -36,10 +36,10 @@ Way = Callable[[App], Plan]
 class Expect:
     """One thing that should be seen, and from what its time is computed.
 
-    :param observer: ``alert NAME``, ``pods``, ``endpoints``, ``node``, ``log line``, ``prometheus``, ``log back end``.
+    :param observer: ``alert NAME``, ``pods``, ``endpoints``, ``node``, ``log line``, ``log back end``, ``prometheus``.
     :param event: of that observer; for an alert its last one, ``received``, with ``pending`` and ``firing`` before.
     :param symptom: the stages before the fault is in what the alert's rule reads; READINESS for the live readiness probe's,
-        LATE and MISSING for the live scheduled verification's; or the event of another observer (``pods OOMKilled``) whose
+        LATE and MISSING for the live scheduled verification's, or the event of another observer (``pods OOMKilled``) whose
         measured time takes their place. A way may know better (Plan.stages).
     :param source: whose scrape interval counts: ``app``, ``probe``, ``log agent``, ``log back end``,
         ``scheduled verification`` or ``kube-state-metrics``.
@@ -87,16 +87,6 @@ def switch(app: App, name: str, how: str, names: list[str] | None = None, **opti
     return Plan(f"fault switch {how}, on {where}", [step], undo)
 
 
-def both(how: str, *plans: Plan) -> Plan:
-    """Several plans as one."""
-    return Plan(
-        how,
-        [step for plan in plans for step in plan.steps],
-        [step for plan in reversed(plans) for step in plan.undo],
-        [path for plan in plans for path in plan.touched],
-    )
-
-
 def fresh_pods(app: App) -> Step:
     """A pod that a kubelet keeps waiting after its crashes is replaced at once."""
     return {"do": "delete_pods", "namespace": app.namespace, "selector": app.selector, "waiting": True}
@@ -107,24 +97,14 @@ def template(app: App, how: str, spec: dict[str, Any]) -> Plan:
 
     Its history is kept longer meanwhile, and the ReplicaSet of the broken template is removed from it.
     """
-    found = app.deployment
-    limit = int(found["spec"].get("revisionHistoryLimit", 10))
-    patch = {
-        "spec": {
-            "revisionHistoryLimit": limit + 2,
-            "strategy": {"type": "Recreate", "rollingUpdate": None},
-            "template": {"spec": spec},
-        }
-    }
-    steps, undo = patched(found, app.deployment_path, patch)
-    before = app.get(f"/apis/apps/v1/namespaces/{app.namespace}/replicasets")["items"]
-    uid = found["metadata"]["uid"]
-    keep = [i["metadata"]["name"] for i in before if uid in [o["uid"] for o in i["metadata"].get("ownerReferences") or []]]
-    history: Step = {"do": "history", "namespace": app.namespace, "resource": "replicasets", "selector": app.selector}
-    history |= {"owner": uid, "keep": keep}
-    restored = undo[0]
-    lasting = {**restored, "body": {"spec": {**restored["body"]["spec"], "revisionHistoryLimit": limit + 2}}}
-    return Plan(how, steps, [lasting, history, *undo], [app.deployment_path])
+    limit = int(app.deployment["spec"].get("revisionHistoryLimit", 10))
+    path = app.deployment_path
+    steps, undo = patched(app, path, broken_template(spec, limit + 2))
+    back = undo[0]
+    lasting = [field for field in back["fields"] if field["at"] != ["spec", "revisionHistoryLimit"]]
+    shortened = [field for field in back["fields"] if field not in lasting]
+    restored = [{**back, "fields": lasting}, history(back, "replicasets", app.selector), {**back, "fields": shortened}]
+    return Plan(how, steps, [*restored, *undo[1:]], [path])
 
 
 def container(app: App, **fields: Any) -> dict[str, Any]:
@@ -154,7 +134,7 @@ def crash_by_switch(app: App) -> Plan:
 
 
 def crash_by_command(app: App) -> Plan:
-    return template(app, "a command that does not exist, for all pods", container(app, command=["/flaskops-drill-crashes"]))
+    return template(app, "a command that does not exist, for all pods", container(app, command=CRASHES))
 
 
 def memory_by_switch(app: App) -> Plan:
@@ -168,8 +148,7 @@ def memory_by_switch(app: App) -> Plan:
 
 def memory_by_limit(app: App) -> Plan:
     limit = app.options.memory_limit
-    resources = {"limits": {"memory": limit}, "requests": {"memory": limit}}
-    return template(app, f"a memory limit of {limit}, for all pods", container(app, resources=resources))
+    return template(app, f"a memory limit of {limit}, for all pods", container(app, resources=out_of_memory(limit)))
 
 
 def health_by_switch(app: App) -> Plan:
@@ -182,8 +161,8 @@ def health_by_switch(app: App) -> Plan:
 def health_by_probe(app: App) -> Plan:
     if not app.container.get("readinessProbe"):
         raise LeftOut("the application has no readiness probe that could fail")
-    probe = {"httpGet": None, "exec": None, "grpc": None, "tcpSocket": {"port": 1}}
-    return template(app, "a readiness probe of a port where nothing listens, for all pods", container(app, readinessProbe=probe))
+    how = "a readiness probe of a port where nothing listens, for all pods"
+    return template(app, how, container(app, readinessProbe=NOT_READY))
 
 
 def errors_by_switch(app: App) -> Plan:
@@ -213,10 +192,9 @@ def timeout_by_hosts(app: App) -> Plan:
     host = app.options.dependency
     if not host:
         raise LeftOut("the option drill_dependency names no host that the application needs")
-    spec = {"hostAliases": [{"ip": NOWHERE, "hostnames": [host]}]}
     if (app.deployment["spec"]["template"]["spec"]).get("hostAliases"):
         raise LeftOut("the pod template has hostAliases of its own")
-    return template(app, f"{host} leads to {NOWHERE}, which never answers", spec)
+    return template(app, f"{host} leads to {NOWHERE}, which never answers", unresolved(host))
 
 
 def timeout_by_switch(app: App) -> Plan:
@@ -228,53 +206,13 @@ def logs_by_switch(app: App) -> Plan:
     return switch(app, "logs", "logs, 100 error lines a second", rate=100)
 
 
-def silence_by_shipper(app: App) -> Plan:
-    found = app.workload("daemonsets", SHIPPERS[0])
-    if found is None:
-        raise LeftOut("no log agent that is a DaemonSet is installed on this cluster")
-    namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]
-    path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}"
-    steps, undo = patched(found, path, {"spec": {"template": {"spec": {"nodeSelector": {"flaskops/drill": "nowhere"}}}}})
-    labels = found["spec"]["selector"]["matchLabels"]
-    selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    before = app.get(f"/apis/apps/v1/namespaces/{namespace}/controllerrevisions")["items"]
-    history: Step = {"do": "history", "namespace": namespace, "resource": "controllerrevisions", "selector": selector}
-    history |= {"owner": found["metadata"]["uid"], "keep": [item["metadata"]["name"] for item in before]}
-    return Plan(f"DaemonSet {namespace}/{name} runs on no node", steps, [undo[0], history, *undo[1:]], [path])
-
-
 def no_dns(app: App) -> Plan:
-    spec = {"dnsPolicy": "None", "dnsConfig": {"nameservers": [NOWHERE]}}
-    return template(app, f"the pods' name server is {NOWHERE}, which never answers", spec)
+    return template(app, f"the pods' name server is {NOWHERE}, which never answers", NO_NAMES)
 
 
 def no_endpoints(app: App) -> Plan:
-    steps, undo = patched(app.service, app.service_path, {"spec": {"selector": {"flaskops/drill": "nowhere"}}})
+    steps, undo = patched(app, app.service_path, {"spec": {"selector": NOBODY}})
     return Plan("the Service selects no pod", steps, undo, [app.service_path])
-
-
-def kill_prometheus(app: App) -> Plan:
-    if not app.prometheus:
-        raise LeftOut("no Prometheus of an operator runs on this cluster")
-    selector = f"operator.prometheus.io/name={app.prometheus_name}"
-    found = app.get(f"/api/v1/namespaces/{app.stack_namespace}/pods?labelSelector={selector}")["items"]
-    names = [item["metadata"]["name"] for item in found]
-    if not names:
-        raise LeftOut(f"the Prometheus {app.prometheus_name} has no pod")
-    step: Step = {"do": "delete_pods", "namespace": app.stack_namespace, "names": names}
-    return Plan(f"pods {', '.join(names)} deleted at once", [step])
-
-
-def stop_store(app: App) -> Plan:
-    found = app.workload("statefulsets", app.store.pods) if app.logs else None
-    if found is None:
-        raise LeftOut("no Loki and no VictoriaLogs that is a single StatefulSet is installed on this cluster")
-    namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]
-    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
-    steps, undo = patched(found, path, {"spec": {"replicas": 0}})
-    others = [store for store in STORES.values() if store is not app.store]
-    excuses = {f"alert {store.down}": f"{store.title} is not the back end that is stopped" for store in others}
-    return Plan(f"StatefulSet {namespace}/{name} scaled to 0", steps, undo, [path], excuses=excuses)
 
 
 COLLECTED: tuple[Stage, ...] = (("log agent", 0.0, 3.0),)
@@ -434,12 +372,6 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 # Scenarios of the user's own: the same as data.
 
-KINDS = {
-    "Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",
-    "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets/{}",
-    "Service": "/api/v1/namespaces/{}/services/{}",
-}
-
 
 def own(given: dict[str, Any]) -> Scenario:
     """A scenario from the option ``drill_own_scenarios``.
@@ -453,7 +385,7 @@ def own(given: dict[str, Any]) -> Scenario:
         status, _text = app.request("GET", path)
         if status != 200:
             raise LeftOut(f"there is no {given['kind']} {given['object']} in namespace {namespace}")
-        steps, undo = patched(app.get(path), path, given["patch"])
+        steps, undo = patched(app, path, given["patch"])
         return Plan(f"{given['kind']} {namespace}/{given['object']} patched", steps, undo, [path])
 
     expects = tuple(Expect(f"alert {name}", source="app") for name in given.get("alerts") or [])

@@ -22,6 +22,9 @@ Key = tuple[str, str, str, str]  # API group, kind, namespace and name
 
 MANAGED = "app.kubernetes.io/managed-by"
 OWNER = "flaskops/owner"
+# On an application's namespace and objects: the environment that they were deployed for. What breaks or removes something asks
+# the cluster, and not only the inventory by which it was reached.
+ENVIRONMENT = "flaskops/environment"
 
 
 def key_of(item: Json) -> Key:
@@ -44,6 +47,12 @@ def is_ours(live: Json) -> bool:
 
 def owner_of(live: Json) -> str:
     return str((live["metadata"].get("labels") or {}).get(OWNER) or "")
+
+
+def another_environment(item: Json, live: Json) -> str:
+    """The environment that an object was deployed for, where it is not that of its definition; empty where one says none."""
+    wanted, found = ((side["metadata"].get("annotations") or {}).get(ENVIRONMENT, "") for side in (item, live))
+    return str(found) if wanted and found != wanted else ""
 
 
 def secrets_in(items: list[Json]) -> list[str]:

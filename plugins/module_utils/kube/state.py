@@ -19,7 +19,20 @@ from typing import Any, cast
 from . import autoscalers, replicas
 from . import promise as promises
 from .objects import Objects, difference, holds, label
-from .ours import MANAGED, OWNER, Json, Key, is_labelled, is_ours, key_of, owner_of, prepared, secrets_in, shown
+from .ours import (
+    MANAGED,
+    OWNER,
+    Json,
+    Key,
+    another_environment,
+    is_labelled,
+    is_ours,
+    key_of,
+    owner_of,
+    prepared,
+    secrets_in,
+    shown,
+)
 from .replicas import MANAGER
 from .selectors import FIELDS, MONITORING, Finder
 from .transport import ApiError, KubeError
@@ -329,11 +342,27 @@ class State:
                 found.append(f"{label(entry.live)}{f' (of {manager})' if manager else ''}")
             elif other not in ("", owner_of(entry.item)):
                 found.append(f"{label(entry.live)} (of {other})")
+            elif environment := another_environment(entry.item, entry.live):
+                found.append(f"{label(entry.live)} (of the environment {environment})")
         if found:
             raise KubeError(
                 f"{' and '.join(found)} {'is' if len(found) == 1 else 'are'} somebody else's:"
                 f" use another name, or set {self.wish.called('adopt')} to true to take over what is there."
             )
+
+    def refuse_another_environment(self, items: list[Json], going: list[Json]) -> None:
+        """Refuse to remove what was deployed for another environment.
+
+        :raises KubeError: with the first.
+        """
+        wanted = {key_of(item): item for item in items}
+        for live in going if not self.wish.adopt else []:
+            item = wanted.get(key_of(live))
+            if item and (environment := another_environment(item, live)):
+                raise KubeError(
+                    f"{label(live)} is of the environment {environment}, so nothing is removed: remove it by the inventory of"
+                    f" {environment}, or set {self.wish.called('adopt')} to true."
+                )
 
     def number_pods(self, entry: Entry) -> None:
         """Leave the number of pods to whoever sets it."""
@@ -515,6 +544,7 @@ class State:
         ordered = sorted(spaces)
         homes = dict(zip(ordered, self.objects.each(self.namespace, ordered), strict=True))
         unwanted = self.unwanted(set(), items)
+        self.refuse_another_environment(items, unwanted)
         unwanted += [live for found in self.objects.each(self.beside, self.wish.data) for live in found]
         going = [live for live in homes.values() if live is not None and is_labelled(live) and self.is_empty(live, unwanted)]
         self.tell_removed([*unwanted, *going])

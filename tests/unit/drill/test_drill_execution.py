@@ -18,13 +18,15 @@ from ansible_collections.flaskops.observability.plugins.action.drill import word
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import execution
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import Plan, wall
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.bounds import LATE, Rule, Settings
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.dead_man import StepError
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.execution import (
     Drill,
+    Interrupted,
     Interruption,
     Journal,
-    Judgement,
-    Limits,
 )
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.judgement import Judgement, Limits
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import (
     Observers,
     Timeline,
@@ -246,12 +248,25 @@ class FakeGuard:
 
     def __init__(self, app: FakeApp) -> None:
         self.app, self.lost, self.records = app, threading.Event(), []
+        self.refused = ""
+        self.taken = False  # whether another has the lock
+
+    def refusal(self, steps: list[Any]) -> str:
+        return self.refused
 
     def record(self, steps: list[Any]) -> None:
+        if self.taken:
+            raise StepError("the drill has lost its lock")
         self.records.append((len(steps), self.app.broken))
 
+    def change(self, *given: Any) -> tuple[int, str]:
+        return (0, "the drill has lost its lock") if self.taken else self.app.request(*given)
+
     def holds(self) -> bool:
-        return True
+        return not self.taken
+
+    def regain(self) -> bool:
+        return not self.taken
 
 
 def drill_of(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> tuple[Drill, Any, list[dict[str, Any]]]:
@@ -266,6 +281,7 @@ def drill_of(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> tuple[Drill, Any,
 PLAN = Plan(
     "broken",
     [{"do": "patch", "path": "/break", "body": {}}],
+    # Any step will do that is one request.
     [{"do": "patch", "path": "/undo", "body": {}}],
     ["/thing"],
 )
@@ -341,6 +357,53 @@ def test_numbered_lines_take_as_long_as_the_live_schedule() -> None:
     assert slow["reason"] == "by its configuration it may take 395 s, and the drill waits 240 s"
     (none,) = left_out(0)
     assert "no scheduled verification" in none["reason"]
+
+
+def test_without_a_lock_nothing_is_broken_and_nothing_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FakeApp()
+    drill, guard, _entries = drill_of(app, monkeypatch)
+    guard.taken = True
+    with pytest.raises(DrillError, match="Nothing was broken, because what undoes it could not be recorded"):
+        drill._break(QUICK, PLAN, {"status": "", "reason": ""})
+    # It was recorded, and the lock was lost then.
+    monkeypatch.setattr(guard, "record", lambda steps: None)
+    with pytest.raises(Interrupted, match="nothing was broken"):
+        drill._break(QUICK, PLAN, {"status": "", "reason": ""})
+    assert app.done == [] and guard.records == []
+
+
+def test_a_drill_whose_lock_was_taken_waits_for_the_other_to_restore(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FakeApp()
+    drill, guard, _entries = drill_of(app, monkeypatch)
+
+    def taken() -> None:
+        guard.taken = True
+        guard.lost.set()
+
+    threading.Timer(0.2, taken).start()
+    threading.Timer(0.6, app.request, ["PATCH", "/undo"]).start()  # the dead-man
+    result = drill._break(Scenario("long", "Long", (), (), least=30), PLAN, {"status": "", "reason": ""})
+    assert result["status"] == "aborted" and result["restored"]["ok"]
+    assert app.done == ["/break", "/undo"] and guard.records == [(1, False)]
+
+
+def test_a_drill_whose_lock_was_taken_says_what_is_not_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FakeApp()
+    drill, _guard, _entries = drill_of(app, monkeypatch)
+    monkeypatch.setattr(execution, "RESTORING", 0.2)
+    monkeypatch.setattr(drill.interruption, "check", lambda guard: setattr(guard, "taken", guard.app.broken))
+    result = drill._break(QUICK, PLAN, {"status": "", "reason": ""})
+    assert app.done == ["/break"] and result["status"] == "failed" and not result["restored"]["ok"]
+    assert result["restored"]["evidence"] == "thing is not what it was"
+
+
+def test_what_would_not_be_believed_after_a_kill_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FakeApp()
+    drill, guard, _entries = drill_of(app, monkeypatch)
+    guard.refused = "no scenario makes it"
+    with pytest.raises(LeftOut, match="no scenario makes it"):
+        drill._break(QUICK, PLAN, {"status": "", "reason": ""})
+    assert app.done == [] and guard.records == []
 
 
 @pytest.mark.parametrize("end", ["signal", "lease"])

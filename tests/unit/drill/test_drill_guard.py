@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,21 +15,34 @@ import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import dead_man, guard
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import run as drill_run
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, Guard
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from ansible_collections.flaskops.observability.plugins.modules.drill import ARGUMENTS
+
+from .test_drill_scenarios import json_patched
 
 NS = "flaskops-drill"
 NAMESPACE = f"/api/v1/namespaces/{NS}"
 LEASE = dead_man.lease_path(NS)
 RECORD = dead_man.record_path(NS)
-UNDO = [{"do": "patch", "path": "/apis/apps/v1/namespaces/shop/deployments/shop", "body": {"spec": {"replicas": 2}}}]
+SHOP = "/apis/apps/v1/namespaces/shop/deployments/shop"
+UNDO = [{"do": "put_back", "path": SHOP, "uid": "d1", "fields": [{"at": ["spec", "replicas"], "wrote": 0, "was": 2}]}]
+
+
+def guard_of(request: Any, holder: str, app: str = "shop/shop", refused: str = "") -> Guard:
+    return Guard(request, NS, holder, app, lambda steps: refused if steps else "")
+
+
+def recorded(server: Server) -> Any:
+    return dead_man.recorded(NS, server)
 
 
 class Server:
-    """As much of an API server as a lock needs: objects by path; whatever is in a namespace goes with it."""
+    """As much of an API server as a lock needs: a broken application, and objects by path that go with their namespace."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
-        self.patched: list[tuple[str, Any]] = []
+        self.shop: dict[str, Any] = {"metadata": {"uid": "d1", "resourceVersion": "1"}, "spec": {"replicas": 0}}
+        self.writes: list[str] = []
         self.away = threading.Event()
         self.count = 0
         self._lock = threading.Lock()
@@ -38,6 +52,7 @@ class Server:
         if self.away.is_set():
             return 0, "no route to host"
         with self._lock:
+            self.writes += [f"{method} {path}"] if method != "GET" and path != LEASE else []
             return self._answer(method, path, body, (headers or {}).get("Content-Type", ""))
 
     def _answer(self, method: str, path: str, body: Any, kind: str) -> tuple[int, str]:
@@ -48,9 +63,9 @@ class Server:
             self.objects[path] = json.loads(json.dumps(body))
             self.objects[path]["metadata"]["uid"] = f"uid-{self.count}-of-{path}"
             return 201, json.dumps(self.objects[path])
-        if method == "PATCH" and path not in self.objects and "/flaskops-drill/" not in path:
-            self.patched.append((path, body))
-            return 200, "{}"
+        if path == SHOP:
+            self.shop = json_patched(self.shop, body) if method == "PATCH" else self.shop
+            return 200, json.dumps(self.shop)
         if path not in self.objects:
             return 404, "not found"
         found = self.objects[path]
@@ -90,7 +105,7 @@ def server() -> Server:
 
 @pytest.fixture
 def held(server: Server) -> Iterator[Guard]:
-    found = Guard(server, NS, "me")
+    found = guard_of(server, "me")
     found.acquire()
     yield found
     found._stop.set()
@@ -109,9 +124,9 @@ def test_lock_is_renewed_and_goes_with_its_namespace(server: Server, held: Guard
 
 def test_a_second_drill_is_refused(server: Server, held: Guard) -> None:
     with pytest.raises(DrillError, match=r"Another drill runs on this cluster \(by me\)"):
-        Guard(server, NS, "you").recover()
+        guard_of(server, "you").recover()
     with pytest.raises(DrillError, match="Another drill has just begun"):
-        Guard(server, NS, "you").acquire()
+        guard_of(server, "you").acquire()
     assert server.objects[LEASE]["spec"]["holderIdentity"] == "me"
 
 
@@ -120,17 +135,17 @@ def test_what_a_killed_drill_has_left_is_undone_by_the_next(server: Server, held
     held._stop.set()  # as after kill -9: nobody renews
     server.objects[LEASE]["spec"]["renewTime"] = "2026-01-01T00:00:00.000000Z"
     threading.Event().wait(0.1)
-    found = Guard(server, NS, "you").recover()
+    found = guard_of(server, "you").recover()
     assert found == ["1 recorded steps of a drill that was killed were undone"]
-    assert server.patched == [(UNDO[0]["path"], UNDO[0]["body"])]
+    assert server.shop["spec"]["replicas"] == 2
     assert server.objects == {}
-    assert Guard(server, NS, "you").recover() == []
+    assert guard_of(server, "you").recover() == []
 
 
 def test_what_could_not_be_undone_keeps_its_record(server: Server, held: Guard) -> None:
     held.record(UNDO)
     held.release()
-    assert json.loads(server.objects[RECORD]["data"]["undo"]) == UNDO
+    assert recorded(server) == UNDO
     held.record([])
     held.release()
     assert server.objects == {}
@@ -139,21 +154,97 @@ def test_what_could_not_be_undone_keeps_its_record(server: Server, held: Guard) 
 def test_a_drill_that_comes_back_late_leaves_the_next_one_alone(server: Server, held: Guard) -> None:
     held._stop.set()
     server("DELETE", NAMESPACE)  # by the dead-man
-    other = Guard(server, NS, "you")
+    other = guard_of(server, "you")
     server.count += 1
     other.acquire()
     other.record(UNDO)
     with pytest.raises(dead_man.StepError, match="422"):
         held.record([])
     held.release()
-    assert json.loads(server.objects[RECORD]["data"]["undo"]) == UNDO
+    assert recorded(server) == UNDO
     other._stop.set()
+
+
+def killed(server: Server, held: Guard) -> None:
+    """As after kill -9: nobody renews."""
+    held._stop.set()
+    server.objects[LEASE]["spec"]["renewTime"] = "2026-01-01T00:00:00.000000Z"
+    threading.Event().wait(0.1)
+
+
+def test_a_record_that_no_drill_has_written_is_refused_and_nothing_is_done(server: Server, held: Guard) -> None:
+    held.record(UNDO)
+    killed(server, held)
+    before, writes = json.loads(json.dumps(server.objects)), len(server.writes)
+    with pytest.raises(DrillError, match=r"Nothing is undone, because the Secret drill in namespace flaskops-drill .*\(forged\)"):
+        guard_of(server, "you", refused="forged").recover()
+    assert server.objects == before and len(server.writes) == writes and server.shop["spec"]["replicas"] == 0
+    server.objects[RECORD]["data"]["undo"] = "no base64"
+    with pytest.raises(dead_man.StepError, match="is not what a drill writes"):
+        guard_of(server, "you").recover()
+
+
+def test_what_the_drill_of_another_application_left_is_left_to_its_own_options(server: Server, held: Guard) -> None:
+    held.record(UNDO)
+    killed(server, held)
+    with pytest.raises(guard.Strange, match="A drill of shop/shop was killed"):
+        guard_of(server, "you", app="shop/other").recover()
+    assert recorded(server) == UNDO and server.shop["spec"]["replicas"] == 0
+
+
+def test_a_drill_that_lost_its_lock_writes_nothing(server: Server, held: Guard) -> None:
+    held.record(UNDO)
+    server.objects[LEASE]["spec"]["holderIdentity"] = "dead-man"
+    assert held.lost.wait(2) and not held.regain()
+    writes = len(server.writes)
+    assert dead_man.undo(UNDO, held.change) and server.shop["spec"]["replicas"] == 0
+    with pytest.raises(dead_man.StepError, match="has lost its lock"):
+        held.record([])
+    with pytest.raises(DrillError, match="somebody else has taken its lock"):
+        held.release()
+    assert len(server.writes) == writes and recorded(server) == UNDO
+    assert held.change("GET", SHOP)[0] == 200
+
+
+def test_a_closed_laptop_loses_the_lock_before_anybody_says_so(
+    server: Server, held: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert held.holds()
+    held._stop.set()
+    threading.Event().wait(0.1)
+    plain = time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: plain(clock) + (60 if clock == guard.CLOCK else 0))
+    assert not held.lost.is_set() and not held.holds()
+    assert held.change("PATCH", SHOP, [])[0] == 0
+
+
+def test_a_lock_that_nobody_took_meanwhile_is_ours_again(server: Server, held: Guard) -> None:
+    server.away.set()
+    assert held.lost.wait(3)
+    with pytest.raises(dead_man.StepError, match="by nobody"):
+        held.regain()
+    server.away.clear()
+    assert held.regain() and held.holds()
+    assert dead_man.undo(UNDO, held.change) == [] and server.shop["spec"]["replicas"] == 2
+    # It is renewed again.
+    first = server.objects[LEASE]["spec"]["renewTime"]
+    for _ in range(40):
+        if server.objects[LEASE]["spec"]["renewTime"] != first:
+            return
+        threading.Event().wait(0.05)
+    pytest.fail("the lease is not renewed")
+
+
+def test_a_lock_of_the_same_holder_on_another_lease_is_not_ours(server: Server, held: Guard) -> None:
+    held.lost.set()
+    server.objects[LEASE]["metadata"]["uid"] = "another"
+    assert not held.regain()
 
 
 def test_a_namespace_of_somebody_else_is_left_alone(server: Server) -> None:
     server("POST", "/api/v1/namespaces", {"metadata": {"name": NS, "labels": {"team": "shop"}}})
     with pytest.raises(DrillError, match="exists and is no drill's"):
-        Guard(server, NS, "me").recover()
+        guard_of(server, "me").recover()
     assert NAMESPACE in server.objects
 
 
@@ -186,12 +277,12 @@ def test_dead_man_restores_and_removes_the_drill(server: Server, held: Guard) ->
     thread, said, over = watched(server)
     thread.join(1.5)
     # As long as the lease is renewed it does nothing.
-    assert thread.is_alive() and said == ["armed"] and server.patched == []
+    assert thread.is_alive() and said == ["armed"] and server.shop["spec"]["replicas"] == 0
     assert dead_man.ARMED in server.objects[LEASE]["metadata"]["annotations"]
     held._stop.set()
     thread.join(5)
     over.set()
-    assert said[-1] == "restored" and server.patched == [(UNDO[0]["path"], UNDO[0]["body"])]
+    assert said[-1] == "restored" and server.shop["spec"]["replicas"] == 2
     assert server.objects == {}
 
 
@@ -200,11 +291,11 @@ def test_dead_man_ends_with_the_drill(server: Server, held: Guard) -> None:
     held.release()
     thread.join(5)
     over.set()
-    assert said[-1] == "the drill has ended" and server.patched == []
+    assert said[-1] == "the drill has ended" and server.shop["spec"]["replicas"] == 0
 
 
 def test_dead_man_tries_until_everything_is_undone(server: Server, held: Guard) -> None:
-    held.record([{"do": "patch", "path": f"{NAMESPACE}/services/x", "body": {}}, *UNDO])
+    held.record([{**UNDO[0], "path": f"{NAMESPACE}/services/x"}, *UNDO])
     held._stop.set()
     broken = threading.Event()
     broken.set()
@@ -242,7 +333,7 @@ def test_rights_elsewhere_belong_to_the_namespace(server: Server, held: Guard, m
     (elsewhere,) = [item for path, item in roles.items() if "/shop/roles/" in path]
     assert elsewhere["metadata"]["ownerReferences"][0]["uid"] == held.uid
     assert elsewhere["rules"] == [
-        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["patch"], "resourceNames": ["shop"]}
+        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "patch"], "resourceNames": ["shop"]}
     ]
     (job,) = [item for path, item in server.objects.items() if path.endswith("/jobs/dead-man")]
     assert job["spec"]["template"]["spec"]["containers"][0]["image"] == "image:1"
@@ -282,6 +373,54 @@ def params(**changes: Any) -> dict[str, Any]:
 def test_refusals_by_options(changes: dict[str, Any], sentence: str) -> None:
     found = drill_run.problem(params(**changes))
     assert sentence in found and bool(sentence) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("said", "changes", "sentence"),
+    [
+        ({"namespace shop": "staging"}, {}, ""),
+        ({"namespace shop": "production"}, {}, "shop is in the environment production, and environment_name is staging"),
+        # No word of the inventory makes another environment of it.
+        ({"namespace shop": "production"}, {"confirm": "staging-1"}, "environment_name is staging"),
+        ({"namespace shop": "staging", "Deployment shop": "production"}, {"confirm": "staging-1"}, "Deployment shop is in the"),
+        (
+            {"namespace shop": "production"},
+            {"environment_name": ""},
+            "namespace shop on the cluster is in the environment",
+        ),
+        ({"namespace shop": "production"}, {"environment_name": "production"}, "set confirm to staging-1"),
+        ({"namespace shop": "production"}, {"environment_name": "production", "confirm": "staging-1"}, ""),
+        ({}, {}, "nothing on the cluster says in which environment it is"),
+        ({}, {"confirm": "staging-1"}, ""),
+        ({}, {"cluster_label": "", "confirm": ""}, "nothing on the cluster says"),
+    ],
+)
+def test_the_cluster_says_what_production_is(said: dict[str, str], changes: dict[str, Any], sentence: str) -> None:
+    given = params(namespace="shop", **changes)
+    if not sentence:
+        drill_run.refuse_another_environment(given, said)
+        return
+    with pytest.raises(DrillError, match=sentence):
+        drill_run.refuse_another_environment(given, said)
+
+
+def test_the_environment_is_on_the_namespace_and_on_the_deployment() -> None:
+    class App:
+        name = namespace = "shop"
+        deployment: dict[str, Any] = {"metadata": {"annotations": {"flaskops/environment": "production"}}}
+        readable = True
+
+        def get(self, path: str) -> Any:
+            if not self.readable:
+                raise ApiError(403, "namespaces is forbidden")
+            return {"metadata": {"annotations": {"flaskops/environment": "staging"}}} if path.endswith("/shop") else None
+
+    app: Any = App()
+    assert drill_run.environments(app) == {"Deployment shop": "production", "namespace shop": "staging"}
+    app.readable = False
+    assert drill_run.environments(app) == {"Deployment shop": "production"}
+    app.deployment = {"metadata": {}}
+    assert drill_run.environments(app) == {}
 
 
 def test_a_broken_chain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

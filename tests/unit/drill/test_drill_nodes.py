@@ -24,7 +24,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import Observers, Timeline, requests
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 
-from .test_drill_scenarios import a_node, a_pod
+from .test_drill_scenarios import a_node, a_pod, json_patched, merged
 
 BUDGET = '{"message": "Cannot evict pod as it would violate the pod\'s disruption budget."}'
 
@@ -57,6 +57,8 @@ class Shop:
             return {"major": "1", "minor": self.minor}
         if "kube-system" in path:
             return {"items": [{"spec": {"containers": [{"command": self.command}]}}]}
+        if path.startswith("/api/v1/nodes/"):
+            return next(node for node in self.nodes if node["metadata"]["name"] == path.rsplit("/", 1)[1])
         return {"items": self.nodes if path == "/api/v1/nodes" else self.others[path.split("/")[4]]}
 
     def pods(self) -> list[dict[str, Any]]:
@@ -64,7 +66,12 @@ class Shop:
 
     def request(self, method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, str]:
         self.asked.append((method, path, body))
-        return next((answer for part, answer in self.refused.items() if part in path), (200, "{}"))
+        if refused := [answer for part, answer in self.refused.items() if part in path]:
+            return refused[0]
+        if method != "PATCH":
+            return 201, "{}"
+        kind = headers["Content-Type"]
+        return 200, json.dumps((json_patched if kind == dead_man.PATCH else merged)(self.get(path.split("?")[0]), body))
 
 
 @pytest.fixture
@@ -86,7 +93,8 @@ def test_only_the_apps_own_pods_of_one_node_are_evicted_and_the_node_is_freed_ag
     # The node with the fewest of its pods.
     assert (cordon["path"], cordon["body"]) == ("/api/v1/nodes/one", {"spec": {"unschedulable": True}})
     assert (evict["do"], evict["namespace"], evict["names"]) == ("evict", "shop", ["shop-1"])
-    assert [(step["path"], step["body"]) for step in plan.undo] == [("/api/v1/nodes/one", {"spec": {"unschedulable": None}})]
+    fields = [{"at": ["spec", "unschedulable"], "wrote": True, "was": None}]
+    assert plan.undo == [{"do": "put_back", "path": "/api/v1/nodes/one", "uid": "one", "fields": fields}]
     # It only asked whether it may.
     for method, path, body in shop.asked:
         assert "dryRun=All" in path if method == "PATCH" else body["deleteOptions"] == {"dryRun": ["All"]}
@@ -110,7 +118,7 @@ def test_several_pods_of_a_node_may_have_to_go_one_after_the_other(shop: Any) ->
         ({"nodes": [a_node("one"), a_node("two", taints=[{"key": "gpu", "effect": "NoSchedule"}])]}, "the cluster has 1"),
         ({"own": []}, "no node that takes pods has a ready one"),
         ({"refused": {"/api/v1/nodes": (403, "nodes is forbidden")}}, "can't be listed .nodes is forbidden."),
-        ({"refused": {"/api/v1/nodes/one?": (403, '{"message": "cannot patch"}')}}, "one can't be cordoned: cannot patch"),
+        ({"refused": {"/api/v1/nodes/one?": (403, '{"message": "cannot patch"}')}}, "one can't be patched: cannot patch"),
         ({"refused": {"/eviction": (403, "cannot create")}}, "shop-1 can't be evicted, the answer was 403: cannot create"),
         ({"refused": {"/eviction": (429, BUDGET)}}, "shop-1 can't be evicted now: Cannot evict pod as it would violate"),
     ],
@@ -270,7 +278,10 @@ def test_a_killed_node_is_started_once(monkeypatch: pytest.MonkeyPatch, tmp_path
     engine.running = True
     machine.start_node({"engine": "podman", "node": "one"}, Evictions())
     assert len(log.read_text().splitlines()) == 2
-    engine.running = False
+    engine.running, engine.label = False, ""
+    with pytest.raises(dead_man.StepError, match="is no node of a local cluster"):
+        machine.start_node({"engine": "podman", "node": "one"}, Evictions())
+    engine.label = "flaskops"
     monkeypatch.setattr(engine, "inspect", lambda kind, name: {"State": {"Running": False}})
     with pytest.raises(dead_man.StepError, match="two can't be started: no such container"):
         machine.start_node({"engine": "podman", "node": "two"}, Evictions())
@@ -328,7 +339,7 @@ def test_a_node_is_as_before_when_its_own_taints_are() -> None:
 
 def test_rights_on_nodes_go_with_those_to_remove_the_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[str, Any]] = []
-    guard = Guard(lambda *_given: (404, ""), "flaskops-drill", "me")
+    guard = Guard(lambda *_given: (404, ""), "flaskops-drill", "me", "shop/shop", lambda steps: "")
     monkeypatch.setattr(guard, "_create", lambda path, body: made.append((path, body)))
     rule = {"apiGroups": [""], "resources": ["nodes"], "verbs": ["patch"], "resourceNames": ["one"]}
     guard._make("image:1", {"": [rule]})

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds, dead_man, machine, scenarios
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, Plan, inverse
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, Plan, differences, patched
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, rights
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.record import Record
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS, Expect, LeftOut, Scenario
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.log_stores import STORES
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +45,7 @@ DEPLOYMENT: dict[str, Any] = {
     },
 }
 SERVICE: dict[str, Any] = {
-    "metadata": {"name": "shop", "namespace": "shop", "managedFields": [{"manager": "flaskops"}]},
+    "metadata": {"name": "shop", "namespace": "shop", "uid": "s1", "managedFields": [{"manager": "flaskops"}]},
     "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80, "targetPort": 5000}]},
 }
 
@@ -66,10 +69,30 @@ def merged(old: Any, patch: Any) -> Any:
     return found
 
 
+def json_patched(found: Any, body: list[dict[str, Any]]) -> Any:
+    """An object after a JSON patch; AssertionError where a test in it fails."""
+    found = copy.deepcopy(found)
+    for op in body:
+        *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in op["path"].split("/")[1:]]
+        at = found
+        for key in parents:
+            at = at[int(key)] if isinstance(at, list) else at[key]
+        if op["op"] == "test":
+            assert at[last] == op["value"]
+        elif op["op"] == "remove":
+            del at[int(last) if isinstance(at, list) else last]
+        elif isinstance(at, list):
+            at.insert(len(at) if last == "-" else int(last), op["value"])
+        else:
+            at[last] = op["value"]
+    return found
+
+
 def a_node(name: str, control_plane: bool = False, **spec: Any) -> dict[str, Any]:
     labels = {"kubernetes.io/hostname": name} | ({"node-role.kubernetes.io/control-plane": ""} if control_plane else {})
     status = {"conditions": [{"type": "Ready", "status": "True"}], "addresses": [{"type": "InternalIP", "address": "10.1.0.3"}]}
-    return {"kind": "Node", "metadata": {"name": name, "uid": name, "labels": labels}, "spec": spec, "status": status}
+    metadata = {"name": name, "uid": name, "labels": labels, "resourceVersion": "1"}
+    return {"kind": "Node", "metadata": metadata, "spec": spec, "status": status}
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +101,12 @@ def containers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "engine_of", lambda node: "podman")
 
 
+OPERATED = "/apis/monitoring.coreos.com/v1/namespaces/monitoring"
+ROUTES = {"receiver": "duty", "routes": [{"receiver": "alert-inbox", "matchers": ['alertname="VerifyTestAlert"']}]}
+
+
 class FakeApp:
-    """An application of which everything is at hand."""
+    """An application of which everything is at hand, on an API server that keeps the objects that are broken."""
 
     base = "/api/v1/namespaces/shop"
     deployment_path = "/apis/apps/v1/namespaces/shop/deployments/shop"
@@ -87,7 +114,7 @@ class FakeApp:
     name = namespace = "shop"
     selector = "app=shop"
     replicas = 2
-    prometheus = "/prometheus"
+    prometheus, alertmanager, inbox = "/prometheus", "/alertmanager", "/inbox"
     prometheus_name, stack_namespace = "main", "monitoring"
     store, logs = STORES["victoria_logs"], SimpleNamespace(namespace="logs")
 
@@ -96,33 +123,74 @@ class FakeApp:
         self.container = self.deployment["spec"]["template"]["spec"]["containers"][0]
         self.switches = switches
         self.options = Options(name="shop", namespace="shop", **options)
+        self.routes, self.silences = copy.deepcopy(ROUTES), []
+        inbox = {**copy.deepcopy(SERVICE), "spec": {"selector": {"app": "alert-inbox"}}}
+        self.objects: dict[str, Any] = {
+            self.deployment_path: self.deployment,
+            self.service_path: self.service,
+            "/api/v1/namespaces/monitoring/services/alert-inbox": inbox,
+            "/apis/apps/v1/namespaces/logs/daemonsets/daemonsets": self.workload("daemonsets", ""),
+            "/apis/apps/v1/namespaces/logs/statefulsets/statefulsets": self.workload("statefulsets", ""),
+            f"{OPERATED}/prometheuses/main": {"metadata": {"name": "main", "uid": "p1"}, "spec": {"replicas": 2}},
+            f"{OPERATED}/alertmanagers/main": {"metadata": {"name": "main", "uid": "a1"}, "spec": {}},
+            **{f"/api/v1/nodes/{name}": a_node(name) for name in ("one", "two")},
+        }
+        for found in self.objects.values():
+            found["metadata"].setdefault("resourceVersion", "1")
 
     def pod_names(self) -> list[str]:
         return ["shop-1", "shop-2"]
 
     def get(self, path: str) -> Any:
+        path, _sign, query = path.partition("?")
+        if "fieldSelector" in query:
+            return {"items": [{}] if "name+in" in query or "victoria" in query else []}
         if path.endswith("/replicasets"):
             owner = [{"uid": "d1"}]
-            return {"items": [{"metadata": {"name": "shop-old", "ownerReferences": owner}}, {"metadata": {"name": "other"}}]}
-        if path.endswith("/controllerrevisions"):
-            return {"items": [{"metadata": {"name": "revision-1"}}]}
-        if path == self.service_path:
-            return self.service
+            mine = {"metadata": {"name": "shop-old", "ownerReferences": owner}, "spec": copy.deepcopy(DEPLOYMENT["spec"])}
+            return {"items": [mine, {"metadata": {"name": "other"}}]}
         if path == "/api/v1/nodes":
             return {"items": [a_node("control", control_plane=True), a_node("one"), a_node("two")]}
         if path == "/version":
             return {"major": "1", "minor": "37"}
-        return {"items": [{"metadata": {"name": "prometheus-0"}, "spec": {"nodeName": "two", "containers": [{}]}}]}
+        if path == "/alertmanager/api/v2/status":
+            return {"config": {"original": json.dumps({"route": self.routes})}}
+        if path == "/alertmanager/api/v2/silences":
+            return self.silences
+        if path.endswith("/alertmanagers"):
+            return {"items": [self.objects[f"{path}/main"]]}
+        if path in self.objects:
+            return self.objects[path]
+        if path.endswith("/pods"):
+            return {"items": [{"metadata": {"name": "prometheus-0"}, "spec": {"nodeName": "two", "containers": [{}]}}]}
+        raise ApiError(404, "not found")
 
     def pods(self) -> list[dict[str, Any]]:
         return [a_pod("shop-1", node="one"), a_pod("shop-2", node="two")]
 
-    def request(self, _method: str, path: str, _body: Any = None, _headers: Any = None) -> tuple[int, str]:
-        return (200, "") if path == self.service_path or "dryRun" in path or path.endswith("/eviction") else (404, "")
+    def request(self, method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, str]:
+        bare = path.split("?")[0]
+        try:
+            if method == "PATCH":
+                kind, found = headers["Content-Type"], self.get(bare)
+                after = json_patched(found, body) if kind == dead_man.PATCH else merged(found, body)
+                if "dryRun=All" not in path:
+                    self.objects[bare] = after
+                return 200, json.dumps(after)
+            return (201, "{}") if method == "POST" else (200, json.dumps(self.get(path)))
+        except ApiError as error:
+            return error.status, str(error)
 
     def workload(self, kind: str, _selector: str) -> Any:
         metadata = {"name": kind, "namespace": "logs", "uid": "w1"}
         return {"metadata": metadata, "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": {"spec": {}}}}
+
+    def record(self, **changes: Any) -> Record:
+        return Record(self.request, self.options, **{"own": [], **changes})
+
+
+def planned(name: str, app: Any) -> Plan:
+    return scenarios.plan(next(scenario for scenario in SCENARIOS if scenario.name == name), app)
 
 
 def test_names_are_unique_and_every_scenario_can_be_named() -> None:
@@ -132,12 +200,15 @@ def test_names_are_unique_and_every_scenario_can_be_named() -> None:
     assert [scenario.name for scenario in scenarios.chosen(["oom", "errors", "oom"], [])] == ["oom", "errors"]
 
 
+OF_SETTINGS = (bounds.READINESS, bounds.LATE, bounds.MISSING)
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_declaration_is_whole(scenario: Scenario) -> None:
     assert scenario.title and scenario.ways and scenario.expects
     seen = {(expect.observer, expect.event) for expect in scenario.expects}
     for expect in scenario.expects:
-        if isinstance(expect.symptom, str) and expect.symptom not in (bounds.READINESS, bounds.LATE, bounds.MISSING):
+        if isinstance(expect.symptom, str) and expect.symptom not in OF_SETTINGS:
             observer, event = expect.symptom.rsplit(" ", 1)
             # What an alert's time is counted from is itself expected, before it.
             assert (observer, event) in seen
@@ -158,37 +229,117 @@ def test_plan_is_data_and_is_undone_by_its_own_steps(scenario: Scenario, switche
     assert "canary-secret" not in text
     for step in [*plan.steps, *plan.undo]:
         assert step["do"] in machine.DO
-    # What undoes a fault has to be possible inside the cluster.
+    # What undoes a fault has to be possible inside the cluster, and is believed of who finds it there.
     assert {step["do"] for step in plan.undo} <= set(dead_man.DO)
+    assert app.record().refusal(json.loads(json.dumps(plan.undo))) == ""
     patches = [step for step in plan.steps if step["do"] == "patch"]
     named = [f"/api/v1/nodes/{step['node']}" for step in plan.steps if step["do"] == "kill_node"]
     assert {step["path"] for step in patches} | set(named) == set(plan.touched)
     switched = [step["path"] for step in plan.steps if step["do"] == "switch"]
     assert sorted(switched) == sorted(step["path"] for step in plan.undo if step["do"] == "switch")
-    for step in patches:
-        before = app.service if step["path"] == app.service_path else app.deployment
-        if step["path"] not in (app.service_path, app.deployment_path):
-            before = app.workload("x", "")
-        broken = merged(before, step["body"])
-        assert broken != before
-        for undo in [s for s in plan.undo if s["do"] == "patch" and s["path"] == step["path"]]:
-            broken = merged(broken, undo["body"])
-        assert broken == before
-        # Once more does no harm: the dead-man and the drill may both have done it.
-        for undo in [s for s in plan.undo if s["do"] == "patch" and s["path"] == step["path"]]:
-            broken = merged(broken, undo["body"])
-        assert broken == before
+    before = copy.deepcopy(app.objects)
+    assert before == FakeApp(switches).objects, "planning changes something"
+    dead_man.run(patches, app.request)
+    assert {path for path in before if app.objects[path] != before[path]} == {step["path"] for step in patches}
+    back = [step for step in plan.undo if step["do"] == "put_back"]
+    for _ in range(2):  # once more does no harm: the dead-man and the drill may both have done it
+        assert dead_man.undo(json.loads(json.dumps(back)), app.request) == []
+        assert app.objects == before
 
 
-def test_what_a_patch_adds_to_a_list_is_taken_out_again() -> None:
-    env = {"env": [{"name": "PASSWORD", "value": "canary-secret"}]}
-    assert inverse(env, {"env": [{"name": "DB", "value": "x"}]}) == {"env": [{"name": "DB", "$patch": "delete"}]}
-    # Mounts are told apart by their paths, of which one volume may have several.
-    mounts = {"volumeMounts": [{"name": "data", "mountPath": "/a"}]}
-    added = {"volumeMounts": [{"name": "data", "mountPath": "/b"}]}
-    assert inverse(mounts, added) == {"volumeMounts": [{"mountPath": "/b", "$patch": "delete"}]}
-    ports = {"ports": [{"port": 80, "targetPort": 5000}]}
-    assert inverse(ports, {"ports": [{"port": 80, "targetPort": 1}]}) == {"ports": [{"port": 80, "targetPort": 5000}]}
+def test_what_somebody_changes_meanwhile_stays() -> None:
+    app: Any = FakeApp(switches=False)
+    plan = planned("crash_loop", app)
+    dead_man.run(plan.steps, app.request)
+    live = app.objects[app.deployment_path]["spec"]
+    live["template"]["spec"]["containers"][0] |= {"image": "shop:2", "command": ["run"]}
+    live["replicas"] = 5
+    assert dead_man.undo([step for step in plan.undo if step["do"] == "put_back"], app.request) == []
+    after = app.objects[app.deployment_path]["spec"]
+    assert after["template"]["spec"]["containers"][0]["command"] == ["run"] and after["replicas"] == 5
+    assert after["strategy"] == DEPLOYMENT["spec"]["strategy"]
+
+
+def test_another_object_of_the_same_name_is_left_alone() -> None:
+    app: Any = FakeApp()
+    plan = planned("endpoint_lost", app)
+    dead_man.run(plan.steps, app.request)
+    app.objects[app.service_path]["metadata"]["uid"] = "s2"
+    broken = copy.deepcopy(app.objects)
+    assert dead_man.undo(plan.undo, app.request) == [] and app.objects == broken
+
+
+OLD = [{"manager": "flaskops", "operation": "Apply", "time": "1"}, {"manager": "kubelet", "subresource": "status", "time": "1"}]
+OURS = {"manager": dead_man.MANAGER, "operation": "Update", "time": "2"}
+
+
+@pytest.mark.parametrize(
+    ("live", "after"),
+    [
+        ([OLD[0], OURS, {**OLD[1], "time": "9"}], [OLD[0], {**OLD[1], "time": "9"}]),
+        ([OLD[0], OURS, {"manager": "helm", "operation": "Update", "time": "3"}], None),
+        ([{**OLD[0], "time": "3"}, OURS], None),
+        ([OLD[0]], None),
+    ],
+    ids=["only the drill", "somebody else too", "its owner again", "nobody"],
+)
+def test_who_manages_a_field_is_put_back_where_nobody_else_has_changed_any(live: Any, after: Any) -> None:
+    app: Any = FakeApp()
+    metadata = app.service["metadata"] | {"managedFields": live}
+    app.objects[app.service_path] = {**app.service, "metadata": metadata}
+    dead_man.do_owners({"do": "owners", "path": app.service_path, "uid": "s1", "value": OLD}, app.request)
+    assert app.objects[app.service_path]["metadata"]["managedFields"] == (after or live)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fields"),
+    [
+        ({"a": 1}, {"a": 2}, [(["a"], 2, 1)]),
+        ({}, {"a": {"b": 1}}, [(["a"], {"b": 1}, None)]),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"c": 2}}, [(["a", "b"], None, 1)]),
+        ({"a": [{"name": "x", "v": 1}]}, {"a": [{"name": "y"}, {"name": "x", "v": 2}]},
+         [(["a", {"name": "y"}], {"name": "y"}, None), (["a", {"name": "x"}, "v"], 2, 1)]),
+        # Mounts are told apart by their paths, of which one volume may have several.
+        ({"m": [{"name": "d", "mountPath": "/a"}]}, {"m": [{"name": "d", "mountPath": "/a"}, {"name": "d", "mountPath": "/b"}]},
+         [(["m", {"mountPath": "/b"}], {"name": "d", "mountPath": "/b"}, None)]),
+        # An item that is gone, or another order, can only be put back with the whole list.
+        ({"a": [{"name": "x"}, {"name": "y"}]}, {"a": [{"name": "y"}]},
+         [(["a"], [{"name": "y"}], [{"name": "x"}, {"name": "y"}])]),
+    ],
+)  # fmt: skip
+def test_differences_are_as_small_as_can_be(before: Any, after: Any, fields: Any) -> None:
+    assert [(field["at"], field["wrote"], field["was"]) for field in differences(before, after)] == fields
+
+
+@pytest.mark.parametrize(
+    ("patch", "reason"),
+    [
+        ({"spec": {"ports": [{"name": "x", "$patch": "delete"}]}}, r"the directive \$patch"),
+        ({"$retainKeys": ["a"]}, r"the directive \$retainKeys"),
+        ({"spec": {"selector": {"app": "shop"}}}, "changes nothing"),
+    ],
+)
+def test_a_patch_that_can_not_be_taken_back_is_refused(patch: dict[str, Any], reason: str) -> None:
+    app: Any = FakeApp()
+    with pytest.raises(LeftOut, match=reason):
+        patched(app, app.service_path, patch)
+
+
+def test_what_the_server_does_not_take_back_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a webhook that adds something to whatever is changed."""
+    app: Any = FakeApp()
+    plain = app.request
+
+    def request(method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, str]:
+        status, text = plain(method, path, body, headers)
+        found = json.loads(text)
+        if method == "PATCH":
+            found["spec"]["extra"] = len(body)
+        return status, json.dumps(found)
+
+    monkeypatch.setattr(app, "request", request)
+    with pytest.raises(LeftOut, match="can't be taken back exactly"):
+        patched(app, app.service_path, {"spec": {"selector": {"x": "y"}}})
 
 
 class FakeCluster:
@@ -249,20 +400,22 @@ def test_evicted_pods_are_no_trouble_and_an_autoscaler_may_have_scaled() -> None
 )
 def test_the_switch_of_health_is_for_a_probe_that_sees_it(probe: dict[str, Any], how: str) -> None:
     app = FakeApp()
-    app.container["readinessProbe"] |= probe
-    plan = scenarios.plan(next(s for s in SCENARIOS if s.name == "health"), app)  # type: ignore[arg-type]
+    asked = app.container["readinessProbe"] | probe
+    app.container["readinessProbe"] = {key: value for key, value in asked.items() if value is not None}
+    plan = planned("health", app)
     assert plan.how.startswith(how)
 
 
 def test_template_is_restored_before_its_history_and_the_limit_of_the_history_last() -> None:
-    plan = scenarios.plan(next(s for s in SCENARIOS if s.name == "crash_loop"), FakeApp(switches=False))  # type: ignore[arg-type]
-    assert [step["do"] for step in plan.undo] == ["patch", "history", "patch", "owners"]
+    plan = planned("crash_loop", FakeApp(switches=False))
+    assert [step["do"] for step in plan.undo] == ["put_back", "history", "put_back", "owners"]
     first, history, last, owners = plan.undo
-    assert first["body"]["spec"]["template"]["spec"]["containers"] == [{"name": "shop", "command": None}]
+    command = ["spec", "template", "spec", "containers", {"name": "shop"}, "command"]
+    assert [field["was"] for field in first["fields"] if field["at"] == command] == [None]
     # The history is not cut while the broken template is still in it.
-    assert first["body"]["spec"]["revisionHistoryLimit"] == plan.steps[0]["body"]["spec"]["revisionHistoryLimit"] == 12
-    assert history["keep"] == ["shop-old"] and history["owner"] == "d1"
-    assert last["body"]["spec"]["revisionHistoryLimit"] is None
+    limit = {"at": ["spec", "revisionHistoryLimit"], "wrote": 12, "was": None}
+    assert limit not in first["fields"] and last["fields"] == [limit] and first["fields"]
+    assert history["owner"] == "d1" and history["resource"] == "replicasets"
     assert owners["value"] == [{"manager": "flaskops"}]
 
 
@@ -301,7 +454,7 @@ def test_scenario_of_ones_own() -> None:
     (found,) = scenarios.chosen(["mine"], [{**mine, "alerts": ["HighErrorRate"], "seconds": 5}])
     assert found.expects == (Expect("alert HighErrorRate", source="app"),) and found.least == 5
     plan = scenarios.plan(found, FakeApp())  # type: ignore[arg-type]
-    assert plan.undo[0]["body"] == {"spec": {"selector": {"x": None}}}
+    assert plan.undo[0]["fields"] == [{"at": ["spec", "selector", "x"], "wrote": "y", "was": None}]
     (gone,) = scenarios.chosen(["mine"], [{**mine, "object": "nothing"}])
     with pytest.raises(LeftOut, match="there is no Service nothing in namespace shop"):
         scenarios.plan(gone, FakeApp())  # type: ignore[arg-type]
@@ -317,28 +470,28 @@ def test_rights_are_no_more_than_the_steps_need() -> None:
     }
     flat = {(namespace, tuple(rule["resources"])): rule for namespace, rules in found.items() for rule in rules}
     assert flat["shop", ("deployments",)]["resourceNames"] == ["shop"]
-    assert flat["shop", ("deployments",)]["verbs"] == ["patch"]
+    assert flat["shop", ("deployments",)]["verbs"] == ["get", "patch"]
     assert flat["shop", ("pods/proxy",)]["verbs"] == ["delete"]
     assert flat["logs", ("statefulsets",)]["resourceNames"] == ["statefulsets"]
     assert all("*" not in value for rule in flat.values() for values in rule.values() for value in values)
 
 
-def objects(leaf: st.SearchStrategy[Any], depth: int) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects in which n and o are numbers and l and m are maps, where a patch may have null for each."""
-    inner = objects(leaf, depth - 1) if depth else st.just({})
-    maps = inner if leaf is NUMBERS else st.one_of(st.none(), inner)
-    return st.fixed_dictionaries({}, optional={"n": leaf, "o": leaf, "l": maps, "m": maps})
+LEAVES = st.one_of(st.integers(0, 3), st.lists(st.integers(0, 2), max_size=2))
+ITEMS = st.lists(st.fixed_dictionaries({"name": st.sampled_from("abc")}, optional={"v": LEAVES}), max_size=3)
+OBJECTS = st.recursive(
+    st.fixed_dictionaries({}, optional={"n": LEAVES, "o": LEAVES, "items": ITEMS}),
+    lambda inner: st.fixed_dictionaries({}, optional={"l": inner, "m": inner, "n": LEAVES}),
+    max_leaves=6,
+)
 
 
-NUMBERS = st.integers(0, 3)
-
-
-@given(objects(NUMBERS, 2), objects(st.one_of(st.none(), NUMBERS), 2))
-def test_inverse_takes_every_patch_back(old: dict[str, Any], patch: dict[str, Any]) -> None:
-    back = inverse(old, patch)
-    assert merged(merged(old, patch), back) == old
+@given(OBJECTS, OBJECTS)
+def test_every_difference_is_taken_back(before: dict[str, Any], after: dict[str, Any]) -> None:
+    fields = json.loads(json.dumps(differences(before, after)))
+    body, whole = dead_man.taken_back(after, fields)
+    assert whole == before and json_patched(after, body) == before
     # The dead-man and the drill may both have done it.
-    assert merged(merged(merged(old, patch), back), back) == old
+    assert dead_man.taken_back(before, fields)[0] == []
 
 
 class Pods:
@@ -375,36 +528,50 @@ def test_a_pod_that_does_not_take_back_its_switch_is_replaced_and_one_that_goes_
     server = Pods(pod("one"), pod("going", deletionTimestamp="now"), status=503)
     assert dead_man.undo([{**step, "or_delete": True}], server) == []
     assert server.asked[-1].endswith("/pods/one") and len(server.asked) == 2
+    # An application without the switch has nothing to take back.
+    strange = Pods(pod("one"), status=404)
+    assert dead_man.undo([{**step, "or_delete": True}], strange) == [] and len(strange.asked) == 1
     with pytest.raises(dead_man.StepError, match="the pod one did not take /faults/errors"):
         dead_man.run([step], server)
 
 
-def test_history_keeps_what_was_there_and_what_is_somebody_elses() -> None:
-    server = Pods(
-        {"metadata": {"name": "old", "ownerReferences": [{"uid": "d1"}]}},
-        {"metadata": {"name": "new", "ownerReferences": [{"uid": "d1"}]}},
-        {"metadata": {"name": "other", "ownerReferences": [{"uid": "d2"}]}},
-    )
-    step = {"do": "history", "namespace": "n", "resource": "replicasets", "selector": "a=b", "owner": "d1", "keep": ["old"]}
+def test_history_loses_the_broken_template_alone() -> None:
+    def item(name: str, uid: str, command: str | None) -> dict[str, Any]:
+        metadata = {"name": name, "ownerReferences": [{"uid": uid}]}
+        return {"metadata": metadata, "spec": {"template": {"spec": {"command": command} if command else {}}}}
+
+    revision = item("revision", "d1", "crash")
+    revision["data"] = {"spec": revision.pop("spec")}
+    server = Pods(item("old", "d1", None), item("new", "d1", "crash"), item("other", "d2", "crash"), revision)
+    fields = [
+        {"at": ["spec", "strategy"], "wrote": "Recreate", "was": None},
+        {"at": ["spec", "template", "spec", "command"], "wrote": "crash", "was": None},
+    ]
+    step = {"do": "history", "namespace": "n", "resource": "replicasets", "selector": "a=b", "owner": "d1", "fields": fields}
     dead_man.run([step], server)
-    assert [path.rsplit("/", 1)[1] for path in server.asked] == ["new"]
+    assert [path.rsplit("/", 1)[1] for path in server.asked] == ["new", "revision"]
+    dead_man.run([{**step, "fields": fields[:1]}], server)
+    assert len(server.asked) == 2
 
 
 def test_undo_does_every_step_whatever_becomes_of_the_others() -> None:
-    def request(method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, str]:
-        return (500, "boom") if path.startswith("/a") else (200, "{}")
+    asked = []
 
-    steps = [{"do": "patch", "path": "/a", "body": {}}, {"do": "patch", "path": "/b", "body": {}}]
+    def request(method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, str]:
+        asked.append(path)
+        return (500, "boom") if path.startswith("/a") else (404, "")
+
+    steps = [{"do": "put_back", "path": path, "uid": "u", "fields": []} for path in ("/a", "/b")]
     (problem,) = dead_man.undo(steps, request)
-    assert problem == "PATCH /a was answered 500: boom"
+    assert problem == "GET /a was answered 500: boom" and asked == ["/a", "/b"]
 
 
 def test_an_object_that_is_gone_needs_no_undoing_but_can_not_be_broken() -> None:
     gone = Pods()
     gone.__class__ = type("Gone", (Pods,), {"__call__": lambda *_args, **_more: (404, "not found")})
-    assert dead_man.undo([{"do": "patch", "path": "/a", "body": {}}], gone) == []
+    assert dead_man.undo([{"do": "put_back", "path": "/a", "uid": "u", "fields": []}], gone) == []
     with pytest.raises(dead_man.StepError):
-        dead_man.run([{"do": "patch", "path": "/a", "body": {}, "gone_ok": False}], gone)
+        dead_man.run([{"do": "patch", "path": "/a", "body": {}}], gone)
 
 
 def test_sizes() -> None:
@@ -415,3 +582,80 @@ def test_sizes() -> None:
     app.container["resources"] = {}
     with pytest.raises(LeftOut, match="no memory limit"):
         scenarios.memory_by_switch(SimpleNamespace(**{**vars(app), "name": "x"}))  # type: ignore[arg-type]
+
+
+EVIL = ["sh", "-c", "evil"]
+ADMIN = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/cluster-admin"
+
+
+def undo_of(name: str, do: str, app: Any, **changes: Any) -> list[Any]:
+    """What a scenario would record, with another word in the first step of a kind."""
+    steps: list[Any] = json.loads(json.dumps(planned(name, app).undo))
+    next(step for step in steps if step["do"] == do).update(changes)
+    return steps
+
+
+def field_of(at: list[Any], wrote: Any, was: Any) -> list[dict[str, Any]]:
+    return [{"at": at, "wrote": wrote, "was": was}]
+
+
+COMMAND = ["spec", "template", "spec", "containers", {"name": "shop"}, "command"]
+
+
+@pytest.mark.parametrize(
+    ("forge", "reason"),
+    [
+        (lambda app: [{"do": "patch", "path": ADMIN, "body": {"subjects": []}}], "no step of a restoration is 'patch'"),
+        (lambda app: [{"do": "kill_node", "engine": "podman", "node": "one"}], "no step of a restoration is 'kill_node'"),
+        (lambda app: undo_of("endpoint_lost", "put_back", app, path=ADMIN), "no scenario makes 'nowhere'"),
+        (lambda app: undo_of("endpoint_lost", "put_back", app, path="/api/v1/namespaces/kube-system/services/kube-dns"),
+         "no scenario makes 'nowhere'"),
+        (lambda app: undo_of("endpoint_lost", "put_back", app, fields=field_of(["spec", "externalIPs"], None, ["10.0.0.9"])),
+         "no scenario makes None"),
+        (lambda app: undo_of("crash_loop", "put_back", app, fields=field_of(COMMAND, ["run"], EVIL)), r"makes \['run'\]"),
+        # A fault that is in place, and what it is to become is no former template.
+        (lambda app: undo_of("crash_loop", "put_back", app, fields=field_of(COMMAND, ["/flaskops-drill-crashes"], EVIL)),
+         "have never been what they would become"),
+        (lambda app: undo_of("log_backend_down", "put_back", app, path="/apis/apps/v1/namespaces/shop/statefulsets/db"),
+         "is no log back end"),
+        (lambda app: undo_of("node_drained", "put_back", app, fields=field_of(["spec", "taints"], None, [])), "scenario makes"),
+        (lambda app: undo_of("endpoint_lost", "owners", app, path="/api/v1/nodes/one"), "nothing else of /api/v1/nodes/one"),
+        (lambda app: undo_of("crash_loop", "history", app, fields=[]), "nothing of the history"),
+        (lambda app: undo_of("crash_loop", "history", app, owner="d2"), "nothing of the history"),
+        (lambda app: undo_of("errors", "switch", app, selector="app=db"), "the pods 'app=db' in shop are not"),
+        (lambda app: undo_of("errors", "switch", app, selector=""), "the pods '' in shop are not"),
+        (lambda app: undo_of("errors", "switch", app, namespace="db"), "in db are not"),
+        (lambda app: undo_of("errors", "switch", app, path="/admin/delete"), "DELETE /admin/delete at port 5000"),
+        (lambda app: undo_of("errors", "switch", app, method="POST"), "POST /faults/errors at port 5000"),
+        (lambda app: undo_of("errors", "switch", app, port=22), "at port 22"),
+        (lambda app: undo_of("errors", "switch", app, body={}), "no step of a restoration is 'switch' with body"),
+        (lambda app: undo_of("oom", "delete_pods", app, waiting=False), "only pods that wait"),
+        (lambda app: [{"do": "delete_pods", "namespace": "shop", "names": ["shop-1"]}], "restoration is 'delete_pods'"),
+        (lambda app: undo_of("node_lost", "start_node", app, engine="/tmp/x"), "'/tmp/x' starts no node"),
+        (lambda app: undo_of("node_lost", "start_node", app, node="--all"), "starts no node '--all'"),
+        (lambda app: ["x"], "malformed"),
+        (lambda app: {"do": "x"}, "malformed"),
+        (lambda app: undo_of("endpoint_lost", "put_back", app, fields=[{"at": 3}]), "malformed|no scenario"),
+    ],
+)  # fmt: skip
+def test_a_forged_record_is_not_believed(forge: Any, reason: str) -> None:
+    switches = "crash_loop" not in forge.__code__.co_consts
+    app: Any = FakeApp(switches)
+    if "no log back end" in reason:
+        app.objects["/apis/apps/v1/namespaces/shop/statefulsets/db"] = {"metadata": {"uid": "w1"}}
+        app.get, plain = lambda path: {"items": []} if "statefulsets?" in path else plain(path), app.get
+    assert re.search(reason, app.record().refusal(forge(app)))
+
+
+def test_a_scenario_of_ones_own_is_believed_with_its_options_alone() -> None:
+    own = {"name": "gone", "title": "Gone", "kind": "StatefulSet", "object": "cache", "patch": {"spec": {"replicas": 0}}}
+    app: Any = FakeApp()
+    path = "/apis/apps/v1/namespaces/shop/statefulsets/cache"
+    app.objects[path] = {"metadata": {"name": "cache", "uid": "c1", "resourceVersion": "1"}, "spec": {"replicas": 3}}
+    app.get, plain = lambda path: {"items": []} if "statefulsets?" in path else plain(path), app.get
+    (scenario,) = scenarios.chosen(["gone"], [own])
+    undo = scenarios.plan(scenario, app).undo
+    assert app.record(own=[own]).refusal(undo) == ""
+    assert app.record(own=[{**own, "patch": {"spec": {"replicas": 1}}}]).refusal(undo)
+    forged = [{**undo[0], "fields": field_of(["spec", "replicas"], 3, 0)}]
+    assert "no scenario makes 3" in app.record(own=[own]).refusal(forged)
