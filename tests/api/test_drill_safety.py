@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.drill import dead_man, guard, scenarios
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import dead_man, guard, scenarios, watchers
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import run as drill_run
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import (
     App,
@@ -30,6 +31,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube.transp
 from tests.api_rig import Rig
 from tests.fakes.kubelet import kubelet
 from tests.harness import Run, run_role, until
+from tests.toolchain import programs
 
 NAME, LOCK = "broken", "drill-lock"
 NS, APPS = f"/api/v1/namespaces/{NAME}", f"/apis/apps/v1/namespaces/{NAME}"
@@ -297,6 +299,29 @@ def test_a_template_that_never_was_is_not_put_back(rig: Rig, app: App) -> None:
             if "command" in field["at"]:
                 field["was"] = ["sh", "-c", "evil"]
     assert "have never been what they would become" in record.refusal(plan.undo)
+
+
+def test_what_the_operator_keeps_is_scaled_and_put_back(rig: Rig, app: App) -> None:
+    """Its kinds take no strategic merge patch."""
+    definitions = programs("prometheus-operator") / "crds"
+    kubectl = [programs("kubernetes") / "kubectl", f"--kubeconfig={rig.kubeconfig()}", "apply", "--server-side"]
+    subprocess.run([*kubectl, f"--filename={definitions}"], check=True, capture_output=True, timeout=120)
+    base = f"/apis/monitoring.coreos.com/v1/namespaces/{NAME}"
+    kinds = {"prometheuses": ("Prometheus", {"replicas": 2}), "alertmanagers": ("Alertmanager", {}), "prometheusrules": ("", {})}
+    until(lambda: all(app.request("GET", f"{base}/{plural}")[0] == 200 for plural in kinds), 30, "the operator's kinds")
+    for plural, (kind, spec) in list(kinds.items())[:2]:
+        item = {"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": {"name": "main"}, "spec": spec}
+        rig.request("POST", f"{base}/{plural}?fieldManager=owner", item)
+    found = App(KubeCluster(rig.api), app.options)
+    assert found.prometheus and (found.stack_namespace, found.prometheus_name) == (NAME, "main")
+    before = [state(rig, f"{base}/{plural}/main") for plural in ("prometheuses", "alertmanagers")]
+    for plan in (watchers.stop_prometheus(found), watchers._stopped(found, "alertmanagers", "main")):
+        (path,) = plan.touched
+        assert Record(found.request, found.options, []).refusal(plan.undo) == ""
+        dead_man.run(plan.steps, found.request)
+        assert rig.request("GET", path)["spec"]["replicas"] == 0
+        assert dead_man.undo(plan.undo, found.request) == []
+    assert [state(rig, f"{base}/{plural}/main") for plural in ("prometheuses", "alertmanagers")] == before
 
 
 def test_the_cluster_says_which_environment_it_is(rig: Rig, app: App) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.drill import execution, guard
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import dead_man, execution, guard
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
@@ -27,6 +27,7 @@ from tests.harness import INVENTORY, LONG, ROOT, Cluster, playbook, processes
 
 NAMESPACE = "flaskops-drill"
 RESTORED_WITHIN = 120  # seconds from the kill to the state from before
+WATCHERS = ("receiver_refuses", "alertmanager_down", "prometheus_down", "cluster_dark")
 NEED_NODES = ("node_lost", "node_drained")  # which the shared cluster has not; test_local_nodes has some
 # On a busy machine everything is later than configured, which is reported and is no defect of a drill.
 FINE = {"within", "late", "unbounded"}
@@ -35,6 +36,12 @@ FINE = {"within", "late", "unbounded"}
 @pytest.fixture(scope="module")
 def app(cluster: Cluster) -> App:
     return App(KubeCluster(cluster.api), Options())
+
+
+def operated(cluster: Cluster, plural: str) -> list[dict[str, Any]]:
+    """The operator's objects of a kind."""
+    found = client.CustomObjectsApi(cluster.api).list_cluster_custom_object("monitoring.coreos.com", "v1", plural)
+    return list(found["items"])
 
 
 def objects(cluster: Cluster) -> dict[str, Any]:
@@ -59,6 +66,8 @@ def objects(cluster: Cluster) -> dict[str, Any]:
     note("StatefulSet", apps.list_stateful_set_for_all_namespaces().items, "spec")
     note("DaemonSet", apps.list_daemon_set_for_all_namespaces().items, "spec")
     note("Service", core.list_service_for_all_namespaces().items, "spec")
+    for plural in ("prometheuses", "alertmanagers"):
+        note(plural, operated(cluster, plural), "spec")
     note("ReplicaSet", apps.list_replica_set_for_all_namespaces().items)
     note("ControllerRevision", apps.list_controller_revision_for_all_namespaces().items)
     note("Namespace", core.list_namespace().items)
@@ -131,9 +140,11 @@ class Running:
 
 
 def at_rest(cluster: Cluster) -> bool:
-    """No drill's namespace is left, and VictoriaLogs has its pod, for which a drill does not wait when it is done."""
+    """No drill's namespace is left, and what stores and watches has its pods, for which a dead-man does not wait."""
     store = cluster.apps.read_namespaced_stateful_set("victoria-logs", "victoria-logs")
-    return NAMESPACE not in cluster.namespaces() and (store.status.ready_replicas or 0) == store.spec.replicas
+    watching = [item for plural in ("prometheuses", "alertmanagers") for item in operated(cluster, plural)]
+    run = all(item.get("status", {}).get("availableReplicas") == item["spec"].get("replicas", 1) for item in watching)
+    return NAMESPACE not in cluster.namespaces() and (store.status.ready_replicas or 0) == store.spec.replicas and run
 
 
 @pytest.fixture
@@ -243,6 +254,26 @@ def test_all_scenarios(cluster: Cluster, app: App, tmp_path: Path) -> None:
 
 
 @LONG
+def test_what_watches_is_missed_from_outside_alone(cluster: Cluster, app: App, tmp_path: Path) -> None:
+    wait_for("the end of what was before", lambda: at_rest(cluster), 180)
+    before = objects(cluster)
+    assert playbook("playbooks/drill.yml", extra=options(tmp_path, *WATCHERS)).changed == 0
+    found = judge(tmp_path, *WATCHERS)
+    assert {name: item["status"] for name, item in found.items()} == dict.fromkeys(WATCHERS, "passed")
+    seen = {name: {(o["observer"], o["event"]): o["verdict"] for o in item["observations"]} for name, item in found.items()}
+    assert {("receiver", "refused"), ("receiver", "back")} <= set(seen["receiver_refuses"])
+    for name, gone in (("alertmanager_down", {"alertmanager"}), ("prometheus_down", {"prometheus"}),
+                       ("cluster_dark", {"alertmanager", "prometheus"})):  # fmt: skip
+        assert {(watcher, event) for watcher in gone for event in ("down", "up")} <= set(seen[name])
+        # The local inventory has no outside service.
+        reasons = {item["observer"]: item["reason"] for item in found[name]["left_out"]}
+        assert "nobody in the cluster notices" in reasons["dead man's switch"]
+        assert not any(observer.startswith("alert ") and event == "received" for observer, event in seen[name])
+    assert ("users", "lost") in seen["cluster_dark"] and ("users", "lost") not in seen["alertmanager_down"]
+    as_before(cluster, app, before)
+
+
+@LONG
 @pytest.mark.parametrize("phase", ["inject", "restore"])
 @pytest.mark.parametrize("scenario", [scenario.name for scenario in SCENARIOS if scenario.name not in NEED_NODES])
 def test_killed_at_any_moment(cluster: Cluster, app: App, running: Callable[..., Running], scenario: str, phase: str) -> None:
@@ -267,9 +298,32 @@ def test_without_a_dead_man_the_next_run_restores(cluster: Cluster, app: App, ru
 
 
 @LONG
+def test_a_forged_record_is_refused(cluster: Cluster, app: App) -> None:
+    wait_for("the end of what was before", lambda: at_rest(cluster), 180)
+    before = objects(cluster)
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/cluster-admin"
+    step = {"do": "patch", "path": path, "body": {"metadata": {"labels": {"forged": "yes"}}}}
+    cluster.core.create_namespace({"metadata": {"name": NAMESPACE, "labels": guard.LABELS}})
+    try:
+        record = {"metadata": {"name": dead_man.RECORD}, "data": {"undo": dead_man.encoded([step])}}
+        cluster.core.create_namespaced_secret(NAMESPACE, record)
+        for extra in ({"drill_state": "restored"}, {"drill_report": ""}):
+            assert "Nothing is undone" in playbook("playbooks/drill.yml", extra=extra).error
+        binding = client.RbacAuthorizationV1Api(cluster.api).read_cluster_role_binding("cluster-admin")
+        assert "forged" not in (binding.metadata.labels or {})
+    finally:
+        cluster.core.delete_namespace(NAMESPACE)
+        wait_for("the end of the forged drill", lambda: NAMESPACE not in cluster.namespaces(), 120)
+    as_before(cluster, app, before)
+
+
+@LONG
 def test_second_drill_and_production_are_refused(cluster: Cluster, running: Callable[..., Running], tmp_path: Path) -> None:
     production = {"drill_environment_name": "production", "drill_cluster_label": "shop-1"}
     assert "set confirm to shop-1" in playbook("playbooks/drill.yml", extra=production).error
+    # Neither is another environment's inventory that leads here, nor a cluster that is asked about in another one's name.
+    confirmed = playbook("playbooks/drill.yml", extra={**production, "drill_confirm": "shop-1"}).error
+    assert "is in the environment local, and environment_name is production" in confirmed
     drill = running("endpoint_lost")
     drill.until("inject")
     assert "Another drill runs on this cluster" in playbook("playbooks/drill.yml", extra={"drill_report": ""}).error

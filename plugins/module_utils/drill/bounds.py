@@ -25,6 +25,11 @@ Stage = tuple[str, float, float]
 
 READINESS = "readiness probe"
 LATE, MISSING = "late numbered lines", "missing numbered lines"
+# Nothing is sent to a dead man's switch any more: because Alertmanager is gone, or because it has forgotten Watchdog.
+SILENT, FORGOTTEN = "end of Alertmanager's signs", "end of Prometheus' signs"
+WATCHDOG = {"alertname": "Watchdog", "severity": "none"}
+RESEND = 60.0  # seconds after which Prometheus sends an alert again, which Alertmanager forgets after four times that
+TELLS = 75.0  # seconds until an outside service has seen that a sign is missing, and we have seen that it has
 MEASURED = " (measured)"  # ends the name of a stage whose time is not computed but was seen
 TOLERANCE = 2.0  # seconds that a measured time may be over the longest
 EARLY = 0.2  # and below the shortest: as exact as an observer looks
@@ -73,6 +78,7 @@ class Grouping:
     by: list[str] = field(default_factory=list)
     wait: float = 30.0
     interval: float = 300.0
+    repeat: float = 4 * 3600.0
 
     def key(self, labels: dict[str, str]) -> tuple[str, ...]:
         if "..." in self.by:
@@ -114,6 +120,19 @@ class Settings:
             ("scheduler, kubelet and the start of the application", 0.0, pods * STARTS),
             ("first readiness probe", self.probe_delay, pods * longest),
         ]
+
+    def signs(self, waits: float, forgotten: bool) -> list[Stage]:
+        """A dead man's switch that waits for so long gets no sign any more."""
+        route, rule = self.grouping(WATCHDOG), self.rules.get("Watchdog")
+        every = rule.interval if rule else 0.0
+        found = [("end of the pods", 0.0, ENDS)]
+        if forgotten:
+            resend = max(RESEND, every)
+            # The last one may be that the alert has ended.
+            found.append(("Alertmanager forgets Watchdog", 3 * resend - every, 4 * resend + route.interval))
+        # A sign that is due just when its group is looked at waits for the next look.
+        last = route.repeat + route.interval
+        return [*found, ("patience of the dead man's switch", max(0.0, waits - last), waits), ("outside service", 0.0, TELLS)]
 
     def grouping(self, labels: dict[str, str]) -> Grouping:
         return grouping(self.routing, labels)
@@ -167,6 +186,7 @@ def grouping(route: dict[str, Any], labels: dict[str, str]) -> Grouping:
             found.by = list(here["group_by"])
         found.wait = duration(here.get("group_wait"), found.wait)
         found.interval = duration(here.get("group_interval"), found.interval)
+        found.repeat = duration(here.get("repeat_interval"), found.repeat)
     return found
 
 
@@ -190,12 +210,22 @@ def read_settings(app: Any) -> Settings:
     if app.prometheus:
         _read_prometheus(app, found)
     if app.alertmanager:
-        import yaml
-
-        with suppress(ApiError, KeyError, TypeError, yaml.YAMLError):
-            config = app.get(f"{app.alertmanager}/api/v2/status")["config"]["original"]
-            found.routing = yaml.safe_load(config)["route"]
+        with suppress(ApiError, ValueError):
+            found.routing = read_routing(app)
     return found
+
+
+def read_routing(app: Any) -> dict[str, Any]:
+    """Alertmanager's tree of routes, as it is loaded.
+
+    :raises ApiError: where it does not answer. :raises ValueError: for something else than a configuration.
+    """
+    import yaml
+
+    try:
+        return dict(yaml.safe_load(app.get(f"{app.alertmanager}/api/v2/status")["config"]["original"])["route"])
+    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise ValueError("Alertmanager answers something else than its configuration") from error
 
 
 def source_of(labels: dict[str, str], app: Any) -> str:

@@ -35,6 +35,7 @@ ENDED = ("Failed", "Succeeded")
 WAITING = ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "CreateContainerConfigError", "StartError")
 PAUSE = 2.0  # seconds between two looks at the lease, and between two attempts to undo or to evict
 ATTEMPTS = 10  # to change an object that others change at the same time
+SETTLED = 20.0  # seconds in which a Service has lost its last address
 
 
 class StepError(Exception):
@@ -248,6 +249,21 @@ def do_history(step: Step, request: Request) -> None:
             ask(request, "DELETE", f"{base}/{item['metadata']['name']}", {"propagationPolicy": "Background"})
 
 
+def do_alert(step: Step, request: Request) -> None:
+    """Give Alertmanager an alert that ends by itself, as soon as a Service leads to nobody any more."""
+    service, end = step["service"], time.monotonic() + SETTLED
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{service['namespace']}/endpointslices"
+    while any(item.get("endpoints") for item in listed(request, path, f"kubernetes.io/service-name={service['name']}")):
+        if time.monotonic() > end:
+            raise StepError(f"the Service {service['name']} still leads to a pod after {SETTLED:.0f} s")
+        time.sleep(PAUSE / 4)
+    time.sleep(PAUSE)  # until the nodes know
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + step["seconds"]))
+    annotations = {"summary": "A drill's test alert; nobody is to do anything."}
+    alert = {"labels": step["labels"], "annotations": annotations, "endsAt": ends}
+    ask(request, "POST", step["path"], [alert], gone_ok=False)
+
+
 def said(text: str) -> str:
     """What a Status of the API server says, with its causes; else the text itself."""
     try:
@@ -306,6 +322,7 @@ DO: Steps = {
     "evict": do_evict,
     "switch": do_switch,
     "history": do_history,
+    "alert": do_alert,
     "start_node": do_start_node,
 }
 

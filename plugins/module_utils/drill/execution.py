@@ -357,10 +357,11 @@ class Drill:
         return found
 
     def _settle(self, timeline: Timeline) -> None:
-        """Wait for the ends of the alerts that were told, and of the logs' silence."""
+        """Wait for the ends of the alerts that were told, and until what was silent or refused arrives again."""
 
         def open_ends() -> list[str]:
             found = [name for (name, event) in list(timeline.at) if event == "received" and not timeline.has(name, "resolved")]
-            return found + (["log line"] if timeline.has("log line", "lost") and not timeline.has("log line", "back") else [])
+            ends = (("log line", "lost"), ("receiver", "refused"))
+            return found + [name for name, event in ends if timeline.has(name, event) and not timeline.has(name, "back")]
 
         self._until(lambda: not open_ends(), self.limits.settle)

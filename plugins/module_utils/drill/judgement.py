@@ -63,6 +63,10 @@ class Judgement:
                 reason = self._too_slow(expect)
         elif expect.observer in ("log line", "log back end") and not self.app.logs:
             reason = NO_STORE
+        elif expect.observer == "external check" and not self.app.options.external_checks:
+            reason = "no outside service is registered, so nobody outside the cluster notices"
+        elif expect.observer == "dead man's switch":
+            reason = self.observers.no_switch or self._too_slow(expect)
         if not reason and not self.timeline.has(expect.observer, self._events(expect)[0]):
             reason = self.plan.excuses.get(expect.observer, "")
         if reason:
@@ -85,6 +89,9 @@ class Judgement:
             return self.settings.readiness()
         if expect.symptom in (bounds.LATE, bounds.MISSING):
             return self.settings.numbered_lines(expect.symptom == bounds.MISSING) if self.settings.verified else None
+        if expect.symptom in (bounds.SILENT, bounds.FORGOTTEN):
+            switch = self.observers.switch
+            return self.settings.signs(switch.waits, expect.symptom == bounds.FORGOTTEN) if switch else None
         if isinstance(expect.symptom, str):
             observer, event = expect.symptom.rsplit(" ", 1)
             at = self.timeline.at.get((observer, event))

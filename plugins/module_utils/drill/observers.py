@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+import re
 import threading
 import time
 import uuid
@@ -24,8 +25,11 @@ from ..external_checks.client import CheckError
 from ..external_checks.status import check_states
 from ..kube.transport import ApiError
 from ..verify.facts import is_ready
+from ..verify.notification import INBOX, bare
 from ..verify.run import slices_path
+from . import far_end
 from .app import App, ready_addresses, wall
+from .watchers import TEST
 
 RATE = 10  # requests a second of the steady probe
 SLOW = 0.5  # seconds from which a request counts as slow
@@ -33,7 +37,8 @@ LOOK = 0.1  # seconds between two looks at alerts
 LOG_LOOK = 0.5  # and at logs
 NODES = "/api/v1/nodes"
 STALE = 5.0  # seconds that the newest line in the back end is behind before lines count as lost
-OUTSIDE_LOOK = 5.0
+OUTSIDE_LOOK, SWITCH_LOOK = 5.0, 15.0
+FAILED = re.compile(r"^alertmanager_notification_requests_failed_total\{(.*)\} (\S+)$", re.MULTILINE)
 NO_STORE = "no Loki and no VictoriaLogs is installed on this cluster"
 # What the names of alerts about the way of the logs and about nodes begin with, which are every application's.
 SHARED_ALERTS = ("Log", "Loki", "VictoriaLogs", "FluentBit", "KubeNode")
@@ -97,6 +102,9 @@ class Observers:
         self._prometheus_up = True
         self._store_up = True
         self._line_lost = False
+        self._refused = self._refused_before = 0.0
+        self.switch: far_end.Switch | None = None
+        self.no_switch = ""  # why there is none
 
     def start(self) -> None:
         """Begin to observe; what is not there is left out with its reason."""
@@ -115,10 +123,18 @@ class Observers:
             threads.append(("receiver", self._look_at_inbox))
         else:
             self._leave_out("receiver", "no alert inbox runs beside Prometheus, so that nobody knows when an alert was received")
+        if app.alertmanager:
+            threads.append(("alertmanager", self._look_at_alertmanager))
         if app.logs:
             threads.append(("log line", self._look_at_lines))
         else:
             self._leave_out("log line", NO_STORE)
+        try:
+            self.switch = far_end.find(app.options)
+            threads.append(("dead man's switch", self._look_at_switch))
+        except LookupError as error:
+            self.no_switch = str(error)
+            self._leave_out("dead man's switch", self.no_switch)
         if app.options.external_checks:
             threads.append(("external check", self._look_outside))
         else:
@@ -143,6 +159,7 @@ class Observers:
         self._active_before = {name for name, states in self._active.items() if states}
         self._told_before = {(name, starts) for name, starts, _status in self._told}
         self._line_lost = False
+        self._refused_before = self._refused
         timeline.began = time.monotonic()
         self._timeline = timeline
         return timeline
@@ -307,6 +324,8 @@ class Observers:
                 labels = alert["labels"]
                 name, told = labels.get("alertname", ""), (labels.get("alertname", ""), alert["startsAt"])
                 self._told.add((*told, alert["status"]))
+                if labels.get("service") == TEST["service"]:
+                    self._see("receiver", "back", time.monotonic() - (now - alert["received_ms"]) / 1000)
                 if not self._ours(labels) or told in self._told_before:
                     continue
                 moment = time.monotonic() - (now - alert["received_ms"]) / 1000
@@ -315,6 +334,27 @@ class Observers:
                     self._see(f"alert {name}", "received", moment, labels=labels)
                 else:
                     self._see(f"alert {name}", "resolved", moment, last=True)
+
+    def _look_at_alertmanager(self) -> None:
+        """Whether it answers, and whether it counts attempts that the alert inbox refused."""
+        up = True
+        while not self._stop.wait(LOG_LOOK):
+            try:
+                status, text = self.app.cluster.fetch(f"{self.app.alertmanager}/metrics", None, 5)
+            except ApiError:
+                status, text = 0, ""
+            if status != 200:
+                if up:
+                    self._see("alertmanager", "down")
+                up = False
+                continue
+            if not up:
+                self._see("alertmanager", "up", last=True)
+            up, self._refused = True, refusals(text)
+            # Its counters begin anew with it.
+            self._refused_before = min(self._refused_before, self._refused)
+            if self._refused > self._refused_before:
+                self._see("receiver", "refused")
 
     # Logs.
 
@@ -381,6 +421,29 @@ class Observers:
                 elif down:
                     down = False
                     self._see("external check", "up", last=True)
+
+    def _look_at_switch(self) -> None:
+        down = False
+        while self.switch and not self._stop.wait(SWITCH_LOOK):
+            try:
+                alarms = self.switch.alarms()
+            except CheckError:
+                continue
+            if alarms:
+                self._see("dead man's switch", "down")
+            elif down:
+                self._see("dead man's switch", "up", last=True)
+            down = alarms
+
+
+def refusals(metrics: str) -> float:
+    """How many requests of Alertmanager to webhooks have failed; where it tells receivers apart, of those to the inbox."""
+    found = 0.0
+    for labels, value in FAILED.findall(metrics):
+        receiver = re.search(r'receiver_name="([^"]*)"', labels)
+        if 'integration="webhook"' in labels and (receiver is None or bare(receiver[1]) == INBOX):
+            found += float(value)
+    return found
 
 
 def restarts(pod: dict[str, Any]) -> int:

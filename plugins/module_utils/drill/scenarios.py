@@ -18,12 +18,12 @@ from typing import Any
 from ..verify.links.health import DEFAULT_PATH, question
 from ..verify.log_stores import STORES
 from .app import App, LeftOut, Plan, both, history, patched
-from .bounds import ENDS, LATE, MISSING, READINESS, Stage
-from .dead_man import Step
+from .bounds import ENDS, FORGOTTEN, LATE, MISSING, READINESS, SILENT, Stage
+from .dead_man import PAUSE, Step
 from .guard import DrillError
 from .nodes import drain, lose
 from .record import CRASHES, KINDS, NO_NAMES, NOBODY, NOT_READY, NOWHERE, broken_template, out_of_memory, unresolved
-from .watchers import kill_prometheus, silence_by_shipper, stop_store
+from .watchers import darken, kill_prometheus, refuse_at_inbox, silence_by_shipper, stop_alertmanager, stop_prometheus, stop_store
 
 SECONDS = 600  # after so long a fault switch ends by itself
 UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -36,10 +36,12 @@ Way = Callable[[App], Plan]
 class Expect:
     """One thing that should be seen, and from what its time is computed.
 
-    :param observer: ``alert NAME``, ``pods``, ``endpoints``, ``node``, ``log line``, ``log back end``, ``prometheus``.
+    :param observer: ``alert NAME``, ``pods``, ``endpoints``, ``node``, ``log line``, ``log back end``, ``prometheus``,
+        ``alertmanager``, ``receiver``, ``external check``, ``dead man's switch``.
     :param event: of that observer; for an alert its last one, ``received``, with ``pending`` and ``firing`` before.
     :param symptom: the stages before the fault is in what the alert's rule reads; READINESS for the live readiness probe's,
-        LATE and MISSING for the live scheduled verification's, or the event of another observer (``pods OOMKilled``) whose
+        LATE and MISSING for the live scheduled verification's, SILENT and FORGOTTEN for those of the dead man's switch; or the
+        event of another observer (``pods OOMKilled``) whose
         measured time takes their place. A way may know better (Plan.stages).
     :param source: whose scrape interval counts: ``app``, ``probe``, ``log agent``, ``log back end``,
         ``scheduled verification`` or ``kube-state-metrics``.
@@ -217,6 +219,9 @@ def no_endpoints(app: App) -> Plan:
 
 COLLECTED: tuple[Stage, ...] = (("log agent", 0.0, 3.0),)
 DELAYED: tuple[Stage, ...] = (("duration of a slow request", 1.0, 1.0),)
+OPERATED: tuple[Stage, ...] = (("operator, StatefulSet controller and end of the pod", 0.0, ENDS + 5.0),)
+REFUSED = Expect("receiver", "refused", (("end of its addresses", PAUSE, PAUSE + 5.0), ("Alertmanager's attempt", 0.0, 5.0)))
+SWITCH = "dead man's switch"
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
@@ -366,6 +371,35 @@ SCENARIOS: tuple[Scenario, ...] = (
         "The application writes many error lines",
         (logs_by_switch,),
         (Expect("log line", "seen"), Expect("alert LogErrorLines", symptom=COLLECTED, source="log agent", rate=100)),
+    ),
+    # What nobody in the cluster can tell of. At the end, since Prometheus begins anew after it.
+    Scenario("receiver_refuses", "A receiver refuses its notifications", (refuse_at_inbox,), (REFUSED,)),
+    Scenario(
+        "alertmanager_down",
+        "Alertmanager is gone",
+        (stop_alertmanager,),
+        (Expect("alertmanager", "down", OPERATED), Expect(SWITCH, "down", SILENT)),
+        least=20,
+    ),
+    Scenario(
+        "prometheus_down",
+        "Prometheus is gone",
+        (stop_prometheus,),
+        (Expect("prometheus", "down", OPERATED), Expect(SWITCH, "down", FORGOTTEN)),
+        least=20,
+    ),
+    Scenario(
+        "cluster_dark",
+        "Nothing is heard of the cluster",
+        (darken,),
+        (
+            Expect("endpoints", "removed", symptom=(("endpoint controller", 0.0, 1.0),)),
+            Expect("prometheus", "down", OPERATED),
+            Expect("alertmanager", "down", OPERATED),
+            Expect("external check", "down"),
+            Expect(SWITCH, "down", SILENT),
+        ),
+        least=20,
     ),
 )
 

@@ -14,6 +14,22 @@ from .model import Found, Gone, Provider, owner_tag
 ALERTED = ("contacts", "teams", "integrations")  # options that say whom a check alerts
 
 
+def asked_of(
+    provider: str, api_token: str, api_url: str = "", ca_path: str | None = None, timeout: int = 10, max_wait: int = 60
+) -> Provider:
+    """A provider that can be asked; the parameters are those of check_states."""
+    params = {
+        "api_token": api_token,
+        "api_url": api_url or modules.API_URLS[provider],
+        "api_timeout": timeout,
+        "api_retries": 2,
+        "api_max_wait": max_wait,
+        "validate_certs": True,
+        "ca_path": ca_path,
+    }
+    return modules.make_provider(provider, params)
+
+
 def check_states(
     provider: str,
     environment: str,
@@ -34,17 +50,8 @@ def check_states(
     ambiguous (several of ours have the name). The list is read once, in as many pages as it has.
     Raises CheckError, one sentence without a full stop, where the provider can't be asked; ProviderError of these has the status.
     """
-    params = {
-        "api_token": api_token,
-        "api_url": api_url or modules.API_URLS[provider],
-        "api_timeout": timeout,
-        "api_retries": 2,
-        "api_max_wait": max_wait,
-        "validate_certs": True,
-        "ca_path": ca_path,
-    }
     tag = owner_tag(environment)
-    asked = modules.make_provider(provider, params)
+    asked = asked_of(provider, api_token, api_url, ca_path, timeout, max_wait)
     ours = [found for found in asked.read_all(tag) if tag in found.tags]
     states = []
     for name in names or sorted({found.name for found in ours}):

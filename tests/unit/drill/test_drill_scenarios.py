@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds, dead_man, machine, scenarios
+from ansible_collections.flaskops.observability.plugins.module_utils.drill import bounds, dead_man, machine, scenarios, watchers
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, Plan, differences, patched
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, rights
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.record import Record
@@ -200,7 +200,7 @@ def test_names_are_unique_and_every_scenario_can_be_named() -> None:
     assert [scenario.name for scenario in scenarios.chosen(["oom", "errors", "oom"], [])] == ["oom", "errors"]
 
 
-OF_SETTINGS = (bounds.READINESS, bounds.LATE, bounds.MISSING)
+OF_SETTINGS = (bounds.READINESS, bounds.LATE, bounds.MISSING, bounds.SILENT, bounds.FORGOTTEN)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -464,10 +464,13 @@ def test_rights_are_no_more_than_the_steps_need() -> None:
     app: Any = FakeApp()
     plans = [scenarios.plan(scenario, app) for scenario in SCENARIOS]
     found = rights(step for plan in plans for step in plan.undo)
-    assert set(found) == {"shop", "logs", ""}
+    assert set(found) == {"shop", "logs", "monitoring", ""}
     assert {tuple(rule["resources"]): (rule["resourceNames"], rule["verbs"]) for rule in found[""]} == {
         ("nodes",): (["one"], ["get", "patch"])
     }
+    assert {tuple(rule["resources"]): rule["resourceNames"] for rule in found["monitoring"]} == {
+        ("prometheuses",): ["main"], ("alertmanagers",): ["main"], ("services",): ["alert-inbox"]
+    }  # fmt: skip
     flat = {(namespace, tuple(rule["resources"])): rule for namespace, rules in found.items() for rule in rules}
     assert flat["shop", ("deployments",)]["resourceNames"] == ["shop"]
     assert flat["shop", ("deployments",)]["verbs"] == ["get", "patch"]
@@ -582,6 +585,74 @@ def test_sizes() -> None:
     app.container["resources"] = {}
     with pytest.raises(LeftOut, match="no memory limit"):
         scenarios.memory_by_switch(SimpleNamespace(**{**vars(app), "name": "x"}))  # type: ignore[arg-type]
+
+
+def change(app: Any, **values: Any) -> None:
+    vars(app).update(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "breaks", "reason"),
+    [
+        ("prometheus_down", lambda app: change(app, prometheus=""), "no Prometheus of an operator"),
+        ("alertmanager_down", lambda app: change(app, alertmanager=""), "no Alertmanager of an operator"),
+        ("alertmanager_down", lambda app: change(app, silences=[{"status": {"state": "active"}}]), "1 silences would be lost"),
+        ("cluster_dark", lambda app: change(app, alertmanager=""), "no Alertmanager of an operator"),
+        ("receiver_refuses", lambda app: change(app, inbox=""), "no alert inbox runs"),
+        (
+            "receiver_refuses",
+            lambda app: change(app, routes={"receiver": "duty"}),
+            "would reach duty, and it is for the alert inbox alone",
+        ),
+        ("receiver_refuses", lambda app: app.routes["routes"][0].update({"continue": True}), ""),
+        (
+            "receiver_refuses",
+            lambda app: change(app, routes={"receiver": "duty", "routes": [{"receiver": "alert-inbox", "continue": True}, {}]}),
+            "would reach alert-inbox and duty",
+        ),
+        ("receiver_refuses", lambda app: change(app, routes="x"), "can't be told"),
+    ],
+)
+def test_what_watches_is_only_stopped_where_nobody_else_is_told_and_nothing_is_lost(name: str, breaks: Any, reason: str) -> None:
+    app: Any = FakeApp()
+    breaks(app)
+    if not reason:
+        assert planned(name, app).steps
+        return
+    with pytest.raises(LeftOut, match=reason):
+        planned(name, app)
+
+
+def test_silences_on_a_volume_outlive_a_stopped_alertmanager() -> None:
+    app: Any = FakeApp()
+    app.silences = [{"status": {"state": "active"}}, {"status": {"state": "expired"}}]
+    app.objects[f"{OPERATED}/alertmanagers/main"]["spec"]["storage"] = {"volumeClaimTemplate": {}}
+    assert planned("alertmanager_down", app).how == "Alertmanager main scaled to 0"
+
+
+def test_a_dark_cluster_answers_again_before_it_is_watched_again() -> None:
+    plan = planned("cluster_dark", FakeApp())
+    put_back = [step["path"].rsplit("/", 2)[1] for step in plan.undo if step["do"] == "put_back"]
+    assert put_back == ["services", "prometheuses", "alertmanagers"]
+
+
+def test_a_test_alert_is_given_when_nobody_listens_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_man, "PAUSE", 0.01)
+    alert = planned("receiver_refuses", FakeApp()).steps[-1]
+    left, asked = [[{"addresses": ["10.0.0.1"]}], None], []
+
+    def request(method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, str]:
+        asked.append((method, path.split("?")[0], body))
+        return 200, json.dumps({"items": [{"endpoints": left.pop(0)}]}) if method == "GET" else ""
+
+    dead_man.run([alert], request)
+    method, path, body = asked[-1]
+    assert (method, path, len(asked)) == ("POST", "/alertmanager/api/v2/alerts", 3)
+    assert body[0]["labels"] == {**watchers.TEST, "namespace": "shop"}
+    left += [[{"addresses": ["10.0.0.1"]}]] * 9
+    monkeypatch.setattr(dead_man, "SETTLED", 0.0)
+    with pytest.raises(dead_man.StepError, match="still leads to a pod"):
+        dead_man.run([alert], request)
 
 
 EVIL = ["sh", "-c", "evil"]

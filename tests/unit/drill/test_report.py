@@ -453,3 +453,13 @@ def test_browser_shows_the_page_without_scrolling_sideways_or_asking_for_more(na
     wider, asked = browser.overflows(report_of(name)["html"], widths)
     assert wider == [0] * len(widths)
     assert asked == ["/"] + ["/page"] * len(widths)
+
+
+def test_what_nobody_could_have_seen_is_said() -> None:
+    left_out = [{"observer": "dead man's switch", "reason": "nobody in the cluster notices"}, {"observer": HOSTILE}, None]
+    texts = report.render(document(scenario("alertmanager_down", left_out=left_out)), None)
+    for kind in ("html", "markdown"):
+        assert "nobody in the cluster notices" in texts[kind] and "<script>alert" not in texts[kind]
+    # One that did not run says why itself.
+    unrun = report.render(document(scenario("alertmanager_down", "left_out", left_out=left_out, reason="no Alertmanager")), None)
+    assert "Not looked for" not in unrun["html"] + unrun["markdown"]

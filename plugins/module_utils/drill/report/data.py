@@ -114,6 +114,7 @@ class ScenarioReport:
     last_lost: float | None
     observations: tuple[Observation, ...]
     objectives: tuple[Objective, ...]
+    unwatched: tuple[str, ...]  # what nobody could have seen, and why
 
     @property
     def ran(self) -> bool:
@@ -215,6 +216,9 @@ def _scenario(given: dict[str, Any]) -> ScenarioReport:
         last_lost=number(requests.get("last_lost")),
         observations=tuple(sorted(observations, key=lambda o: o.order)),
         objectives=tuple(objectives),
+        unwatched=tuple(
+            f"{text(item.get('observer'), NAME_LENGTH)}: {text(item.get('reason'))}" for item in mappings(given.get("left_out"))
+        ),
     )
 
 

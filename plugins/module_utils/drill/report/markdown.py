@@ -92,6 +92,8 @@ def render(drill: DrillReport, difference: Difference) -> str:
             lines += _details(scenario, change)
     left_out = [f"- {safe(s.title)}: {safe(s.reason or 'no reason was given')}" for s in drill.having("left_out")]
     lines += ["", "Left out:", "", *left_out] if left_out else []
+    unwatched = [f"- {safe(s.title)}: {safe('; '.join(s.unwatched))}" for s in drill.scenarios if s.ran and s.unwatched]
+    lines += ["", "Not looked for:", "", *unwatched] if unwatched else []
     if notes := words.compared(difference):
         lines += ["", *(safe(sentence) for sentence in notes)]
     return "\n".join(lines) + "\n"

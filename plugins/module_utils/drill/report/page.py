@@ -105,6 +105,8 @@ def facts(scenario: ScenarioReport, change: ScenarioChange | None) -> Facts:
     for objective in scenario.objectives:
         took = words.seconds(objective.measured) if objective.measured is not None else "never"
         found.append((f"Objective {objective.name}", f"{took}, limit {words.limit(objective.limit)}", objective.ok))
+    if scenario.ran and scenario.unwatched:
+        found.append(("Not looked for", "; ".join(scenario.unwatched), None))
     if change and change.gone:
         found.append(("Observed before, not now", ", ".join(change.gone), None))
     return found
