@@ -125,7 +125,7 @@ def test_a_budget_and_a_lacking_permission_are_told_in_the_servers_words(rig: Ri
         shop.drill()
     rules = [
         {"apiGroups": ["", "apps"], "resources": ["pods", "services", "deployments"], "verbs": ["get", "list"]},
-        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list"]},
     ]
     role = {"metadata": {"name": "reader"}, "rules": rules[:1]}
     rig.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
@@ -144,7 +144,7 @@ def test_a_budget_and_a_lacking_permission_are_told_in_the_servers_words(rig: Ri
             try:
                 shop.drill("nobody")
             except LeftOut as error:
-                return "cannot patch resource" in str(error) and "can't be cordoned: " in str(error)
+                return "cannot patch resource" in str(error) and "can't be patched: " in str(error)
             return False
 
         until(said, 10, "the refusal of the cordon")  # a changed role counts a moment later

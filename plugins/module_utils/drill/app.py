@@ -397,7 +397,10 @@ def patched(app: App, path: str, patch: dict[str, Any], kind: str = STRATEGIC) -
     name = path.rsplit("/", 1)[1]
     if found := directives(patch):
         raise LeftOut(f"the patch of {name} has the directive {found[0]}: patch the fields themselves")
-    before = app.get(path)
+    try:
+        before = app.get(path)
+    except ApiError as error:
+        raise LeftOut(f"{name} can't be read: {error}") from error
     after = tried(app, path, patch, kind)
     fields = differences(written(before), written(after))
     if not fields:

@@ -118,6 +118,7 @@ def test_several_pods_of_a_node_may_have_to_go_one_after_the_other(shop: Any) ->
         ({"nodes": [a_node("one"), a_node("two", taints=[{"key": "gpu", "effect": "NoSchedule"}])]}, "the cluster has 1"),
         ({"own": []}, "no node that takes pods has a ready one"),
         ({"refused": {"/api/v1/nodes": (403, "nodes is forbidden")}}, "can't be listed .nodes is forbidden."),
+        ({"refused": {"/api/v1/nodes/one": (403, "nodes is forbidden")}}, "one can't be read: nodes is forbidden"),
         ({"refused": {"/api/v1/nodes/one?": (403, '{"message": "cannot patch"}')}}, "one can't be patched: cannot patch"),
         ({"refused": {"/eviction": (403, "cannot create")}}, "shop-1 can't be evicted, the answer was 403: cannot create"),
         ({"refused": {"/eviction": (429, BUDGET)}}, "shop-1 can't be evicted now: Cannot evict pod as it would violate"),

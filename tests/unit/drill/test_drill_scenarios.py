@@ -541,14 +541,18 @@ def test_a_pod_that_does_not_take_back_its_switch_is_replaced_and_one_that_goes_
 def test_history_loses_the_broken_template_alone() -> None:
     def item(name: str, uid: str, command: str | None) -> dict[str, Any]:
         metadata = {"name": name, "ownerReferences": [{"uid": uid}]}
-        return {"metadata": metadata, "spec": {"template": {"spec": {"command": command} if command else {}}}}
+        spec = {"command": command, "args": "none"} if command else {}
+        return {"metadata": metadata, "spec": {"template": {"spec": spec}}}
 
     revision = item("revision", "d1", "crash")
     revision["data"] = {"spec": revision.pop("spec")}
-    server = Pods(item("old", "d1", None), item("new", "d1", "crash"), item("other", "d2", "crash"), revision)
+    half = item("half", "d1", "crash")
+    half["spec"]["template"]["spec"]["args"] = "some"
+    server = Pods(half, item("old", "d1", None), item("new", "d1", "crash"), item("other", "d2", "crash"), revision)
     fields = [
         {"at": ["spec", "strategy"], "wrote": "Recreate", "was": None},
         {"at": ["spec", "template", "spec", "command"], "wrote": "crash", "was": None},
+        {"at": ["spec", "template", "spec", "args"], "wrote": "none", "was": None},
     ]
     step = {"do": "history", "namespace": "n", "resource": "replicasets", "selector": "a=b", "owner": "d1", "fields": fields}
     dead_man.run([step], server)
