@@ -53,7 +53,7 @@ def test_no_program_has_promql() -> None:
 
 @pytest.mark.parametrize("name", sorted(queries.QUERIES))
 def test_each_query_parses_and_is_filled(promtool: str, tmp_path: Path, name: str) -> None:
-    values = dict.fromkeys(Template(queries.QUERIES[name]).get_identifiers(), "some_name")
+    values = dict.fromkeys(Template(queries.QUERIES[name]).get_identifiers(), "some_name") | {"window": "2m"}
     expr = queries.filled(name, **values)
     assert "$" not in expr
     (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "q", "rules": [{"record": "q", "expr": expr}]}]}))
