@@ -157,14 +157,15 @@ def test_options_of_the_alerts_about_a_verification(alerts: dict[str, Any], mess
 
 
 def test_alerts_about_a_verification_follow_its_interval() -> None:
-    ((broken, stale, *lines),) = (group["rules"] for group in rules.verify_rule_groups("shop", "web", 60, {}))
+    ((broken, last_run, stale, *lines),) = (group["rules"] for group in rules.verify_rule_groups("shop", "web", 60, {}))
     assert broken["for"] == "120s" and stale["expr"].endswith("> 180")
     assert 'namespace="web", app="shop"' in broken["expr"]
+    assert last_run["record"] in stale["expr"] and last_run["labels"] == {"namespace": "web", "app": "shop"}
     severities = {rule["alert"]: rule["labels"]["severity"] for rule in lines}
     # A back end that keeps doubles on purpose wakes nobody.
     assert severities == {"LogLinesMissing": "critical", "LogLinesLate": "warning", "LogLinesDouble": "info"}
     assert all("[900s]" in rule["expr"] for rule in lines)
-    ((*_two, hourly, given, _double),) = (
+    ((*_three, hourly, given, _double),) = (
         group["rules"] for group in rules.verify_rule_groups("shop", "web", 3600, {"LogLinesLate": {"window": "1m"}})
     )
     # Longer than the time between two runs, or the alert would come and go.
