@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..external_checks.client import CheckError
+from ..external_checks.heartbeat import environment_of
 from ..external_checks.model import Found, Provider, owner_tag
 from ..external_checks.status import asked_of
 from .app import Options
@@ -53,8 +54,7 @@ def find(options: Options) -> Switch:
         if kind is None:
             continue
         try:
-            # Lists of checks, which prune, have another tag.
-            tag = owner_tag(f"heartbeat-{options.environment}")
+            tag = owner_tag(environment_of(options.environment))
             asked = asked_of(given["provider"], given["api_token"], given.get("api_url") or "", given.get("ca_path"))
             waits = [float(patience(asked, found)) for found in heartbeats(asked, tag, kind)]
         except CheckError as error:
