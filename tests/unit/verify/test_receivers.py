@@ -84,15 +84,16 @@ def look(prometheus: Prometheus, folder: Path, stack: str, *lines: str) -> Resul
 
 
 REVOKED = given_up("team", "webhook", "unexpected status code 404: no such hook")
-CASES: dict[str, tuple[str, list[str], str, list[str]]] = {
+# The stack, the lines of the log with their age, and what the row says.
+CASES: dict[str, tuple[str, list[tuple[float, str]], str, list[str]]] = {
     "a broken one beside a working one": (
         "new",
-        [line(240, REVOKED)],
+        [(240, REVOKED)],
         "failed",
         ["team (webhook) failed 4 min ago", "no such hook"],
     ),
     "nothing fired since, over a restart": ("old", [], "failed", ["team (webhook) failed 1 d ago"]),
-    "the log says no more": ("new", [line(HOUR, REVOKED)], "failed", ["team (webhook) failed 4 min ago"]),
+    "the log says no more": ("new", [(HOUR, REVOKED)], "failed", ["team (webhook) failed 4 min ago"]),
     "it works again": ("mended", [], "ok", ["2 took something"]),
     "the second attempt is taken": ("attempts", [], "ok", []),
     "nobody was sent anything": ("untried", [], "left_out", ["team (webhook)", "verify_receivers"]),
@@ -100,20 +101,20 @@ CASES: dict[str, tuple[str, list[str], str, list[str]]] = {
     "those of other applications": ("shared", [], "failed", ["mail (email) failed 2 h ago"]),
     "counted by integration, and named by the log": (
         "unnamed",
-        [line(240, REVOKED)],
+        [(240, REVOKED)],
         "failed",
         ["team (webhook) failed", FEATURE],
     ),
-    "counted by integration, long ago": ("quiet", [line(HOUR, REVOKED)], "ok", [FEATURE]),
+    "counted by integration, long ago": ("quiet", [(HOUR, REVOKED)], "ok", [FEATURE]),
     "a whole integration": ("one kind", [], "failed", ["slack failed 2 h ago", FEATURE]),
 }
 
 
 @pytest.mark.parametrize(("stack", "lines", "status", "words"), CASES.values(), ids=CASES)
 def test_who_refused_last(
-    prometheus: Prometheus, tmp_path: Path, stack: str, lines: list[str], status: str, words: list[str]
+    prometheus: Prometheus, tmp_path: Path, stack: str, lines: list[tuple[float, str]], status: str, words: list[str]
 ) -> None:
-    found = look(prometheus, tmp_path, stack, *lines)
+    found = look(prometheus, tmp_path, stack, *(line(age, error) for age, error in lines))
     text = f"{found.evidence} {found.cause}"
     assert found.status == status and [word for word in words if word not in text] == []
     assert status != "failed" or (found.cause.count("failed") == 1 and found.next_command.startswith("kubectl "))
