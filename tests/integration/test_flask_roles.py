@@ -187,7 +187,8 @@ def test_second_run_and_check_mode_change_nothing(stranger: Stranger) -> None:
 def test_the_stack_is_the_same_from_the_installed_collection(cluster: Cluster, stranger: Stranger) -> None:
     """Charts, images and objects are those of the checkout, and an option of the stranger's makes a difference."""
     local = yaml.safe_load((ROOT / "inventories/local/group_vars/local.yml").read_text())
-    options = {key: value for key, value in local.items() if key.startswith("kube_prometheus_stack_")}
+    host = yaml.safe_load((ROOT / "molecule/default/inventory.yml").read_text())["local"]["hosts"]["flaskops-test"]
+    options = {key: value for key, value in {**local, **host}.items() if key.startswith("kube_prometheus_stack_")}
     options["kube_prometheus_stack_local_cluster"] = cluster.context
     assert stranger.play(file="stack.yml", **options).changed == 0
     labels = {"kube_prometheus_stack_external_labels": {"cluster": "stranger"}}
