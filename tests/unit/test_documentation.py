@@ -54,7 +54,7 @@ def mappings(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def unknown(text: str) -> set[str]:
-    """The names in a YAML text that begin like a role's option and are none, of a host that nothing reads, and keys that no application has."""
+    """The names in a YAML text that are no option: of a role by their beginning, of a host, and of an application."""
     found: set[str] = set()
     for mapping in mappings(yaml.load(text, Loader)):
         for name in map(str, mapping):
