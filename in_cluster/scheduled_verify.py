@@ -42,7 +42,7 @@ from flaskops_observability.verify.table import render
 
 PREFIX = "flaskops_verify"
 HELP = {
-    "link_ok": "Whether a link of the monitoring chain works; absent for one that was left out.",
+    "link_ok": "Whether a link of the monitoring chain works; absent for one that was skipped.",
     "link_follows": "Whether a broken link follows from another broken one.",
     "link_seconds": "How long the check of a link took.",
     "last_run_timestamp_seconds": "When the last verification ended.",
@@ -133,7 +133,7 @@ class Findings:
         samples: list[tuple[str, dict[str, str], float]] = []
         for result in self.results:
             labels = {**own, "link": result["link"]}
-            if result["status"] != "left_out":
+            if result["status"] != "skipped":
                 samples.append(("link_ok", labels, result["status"] == "ok"))
                 samples.append(("link_follows", labels, bool(result["follows"])))
             samples.append(("link_seconds", labels, result["seconds"]))

@@ -72,7 +72,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)]
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     for reason, number in reasons.most_common():
-        terminalreporter.write_line(f"{number} left out: {reason}")
+        terminalreporter.write_line(f"{number} skipped: {reason}")
 
 
 def _keep(config: pytest.Config, name: str, lines: list[str]) -> None:

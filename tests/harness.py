@@ -128,7 +128,7 @@ def playbook(
 
 
 def run_role(role: str, folder: Path, variables: dict[str, Any], *args: str, env: dict[str, str] | None = None) -> Run:
-    """Run one role on localhost; its variables go through a file, as secrets should, and `<role>_left_out` is shown."""
+    """Run one role on localhost; its variables go through a file, as secrets should, and `<role>_skipped` is shown."""
     path = write_play(role, folder)
     (folder / "variables.yml").write_text(yaml.safe_dump({"ansible_python_interpreter": sys.executable, **variables}))
     arguments = ("-c", "local", str(path), "-e", f"@{folder / 'variables.yml'}", *args)
@@ -167,8 +167,8 @@ def write_play(role: str, folder: Path) -> Path:
     tasks = [
         {"name": "Run it", "ansible.builtin.import_role": {"name": f"flaskops.observability.{role}"}},
         {
-            "name": "Show whether it was left out",
-            "ansible.builtin.debug": {"msg": f"left out: {{{{ {role}_left_out | default('not said') }}}}"},
+            "name": "Show whether it was skipped",
+            "ansible.builtin.debug": {"msg": f"skipped: {{{{ {role}_skipped | default('not said') }}}}"},
         },
     ]
     path = folder / "play.yml"

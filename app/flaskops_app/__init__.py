@@ -20,7 +20,7 @@ from . import faults
 def create_app(registry: CollectorRegistry = REGISTRY) -> Flask:
     app = Flask(__name__)
     # The exporter comes first: its clock has to start before anything can refuse a request.
-    # Probes are left out, or they would thin the error ratio of a quiet application.
+    # Probes are skipped, or they would thin the error ratio of a quiet application.
     options: dict[str, Any] = {"group_by": "url_rule", "excluded_paths": ["^/health$"]}
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         GunicornPrometheusMetrics(app, **options)

@@ -113,6 +113,6 @@ def words(entry: dict[str, Any]) -> str:
     if entry.get("event") == "lines":
         arrived = entry["answered"] - entry["missing"]
         return f"{name}the lines of {arrived} of {entry['answered']} answered requests have arrived"
-    if entry.get("event") == "dead-man" and entry["left_out"]:
-        return f"{name}no dead-man waits in the cluster ({entry['left_out']}); after kill -9, run it with drill_state=restored"
+    if entry.get("event") == "dead-man" and entry["skipped"]:
+        return f"{name}no dead-man waits in the cluster ({entry['skipped']}); after kill -9, run it with drill_state=restored"
     return ""

@@ -53,7 +53,7 @@ options:
   name:
     description:
       - Name of the check. It is found by this exact name among the checks with the tag C(flaskops-<environment>).
-      - Spaces before and after it are left out.
+      - Spaces before and after it are skipped.
       - With O(id), the name that the check is given.
     type: str
   environment:

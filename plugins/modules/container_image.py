@@ -26,7 +26,7 @@ options:
     choices: [present, absent]
     default: present
   source:
-    description: Folder of the source tree. May be left out when O(containerfile_content) is set.
+    description: Folder of the source tree. Not needed where O(containerfile_content) is set.
     type: path
   containerfile:
     description: Containerfile to use, a path in O(source); C(Containerfile) or C(Dockerfile) by default.
@@ -130,10 +130,10 @@ options:
     description: Name that kind or k3d has for its cluster, or the profile of minikube.
     type: str
   registry_username:
-    description: User of the registry; E(FLASK_IMAGE_REGISTRY_USERNAME) when left out.
+    description: User of the registry; E(FLASK_IMAGE_REGISTRY_USERNAME) where it is not set.
     type: str
   registry_password:
-    description: Password of the registry; E(FLASK_IMAGE_REGISTRY_PASSWORD) when left out.
+    description: Password of the registry; E(FLASK_IMAGE_REGISTRY_PASSWORD) where it is not set.
     type: str
 attributes:
   check_mode:

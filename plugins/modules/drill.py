@@ -14,7 +14,7 @@ description:
   - Causes one fault after the other in one app on a Kubernetes cluster, measures what notices it and how fast, restores
     everything, and proves that it is as before.
   - Faults are caused through the fault switches of the reference app, or else through the Kubernetes API alone, so that any app
-    can be drilled without a change to it. What can't be caused is left out with its reason.
+    can be drilled without a change to it. What can't be caused is skipped with its reason.
   - What undoes a fault is recorded in a namespace of the drill's own before the fault is caused. A pod there, the dead-man,
     undoes it when this module is gone; without one, O(state=restored) or the next drill does.
   - Refuses to begin when a link of the monitoring chain is broken, when another drill runs, or in an environment that
@@ -94,7 +94,7 @@ options:
         type: int
         default: 30
   notice_timeout:
-    description: Seconds that a scenario waits for what should notice; what may take longer by its configuration is left out.
+    description: Seconds that a scenario waits for what should notice; what may take longer by its configuration is skipped.
     type: int
     default: 240
   settle_timeout:

@@ -168,7 +168,7 @@ options:
   maintenance:
     description:
       - V(begin) keeps the provider from alerting for the checks of the list for O(maintenance_duration), V(end) ends that.
-        Nothing else is changed then, and checks that do not exist are left out.
+        Nothing else is changed then, and checks that do not exist are skipped.
       - Pingdom and StatusCake get a maintenance window, named by the environment's tag. It ends by itself.
       - UptimeRobot's windows follow the account's time zone, which its API does not tell, so that its monitors are paused
         and started.

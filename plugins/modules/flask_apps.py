@@ -503,7 +503,7 @@ options:
           alert_check:
             description:
               - Whether a test alert is sent from Prometheus through Alertmanager to the alert inbox and back.
-              - It is left out where its rule or its route is not installed, so that it never reaches whoever is on
+              - It is skipped where its rule or its route is not installed, so that it never reaches whoever is on
                 duty.
             type: bool
             default: true

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Makes sure that each node of the local cluster that runs has an image, from an archive, or else from the image's registry.
   - An image that neither node nor registry has is no failure; RV(available) is false then, and RV(reason) says why.
-    Nothing has been changed, so that whoever needs the image can be left out.
+    Nothing has been changed, so that whoever needs the image can be skipped.
 author:
   - flaskops (@flaskops)
 attributes:

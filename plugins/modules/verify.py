@@ -61,7 +61,7 @@ options:
     description:
       - Where the request's line must be found besides, or instead of, the Loki or VictoriaLogs on the cluster.
       - Asked from this machine.
-      - What the shipper sends to and is not named here is left out, with the reason.
+      - What the shipper sends to and is not named here is skipped, with the reason.
     type: list
     elements: dict
     default: []
@@ -104,7 +104,7 @@ options:
     type: bool
     default: false
   skipped:
-    description: Parts that an installation did without, each with the reason. Each is a row that is left out.
+    description: Parts that an installation did without, each with the reason. Each is a row that is skipped.
     type: dict
     default: {}
   environment:
@@ -180,11 +180,11 @@ results:
       type: str
       returned: always
     status:
-      description: One of V(ok), V(failed) and V(left_out).
+      description: One of V(ok), V(failed) and V(skipped).
       type: str
       returned: always
     query:
-      description: What was asked; empty when the link was left out.
+      description: What was asked; empty when the link was skipped.
       type: str
       returned: always
     evidence:

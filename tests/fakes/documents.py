@@ -219,7 +219,7 @@ def _matches(pattern: str, text: str) -> bool:
 def merged(schema: Any, like: dict[str, Any] | None = None) -> dict[str, Any]:
     """One flat view of a schema: types, enum, required, properties and limits of all its branches together.
 
-    `like` is the flat view of ours: alternatives that are for other values of an enum of ours are left out.
+    `like` is the flat view of ours: alternatives that are for other values of an enum of ours are skipped.
     """
     out: dict[str, Any] = {
         "types": set(),

@@ -48,7 +48,7 @@ BOT = {"User-Agent": "Pingdom.com_bot_version_1.4_(http://www.pingdom.com/)"}
 class PingdomFake(Fake):
     """Quirks that clients must cope with: create answers only id and name; `host` comes back as `hostname`, `paused` only
     as a status, `auth` split in two, tags as objects with automatic ones among them, filters with a space, headers as a
-    map with a User-Agent that nobody set; empty texts are left out; the list has no URL and tags only on request."""
+    map with a User-Agent that nobody set; empty texts are skipped; the list has no URL and tags only on request."""
 
     provider = "pingdom"
     plans = {

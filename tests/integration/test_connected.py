@@ -386,7 +386,7 @@ def test_what_has_no_image_is_skipped_by_its_name(first: Run) -> None:
     assert "Grafana is skipped: the node" in told and "no image docker.io/grafana/grafana:0.0.0-none" in told
     assert "loki: skipped, because the chart" in told
     if not registry_answers(FLUENT_BIT):
-        assert f"fluent_bit: left out, because the node {NAME}-node has no image {FLUENT_BIT}/fluent/fluent-bit" in told
+        assert f"fluent_bit: skipped, because the node {NAME}-node has no image {FLUENT_BIT}/fluent/fluent-bit" in told
 
 
 def test_a_second_run_changes_nothing(site: Site, first: Run) -> None:

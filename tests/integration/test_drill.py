@@ -183,7 +183,7 @@ def judge(folder: Path, *names: str) -> dict[str, Any]:
     found = {item["name"]: item for item in summary["scenarios"]}
     assert set(found) == set(names)
     for item in found.values():
-        if item["status"] == "left_out":
+        if item["status"] == "skipped":
             continue
         assert item["status"] == "passed", (item["name"], item["reason"])
         assert item["restored"]["ok"] and item["restore_seconds"] < RESTORED_WITHIN
@@ -266,7 +266,7 @@ def test_what_watches_is_missed_from_outside_alone(cluster: Cluster, app: App, t
                        ("cluster_dark", {"alertmanager", "prometheus"})):  # fmt: skip
         assert {(watcher, event) for watcher in gone for event in ("down", "up")} <= set(seen[name])
         # The local inventory has no outside service.
-        reasons = {item["observer"]: item["reason"] for item in found[name]["left_out"]}
+        reasons = {item["observer"]: item["reason"] for item in found[name]["skipped"]}
         assert "nobody in the cluster notices" in reasons["dead man's switch"]
         assert not any(observer.startswith("alert ") and event == "received" for observer, event in seen[name])
     assert ("users", "lost") in seen["cluster_dark"] and ("users", "lost") not in seen["alertmanager_down"]

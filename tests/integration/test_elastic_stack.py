@@ -159,13 +159,13 @@ def test_wrong_options_end_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_chart_that_can_not_be_had(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
-    """On the embedded cluster it is left out, elsewhere refused; nothing is left either way."""
+    """On the embedded cluster it is skipped, elsewhere refused; nothing is left either way."""
     nowhere = {**variables, "elastic_stack_chart_ref": "", "elastic_stack_chart_version": "0.0.0-nowhere"}
     done = run(folder, {**nowhere, "elastic_stack_local_cluster": cluster.context})
     assert done.changed == 0
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("elastic_stack: ")]
-    assert "left out, because the chart eck-operator can't be pulled" in line and line.endswith("in elastic_stack_chart_ref.")
-    assert "left out: True" in done.stdout
+    assert "skipped, because the chart eck-operator can't be pulled" in line and line.endswith("in elastic_stack_chart_ref.")
+    assert "skipped: True" in done.stdout
     error = run(folder, {**nowhere, "elastic_stack_local_cluster": ""}).error
     assert "The chart eck-operator can't be pulled" in error and "set elastic_stack_chart_ref" in error
     assert not {NAMESPACE, OPERATOR} & cluster.namespaces()

@@ -107,12 +107,12 @@ def test_wrong_options_end_in_one_sentence(tmp_path: Path) -> None:
         assert SPECIFICATION.get(name, WRONG[name][1]) in text, f"{name}: {text}"
 
 
-def test_embedded_cluster_without_an_image_is_left_out(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
+def test_embedded_cluster_without_an_image_is_skipped(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
     done = run(folder, {**variables, "fluent_bit_local_cluster": cluster.context})
     assert done.changed == 0
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("fluent_bit: ")]
-    assert "left out, because the node" in line and line.endswith("name an archive of the image in fluent_bit_image_archive.")
-    assert "left out: True" in done.stdout
+    assert "skipped, because the node" in line and line.endswith("name an archive of the image in fluent_bit_image_archive.")
+    assert "skipped: True" in done.stdout
     assert NAMESPACE not in cluster.namespaces()
 
 

@@ -4,7 +4,7 @@
 """From a line that a pod writes to the search, on the cluster that `site.yml` has made and with whichever shipper it has.
 
 That is Fluent Bit where `make test FLUENT_BIT_IMAGE_ARCHIVE=...` names its image, else the collector of the embedded chart.
-What only Fluent Bit can show is left out without it, and counted at the end of the run.
+What only Fluent Bit can show is skipped without it, and counted at the end of the run.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ def test_auto_takes_loki_where_its_chart_and_its_image_can_be_had(cluster: Clust
     assert done.returncode == 0, done.error
     text = " ".join(done.stdout.split())
     assert "logging: loki keeps the logs" in text
-    assert ("fluent_bit: left out" in text) == ("logging: nothing sends lines to loki" in text)
+    assert ("fluent_bit: skipped" in text) == ("logging: nothing sends lines to loki" in text)
     assert cluster.apps.read_namespaced_stateful_set("loki", NAMESPACE).status.ready_replicas == 1
     assert loki.play().changed == 0
     assert f"{NAMESPACE}-none" not in cluster.namespaces()

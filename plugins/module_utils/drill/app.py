@@ -31,7 +31,7 @@ LINES_AT_MOST = 5000  # in one answer of a back end: what Loki gives
 KEPT_BY_CONTROLLERS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
 
 
-class LeftOut(Exception):
+class Skipped(Exception):
     """Why a scenario can't be caused here, in words that follow a colon."""
 
 
@@ -378,11 +378,11 @@ class Plan:
 def tried(app: App, path: str, body: Any, kind: str) -> dict[str, Any]:
     """What an object would be after a patch, by a dry run.
 
-    :raises LeftOut: in the API server's words, where it does not take it.
+    :raises Skipped: in the API server's words, where it does not take it.
     """
     status, text = app.request("PATCH", f"{path}?dryRun=All&fieldManager={MANAGER}", body, {"Content-Type": kind})
     if not 200 <= status < 300:
-        raise LeftOut(f"{path.rsplit('/', 1)[1]} can't be patched: {message_of(text) or status}")
+        raise Skipped(f"{path.rsplit('/', 1)[1]} can't be patched: {message_of(text) or status}")
     found: dict[str, Any] = json.loads(text)
     return found
 
@@ -392,23 +392,23 @@ def patched(app: App, path: str, patch: dict[str, Any], kind: str = STRATEGIC) -
 
     The API server tries both before, one after the other, and must come back to the live object.
 
-    :raises LeftOut: for a patch that it does not take, that changes nothing, or that can't be taken back.
+    :raises Skipped: for a patch that it does not take, that changes nothing, or that can't be taken back.
     """
     name = path.rsplit("/", 1)[1]
     if found := directives(patch):
-        raise LeftOut(f"the patch of {name} has the directive {found[0]}: patch the fields themselves")
+        raise Skipped(f"the patch of {name} has the directive {found[0]}: patch the fields themselves")
     try:
         before = app.get(path)
     except ApiError as error:
-        raise LeftOut(f"{name} can't be read: {error}") from error
+        raise Skipped(f"{name} can't be read: {error}") from error
     after = tried(app, path, patch, kind)
     fields = differences(written(before), written(after))
     if not fields:
-        raise LeftOut(f"the patch changes nothing of {name}")
+        raise Skipped(f"the patch changes nothing of {name}")
     back, _whole = taken_back(after, fields)
     if written(tried(app, path, [*as_whole(after), *back], PATCH)) != written(before):
         changed = ".".join(str(part) for part in fields[0]["at"])
-        raise LeftOut(f"the patch of {name} can't be taken back exactly, as a dry run of both shows ({changed})")
+        raise Skipped(f"the patch of {name} can't be taken back exactly, as a dry run of both shows ({changed})")
     steps: list[Step] = [{"do": "patch", "path": path, "body": patch, **({"kind": kind} if kind != STRATEGIC else {})}]
     uid = before["metadata"]["uid"]
     undo: list[Step] = [{"do": "put_back", "path": path, "uid": uid, "fields": fields}]

@@ -204,7 +204,7 @@ def probe_of(container: dict[str, Any]) -> Settings:
 def read_settings(app: Any) -> Settings:
     """What is live: the Deployment's probe, Prometheus' targets and rules, Alertmanager's routes.
 
-    :param app: the application (app.App). What can't be read is left out, and times that need it are unbounded.
+    :param app: the application (app.App). What can't be read is skipped, and times that need it are unbounded.
     """
     found = probe_of(app.container)
     if app.prometheus:

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 from ..kube.transport import ApiError
 from . import bounds, dead_man, machine
-from .app import App, LeftOut, Plan
+from .app import App, Plan, Skipped
 from .bounds import Settings
 from .dead_man import StepError
 from .guard import DrillError, Guard
@@ -166,7 +166,7 @@ class Drill:
             "name": scenario.name,
             "title": scenario.title,
             "how": "",
-            "status": "left_out",
+            "status": "skipped",
             "reason": "",
             "injected_at": None,
             "restored_at": None,
@@ -175,7 +175,7 @@ class Drill:
             "requests": None,
             "lines": None,
             "observations": [],
-            "left_out": [],
+            "skipped": [],
             "objectives": [],
         }
         try:
@@ -186,7 +186,7 @@ class Drill:
             result["how"] = plan.how
             self._wait_for_quiet(scenario)
             return self._break(scenario, plan, result)
-        except LeftOut as error:
+        except Skipped as error:
             return {**result, "reason": str(error)}
         except DrillError as error:
             return {**result, "status": "failed", "reason": str(error)}
@@ -198,7 +198,7 @@ class Drill:
     def _wait_for_quiet(self, scenario: Scenario) -> None:
         trouble = self.app.unhealthy()
         if trouble:
-            raise LeftOut(f"the application is not well before it: {trouble}")
+            raise Skipped(f"the application is not well before it: {trouble}")
         # Only what will be waited for: an alert that takes too long to come may also take too long to go.
         settings, nothing = bounds.read_settings(self.app), Timeline(lambda _entry: None)
         judged = Judgement(scenario, settings, nothing, self.observers, self.limits)
@@ -210,7 +210,7 @@ class Drill:
         if loud := noisy():
             self.journal({"event": "wait", "alerts": sorted(loud)})
         if not self._until(lambda: not noisy(), QUIET):
-            raise LeftOut(f"the alert {', '.join(sorted(noisy()))} fires already, so nothing could be told by it")
+            raise Skipped(f"the alert {', '.join(sorted(noisy()))} fires already, so nothing could be told by it")
 
     def _digests(self, plan: Plan) -> dict[str, str]:
         """What the objects that a plan touches are like, by path."""
@@ -219,10 +219,10 @@ class Drill:
     def _record(self, plan: Plan) -> None:
         """Save how a plan is undone, before anything is broken.
 
-        :raises LeftOut, DrillError, Interrupted: where nothing may be broken, since nobody would undo it.
+        :raises Skipped, DrillError, Interrupted: where nothing may be broken, since nobody would undo it.
         """
         if refusal := self.guard.refusal(plan.undo):
-            raise LeftOut(f"what undoes it would not be believed after a kill: {refusal}")
+            raise Skipped(f"what undoes it would not be believed after a kill: {refusal}")
         try:
             self.guard.record(plan.undo)
         except StepError as error:
@@ -271,7 +271,7 @@ class Drill:
         result["requests"], result["lines"] = requests(done, end - timeline.began), lines
         judged = Judgement(scenario, settings, timeline, self.observers, self.limits, plan)
         result["observations"] = judged.observations(done, fault)
-        result["left_out"] = judged.left_out
+        result["skipped"] = judged.skipped
         result["objectives"] = judged.objectives()
         if status == "passed":
             problems = judged.problems() + judged.hurt(result["requests"], lines)

@@ -47,7 +47,7 @@ class Judgement:
         self.observers = observers
         self.limits = limits
         self.app = observers.app
-        self.left_out: list[dict[str, str]] = []
+        self.skipped: list[dict[str, str]] = []
         self.expects = [expect for expect in scenario.expects if self._there(expect)]
 
     def _there(self, expect: Expect) -> bool:
@@ -70,7 +70,7 @@ class Judgement:
         if not reason and not self.timeline.has(expect.observer, self._events(expect)[0]):
             reason = self.plan.excuses.get(expect.observer, "")
         if reason:
-            self.left_out.append({"observer": expect.observer, "reason": reason})
+            self.skipped.append({"observer": expect.observer, "reason": reason})
         return not reason
 
     def _too_slow(self, expect: Expect) -> str:

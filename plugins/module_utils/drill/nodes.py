@@ -14,7 +14,7 @@ from typing import Any
 from ..kube.transport import ApiError
 from ..verify.facts import is_ready
 from . import bounds, machine
-from .app import App, LeftOut, Plan, patched
+from .app import App, Plan, Skipped, patched
 from .bounds import Stage
 from .dead_man import Step, StepError, evict_pod
 
@@ -29,7 +29,7 @@ def _listed(app: App, what: str, path: str) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = app.get(path)["items"]
     except ApiError as error:
-        raise LeftOut(f"{what} of the cluster can't be listed ({error})") from error
+        raise Skipped(f"{what} of the cluster can't be listed ({error})") from error
     return found
 
 
@@ -66,7 +66,7 @@ def _placed(app: App) -> dict[str, list[str]]:
 
 def _need_two(app: App, what: str) -> None:
     if app.replicas < 2:
-        raise LeftOut(f"the application has {app.replicas} replica, so nothing would answer while its node is {what}")
+        raise Skipped(f"the application has {app.replicas} replica, so nothing would answer while its node is {what}")
 
 
 def drain(app: App) -> Plan:
@@ -75,11 +75,11 @@ def drain(app: App) -> Plan:
     pod = app.deployment["spec"]["template"]["spec"]
     able = [node for node in _listed(app, "the nodes", "/api/v1/nodes") if takes(node, pod)]
     if len(able) < 2:
-        raise LeftOut(f"a drain needs two nodes that take the application's pods, and the cluster has {len(able)}")
+        raise Skipped(f"a drain needs two nodes that take the application's pods, and the cluster has {len(able)}")
     placed = _placed(app)
     here = sorted((len(placed[name]), name) for node in able if (name := node["metadata"]["name"]) in placed)
     if not here:
-        raise LeftOut("no node that takes pods has a ready one of the application")
+        raise Skipped("no node that takes pods has a ready one of the application")
     name = here[0][1]
     path, names = f"/api/v1/nodes/{name}", sorted(placed[name])
     cordoned, undo = patched(app, path, {"spec": {"unschedulable": True}})
@@ -90,13 +90,13 @@ def drain(app: App) -> Plan:
 
 
 def _refuse_what_is_kept(app: App, pod: str) -> None:
-    """Ask the API server in a dry run. :raises LeftOut: for an eviction that it refuses, in its words."""
+    """Ask the API server in a dry run. :raises Skipped: for an eviction that it refuses, in its words."""
     try:
         kept = evict_pod(app.request, app.namespace, pod, dry=True)
     except StepError as error:
-        raise LeftOut(str(error)) from error
+        raise Skipped(str(error)) from error
     if kept:
-        raise LeftOut(f"the pod {pod} can't be evicted now: {kept}")
+        raise Skipped(f"the pod {pod} can't be evicted now: {kept}")
 
 
 def lose(app: App) -> Plan:
@@ -105,15 +105,15 @@ def lose(app: App) -> Plan:
     nodes = _listed(app, "the nodes", "/api/v1/nodes")
     workers = [node for node in nodes if CONTROL_PLANE not in (node["metadata"].get("labels") or {}) and is_ready(node)]
     if not workers:
-        raise LeftOut("the cluster has no ready node beside its control plane")
+        raise Skipped("the cluster has no ready node beside its control plane")
     placed = _placed(app)
     # Somebody has to answer: one that has all pods of the application is no choice.
     chosen = [node for node in workers if node["metadata"]["name"] in placed and len(placed) > 1]
     if not chosen:
-        raise LeftOut("no worker has a ready pod of the application while another node has one too")
+        raise Skipped("no worker has a ready pod of the application while another node has one too")
     engines = {node["metadata"]["name"]: engine for node in chosen if (engine := machine.engine_of(node))}
     if not engines:
-        raise LeftOut("no node with a pod of the application is a container that podman or docker of this machine runs")
+        raise Skipped("no node with a pod of the application is a container that podman or docker of this machine runs")
     watching = _watching(app)
     name = min(engines, key=lambda name: (len(watching.get(name, [])), name))
     others = ", ".join(watching.get(name, []))

@@ -84,7 +84,7 @@ class Observers:
         self._write = write
         self._stop = threading.Event()
         self._timeline: Timeline | None = None
-        self.left_out: list[dict[str, str]] = []
+        self.skipped: list[dict[str, str]] = []
         self.users = Users(app, run_id, self._stop)
         self._pods: dict[str, dict[str, Any]] = {}
         self._ready_before: set[str] = set()
@@ -107,7 +107,7 @@ class Observers:
         self.no_switch = ""  # why there is none
 
     def start(self) -> None:
-        """Begin to observe; what is not there is left out with its reason."""
+        """Begin to observe; what is not there is skipped with its reason."""
         threads: list[tuple[str, Callable[[], None]]] = [("pods", self._watch_pods), ("endpoints", self._watch_endpoints)]
         app = self.app
         try:
@@ -147,7 +147,7 @@ class Observers:
         self._stop.set()
 
     def _leave_out(self, observer: str, reason: str) -> None:
-        self.left_out.append({"observer": observer, "reason": reason})
+        self.skipped.append({"observer": observer, "reason": reason})
 
     def begin(self) -> Timeline:
         """A new timeline, to which everything that is not so already is an event."""

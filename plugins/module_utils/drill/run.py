@@ -195,7 +195,7 @@ def undoing(wanted: list[scenarios.Scenario], app: App) -> list[Step]:
     """The steps that undo all scenarios which can be caused."""
     undo = []
     for scenario in wanted:
-        with suppress(scenarios.LeftOut):
+        with suppress(scenarios.Skipped):
             undo += scenarios.plan(scenario, app).undo
     return undo
 
@@ -219,7 +219,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
         trouble = ""
         try:
             result["dead_man"] = guard.arm(dead_man_image(app, params["image"]), undo)
-            journal({"event": "dead-man", "left_out": result["dead_man"]})
+            journal({"event": "dead-man", "skipped": result["dead_man"]})
             limits = Limits(params["notice_timeout"], params["settle_timeout"], params["objectives"])
             alerts = {expect.observer.removeprefix("alert ") for scenario in wanted for expect in scenario.expects}
             settings = bounds.read_settings(app).numbers(alerts)
@@ -237,7 +237,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
         "ended_at": stamp(time.time()),
         "settings": settings,
         "objectives": params["objectives"],
-        "observers_left_out": drill.observers.left_out + dead,
+        "observers_skipped": drill.observers.skipped + dead,
         "scenarios": found,
     }
     result["failed_scenarios"] = [item["name"] for item in found if item["status"] in ("failed", "aborted")]

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..verify.links.health import DEFAULT_PATH, question
 from ..verify.log_stores import STORES
-from .app import App, LeftOut, Plan, both, history, patched
+from .app import App, Plan, Skipped, both, history, patched
 from .bounds import ENDS, FORGOTTEN, LATE, MISSING, READINESS, SILENT, Stage
 from .dead_man import PAUSE, Step
 from .guard import DrillError
@@ -78,7 +78,7 @@ class Scenario:
 def switch(app: App, name: str, how: str, names: list[str] | None = None, **options: float) -> Plan:
     """A fault switch of the reference application, in every pod or in those named."""
     if not app.switches:
-        raise LeftOut(f"the application has no fault switch {name}")
+        raise Skipped(f"the application has no fault switch {name}")
     common = {"do": "switch", "namespace": app.namespace, "selector": app.selector, "port": app.options.port}
     path = f"/faults/{name}"
     step: Step = {**common, "method": "POST", "path": path, "body": {**options, "seconds": SECONDS}}
@@ -118,7 +118,7 @@ def size(quantity: str) -> float:
     """The bytes of a Kubernetes quantity such as 256Mi."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", quantity)
     if not found or found[2] not in UNITS:
-        raise LeftOut(f"the memory limit {quantity} is in an unknown unit")
+        raise Skipped(f"the memory limit {quantity} is in an unknown unit")
     return float(found[1]) * UNITS[found[2]]
 
 
@@ -142,7 +142,7 @@ def crash_by_command(app: App) -> Plan:
 def memory_by_switch(app: App) -> Plan:
     limit = (app.container.get("resources") or {}).get("limits", {}).get("memory")
     if not limit:
-        raise LeftOut("the application's container has no memory limit")
+        raise Skipped("the application's container has no memory limit")
     mb = math.ceil(size(limit) / 2**20 * 1.5)
     plan = switch(app, "memory", f"memory, {mb} MiB beside the limit of {limit}", app.pod_names()[:1], mb=mb)
     return Plan(plan.how, plan.steps, [*plan.undo, fresh_pods(app)])
@@ -156,13 +156,13 @@ def memory_by_limit(app: App) -> Plan:
 def health_by_switch(app: App) -> Plan:
     asked = question(app.container, app.options.port)
     if app.switches and (asked.instead_of or asked.port or asked.shown != DEFAULT_PATH):
-        raise LeftOut(f"the fault switch health changes {DEFAULT_PATH}, which the readiness probe does not ask")
+        raise Skipped(f"the fault switch health changes {DEFAULT_PATH}, which the readiness probe does not ask")
     return switch(app, "health", f"health: {DEFAULT_PATH} answers 503")
 
 
 def health_by_probe(app: App) -> Plan:
     if not app.container.get("readinessProbe"):
-        raise LeftOut("the application has no readiness probe that could fail")
+        raise Skipped("the application has no readiness probe that could fail")
     how = "a readiness probe of a port where nothing listens, for all pods"
     return template(app, how, container(app, readinessProbe=NOT_READY))
 
@@ -173,7 +173,7 @@ def errors_by_switch(app: App) -> Plan:
 
 def errors_by_path(app: App) -> Plan:
     if not app.options.error_path:
-        raise LeftOut("it has no fault switch errors, and the option drill_error_path names no path that is answered with 5xx")
+        raise Skipped("it has no fault switch errors, and the option drill_error_path names no path that is answered with 5xx")
     how = f"the steady probe asks for {app.options.error_path} every second time"
     why = f"{app.options.error_path} may be answered with 5xx without an exception"
     excuses = {"alert FlaskUncaughtExceptions": why, "alert LogTraceback": why}
@@ -186,16 +186,16 @@ def latency_by_switch(app: App) -> Plan:
 
 def latency_by_path(app: App) -> Plan:
     if not app.options.slow_path:
-        raise LeftOut("it has no fault switch latency, and the option drill_slow_path names no path that is slow")
+        raise Skipped("it has no fault switch latency, and the option drill_slow_path names no path that is slow")
     return Plan(f"the steady probe asks for {app.options.slow_path}", [], path=app.options.slow_path)
 
 
 def timeout_by_hosts(app: App) -> Plan:
     host = app.options.dependency
     if not host:
-        raise LeftOut("the option drill_dependency names no host that the application needs")
+        raise Skipped("the option drill_dependency names no host that the application needs")
     if (app.deployment["spec"]["template"]["spec"]).get("hostAliases"):
-        raise LeftOut("the pod template has hostAliases of its own")
+        raise Skipped("the pod template has hostAliases of its own")
     return template(app, f"{host} leads to {NOWHERE}, which never answers", unresolved(host))
 
 
@@ -418,7 +418,7 @@ def own(given: dict[str, Any]) -> Scenario:
         path = KINDS[given["kind"]].format(namespace, given["object"])
         status, _text = app.request("GET", path)
         if status != 200:
-            raise LeftOut(f"there is no {given['kind']} {given['object']} in namespace {namespace}")
+            raise Skipped(f"there is no {given['kind']} {given['object']} in namespace {namespace}")
         steps, undo = patched(app, path, given["patch"])
         return Plan(f"{given['kind']} {namespace}/{given['object']} patched", steps, undo, [path])
 
@@ -446,12 +446,12 @@ def chosen(names: Iterable[str], own_scenarios: Iterable[dict[str, Any]]) -> lis
 def plan(scenario: Scenario, app: App) -> Plan:
     """The plan of the first way that is possible.
 
-    :raises LeftOut: with the reason of the last one when none is.
+    :raises Skipped: with the reason of the last one when none is.
     """
     reason = ""
     for way in scenario.ways:
         try:
             return way(app)
-        except LeftOut as error:
+        except Skipped as error:
             reason = str(error)
-    raise LeftOut(reason)
+    raise Skipped(reason)

@@ -14,7 +14,7 @@ from ..verify.log_stores import STORES
 from ..verify.notification import INBOX, bare
 from ..verify.stack import OPERATOR
 from . import bounds
-from .app import App, LeftOut, Plan, both, history, patched, selector_of
+from .app import App, Plan, Skipped, both, history, patched, selector_of
 from .dead_man import MERGE, Step
 from .record import NOBODY
 
@@ -26,7 +26,7 @@ NO_PROMETHEUS = "no Prometheus of an operator runs on this cluster"
 def silence_by_shipper(app: App) -> Plan:
     found = app.workload("daemonsets", SHIPPERS[0])
     if found is None:
-        raise LeftOut("no log agent that is a DaemonSet is installed on this cluster")
+        raise Skipped("no log agent that is a DaemonSet is installed on this cluster")
     namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]
     path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}"
     steps, undo = patched(app, path, {"spec": {"template": {"spec": {"nodeSelector": NOBODY}}}})
@@ -37,7 +37,7 @@ def silence_by_shipper(app: App) -> Plan:
 def stop_store(app: App) -> Plan:
     found = app.workload("statefulsets", app.store.pods) if app.logs else None
     if found is None:
-        raise LeftOut("no Loki and no VictoriaLogs that is a single StatefulSet is installed on this cluster")
+        raise Skipped("no Loki and no VictoriaLogs that is a single StatefulSet is installed on this cluster")
     namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]
     path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
     steps, undo = patched(app, path, {"spec": {"replicas": 0}})
@@ -48,12 +48,12 @@ def stop_store(app: App) -> Plan:
 
 def kill_prometheus(app: App) -> Plan:
     if not app.prometheus:
-        raise LeftOut(NO_PROMETHEUS)
+        raise Skipped(NO_PROMETHEUS)
     selector = f"operator.prometheus.io/name={app.prometheus_name}"
     found = app.get(f"/api/v1/namespaces/{app.stack_namespace}/pods?labelSelector={selector}")["items"]
     names = [item["metadata"]["name"] for item in found]
     if not names:
-        raise LeftOut(f"the Prometheus {app.prometheus_name} has no pod")
+        raise Skipped(f"the Prometheus {app.prometheus_name} has no pod")
     step: Step = {"do": "delete_pods", "namespace": app.stack_namespace, "names": names}
     return Plan(f"pods {', '.join(names)} deleted at once", [step])
 
@@ -67,18 +67,18 @@ def _stopped(app: App, plural: str, name: str) -> Plan:
 
 def stop_prometheus(app: App) -> Plan:
     if not app.prometheus:
-        raise LeftOut(NO_PROMETHEUS)
+        raise Skipped(NO_PROMETHEUS)
     plan = _stopped(app, "prometheuses", app.prometheus_name)
     return replace(plan, how=f"Prometheus {plan.how}")
 
 
 def stop_alertmanager(app: App) -> Plan:
     if not app.alertmanager:
-        raise LeftOut("no Alertmanager of an operator runs beside Prometheus")
+        raise Skipped("no Alertmanager of an operator runs beside Prometheus")
     kept = app.get(f"{OPERATOR}/v1/namespaces/{app.stack_namespace}/alertmanagers")["items"]
     silences = [item for item in app.get(f"{app.alertmanager}/api/v2/silences") if item["status"]["state"] != "expired"]
     if silences and not all(item["spec"].get("storage") for item in kept):
-        raise LeftOut(f"Alertmanager has no volume, so {len(silences)} silences would be lost with its pods")
+        raise Skipped(f"Alertmanager has no volume, so {len(silences)} silences would be lost with its pods")
     plan = both("", *(_stopped(app, "alertmanagers", item["metadata"]["name"]) for item in kept))
     return replace(plan, how=f"Alertmanager {' and '.join(path.split('/')[-1] for path in plan.touched)} scaled to 0")
 
@@ -86,15 +86,15 @@ def stop_alertmanager(app: App) -> Plan:
 def refuse_at_inbox(app: App) -> Plan:
     """Nobody listens where a receiver should be; a test alert, which goes to nobody else, has Alertmanager try."""
     if not app.inbox or not app.alertmanager:
-        raise LeftOut("no alert inbox runs beside Prometheus, and no other receiver is the drill's to break")
+        raise Skipped("no alert inbox runs beside Prometheus, and no other receiver is the drill's to break")
     labels = {**TEST, "namespace": app.namespace}
     try:
         ways = routing.outcomes(bounds.read_routing(app), routing.Labels(dict(labels)))
     except (ApiError, ValueError) as error:
-        raise LeftOut(f"where Alertmanager would send a test alert can't be told ({error})") from error
+        raise Skipped(f"where Alertmanager would send a test alert can't be told ({error})") from error
     reached = sorted({way.receiver for found in ways for way in found})
     if [bare(name) for name in reached] != [INBOX]:
-        raise LeftOut(f"a test alert would reach {' and '.join(reached) or 'nobody'}, and it is for the alert inbox alone")
+        raise Skipped(f"a test alert would reach {' and '.join(reached) or 'nobody'}, and it is for the alert inbox alone")
     service = {"namespace": app.stack_namespace, "name": INBOX}
     path = f"/api/v1/namespaces/{app.stack_namespace}/services/{INBOX}"
     steps, undo = patched(app, path, {"spec": {"selector": NOBODY}})

@@ -61,7 +61,7 @@ def _tail(name: str, options: Plugin) -> Plugin:
         "db": f"{STATE}/{name}.db",
         "db.locking": True,
         "db.sync": "normal",
-        # Without it whatever is in a file before the agent sees it first is left out.
+        # Without it whatever is in a file before the agent sees it first is skipped.
         "read_from_head": True,
         "refresh_interval": 2,
         # A rotated file is followed until it is deleted. After this time the plugin would forget its offset, find the file

@@ -19,7 +19,7 @@ DOCS = "https://github.com/flaskops/observability/blob/main/docs/verify.md"
 STATUSES = {
     "ok": ("ok", "good", parts.TICK),
     "failed": ("failed", "bad", parts.CROSS),
-    "left_out": ("skipped", "", parts.DASH),
+    "skipped": ("skipped", "", parts.DASH),
     "": ("no row", "", ""),
 }
 # Without a run that ended for so many times the time between two of them, nothing on the page is news. So says VerifyStale.
@@ -104,7 +104,7 @@ def glance(found: Json, now: float) -> list[tuple[str, Child, Child]]:
     if newest:
         last = f"{text(newest['link'])}: {STATUSES[newest['before']][0]}, now {STATUSES[newest['after']][0]}"
     return [
-        ("Links", f"{counts['ok']} ok", f"{counts['failed']} failed, {counts['left_out']} skipped"),
+        ("Links", f"{counts['ok']} ok", f"{counts['failed']} failed, {counts['skipped']} skipped"),
         (
             "Last run",
             f"{lasted(now - found['ended'])} ago",

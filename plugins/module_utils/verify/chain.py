@@ -52,7 +52,7 @@ from .links import (
     target,
 )
 from .log_agents import pods_of
-from .result import FAILED, LEFT_OUT, Look, Result
+from .result import FAILED, SKIPPED, Look, Result
 from .run import Run, Target
 
 # Families: what is followed together.
@@ -98,7 +98,7 @@ class Link:
         results = run.followed(Look(tuple(self.rows), partial(self.look, run)))
         for result in results:
             if result.status == FAILED and self.only_notes:
-                result.status, result.evidence, result.cause = LEFT_OUT, f"{result.evidence}: {result.cause}", ""
+                result.status, result.evidence, result.cause = SKIPPED, f"{result.evidence}: {result.cause}", ""
             if result.status == FAILED:
                 result.next_command = result.next_command or self.next_command(run)
         return results
@@ -161,14 +161,14 @@ def explain(results: list[Result]) -> None:
 
     What is broken because an autoscaler has scaled the app to 0 is skipped, as the rollout is.
     """
-    idle = next((result for result in results if result.link == "rollout" and result.status == LEFT_OUT), None)
+    idle = next((result for result in results if result.link == "rollout" and result.status == SKIPPED), None)
 
     def needs_pods(link: str) -> bool:
         return link == "rollout" or any(needs_pods(need) for need in NEEDS.get(link, ()))
 
     for result in results:
         if idle and result.status == FAILED and needs_pods(result.link):
-            result.status, result.evidence, result.cause, result.next_command = LEFT_OUT, idle.evidence, "", ""
+            result.status, result.evidence, result.cause, result.next_command = SKIPPED, idle.evidence, "", ""
 
     broken = {result.link: result for result in results if result.status == FAILED}
 

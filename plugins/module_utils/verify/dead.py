@@ -4,7 +4,7 @@
 """Whether an expression can ever give a series: it has all that it needs, misses something for a known reason, or is dead.
 
 Only what must be there counts: an alternative (``or``) needs one of its sides, ``unless`` its left one, ``absent`` nothing. What
-an expression compares with is left out, except where it compares a quantile of a histogram with what no bucket reaches.
+an expression compares with is skipped, except where it compares a quantile of a histogram with what no bucket reaches.
 """
 
 from __future__ import annotations

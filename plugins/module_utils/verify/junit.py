@@ -19,7 +19,7 @@ def _plain(text: str) -> str:
 
 
 def render(results: list[dict[str, Any]], name: str, namespace: str) -> str:
-    """One test suite for an app; a broken link is a failure, one that was left out is skipped.
+    """One test suite for an app; a broken link is a failure, one that was skipped is skipped here too.
 
     :param results: as :func:`chain.verify` gives them.
     """
@@ -30,7 +30,7 @@ def render(results: list[dict[str, Any]], name: str, namespace: str) -> str:
         tests=str(len(results)),
         failures=str(statuses.count("failed")),
         errors="0",
-        skipped=str(statuses.count("left_out")),
+        skipped=str(statuses.count("skipped")),
         # The links are followed side by side: the slowest one is the time of all.
         time=f"{max((result['seconds'] for result in results), default=0):.3f}",
         timestamp=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -43,7 +43,7 @@ def render(results: list[dict[str, Any]], name: str, namespace: str) -> str:
             failure = ET.SubElement(case, "failure", type="broken link", message=_plain(result["cause"]))
             lines = [("evidence", result["evidence"]), ("follows from", result["follows"]), ("next", result["next_command"])]
             failure.text = _plain("\n".join(f"{title}: {text}" for title, text in lines if text))
-        elif result["status"] == "left_out":
+        elif result["status"] == "skipped":
             ET.SubElement(case, "skipped", message=_plain(result["evidence"]))
         if result["query"]:
             output = f"asked: {result['query']}\ncame back: {result['evidence']}"

@@ -161,7 +161,7 @@ def name_of(tree: Json) -> str:
 def selection(tree: Json, leave: Collection[str] = ()) -> str:
     """The series of now that a selector selects, as PromQL.
 
-    :param leave: labels whose matchers are left out.
+    :param leave: labels whose matchers are skipped.
     """
     texts = [f"{_label(m['name'])}{m['type']}{_text(m['value'])}" for m in tree["matchers"] if m["name"] not in leave]
     return "{" + ",".join(sorted(texts)) + "}"

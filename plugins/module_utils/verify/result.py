@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 OK = "ok"
 FAILED = "failed"
-LEFT_OUT = "left_out"
+SKIPPED = "skipped"
 
 
 @dataclass
@@ -47,8 +47,8 @@ def failed(link: str, evidence: str, cause: str, query: str = "", next_command: 
     return Result(link, FAILED, evidence, cause, next_command, query=query)
 
 
-def left_out(link: str, why: str) -> Result:
-    return Result(link, LEFT_OUT, why)
+def skipped(link: str, why: str) -> Result:
+    return Result(link, SKIPPED, why)
 
 
 class Unanswered(Exception):

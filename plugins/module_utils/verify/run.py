@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from ..kube.transport import REQUEST_SECONDS, ApiError, Cluster, read_object, reason
 from . import facts, log_stores
 from .given_backends import secrets_of
-from .result import FAILED, Look, Result, failed, left_out
+from .result import FAILED, Look, Result, failed, skipped
 from .stack import Stack
 
 ADDRESS_SECONDS = 5.0
@@ -304,7 +304,7 @@ class Run:
         except ApiError as error:
             # What a person's account may not see is no fault of the app's. The scheduled pod's may see all, or is broken.
             if error.status == 403 and (self.target.kubeconfig or self.target.context):
-                results = [left_out(row, f"refused: {error}") for row in look.rows]
+                results = [skipped(row, f"refused: {error}") for row in look.rows]
             else:
                 results = [failed(row, "not read", str(error)) for row in look.rows]
         except Exception as error:

@@ -9,7 +9,7 @@ import textwrap
 from typing import Any
 
 WIDTH = 100
-WORDS = {"ok": "ok", "failed": "FAILED", "left_out": "left out"}
+WORDS = {"ok": "ok", "failed": "FAILED", "skipped": "skipped"}
 
 
 def _note(word: str, text: str, indent: str) -> list[str]:

@@ -33,7 +33,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.obser
     Users,
     ready_addresses,
 )
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import Expect, LeftOut, Scenario
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import Expect, Scenario, Skipped
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 
 LABELS = {"alertname": "HighErrorRate", "namespace": "shop", "app": "shop"}
@@ -56,18 +56,18 @@ def timeline(**at: float) -> Timeline:
 def judged(line: Timeline, scenario: Scenario = SCENARIO, **more: Any) -> Judgement:
     app = SimpleNamespace(inbox=more.get("inbox", "/inbox"), prometheus="/p", logs=more.get("logs", "/l"))
     tellings = [(line.began + after, LABELS) for after in more.get("told", [])]
-    observers: Any = SimpleNamespace(app=app, left_out=[], tellings=tellings)
+    observers: Any = SimpleNamespace(app=app, skipped=[], tellings=tellings)
     limits = Limits(more.get("wait", 240), 0, more.get("objectives", {"page": 30}))
     return Judgement(scenario, more.get("settings", SETTINGS), line, observers, limits, Plan("", [], **more.get("plan", {})))
 
 
-def test_what_a_way_need_not_cause_is_left_out_until_it_is_seen() -> None:
+def test_what_a_way_need_not_cause_is_skipped_until_it_is_seen() -> None:
     excuses = {"alert HighErrorRate": "no exception"}
     silent = judged(timeline(), plan={"excuses": excuses})
-    assert silent.left_out == [{"observer": "alert HighErrorRate", "reason": "no exception"}]
+    assert silent.skipped == [{"observer": "alert HighErrorRate", "reason": "no exception"}]
     assert silent.awaited() == [] and "HighErrorRate" not in " ".join(silent.problems())
     begun = judged(timeline(pending=8), plan={"excuses": excuses})
-    assert begun.left_out == [] and begun.awaited() == ["alert HighErrorRate"]
+    assert begun.skipped == [] and begun.awaited() == ["alert HighErrorRate"]
 
 
 def test_every_event_of_an_alert_has_its_own_bounds() -> None:
@@ -111,17 +111,17 @@ def test_objective_is_about_the_first_page() -> None:
     assert judged(timeline(), Scenario("x", "X", ())).objectives() == []
 
 
-def test_what_is_not_there_is_left_out_with_its_reason() -> None:
+def test_what_is_not_there_is_skipped_with_its_reason() -> None:
     absent = judged(timeline(), settings=Settings())
-    assert absent.left_out == [{"observer": "alert HighErrorRate", "reason": "no rule of this name is loaded"}]
+    assert absent.skipped == [{"observer": "alert HighErrorRate", "reason": "no rule of this name is loaded"}]
     assert absent.awaited() == []
     slow = judged(timeline(), wait=20)
-    assert slow.left_out[0]["reason"] == "by its configuration it may take 29 s, and the drill waits 20 s"
+    assert slow.skipped[0]["reason"] == "by its configuration it may take 29 s, and the drill waits 20 s"
     unseen = Scenario("x", "X", (), (Expect("alert HighErrorRate", symptom="pods lost", source="app"),))
-    assert judged(timeline(), unseen, wait=20).left_out, "what is not seen yet has the rule's own stages ahead"
-    assert not judged(timeline(), unseen).left_out
+    assert judged(timeline(), unseen, wait=20).skipped, "what is not seen yet has the rule's own stages ahead"
+    assert not judged(timeline(), unseen).skipped
     lines = Scenario("x", "X", (), (Expect("log line", "seen"),))
-    assert judged(timeline(), lines, logs="").left_out[0]["observer"] == "log line"
+    assert judged(timeline(), lines, logs="").skipped[0]["observer"] == "log line"
 
 
 def test_without_an_inbox_firing_is_the_last_that_is_known() -> None:
@@ -336,7 +336,7 @@ def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPa
     assert last == [set()] and entries == [{"event": "wait", "alerts": ["HighErrorRate"]}]
     monkeypatch.setattr(execution, "QUIET", 0.2)
     monkeypatch.setattr(drill.observers, "active", lambda: {"prometheus HighErrorRate"})
-    with pytest.raises(LeftOut, match="the alert HighErrorRate fires already"):
+    with pytest.raises(Skipped, match="the alert HighErrorRate fires already"):
         drill._wait_for_quiet(SCENARIO)
     # What the drill would not wait for may fire as long as it likes.
     drill.limits = Limits(1, 1)
@@ -347,15 +347,15 @@ def test_numbered_lines_take_as_long_as_the_live_schedule() -> None:
     late = Rule("LogLinesLate", 0, 5, LABELS, {"window": "15m"})
     scenario = Scenario("down", "Down", (), (Expect("alert LogLinesLate", symptom=LATE, source="scheduled verification"),))
 
-    def left_out(every: float) -> list[dict[str, str]]:
+    def skipped(every: float) -> list[dict[str, str]]:
         settings = Settings(scrape={"scheduled verification": 5}, rules={"LogLinesLate": late}, verified=every)
-        return judged(timeline(), scenario, settings=settings, inbox="").left_out
+        return judged(timeline(), scenario, settings=settings, inbox="").skipped
 
-    assert left_out(60) == []
-    (slow,) = left_out(300)
+    assert skipped(60) == []
+    (slow,) = skipped(300)
     # 40 s for the pods, the next run, the bound and one answer, two scrapes and one evaluation.
     assert slow["reason"] == "by its configuration it may take 395 s, and the drill waits 240 s"
-    (none,) = left_out(0)
+    (none,) = skipped(0)
     assert "no scheduled verification" in none["reason"]
 
 
@@ -401,7 +401,7 @@ def test_what_would_not_be_believed_after_a_kill_is_not_begun(monkeypatch: pytes
     app = FakeApp()
     drill, guard, _entries = drill_of(app, monkeypatch)
     guard.refused = "no scenario makes it"
-    with pytest.raises(LeftOut, match="no scenario makes it"):
+    with pytest.raises(Skipped, match="no scenario makes it"):
         drill._break(QUICK, PLAN, {"status": "", "reason": ""})
     assert app.done == [] and guard.records == []
 
@@ -466,14 +466,14 @@ def test_only_ready_addresses_of_a_slice_count() -> None:
     ("entry", "text"),
     [
         ({"scenario": "oom", "observer": "pods", "event": "OOMKilled", "after": 3.2}, "oom:     3.2 s  pods OOMKilled"),
-        ({"scenario": "oom", "status": "left_out", "reason": "no limit"}, "oom: left out: no limit"),
+        ({"scenario": "oom", "status": "skipped", "reason": "no limit"}, "oom: skipped: no limit"),
         ({"scenario": "oom", "event": "inject", "how": "memory"}, "oom: memory"),
         (
             {"scenario": "oom", "event": "wait", "alerts": ["A", "B"]},
             "oom: waits for the end of A, B, which was there before (a few minutes at most)",
         ),
         ({"scenario": "oom", "event": "restored", "ok": False, "evidence": "x"}, "oom: NOT RESTORED: x"),
-        ({"scenario": "", "event": "dead-man", "left_out": ""}, ""),
+        ({"scenario": "", "event": "dead-man", "skipped": ""}, ""),
         ({"scenario": "oom", "event": "restore"}, ""),
         (
             {"scenario": "x", "event": "lines", "answered": 9, "missing": 2},

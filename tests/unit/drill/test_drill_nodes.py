@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import app as app_module
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import dead_man, machine, nodes
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import LeftOut, Options
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import Options, Skipped
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import Guard
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import Observers, Timeline, requests
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
@@ -127,7 +127,7 @@ def test_several_pods_of_a_node_may_have_to_go_one_after_the_other(shop: Any) ->
 )
 def test_a_drain_that_is_not_possible_says_why(shop: Any, change: dict[str, Any], reason: str) -> None:
     vars(shop).update(change)
-    with pytest.raises(LeftOut, match=reason):
+    with pytest.raises(Skipped, match=reason):
         nodes.drain(shop)
 
 
@@ -206,7 +206,7 @@ def test_a_node_that_can_not_be_lost_says_why(
 ) -> None:
     monkeypatch.setattr(machine, "engine_of", lambda node: engine)
     vars(shop).update(change)
-    with pytest.raises(LeftOut, match=reason):
+    with pytest.raises(Skipped, match=reason):
         nodes.lose(shop)
 
 

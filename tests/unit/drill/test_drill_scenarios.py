@@ -16,7 +16,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill impor
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.app import App, Options, Plan, differences, patched
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard import DrillError, rights
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.record import Record
-from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS, Expect, LeftOut, Scenario
+from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS, Expect, Scenario, Skipped
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.log_stores import STORES
 from hypothesis import given
@@ -220,7 +220,7 @@ def test_plan_is_data_and_is_undone_by_its_own_steps(scenario: Scenario, switche
     app = FakeApp(switches, error_path="/status/500", slow_path="/delay/2", dependency="db.example.com")
     try:
         plan = scenarios.plan(scenario, app)  # type: ignore[arg-type]
-    except LeftOut as error:
+    except Skipped as error:
         # Nothing but the application itself can write its log lines.
         assert (scenario.name, switches) == ("log_burst", False) and "fault switch logs" in str(error)
         return
@@ -321,7 +321,7 @@ def test_differences_are_as_small_as_can_be(before: Any, after: Any, fields: Any
 )
 def test_a_patch_that_can_not_be_taken_back_is_refused(patch: dict[str, Any], reason: str) -> None:
     app: Any = FakeApp()
-    with pytest.raises(LeftOut, match=reason):
+    with pytest.raises(Skipped, match=reason):
         patched(app, app.service_path, patch)
 
 
@@ -338,7 +338,7 @@ def test_what_the_server_does_not_take_back_is_refused(monkeypatch: pytest.Monke
         return status, json.dumps(found)
 
     monkeypatch.setattr(app, "request", request)
-    with pytest.raises(LeftOut, match="can't be taken back exactly"):
+    with pytest.raises(Skipped, match="can't be taken back exactly"):
         patched(app, app.service_path, {"spec": {"selector": {"x": "y"}}})
 
 
@@ -437,7 +437,7 @@ def test_switches_are_undone_before_pods_that_wait_are_replaced() -> None:
     ],
 )
 def test_what_cant_be_caused_says_why(name: str, app: Any, reason: str) -> None:
-    with pytest.raises(LeftOut, match=reason):
+    with pytest.raises(Skipped, match=reason):
         scenarios.plan(next(s for s in SCENARIOS if s.name == name), app)
 
 
@@ -456,7 +456,7 @@ def test_scenario_of_ones_own() -> None:
     plan = scenarios.plan(found, FakeApp())  # type: ignore[arg-type]
     assert plan.undo[0]["fields"] == [{"at": ["spec", "selector", "x"], "wrote": "y", "was": None}]
     (gone,) = scenarios.chosen(["mine"], [{**mine, "object": "nothing"}])
-    with pytest.raises(LeftOut, match="there is no Service nothing in namespace shop"):
+    with pytest.raises(Skipped, match="there is no Service nothing in namespace shop"):
         scenarios.plan(gone, FakeApp())  # type: ignore[arg-type]
 
 
@@ -583,11 +583,11 @@ def test_an_object_that_is_gone_needs_no_undoing_but_can_not_be_broken() -> None
 
 def test_sizes() -> None:
     assert scenarios.size("256Mi") == 256 * 2**20 and scenarios.size("1G") == 10**9
-    with pytest.raises(LeftOut, match="unknown unit"):
+    with pytest.raises(Skipped, match="unknown unit"):
         scenarios.size("3Q")
     app = FakeApp()
     app.container["resources"] = {}
-    with pytest.raises(LeftOut, match="no memory limit"):
+    with pytest.raises(Skipped, match="no memory limit"):
         scenarios.memory_by_switch(SimpleNamespace(**{**vars(app), "name": "x"}))  # type: ignore[arg-type]
 
 
@@ -623,7 +623,7 @@ def test_what_watches_is_only_stopped_where_nobody_else_is_told_and_nothing_is_l
     if not reason:
         assert planned(name, app).steps
         return
-    with pytest.raises(LeftOut, match=reason):
+    with pytest.raises(Skipped, match=reason):
         planned(name, app)
 
 

@@ -242,7 +242,7 @@ def judged(name: str, wait: float = 900.0, switch: bool = True, checks: bool = T
     app = SimpleNamespace(
         inbox="/i", prometheus="/p", alertmanager="/a", logs="", options=Options(external_checks=[{}] if checks else [])
     )
-    seen: Any = SimpleNamespace(app=app, left_out=[], tellings=[], no_switch="" if switch else far_end.UNKNOWN)
+    seen: Any = SimpleNamespace(app=app, skipped=[], tellings=[], no_switch="" if switch else far_end.UNKNOWN)
     seen.switch = SimpleNamespace(waits=360.0) if switch else None
     return Judgement(BY_NAME[name], settings, Timeline(lambda entry: None), seen, Limits(wait, 0), Plan("", []))
 
@@ -250,14 +250,14 @@ def judged(name: str, wait: float = 900.0, switch: bool = True, checks: bool = T
 @pytest.mark.parametrize("name", ["prometheus_down", "alertmanager_down", "cluster_dark"])
 def test_without_a_far_end_it_says_that_nobody_notices(name: str) -> None:
     alone = judged(name, switch=False, checks=False)
-    left_out = {item["observer"]: item["reason"] for item in alone.left_out}
-    assert "nobody in the cluster notices" in left_out["dead man's switch"]
-    assert ("external check" in left_out) == (name == "cluster_dark")
+    skipped = {item["observer"]: item["reason"] for item in alone.skipped}
+    assert "nobody in the cluster notices" in skipped["dead man's switch"]
+    assert ("external check" in skipped) == (name == "cluster_dark")
     assert "dead man's switch" not in alone.awaited() and alone.awaited()
     watched = judged(name)
-    assert watched.left_out == [] and "dead man's switch" in watched.awaited()
+    assert watched.skipped == [] and "dead man's switch" in watched.awaited()
     # A drill that would not wait so long says so.
-    (slow,) = judged(name, wait=240).left_out
+    (slow,) = judged(name, wait=240).skipped
     assert slow["observer"] == "dead man's switch" and "the drill waits 240 s" in slow["reason"]
 
 

@@ -187,7 +187,7 @@ def test_a_page_that_would_be_too_large_leaves_out_times_of_what_passed_and_says
     for n, one in enumerate(large["scenarios"]):
         one["status"] = "failed" if n == 29 else "passed"
     html = report.render(large, None)["html"]
-    said = "Its timeline and its table are left out to keep this page small; the JSON report has their times."
+    said = "Its timeline and its table are not shown, to keep this page small; the JSON report has their times."
     brief = [said in section(html, place) for place in range(1, 31)]
     assert brief[0] is False and brief[28] is True and brief[29] is False
     assert len(html.encode()) > LIMIT * 0.9
@@ -214,7 +214,7 @@ def test_verdict_in_one_glance() -> None:
     assert said.startswith(
         "Fault drill of flask-app in namespace flask-app cluster flaskops · local · 2026-11-26 09:30:00 UTC , took 13 min"
     )
-    assert "2 of 14 scenarios failed, 1 aborted Scenarios 9 passed 2 failed, 1 aborted, 2 left out" in said
+    assert "2 of 14 scenarios failed, 1 aborted Scenarios 9 passed 2 failed, 1 aborted, 2 skipped" in said
     assert "Slowest page never for log_burst; of the others 48.9 s for crash_loop" in said
     assert "Requests lost 991 of 5 126 sent, 19.3 %" in said
     assert "Objectives met 19 of 20 missed by log_burst" in said
@@ -226,8 +226,8 @@ def test_verdict_in_one_glance() -> None:
         ([], "No scenario was run"),
         ([scenario()], "The scenario passed"),
         ([scenario("a"), scenario("b")], "All 2 scenarios passed"),
-        ([scenario("a"), scenario("b", "left_out")], "1 scenario passed, 1 left out"),
-        ([scenario("a", "left_out")], "Nothing was drilled: 1 scenario was left out"),
+        ([scenario("a"), scenario("b", "skipped")], "1 scenario passed, 1 skipped"),
+        ([scenario("a", "skipped")], "Nothing was drilled: 1 scenario was skipped"),
         ([scenario("a"), scenario("b", "failed")], "1 of 2 scenarios failed"),
         ([scenario("a"), scenario("b", "aborted")], "1 of 2 scenarios did not finish"),
         ([scenario("a", "failed"), scenario("b", restored={"ok": False, "evidence": "1 of 2 pods"})], "Not restored: b"),
@@ -256,7 +256,7 @@ def test_scenario_shows_measured_beside_its_range_and_the_stage_that_added_time(
     assert "Objective page met 43.9 s, limit 60 s" in said
 
 
-def test_left_out_scenario_says_why() -> None:
+def test_skipped_scenario_says_why() -> None:
     reason = "This cluster's network enforces no NetworkPolicy, so the app can't be cut off from DNS."
     found = report_of("sample")
     assert reason in section(found["html"], 10) and reason in found["markdown"]
@@ -456,10 +456,10 @@ def test_browser_shows_the_page_without_scrolling_sideways_or_asking_for_more(na
 
 
 def test_what_nobody_could_have_seen_is_said() -> None:
-    left_out = [{"observer": "dead man's switch", "reason": "nobody in the cluster notices"}, {"observer": HOSTILE}, None]
-    texts = report.render(document(scenario("alertmanager_down", left_out=left_out)), None)
+    skipped = [{"observer": "dead man's switch", "reason": "nobody in the cluster notices"}, {"observer": HOSTILE}, None]
+    texts = report.render(document(scenario("alertmanager_down", skipped=skipped)), None)
     for kind in ("html", "markdown"):
         assert "nobody in the cluster notices" in texts[kind] and "<script>alert" not in texts[kind]
     # One that did not run says why itself.
-    unrun = report.render(document(scenario("alertmanager_down", "left_out", left_out=left_out, reason="no Alertmanager")), None)
+    unrun = report.render(document(scenario("alertmanager_down", "skipped", skipped=skipped, reason="no Alertmanager")), None)
     assert "Not looked for" not in unrun["html"] + unrun["markdown"]

@@ -142,7 +142,7 @@ def test_what_a_run_found_is_served(url: str) -> None:
     # That somebody chose other probes breaks nothing.
     for link in ("probes", "reference probes"):
         assert f'flaskops_verify_link_ok{{{own},link="{link}"}} 1.0' in text
-    # What was left out is neither well nor broken.
+    # What was skipped is neither well nor broken.
     assert not re.search(r'^flaskops_verify_link_ok\{.*link="loki"', text, re.MULTILINE)
     (ended,) = re.findall(r"^flaskops_verify_last_run_timestamp_seconds\{.*\} (\S+)$", text, re.MULTILINE)
     assert time.time() - float(ended) < 10

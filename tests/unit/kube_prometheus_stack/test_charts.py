@@ -205,7 +205,7 @@ def test_what_watches_the_local_cluster_is_on_its_control_plane(
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_parts_can_be_left_out(helm: str, written: Callable[..., dict[str, Any]], source: str) -> None:
+def test_parts_can_be_skipped(helm: str, written: Callable[..., dict[str, Any]], source: str) -> None:
     values = written(source, grafana=False, node_exporter=False, default_rules=False)["values"]
     kinds = {kind for kind, _ in render(helm, source, values)}
     assert not {"DaemonSet", "PrometheusRule"} & kinds

@@ -370,7 +370,7 @@ def test_an_output_does_not_go_silently(logging: Callable[..., dict[str, Any]]) 
     found = logging(**ELASTIC, elastic_stack_ca="pem")
     assert found["unverified"] is False and [item["type"] for item in found["outputs"]] == ["loki", "es"]
     assert logging(**ELASTIC)["unverified"] is True
-    assert logging(**ELASTIC, elastic_stack_left_out=True)["unverified"] is False
+    assert logging(**ELASTIC, elastic_stack_skipped=True)["unverified"] is False
     assert logging(**ELASTIC, elastic_stack_state="absent")["unverified"] is False
     assert logging()["unverified"] is False
     names = [task["name"] for task in PLAYBOOK["tasks"]]

@@ -46,7 +46,7 @@ def hostile() -> dict[str, Any]:
 NOTHING = {"results": [], "changes": [], "lines": {}, "runs": 0, "ended": 0.0, "seconds": 0.0}
 STATES: dict[str, dict[str, Any]] = {
     "sample": found(),
-    "well": found(results=[row("node"), row("image"), row("grafana", "left_out")], changes=[]),
+    "well": found(results=[row("node"), row("image"), row("grafana", "skipped")], changes=[]),
     "first": found(**NOTHING, running=True),
     "cannot begin": found(**NOTHING, errors=1, error="ApiError: the API server refuses the credentials"),
     "hostile": hostile(),
@@ -138,8 +138,8 @@ def test_last_and_next_run() -> None:
             "bad",
             "2 links are broken, and 1",
         ),
-        ({"results": [row("a"), row("b"), row("c", "left_out")]}, "good", "All 2 links work"),
-        ({"results": [row("c", "left_out")]}, "none", "Nothing was verified"),
+        ({"results": [row("a"), row("b"), row("c", "skipped")]}, "good", "All 2 links work"),
+        ({"results": [row("c", "skipped")]}, "none", "Nothing was verified"),
         (NOTHING, "none", "The first verification is under way"),
         (NOTHING | {"error": "E"}, "bad", "No verification could begin"),
         ({"error": "E"}, "bad", "The last verification could not begin"),

@@ -42,7 +42,7 @@ def watchdog(*receivers: str, **status: Any) -> list[dict[str, Any]]:
 
 def test_one_that_was_never_promised_is_skipped() -> None:
     found = run(FakeStack())[LINK]
-    assert (found["status"], "kube_prometheus_stack_dead_mans_switch" in found["evidence"]) == ("left_out", True)
+    assert (found["status"], "kube_prometheus_stack_dead_mans_switch" in found["evidence"]) == ("skipped", True)
 
 
 def test_watchdog_arrives() -> None:

@@ -279,7 +279,7 @@ def test_a_selector_that_is_refused_is_no_verdict(prometheus: Prometheus) -> Non
     found = [(rule, judge.of_rule(rule)) for rule in rules]
     assert [verdict.state for _rule, verdict in found] == [Standing.UNKNOWN, Standing.ALIVE]
     row = dead_rules.verdict_of(found)
-    assert row.status == "left_out" and "queue_size" in row.evidence
+    assert row.status == "skipped" and "queue_size" in row.evidence
 
 
 def test_no_panel_of_ours_is_dead(prometheus: Prometheus) -> None:

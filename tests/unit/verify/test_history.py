@@ -37,10 +37,10 @@ def test_a_row_that_changes_says_what_it_was_and_how_long() -> None:
 def test_a_row_that_goes_and_one_that_comes_are_changes_after_the_first_run() -> None:
     history = History()
     history.add(results(loki="ok"), 10.0)
-    history.add(results(backend="left_out"), 20.0)
-    assert history.rows == {"backend": {"status": "left_out", "since": 20.0, "before": "", "lasted": 0.0}}
+    history.add(results(backend="skipped"), 20.0)
+    assert history.rows == {"backend": {"status": "skipped", "since": 20.0, "before": "", "lasted": 0.0}}
     assert history.changes == [
-        {"at": 20.0, "link": "backend", "before": "", "after": "left_out"},
+        {"at": 20.0, "link": "backend", "before": "", "after": "skipped"},
         {"at": 20.0, "link": "loki", "before": "ok", "after": ""},
     ]
 

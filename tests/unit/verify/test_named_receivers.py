@@ -186,7 +186,7 @@ def test_what_is_wrong_before_anything_is_sent(look: Callable[..., dict[str, Any
     found = look(api, "nobody", "none", "twin 1", "late", "asleep")
     assert {name: row.status for name, row in found.items()} == {
         **dict.fromkeys(("nobody", "none", "twin 1", "late"), "failed"),
-        "asleep": "left_out",
+        "asleep": "skipped",
     }
     assert "no receiver of that name" in found["nobody"].cause and name_of("slack", "whole") in found["nobody"].cause
     assert "drops" in found["none"].cause and "always" in found["asleep"].evidence
@@ -209,7 +209,7 @@ def test_a_silence_is_no_broken_receiver(look: Callable[..., dict[str, Any]], ap
         found = look(api, name, timeout=1)[name]
     finally:
         answer(f"{address}/api/v2/silence/{made}", "DELETE")
-    assert found.status == "left_out" and made in found.evidence and there.names() == []
+    assert found.status == "skipped" and made in found.evidence and there.names() == []
 
 
 def test_without_a_log_the_counters_still_blame(look: Callable[..., dict[str, Any]], api: Api) -> None:

@@ -96,7 +96,7 @@ CASES: dict[str, tuple[str, list[tuple[float, str]], str, list[str]]] = {
     "the log says no more": ("new", [(HOUR, REVOKED)], "failed", ["team (webhook) failed 4 min ago"]),
     "it works again": ("mended", [], "ok", ["2 took something"]),
     "the second attempt is taken": ("attempts", [], "ok", []),
-    "nobody was sent anything": ("untried", [], "left_out", ["team (webhook)", "verify_receivers"]),
+    "nobody was sent anything": ("untried", [], "skipped", ["team (webhook)", "verify_receivers"]),
     "one was sent nothing": ("partly", [], "ok", ["not tried: pager (pagerduty)"]),
     "those of other applications": ("shared", [], "failed", ["mail (email) failed 2 h ago"]),
     "counted by integration, and named by the log": (

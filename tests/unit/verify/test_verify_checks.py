@@ -200,7 +200,7 @@ def test_rollout_of_what_an_autoscaler_has_scaled_to_nothing():
     found = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
     found["spec"]["replicas"] = 0
     skipped = judge_rollout(found, [], [scaler("ScaledObject")])
-    assert (skipped.status, skipped.evidence) == ("left_out", "scaled to 0 by ScaledObject shop")
+    assert (skipped.status, skipped.evidence) == ("skipped", "scaled to 0 by ScaledObject shop")
 
 
 def ago(seconds):
@@ -259,9 +259,9 @@ def test_rollout_of_an_autoscaler_that_does_not_work(kind, condition, since, wel
 def test_what_needs_pods_is_skipped_where_there_are_to_be_none():
     names = ("node", "endpoint", "health", "metric duration", "loki", "dashboards", "rules", "check at pingdom")
     found = [result.failed(name, "", "broken") for name in names]
-    chain.explain([*found, result.left_out("rollout", "scaled to 0 by ScaledObject shop")])
+    chain.explain([*found, result.skipped("rollout", "scaled to 0 by ScaledObject shop")])
     assert [r.link for r in found if r.status == "failed"] == ["node", "rules", "check at pingdom"]
-    skipped = [r for r in found if r.status == "left_out"]
+    skipped = [r for r in found if r.status == "skipped"]
     assert {(r.evidence, r.cause, r.follows) for r in skipped} == {("scaled to 0 by ScaledObject shop", "", "")}
 
 
@@ -308,7 +308,7 @@ def test_openmetrics_declares_without_total():
 
 
 def test_exceptions_unknown_yet_in_several_processes():
-    assert statuses({"a": BARE.replace("python_info", "other")})[2] == "left_out"
+    assert statuses({"a": BARE.replace("python_info", "other")})[2] == "skipped"
 
 
 def test_exceptions_absent():

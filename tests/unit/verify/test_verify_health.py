@@ -203,9 +203,9 @@ def api_says(message, code=503):
         # A probe that is not an HTTP one.
         ({"exec": {"command": ["x"]}}, {f"{SERVED}/health": (200, "")}, "ok", "/health"),
         ({"tcpSocket": {"port": 5000}}, {f"{SERVED}/health": (302, "")}, "ok", "302"),
-        ({"exec": {"command": ["x"]}}, {}, "left_out", "the readiness probe is exec"),
-        ({"tcpSocket": {"port": 5000}}, {}, "left_out", "the readiness probe is tcpSocket"),
-        ({"grpc": {"port": 5000}}, {f"{SERVED}/health": (415, "")}, "left_out", "the readiness probe is grpc"),
+        ({"exec": {"command": ["x"]}}, {}, "skipped", "the readiness probe is exec"),
+        ({"tcpSocket": {"port": 5000}}, {}, "skipped", "the readiness probe is tcpSocket"),
+        ({"grpc": {"port": 5000}}, {f"{SERVED}/health": (415, "")}, "skipped", "the readiness probe is grpc"),
         ({"exec": {"command": ["x"]}}, {f"{SERVED}/health": NO_ANSWER}, "failed", "timed out"),
         ({"exec": {"command": ["x"]}}, {f"{SERVED}/health": api_says("no endpoints")}, "failed", "no endpoints"),
         # TLS on the app's port: through the Service, by TLS.
@@ -217,9 +217,9 @@ def api_says(message, code=503):
         (get("/live", 8081), {"pods/pod-1:8081/proxy/live": (200, "")}, "ok", "pods/pod-1:8081"),
         (get("/live", 8081, scheme="HTTPS"), {"pods/https:pod-1:8081/proxy/live": (200, "")}, "ok", "https:pod-1"),
         (get("/live", 8081), {"pods/pod-1:8081/proxy/live": (500, "")}, "failed", "/live answered 500"),
-        (get("/live", 8081), {"pods/pod-1:8081/proxy/live": api_says("i/o timeout")}, "left_out", "i/o timeout"),
-        (get("/live", 8081), {"pods/pod-1:8081/proxy/live": NO_ANSWER}, "left_out", "timed out"),
-        (get("/live", 8081), {"pods/pod-1:8081/proxy/live": api_says("forbidden", 403)}, "left_out", "forbidden"),
+        (get("/live", 8081), {"pods/pod-1:8081/proxy/live": api_says("i/o timeout")}, "skipped", "i/o timeout"),
+        (get("/live", 8081), {"pods/pod-1:8081/proxy/live": NO_ANSWER}, "skipped", "timed out"),
+        (get("/live", 8081), {"pods/pod-1:8081/proxy/live": api_says("forbidden", 403)}, "skipped", "forbidden"),
         (
             get("/live", 8081),
             {"pods/pod-1:8081/proxy/live": (200, ""), f"{SERVED}/live": api_says("no endpoints")},
@@ -261,9 +261,9 @@ def test_nobody_to_ask(probe):
         (["X-Health"], 200, "ok", ["X-Health"]),
         (["X-Health"], 401, "failed", ["X-Health"]),
         (["Host", "X-Health"], 200, "ok", ["X-Health"]),
-        (["Host"], 404, "left_out", []),
-        (["authorization"], 401, "left_out", []),
-        (["Impersonate-User"], 403, "left_out", []),
+        (["Host"], 404, "skipped", []),
+        (["authorization"], 401, "skipped", []),
+        (["Impersonate-User"], 403, "skipped", []),
         (["Authorization"], 500, "failed", []),
     ],
 )
@@ -308,7 +308,7 @@ def test_verify_blames_nothing_of_what_is_a_choice(name):
     ],
 )
 def test_verify_blames_what_is_broken(found, broken):
-    # What nobody listens on is refused when a pod is asked, which is left out.
+    # What nobody listens on is refused when a pod is asked, which is skipped.
     changes = {f"{NS}/pods/pod-1:5001/proxy/health": (503, "down")}
     results, _url = run(FakeCluster(**{DEPLOYMENT: (200, found), **changes}))
     assert {name: r["follows"] for name, r in results.items() if r["status"] == "failed"} == broken

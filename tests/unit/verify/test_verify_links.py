@@ -134,13 +134,13 @@ def test_each_link_that_breaks_off_has_its_rows_of_the_table(monkeypatch):
     results, _ = run(FakeCluster())
     assert list(results) == [row for link in broken for row in link.rows]
     notes = {row for link in broken if link.only_notes for row in link.rows}
-    assert {name for name, result in results.items() if result["status"] == "left_out"} == notes
+    assert {name for name, result in results.items() if result["status"] == "skipped"} == notes
     assert all("unforeseen" in r["cause"] and r["next_command"] for name, r in results.items() if name not in notes)
 
 
 def test_what_a_run_went_without_is_a_row():
     results, _ = run(FakeCluster(), skipped={"logs": "its module is refused"})
-    assert (results["part logs"]["status"], results["part logs"]["evidence"]) == ("left_out", "its module is refused")
+    assert (results["part logs"]["status"], results["part logs"]["evidence"]) == ("skipped", "its module is refused")
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_pods_of_another_deployment_are_not_the_app():
 
 def test_nodes_that_may_not_be_listed():
     results, _ = run(FakeCluster(**{"/api/v1/nodes": (403, {"message": "forbidden"})}))
-    assert results["node"]["status"] == "left_out"
+    assert results["node"]["status"] == "skipped"
 
 
 def test_request_id_not_logged():
@@ -335,7 +335,7 @@ def test_request_id_not_logged():
     results, _ = run(cluster)
     assert results["logs"]["status"] == "failed"
     results, _ = run(cluster, log_check=False)
-    assert results["logs"]["status"] == "left_out"
+    assert results["logs"]["status"] == "skipped"
 
 
 def test_what_was_seen_outlives_an_answer_that_does_not_come(monkeypatch):
@@ -938,8 +938,8 @@ def test_a_back_end_whose_service_is_gone(kind, host, there):
     ("output", "status", "text"),
     [
         ({"type": "es", "host": "es.search.svc", "port": 9200, "index": "logs-a"}, "ok", "found after"),
-        ({"type": "es", "host": "es.search.svc", "port": 9200, "login": True}, "left_out", "name it, with an account"),
-        ({"type": "cloudwatch_logs", "log_group": "/kubernetes/x"}, "left_out", "sends lines to /kubernetes/x"),
+        ({"type": "es", "host": "es.search.svc", "port": 9200, "login": True}, "skipped", "name it, with an account"),
+        ({"type": "cloudwatch_logs", "log_group": "/kubernetes/x"}, "skipped", "sends lines to /kubernetes/x"),
     ],
 )
 def test_outputs_of_the_shipper(output, status, text):

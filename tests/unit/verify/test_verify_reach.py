@@ -59,7 +59,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_metrics_that_the_api_server_may_not_reach_are_read_from_prometheus() -> None:
     found = rows(Scraped(**shut(TIMEOUT)))
-    assert [found[name]["status"] for name in METRICS] == ["ok", "ok", "left_out"]
+    assert [found[name]["status"] for name in METRICS] == ["ok", "ok", "skipped"]
     assert "is 14 over 2 pods; pod-1, pod-2 by Prometheus" in found["metric requests"]["evidence"]
     assert "port 9200" in found["metric requests"]["evidence"] and "i/o timeout" in found["metric requests"]["evidence"]
     assert "flask_http_request_total" not in found["metric requests"]["cause"]
@@ -73,7 +73,7 @@ def test_a_pod_of_which_prometheus_knows_nothing_either_is_broken() -> None:
     assert "pod-2: " in found["metric requests"]["cause"] and "pod-1: " not in found["metric requests"]["cause"]
 
 
-@pytest.mark.parametrize(("said", "status"), [(TIMEOUT, "left_out"), (REFUSED, "failed")])
+@pytest.mark.parametrize(("said", "status"), [(TIMEOUT, "skipped"), (REFUSED, "failed")])
 def test_without_a_prometheus_only_a_refusal_says_that_nobody_listens(said: dict[str, str], status: str) -> None:
     found = rows(FakeCluster(**shut(said)))
     assert [found[name]["status"] for name in METRICS] == [status] * 3

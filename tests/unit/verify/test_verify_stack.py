@@ -313,7 +313,7 @@ def test_a_whole_stack():
     results = run(cluster)
     assert list(results)[-len(LINKS) :] == LINKS
     found = {name: results[name]["status"] for name in LINKS}
-    assert found == {name: "left_out" if name in ("grafana", "dead man's switch") else "ok" for name in LINKS}
+    assert found == {name: "skipped" if name in ("grafana", "dead man's switch") else "ok" for name in LINKS}
     assert all(result["query"] for name, result in results.items() if result["status"] == "ok")
     for step in ("fired", "at Alertmanager", "received", "resolved"):
         assert f"{step} after" in results["alert path"]["evidence"]
@@ -348,16 +348,16 @@ def test_a_panel_that_shows_a_number_of_what_can_not_be():
 def test_before_prometheus_3_no_rule_is_called_dead():
     cluster = FakeStack()
     cluster.old = True
-    assert run(cluster)["dead rules"]["status"] == "left_out"
+    assert run(cluster)["dead rules"]["status"] == "skipped"
 
 
 def test_nobody_need_be_notified():
     nowhere = (200, {"config": {"original": CONFIG.replace("team", "none")}})
     found = run(FakeStack(**{f"{ALERTMANAGER}/status": nowhere}), notified_severities=[])["alert routes"]
-    assert (found["status"], "notified_severities" in found["evidence"]) == ("left_out", True)
+    assert (found["status"], "notified_severities" in found["evidence"]) == ("skipped", True)
     # An alert of a severity that nobody asked for may end anywhere.
     found = run(FakeStack(**{f"{ALERTMANAGER}/status": nowhere}), notified_severities=["warning"])["alert routes"]
-    assert found["status"] == "left_out"
+    assert found["status"] == "skipped"
 
 
 PROMISED = {
@@ -383,7 +383,7 @@ RULES = f"{OPERATOR}/namespaces/flask-app/prometheusrules/flask-app"
         ),
         ("app_monitoring flask-app flask-app", (403, {}), "ok", "1 may not be read"),
         ("kube_prometheus_stack monitoring stack", (404, {}), "failed", "is gone"),
-        ("app_monitoring other other", (404, {}), "left_out", "no run has written down"),
+        ("app_monitoring other other", (404, {}), "skipped", "no run has written down"),
     ],
 )
 def test_what_was_promised(owner, live, status, words):
@@ -466,7 +466,7 @@ def test_a_prometheus_that_was_just_started_is_waited_for(age, status, found):
     server["status"]["containerStatuses"] = [{"state": {"running": {"startedAt": since.isoformat()}}}]
     results = run(Starting(**{"/api/v1/namespaces/monitoring/pods": (200, {"items": [server]})}))
     for link in LINKS if found == "ok" else ["prometheus", "clocks"]:
-        assert results[link]["status"] in (found, "left_out"), results[link]
+        assert results[link]["status"] in (found, "skipped"), results[link]
 
 
 def test_the_prometheus_of_the_app_is_asked_where_there_are_several():
@@ -486,15 +486,15 @@ def test_the_prometheus_of_the_app_is_asked_where_there_are_several():
     assert "0 of 1 rules of the group flask-app.alerts (theirs)" in run(cluster)["rules"]["cause"]
 
 
-def test_what_is_not_there_to_be_asked_is_left_out():
+def test_what_is_not_there_to_be_asked_is_skipped():
     cluster = FakeStack()
     cluster.answers[f"{OPERATOR}/namespaces/monitoring/alertmanagers"] = (200, {"items": []})
-    assert run(cluster)["alert path"]["status"] == "left_out"
+    assert run(cluster)["alert path"]["status"] == "skipped"
     cluster = FakeStack()
     refused = (403, {"message": "services is forbidden"})
     cluster.answers["/api/v1/namespaces/monitoring/services"] = refused
     found = run(cluster, context="staging")["grafana"]
-    assert (found["status"], found["evidence"]) == ("left_out", "refused: services is forbidden")
+    assert (found["status"], found["evidence"]) == ("skipped", "refused: services is forbidden")
     # The scheduled pod has an account of its own, whose lost rights have to be told.
     assert run(cluster)["grafana"]["status"] == "failed"
 
@@ -510,9 +510,9 @@ def test_a_part_that_is_skipped_is_named_and_not_asked_for():
     results = run(cluster)
     assert [name for name, r in results.items() if r["status"] == "failed"] == []
     part = results["part kube state metrics"]
-    assert (part["status"], part["evidence"]) == ("left_out", "its module is refused")
+    assert (part["status"], part["evidence"]) == ("skipped", "its module is refused")
     assert "kube-state-metrics" not in results["exporters"]["evidence"]
-    assert results["alert path"]["status"] == "left_out"
+    assert results["alert path"]["status"] == "skipped"
     assert cluster.marks == []
 
 
@@ -524,7 +524,7 @@ def test_a_silence_is_no_broken_path():
 
     cluster = Silenced()
     found = run(cluster)["alert path"]
-    assert found["status"] == "left_out" and "(s-1)" in found["evidence"] and cluster.marks == []
+    assert found["status"] == "skipped" and "(s-1)" in found["evidence"] and cluster.marks == []
 
 
 def test_the_next_command_is_about_the_link():
@@ -553,7 +553,7 @@ def test_another_app_s_probe_and_an_empty_group():
     }
     results = run(cluster)
     assert [r["cause"] for r in results.values() if r["status"] == "failed" and r["link"] in LINKS] == []
-    assert results["health probe"]["status"] == "left_out"
+    assert results["health probe"]["status"] == "skipped"
 
 
 def test_the_shipper_is_not_blamed_for_a_prometheus_that_is_down():
@@ -573,7 +573,7 @@ def test_the_shipper_is_not_blamed_for_a_prometheus_that_is_down():
         cluster.empty = ("sum(increase",)
         result = run(cluster)["log shipper"]
         # It is skipped then, since nobody says what it has given up; that it is well would be a guess.
-        assert (result["status"], "is not known" in result["evidence"]) == (("left_out", True) if kind is Down else ("ok", False))
+        assert (result["status"], "is not known" in result["evidence"]) == (("skipped", True) if kind is Down else ("ok", False))
 
 
 TRIED, DELIVERED = log_agent.TRIED, log_agent.DELIVERED
@@ -821,7 +821,7 @@ def test_what_nobody_counts_is_not_well():
     cluster = FakeStack()
     cluster.empty = ("alertmanager_notification_requests",)
     found = run(cluster)["receivers"]
-    assert found["status"] == "left_out" and "no counters of Alertmanager" in found["evidence"]
+    assert found["status"] == "skipped" and "no counters of Alertmanager" in found["evidence"]
     cluster = FakeStack()
     cluster.empty = ("node_time_seconds",)
     assert "no node tells Prometheus its time" in run(cluster)["clocks"]["evidence"]
@@ -849,7 +849,7 @@ DROPPED = [{"metric": {"reason": "too_small_timestamp"}, "value": [0, "7"]}]
         ([], "ok", "Prometheus does not read its metrics; it dropped 3 lines since its start"),
         ([{"metric": {"reason": "x"}, "value": [0, "0"]}], "ok", "found after"),
         (DROPPED, "failed", "dropped them: 7 older than its retention"),
-        (422, "left_out", "what VictoriaLogs dropped lately is not known: too many"),
+        (422, "skipped", "what VictoriaLogs dropped lately is not known: too many"),
     ],
 )
 def test_a_back_end_of_which_prometheus_gives_no_answer(answer, status, words):
@@ -1002,7 +1002,7 @@ def test_an_empty_panel_is_named():
 def test_the_test_alert_reaches_no_pager(changes, options, reason):
     cluster = FakeStack(**changes)
     result = run(cluster, **options)["alert path"]
-    assert result["status"] == "left_out"
+    assert result["status"] == "skipped"
     assert reason in result["evidence"]
     assert cluster.fired == set()
 

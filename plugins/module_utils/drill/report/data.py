@@ -217,7 +217,7 @@ def _scenario(given: dict[str, Any]) -> ScenarioReport:
         observations=tuple(sorted(observations, key=lambda o: o.order)),
         objectives=tuple(objectives),
         unwatched=tuple(
-            f"{text(item.get('observer'), NAME_LENGTH)}: {text(item.get('reason'))}" for item in mappings(given.get("left_out"))
+            f"{text(item.get('observer'), NAME_LENGTH)}: {text(item.get('reason'))}" for item in mappings(given.get("skipped"))
         ),
     )
 

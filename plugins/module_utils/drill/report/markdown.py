@@ -11,7 +11,7 @@ import re
 from . import words
 from .data import Difference, DrillReport, ScenarioChange, ScenarioReport
 
-SYMBOLS = {"passed": "✅", "failed": "❌", "aborted": "🛑", "left_out": "⚪"}
+SYMBOLS = {"passed": "✅", "failed": "❌", "aborted": "🛑", "skipped": "⚪"}
 TONES = {"good": "✅", "bad": "❌", "none": "⚪"}
 
 
@@ -88,10 +88,10 @@ def render(drill: DrillReport, difference: Difference) -> str:
         ]
         lines += ["", *table(columns, rows)]
     for scenario, change in zip(drill.scenarios, changes, strict=True):
-        if scenario.status not in ("passed", "left_out") or scenario.restored is False:
+        if scenario.status not in ("passed", "skipped") or scenario.restored is False:
             lines += _details(scenario, change)
-    left_out = [f"- {safe(s.title)}: {safe(s.reason or 'no reason was given')}" for s in drill.having("left_out")]
-    lines += ["", "Left out:", "", *left_out] if left_out else []
+    skipped = [f"- {safe(s.title)}: {safe(s.reason or 'no reason was given')}" for s in drill.having("skipped")]
+    lines += ["", "Skipped:", "", *skipped] if skipped else []
     unwatched = [f"- {safe(s.title)}: {safe('; '.join(s.unwatched))}" for s in drill.scenarios if s.ran and s.unwatched]
     lines += ["", "Not looked for:", "", *unwatched] if unwatched else []
     if notes := words.compared(difference):

@@ -23,7 +23,7 @@ ICONS = {
     "failed": parts.CROSS,
     "missed": parts.CROSS,
     "aborted": "M4.5 4.5h7v7h-7z",
-    "left_out": parts.DASH,
+    "skipped": parts.DASH,
     "late": parts.ARROW,
     "early": "M13 8H4M7.5 4.5 4 8l3.5 3.5",
 }
@@ -72,7 +72,7 @@ def glance(drill: DrillReport) -> list[tuple[str, str, str]]:
 def attention(drill: DrillReport) -> list[tuple[int, ScenarioReport, list[str]]]:
     """The scenarios to look at first, with their place and their problems."""
     found = [(place, scenario, words.problems(scenario)) for place, scenario in enumerate(drill.scenarios, 1)]
-    return [each for each in found if each[2] or each[1].status not in ("passed", "left_out")]
+    return [each for each in found if each[2] or each[1].status not in ("passed", "skipped")]
 
 
 def legend() -> list[tuple[Html, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...pages.words import NONE, SPACE, amount, several, some
 from .data import Change, Difference, DrillReport, Observation, ScenarioChange, ScenarioReport, Stage
 
-STATUSES = {"passed": "passed", "failed": "failed", "aborted": "aborted", "left_out": "left out"}
+STATUSES = {"passed": "passed", "failed": "failed", "aborted": "aborted", "skipped": "skipped"}
 VERDICTS = {"within": "within", "early": "early", "late": "late", "missed": "missed", "unbounded": "no limits"}
 MINUS = "\u2212"
 
@@ -102,30 +102,30 @@ def headline(drill: DrillReport) -> str:
     if drill.unrestored:
         return f"Not restored: {', '.join(s.name for s in drill.unrestored)}"
     failed, aborted = len(drill.having("failed")), len(drill.having("aborted"))
-    others = len(drill.scenarios) - passed - failed - aborted - len(drill.having("left_out"))
+    others = len(drill.scenarios) - passed - failed - aborted - len(drill.having("skipped"))
     if failed:
         return f"{failed} of {several(total, 'scenario')} failed" + (f", {aborted} aborted" if aborted else "")
     if aborted or others:
         return f"{aborted + others} of {several(total, 'scenario')} did not finish"
     if not passed:
-        return f"Nothing was drilled: {several(total, 'scenario was', 'scenarios were')} left out"
+        return f"Nothing was drilled: {several(total, 'scenario was', 'scenarios were')} skipped"
     if passed == total:
         return "The scenario passed" if total == 1 else f"All {total} scenarios passed"
-    return f"{several(passed, 'scenario')} passed, {total - passed} left out"
+    return f"{several(passed, 'scenario')} passed, {total - passed} skipped"
 
 
 def tone(drill: DrillReport) -> str:
     """good, bad, or none where nothing is proven."""
-    if drill.unrestored or any(s.status not in ("passed", "left_out") for s in drill.scenarios):
+    if drill.unrestored or any(s.status not in ("passed", "skipped") for s in drill.scenarios):
         return "bad"
     return "good" if drill.having("passed") else "none"
 
 
 def tally(drill: DrillReport) -> tuple[str, str]:
-    """10 passed; and the rest: 2 failed, 1 left out."""
+    """10 passed; and the rest: 2 failed, 1 skipped."""
     kinds = [*list(STATUSES)[1:], *sorted({s.status for s in drill.scenarios} - set(STATUSES))]
     found = [(len(drill.having(kind)), word(STATUSES, kind)) for kind in kinds]
-    rest = ", ".join(f"{n} {name}" for n, name in found if n or name in ("failed", "left out"))
+    rest = ", ".join(f"{n} {name}" for n, name in found if n or name in ("failed", "skipped"))
     return f"{len(drill.having('passed'))} passed", rest
 
 
@@ -193,7 +193,7 @@ def compared(difference: Difference) -> list[str]:
 
 def problems(scenario: ScenarioReport) -> list[str]:
     """Why a scenario needs attention, each a sentence; the worst first. Empty where all is well, or nothing was done."""
-    if scenario.status == "left_out" or (
+    if scenario.status == "skipped" or (
         scenario.status == "passed" and scenario.restored is not False and all(o.ok for o in scenario.objectives)
     ):
         return []

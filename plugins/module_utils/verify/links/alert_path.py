@@ -16,7 +16,7 @@ from ...monitoring.names import NOTIFY, TEST_SERVICE
 from ...monitoring.paths import alertmanager_path, service_path
 from .. import queries
 from ..notification import INBOX, NOBODY, bare
-from ..result import FAILED, Result, failed, left_out, ok
+from ..result import FAILED, Result, failed, ok, skipped
 from ..run import Run
 from ..stack import KUBE_STATE_METRICS, Stack, rules_of
 from . import exporters, rules
@@ -122,7 +122,7 @@ class Journey:
             return self._failed("Prometheus does not reach Alertmanager", self.stack.port_forward("alertmanager-operated", 9093))
         if self.held:
             why = f"a silence or another alert holds it back in Alertmanager ({', '.join(self.held)}), and the app's alerts too"
-            return left_out("alert path", why)
+            return skipped("alert path", why)
         strangers = sorted(set(self.receivers) - NOBODY)
         if strangers and not self.notify:
             cause = f"a route before its own takes it to {', '.join(strangers)}, so that somebody may have been told"
@@ -138,15 +138,15 @@ class Journey:
 def look(run: Run) -> list[Result]:
     link, stack, namespace = "alert path", run.stack, run.target.namespace
     if not run.target.alert_check:
-        return [left_out(link, "switched off by verify_alert_check")]
+        return [skipped(link, "switched off by verify_alert_check")]
     if KUBE_STATE_METRICS in stack.skipped:
-        return [left_out(link, "kube-state-metrics, which tells Prometheus of the test alert, is skipped")]
+        return [skipped(link, "kube-state-metrics, which tells Prometheus of the test alert, is skipped")]
     installed = [rule for item in stack.objects["prometheusrules"] for rule in rules_of(item)]
     if all(rule.get("alert") != NAME for rule in installed):
-        return [left_out(link, f"no rule {NAME} for namespace {namespace}; the role app_monitoring installs it")]
+        return [skipped(link, f"no rule {NAME} for namespace {namespace}; the role app_monitoring installs it")]
     alertmanagers = stack.alertmanagers()
     if not alertmanagers:
-        return [left_out(link, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
+        return [skipped(link, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
     alertmanager = alertmanager_path(stack.namespace, alertmanagers)
     inbox = service_path(stack.namespace, INBOX, 80)
     config = stack.ask(f"{alertmanager}/api/v2/status")["config"]["original"]
@@ -165,9 +165,9 @@ def look(run: Run) -> list[Result]:
                     stack.command("get", "secrets", "-l", "app.kubernetes.io/managed-by=flaskops"),
                 )
             ]
-        return [left_out(link, why)]
+        return [skipped(link, why)]
     # What other links wait for must be there first.
     for name, find in (("the rules are not loaded", rules.look), ("kube-state-metrics is not read", exporters.read)):
         if any(result.status == FAILED for result in find(run)):
-            return [left_out(link, f"not tried, because {name}")]
+            return [skipped(link, f"not tried, because {name}")]
     return [Journey(run.stack, alertmanager, inbox if has_inbox else "").send()]

@@ -13,7 +13,7 @@ import yaml
 from ...kube.transport import ApiError
 from ...monitoring.paths import alertmanager_path
 from .. import notification
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 from ..stack import OPERATOR, OURS_SELECTED, file_of, files_of
 
@@ -35,17 +35,17 @@ def next_command(run: Run) -> str:
 def _look(run: Run) -> list[Result]:
     stack, severities = run.stack, run.target.notified_severities
     if not severities:
-        return [left_out(LINK, "nobody is to be notified, as notified_severities of verify says")]
+        return [skipped(LINK, "nobody is to be notified, as notified_severities of verify says")]
     found = stack.alertmanagers()
     if not found:
-        return [left_out(LINK, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
+        return [skipped(LINK, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
     path = alertmanager_path(stack.namespace, found)
     config: dict[str, Any] = yaml.safe_load(stack.ask(f"{path}/api/v2/status")["config"]["original"]) or {}
     query = f"GET {stack.api}/api/v1/rules; GET {path}/api/v2/status, silences and alerts"
     objects = stack.rules_of_ours()
     loaded, ours = _alerts(run, objects)
     if not ours:
-        return [left_out(LINK, "no alert of ours is loaded that somebody is to be notified of")]
+        return [skipped(LINK, "no alert of ours is loaded that somebody is to be notified of")]
     firing = [alert["labels"] for alert in stack.ask(f"{path}/api/v2/alerts?silenced=false")]
     server = notification.Alertmanager(config, stack.ask(f"{path}/api/v2/silences"), firing)
     judge = notification.Judge(server, loaded, datetime.datetime.now(datetime.UTC))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ...kube.transport import ApiError, message_of
 from ..facts import samples
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 from ..stack import OPERATOR, Server, told_apart
 
@@ -26,7 +26,7 @@ def _look(run: Run) -> list[Result]:
     link, stack = "alertmanager", run.stack
     items = stack.alertmanagers()
     if not items:
-        return [left_out(link, f"namespace {stack.namespace} has no Alertmanager")]
+        return [skipped(link, f"namespace {stack.namespace} has no Alertmanager")]
     servers = stack.alertmanager_servers(items)
     known = "/api/v1/alertmanagers"
     query = f"GET {OPERATOR}/v1/namespaces/{stack.namespace}/alertmanagers and their pods; GET {stack.api}{known}"

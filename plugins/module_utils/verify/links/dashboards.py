@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from ...kube.transport import ApiError
 from ...monitoring import dashboards as boards_of
 from ..dead import RuleJudge, Standing, Whose
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 from ..series import Series
 from ..stack import KUBE_STATE_METRICS, rules_of
@@ -40,7 +40,7 @@ def look(run: Run) -> list[Result]:
         cause = f"the ConfigMap {', '.join(gone)} with a dashboard is gone"
         return [failed("dashboards", f"{len(maps)} dashboards", cause, query, command)]
     if not maps:
-        return [left_out("dashboards", "no dashboard of the role app_monitoring is installed")]
+        return [skipped("dashboards", "no dashboard of the role app_monitoring is installed")]
     boards = []
     for item in maps:
         for name, text in (item.get("data") or {}).items():

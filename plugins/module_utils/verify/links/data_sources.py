@@ -12,7 +12,7 @@ from ...kube.transport import message_of
 from ...monitoring.paths import service_path
 from .. import log_stores
 from ..facts import scalar
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 
 # What says that a data source is there, by Grafana's name of its type.
@@ -37,7 +37,7 @@ def look(run: Run) -> list[Result]:
                 if kind and "://" in url:
                     found.append((item["metadata"]["name"], kind, url))
     if not found:
-        return [left_out(link, f"no data source of Grafana is provisioned in namespace {stack.namespace}")]
+        return [skipped(link, f"no data source of Grafana is provisioned in namespace {stack.namespace}")]
     seen, problems = [], []
     for name, kind, url in found:
         parts = urlsplit(url)

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from ...monitoring.paths import alertmanager_path
 from .. import queries
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 
 LINK = "dead man's switch"
@@ -46,7 +46,7 @@ class Seen(NamedTuple):
 def look(run: Run) -> list[Result]:
     text = (run.stack.server["metadata"].get("annotations") or {}).get(PROMISE)
     if not text:
-        return [left_out(LINK, NOBODY)]
+        return [skipped(LINK, NOBODY)]
     promised = json.loads(text)
     found = run.settled(lambda: [_look(run, promised)])
     if found[0].status != "ok" or not run.target.dead_mans_switch.get("provider") or "heartbeat" not in promised:

@@ -14,7 +14,7 @@ from ...kube.transport import ApiError
 from ...monitoring.names import QUIET
 from ..dead import LoadedRule, RuleJudge, Standing, Verdict, Whose
 from ..quiet import KINDS
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 from ..series import Series, side_by_side
 from ..stack import file_of, files_of
@@ -100,11 +100,11 @@ def _look(run: Run, series: Series) -> list[Result]:
     series.renew()
     rules = loaded(run)
     if not rules:
-        return [left_out(LINK, "no rule is loaded")]
+        return [skipped(LINK, "no rule is loaded")]
     judge = RuleJudge(series, rules)
     judge.prepare([])
     if not any(series.trees.values()):
-        return [left_out(LINK, "this Prometheus does not tell how it reads an expression, as Prometheus 3 does")]
+        return [skipped(LINK, "this Prometheus does not tell how it reads an expression, as Prometheus 3 does")]
     found = list(zip(rules, side_by_side(judge.of_rule, rules), strict=True))
     query = f"GET {run.stack.api}/api/v1/rules, parse_query, metadata and label values; what {len(rules)} rules select"
     return [verdict_of(found).asked(query)]
@@ -126,7 +126,7 @@ def verdict_of(found: Found) -> Result:
         return failed(LINK, evidence, f"{_some(own)}; {ADVICE}")
     unknown = [verdict.why for rule, verdict in by_state[Standing.UNKNOWN] if rule.whose != Whose.OTHERS]
     if unknown:
-        return left_out(LINK, f"{len(unknown)} rules can't be judged: {unknown[0]}")
+        return skipped(LINK, f"{len(unknown)} rules can't be judged: {unknown[0]}")
     return ok(LINK, evidence)
 
 

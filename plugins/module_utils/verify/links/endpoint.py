@@ -10,7 +10,7 @@ from typing import Any
 
 from ...kube.transport import ApiError
 from ..facts import is_ready, ready_endpoints
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run, slices_path
 
 
@@ -47,7 +47,7 @@ def _look(run: Run) -> list[Result]:
         slices = run.slices(target.namespace, target.name)
     except ApiError as error:
         if error.status == 403:
-            return [left_out("endpoint", "this kubeconfig may not list EndpointSlices")]
+            return [skipped("endpoint", "this kubeconfig may not list EndpointSlices")]
         raise
     labelled = run.get(run.pods_path).get("items", [])
     found = judge(run.service, slices, run.own(labelled), labelled)

@@ -9,7 +9,7 @@ from functools import partial
 
 from .. import queries
 from ..facts import IN_CLUSTER, is_ready, ready_endpoints
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 from ..stack import KUBE_STATE_METRICS
 
@@ -17,7 +17,7 @@ from ..stack import KUBE_STATE_METRICS
 def look(run: Run) -> list[Result]:
     stack = run.stack
     if not stack.ours():
-        return [left_out("exporters", "the role app_monitoring has installed nothing that needs them")]
+        return [skipped("exporters", "the role app_monitoring has installed nothing that needs them")]
     return run.settled(partial(read, run))
 
 
@@ -48,7 +48,7 @@ def read(run: Run) -> list[Result]:
             if not ready_endpoints(run.slices(inside["namespace"], inside["name"])):
                 problems.append(f"nobody answers at {prober}, which the Probe asks")
     if not seen:
-        return [left_out("exporters", "the app has no ready pod of which a kubelet could tell")]
+        return [skipped("exporters", "the app has no ready pod of which a kubelet could tell")]
     if problems:
         evidence = f"{max(len(seen) - len(problems), 0)} of {len(seen)} exporters tell of the app"
         command = stack.command("get", "pods,servicemonitors", "-o", "wide")

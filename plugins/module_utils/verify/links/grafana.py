@@ -8,7 +8,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from ...monitoring.paths import service_path
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 
 
@@ -17,7 +17,7 @@ def look(run: Run) -> list[Result]:
     selector = urlencode({"labelSelector": "app.kubernetes.io/name=grafana"})
     services = run.get(f"/api/v1/namespaces/{stack.namespace}/services?{selector}").get("items", [])
     if not services:
-        return [left_out("grafana", "not installed; kube_prometheus_stack_grafana and a source of its image bring it")]
+        return [skipped("grafana", "not installed; kube_prometheus_stack_grafana and a source of its image bring it")]
     name, port = services[0]["metadata"]["name"], services[0]["spec"]["ports"][0]["port"]
     path = service_path(stack.namespace, name, port) + "/api/health"
     health = run.get(path)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ...kube.transport import ApiError, message_of
 from .. import facts
-from ..result import FAILED, OK, Result, failed, left_out, ok
+from ..result import FAILED, OK, Result, failed, ok, skipped
 from ..run import Marked, Run
 from . import endpoint
 
@@ -124,7 +124,7 @@ def _asked_by_users(app: Subject, asked: Question) -> Result:
     found = judge(status, message_of(body), where, asked.shown)
     if found.status == FAILED and asked.instead_of and not facts.unreached(status, body):
         why = f"the readiness probe is {asked.instead_of}, which asks no path"
-        return left_out("health", f"{why}, and {asked.shown} answered {status}")
+        return skipped("health", f"{why}, and {asked.shown} answered {status}")
     return found
 
 
@@ -147,12 +147,12 @@ def _asked_by_proxy(app: Subject, asked: Question) -> Result:
         status, body, said = 0, "", str(error)
     if said and asked.port:
         # A NetworkPolicy may let kubelet in and nobody else; what kubelet itself found is what the link rollout tells.
-        return left_out("health", f"{where} can't be asked: {said}")
+        return skipped("health", f"{where} can't be asked: {said}")
     if said:
         return failed("health", f"no answer from {where}", said, query)
     if asked.withheld and 400 <= status < 500:
         names = ", ".join(asked.withheld)
-        return left_out("health", f"{where} answered {status}; it was asked without the probe's header {names}")
+        return skipped("health", f"{where} answered {status}; it was asked without the probe's header {names}")
     found = judge(status, message_of(body), where, asked.shown)
     found.query = query
     return found

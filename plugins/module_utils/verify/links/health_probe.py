@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from .. import queries
 from ..facts import IN_CLUSTER, app_container
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 from ..stack import OPERATOR
 from .health import question
@@ -38,7 +38,7 @@ def _look(run: Run) -> list[Result]:
     series = stack.query(expr)
     query = f"PromQL {expr}"
     if not series and not objects:
-        return [left_out("health probe", f"namespace {target.namespace} has no Probe of {target.name}")]
+        return [skipped("health probe", f"namespace {target.namespace} has no Probe of {target.name}")]
     silent = unanswered(objects, stack.ours(), {s["metric"].get("instance", "") for s in series})
     if silent:
         causes = []

@@ -17,7 +17,7 @@ from ...kube.transport import ApiError, message_of
 from .. import log_stores, queries
 from ..facts import ended_by, is_ready, pod_trouble, samples
 from ..log_agents import OUTPUTS, SHIPPERS, agents, outputs_of
-from ..result import Result, Unanswered, failed, left_out, ok
+from ..result import Result, Unanswered, failed, ok, skipped
 from ..run import Run
 
 WAITING = 10.0  # seconds that lines may wait in the log agent while the back end is ready
@@ -45,17 +45,17 @@ def _look(run: Run) -> list[Result]:
         found = agents(run)
     except ApiError as error:
         if error.status == 403:
-            return [left_out(link, "this kubeconfig may not list DaemonSets")]
+            return [skipped(link, "this kubeconfig may not list DaemonSets")]
         raise
     if not found:
-        return [left_out(link, "no collector and no Fluent Bit is installed on this cluster; the stage logging installs one")]
+        return [skipped(link, "no collector and no Fluent Bit is installed on this cluster; the stage logging installs one")]
     query = f"GET /apis/apps/v1/daemonsets?labelSelector={SHIPPERS[0]}"
     said = []
     for item in found:
         try:
             evidence, cause, asked = _agent(run, item)
         except Unanswered as unknown:
-            return [left_out(link, str(unknown))]
+            return [skipped(link, str(unknown))]
         query = f"{query}; {asked}" if asked else query
         said.append(evidence)
         if cause:

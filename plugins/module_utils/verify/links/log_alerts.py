@@ -9,7 +9,7 @@ from functools import partial
 
 from .. import queries
 from ..log_agents import agents
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 
 COUNTER = "flaskops_log_lines_total"  # what every log agent counts, by namespace, app and level
@@ -23,13 +23,13 @@ def look(run: Run) -> list[Result]:
 def _look(run: Run) -> list[Result]:
     link, stack, target = "log alerts", run.stack, run.target
     if stack.absent:
-        return [left_out(link, "no Prometheus of an operator runs on this cluster")]
+        return [skipped(link, "no Prometheus of an operator runs on this cluster")]
     shipping = agents(run)
     if not shipping:
-        return [left_out(link, "no log agent is installed on this cluster, so that nothing counts lines")]
+        return [skipped(link, "no log agent is installed on this cluster, so that nothing counts lines")]
     wanted = sorted(name for name in stack.alerts() if name.startswith("Log"))
     if not wanted:
-        return [left_out(link, "no alert about log lines is installed; the role app_monitoring installs them")]
+        return [skipped(link, "no alert about log lines is installed; the role app_monitoring installs them")]
     expr = queries.filled("lines", namespace=target.namespace, name=target.name)
     series, query = stack.query(expr), f"PromQL {expr}"
     if not series:

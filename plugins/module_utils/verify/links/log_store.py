@@ -15,7 +15,7 @@ from ...kube.transport import ApiError, message_of, read_object
 from .. import given_backends, log_stores, queries
 from ..facts import IN_CLUSTER, is_ready, samples
 from ..log_agents import TITLES, Index, agents, index_inside, outputs, outputs_of, pods_of
-from ..result import OK, Look, Result, Unanswered, failed, left_out, ok
+from ..result import OK, Look, Result, Unanswered, failed, ok, skipped
 from ..run import Marked, Run
 
 ARRIVAL = 30.0  # seconds that a line may take
@@ -46,7 +46,7 @@ def _stores(run: Run) -> list[Result]:
     if not there and not gone:
         elsewhere = given or outputs(run)
         why = "no Loki and no VictoriaLogs is installed on this cluster; the stage logging installs one"
-        return [] if elsewhere else [left_out(UNKNOWN, why)]
+        return [] if elsewhere else [skipped(UNKNOWN, why)]
     return gone + run.side_by_side([Look((name,), partial(_store, run, log_stores.STORES[name], there[name])) for name in there])
 
 
@@ -76,7 +76,7 @@ def _gone(run: Run, names: Collection[str]) -> list[Result]:
 def _store(run: Run, store: log_stores.Store, service: dict[str, Any]) -> list[Result]:
     target, way, namespace = run.target, run.way(service), service["metadata"]["namespace"]
     if not target.log_check:
-        return [left_out(store.name, "switched off: the app is said to log no request id")]
+        return [skipped(store.name, "switched off: the app is said to log no request id")]
     query = f"{store.title}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
     pods = run.target.kubectl("-n", namespace, "get", "pods", "-o", "wide", namespaced=False)
     page = trouble = note = unknown = ""
@@ -107,7 +107,7 @@ def _store(run: Run, store: log_stores.Store, service: dict[str, Any]) -> list[R
     found = _line(run, store.name, ask, query, commands, why)
     for result in found:
         if result.status == OK and unknown:
-            return [left_out(store.name, f"{result.evidence}; {unknown}")]
+            return [skipped(store.name, f"{result.evidence}; {unknown}")]
         result.evidence += f"; {note}" if note and result.status == OK else ""
     return found
 
@@ -249,7 +249,7 @@ def _other_outputs(run: Run) -> list[Result]:
             why = f"{output['shipper']} sends lines to {where}: name it, with an account that may search, in verify_log_backends"
             if output["type"] == "es" and IN_CLUSTER.match(str(where)):
                 why += "; one of role elastic_stack is known by itself where elastic_stack_reader_password is set"
-            results.append(left_out(title, why))
+            results.append(skipped(title, why))
     return results
 
 
@@ -271,7 +271,7 @@ def _search_inside(run: Run, title: str, inside: Index) -> list[Result]:
     except ApiError as error:
         if error.status != 403:
             return [failed(title, "not asked", str(error), query, command)]
-        return [left_out(title, str(error))]  # a Secret with a login is not for everybody
+        return [skipped(title, str(error))]  # a Secret with a login is not for everybody
     return _line(run, title, ask, query, (command, command))
 
 
@@ -279,7 +279,7 @@ def _given(run: Run, given: dict[str, Any]) -> list[Result]:
     """The line in a backend for which the user gave an address and credentials."""
     link = _title(given)
     if not run.target.log_check:
-        return [left_out(link, "switched off: the app is said to log no request id")]
+        return [skipped(link, "switched off: the app is said to log no request id")]
     if link == "cloudwatch":
         return _cloudwatch(run, given)
     base, target = str(given["url"]).rstrip("/"), run.target
@@ -344,7 +344,7 @@ def _cloudwatch(run: Run, given: dict[str, Any]) -> list[Result]:
         search = given_backends.cloudwatch(given)
     except ImportError:
         why = "the Python package boto3 is not installed for the interpreter that runs Ansible: install it to search CloudWatch"
-        return [left_out(link, why)]
+        return [skipped(link, why)]
     except ApiError as error:
         return [failed(link, "not asked", str(error))]
 

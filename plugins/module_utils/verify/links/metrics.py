@@ -14,7 +14,7 @@ from urllib.parse import quote
 from ...kube.transport import ApiError, message_of
 from .. import queries
 from ..facts import is_ready, samples, spread, unreached
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 
 # What the exporter puts its prefix before.
@@ -78,7 +78,7 @@ def judge(pages: dict[str, str], problems: dict[str, str], prefix: str = "flask"
         cause = f"{', '.join(sorted(set(silent) - set(unknown)))}: {exceptions} is neither served nor declared"
         results.append(failed(link, f"found on {pods - len(silent)} of {pods} pods", cause))
     elif unknown:
-        results.append(left_out(link, f"{exceptions} appears in a multi-process exporter only after a first exception"))
+        results.append(skipped(link, f"{exceptions} appears in a multi-process exporter only after a first exception"))
     else:
         count = sum(value or 0 for value in thrown.values())
         results.append(ok(link, f"{exceptions} is {count:g} over {pods} pods" if count else f"{exceptions} declared, none yet"))
@@ -119,7 +119,7 @@ def look(run: Run) -> list[Result]:
     problems = {pod: why for pod, why in problems.items() if pod not in stored}
     if shut and run.stack.absent and len(shut) == len(names) and not any("refused" in why for why in shut.values()):
         why = f"the API server has no way to port {run.target.metrics_port}, which a NetworkPolicy may shut: {min(shut.values())}"
-        return [left_out(link, why) for link in ROWS]
+        return [skipped(link, why) for link in ROWS]
     query = f"GET {run.pod_path('POD', run.target.metrics_port)}{run.target.metrics_path}, {READS} times"
     query += f" of {len(again)} of them" if len(again) < len(ready) else ""
     if stored:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ..result import Result, left_out
+from ..result import Result, skipped
 from ..run import Run
 
 
 def look(run: Run) -> list[Result]:
-    return [left_out("metrics stack", run.stack.absent)]
+    return [skipped("metrics stack", run.stack.absent)]

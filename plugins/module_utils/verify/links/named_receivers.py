@@ -22,7 +22,7 @@ from .. import routing
 from ..deliveries import FEATURE, Key, Refusal, read_counters, read_log
 from ..labels import end, reached, solve
 from ..notification import bare
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..routing import Json, Labels
 from ..run import Run
 from ..stack import Server, Stack
@@ -172,7 +172,7 @@ class Sender:
         open_tests = []
         for test in tests:
             muted = self._muted(test)
-            results |= {name: left_out("", muted) for name in test.receivers.values() if muted}
+            results |= {name: skipped("", muted) for name in test.receivers.values() if muted}
             open_tests += [] if muted else [test]
         if not open_tests:
             return results
@@ -241,7 +241,7 @@ class Sender:
             said = "; ".join(f"{each.key.integration}: {each}" for each in last.values())
             cause = said or f"{kinds} refused it, {unread or 'and the log has no words of it'}"
             return failed("", f"refused after {test.refused[receiver]:.1f} s; labels {labels}", cause)
-        return left_out("", held) if held else failed("", f"sent with labels {labels}", self._late(test))
+        return skipped("", held) if held else failed("", f"sent with labels {labels}", self._late(test))
 
     def _held(self, test: Sent) -> str:
         """What holds an alert back that Alertmanager has; empty where nothing does."""

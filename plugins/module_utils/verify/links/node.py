@@ -9,7 +9,7 @@ from typing import Any
 
 from ...kube.transport import ApiError
 from ..facts import is_ready
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 
 
@@ -32,7 +32,7 @@ def look(run: Run) -> list[Result]:
         nodes = run.get("/api/v1/nodes").get("items", [])
     except ApiError as error:
         if error.status == 403:
-            return [left_out("node", "this kubeconfig may not list nodes")]
+            return [skipped("node", "this kubeconfig may not list nodes")]
         return [failed("node", "nodes not read", str(error), query)]
     return [judge(nodes, run.pods).asked(query)]
 

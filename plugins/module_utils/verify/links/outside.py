@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..result import Look, Result, failed, left_out, ok
+from ..result import Look, Result, failed, ok, skipped
 from ..run import Run, Target
 
 
@@ -62,7 +62,7 @@ def judge(link: str, environment: str, states: list[dict[str, Any]], running: li
         up = sum(item["state"] == "up" for item in states)
         return failed(link, f"{up} of {len(states)} checks are up", "; ".join(bad[:4]))
     if len(idle) == len(states):
-        return left_out(link, "; ".join(idle[:4]) + ", so nothing is known yet")
+        return skipped(link, "; ".join(idle[:4]) + ", so nothing is known yet")
     return ok(link, f"{len(states) - len(idle)} of {len(states)} checks are up" + "".join(f"; {i}" for i in idle[:2]))
 
 

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from ..result import Result, left_out
+from ..result import Result, skipped
 from ..run import Run
 
 
 def look(run: Run) -> list[Result]:
-    skipped = run.target.skipped | ({} if run.stack.absent else run.stack.skipped)
-    return [left_out(f"part {part.replace('_', ' ')}", why) for part, why in skipped.items()]
+    without = run.target.skipped | ({} if run.stack.absent else run.stack.skipped)
+    return [skipped(f"part {part.replace('_', ' ')}", why) for part, why in without.items()]

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from ...kube.promise import LABEL, Departure, departures, owner_label, promised
 from ...kube.transport import ApiError
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 
 LINK = "promise"
@@ -35,7 +35,7 @@ def _look(run: Run) -> list[Result]:
     maps = _maps(run, selector)
     ours = [item for item in maps if _is_about(item, run.target.namespace, run.target.name)]
     if not ours:
-        return [left_out(LINK, "no run has written down what it applied; site.yml does")]
+        return [skipped(LINK, "no run has written down what it applied; site.yml does")]
     items = [item for each in ours for item in promised(each)]
     emptied = [each["metadata"]["name"] for each in ours if not promised(each)]
     kinds = _Kinds(run)

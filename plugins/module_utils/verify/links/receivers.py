@@ -11,7 +11,7 @@ from functools import partial
 from ...kube.transport import ApiError
 from .. import queries
 from ..deliveries import FEATURE, Key, Record, Refusal, ago, by_key, concerns, read_log
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 from ..stack import OPERATOR, Stack
 
@@ -27,7 +27,7 @@ def look(run: Run) -> list[Result]:
     stack = run.stack
     if gone := run.settled(partial(_gone, run)):
         # Where nobody counts, nothing was refused as far as anybody knows, and nothing taken.
-        return [left_out(LINK, UNCOUNTED) if result.cause == UNCOUNTED else result for result in gone]
+        return [skipped(LINK, UNCOUNTED) if result.cause == UNCOUNTED else result for result in gone]
     # Asked once: it looks back for days, and what failed is not mended by looking again.
     asked = {name: queries.filled(name, namespace=stack.namespace) for name in QUERIES}
     known, refused, took = (by_key(stack.query(expr)) for expr in asked.values())
@@ -74,7 +74,7 @@ def _judged(stack: Stack, record: Record) -> Result:
     untried = [key for key in notifying if key not in record.took]
     names = ", ".join(map(str, untried[:4]))
     if untried and untried == notifying:
-        return left_out(LINK, f"nothing was sent to {names} within three days; verify_receivers sends them something")
+        return skipped(LINK, f"nothing was sent to {names} within three days; verify_receivers sends them something")
     said = [f"no receiver refuses what Alertmanager sends, and {len(record.took)} took something within three days"]
     return ok(LINK, "; ".join([*said, *([f"not tried: {names}"] if untried else []), *limits]))
 

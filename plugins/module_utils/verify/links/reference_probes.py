@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..facts import app_container, handler, shown_path
-from ..result import Result, left_out, ok
+from ..result import Result, ok, skipped
 from ..run import Run
 
 REFERENCE = "reference probes"
@@ -75,6 +75,6 @@ def judge(deployment: dict[str, Any], name: str, port: int) -> Result:
 
 def look(run: Run) -> list[Result]:
     if run.deployment_problem:
-        return [left_out(REFERENCE, "no Deployment read")]
+        return [skipped(REFERENCE, "no Deployment read")]
     target = run.target
     return [run.of_deployment(REFERENCE, lambda: judge(run.deployment, target.name, target.port))]

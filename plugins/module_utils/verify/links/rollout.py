@@ -12,7 +12,7 @@ from typing import Any
 from ...kube import autoscalers
 from ...kube.transport import ApiError
 from ..facts import is_ready, pod_trouble
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 
 PROGRESS = 600  # seconds that a pod may take to get ready, where the Deployment does not say (progressDeadlineSeconds)
@@ -35,7 +35,7 @@ def judge(deployment: dict[str, Any], pods: list[dict[str, Any]], scalers: Seque
     if (status.get("observedGeneration") or 0) < deployment.get("metadata", {}).get("generation", 0):
         return failed("rollout", evidence, "the Deployment's newest version has not been seen by its controller yet")
     if not wanted and scalers:
-        return left_out("rollout", f"scaled to 0 by {autoscalers.named(scalers[0])}")
+        return skipped("rollout", f"scaled to 0 by {autoscalers.named(scalers[0])}")
     if not wanted:
         return failed("rollout", evidence, "the Deployment is scaled to 0 replicas")
     evidence += f"; {autoscalers.named(scalers[0])} sets their number" if scalers else ""

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from ...kube.transport import ApiError, message_of
 from .. import log_stores, queries
 from ..facts import IN_CLUSTER, late, ready_endpoints, scalar
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 
 
@@ -53,7 +53,7 @@ def _look(run: Run) -> list[Result]:
                 if not stack.query(queries.filled("ruler_sent", namespace=namespace)):
                     evidence += ", though Prometheus has no count of what was"
             except ApiError as error:
-                return [left_out(link, f"{evidence}; whether they arrive there is not known: {error}")]
+                return [skipped(link, f"{evidence}; whether they arrive there is not known: {error}")]
             problems = [f"Loki's notifications to {s['metric'].get('alertmanager', target)} fail" for s in refused]
     if problems:
         return [failed(link, evidence, "; ".join(problems[:4]), query, command)]

@@ -13,7 +13,7 @@ from ...kube.selectors import selects
 from ...monitoring.durations import seconds
 from ...monitoring.names import ALERTS
 from ..facts import late
-from ..result import Result, failed, left_out, ok
+from ..result import Result, failed, ok, skipped
 from ..run import Run
 from ..stack import OPERATOR, rules_of, told_apart
 
@@ -28,7 +28,7 @@ def _look(run: Run) -> list[Result]:
     objects = [item for item in stack.objects["prometheusrules"] if _for_this_one(run, item)]
     gone = [f"the PrometheusRule {name} is gone" for name in stack.gone("PrometheusRule", objects)]
     if not objects and not gone:
-        return [left_out("rules", f"namespace {namespace} has no PrometheusRule")]
+        return [skipped("rules", f"namespace {namespace} has no PrometheusRule")]
     path = f"{stack.api}/api/v1/rules"
     query = f"GET {OPERATOR}/v1/namespaces/{namespace}/prometheusrules and {path}"
 
