@@ -23,6 +23,13 @@ def targets(item: dict[str, Any], name: str, kind: str = "Deployment") -> bool:
     return (target.get("kind", "Deployment"), target["name"]) == (kind, name)
 
 
+def among(definitions: list[dict[str, Any]], workload: dict[str, Any]) -> str:
+    """The autoscaler of a workload among some, as its kind and name; empty where none of them is."""
+    meta = workload["metadata"]
+    here = [item for item in definitions if item["metadata"].get("namespace") == meta["namespace"]]
+    return next((named(item) for item in here if targets(item, meta["name"], workload["kind"])), "")
+
+
 def named(item: dict[str, Any]) -> str:
     return f"{item['kind']} {item['metadata']['name']}"
 

@@ -16,23 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from . import autoscalers, replicas
+from . import autoscalers, ours, replicas
 from . import promise as promises
 from .objects import Objects, difference, holds, label
-from .ours import (
-    MANAGED,
-    OWNER,
-    Json,
-    Key,
-    another_environment,
-    is_labelled,
-    is_ours,
-    key_of,
-    owner_of,
-    prepared,
-    secrets_in,
-    shown,
-)
+from .ours import MANAGED, OWNER, Json, Key, is_labelled, is_ours, key_of, owner_of, prepared, secrets_in, shown
 from .replicas import MANAGER
 from .selectors import FIELDS, MONITORING, Finder
 from .transport import ApiError, KubeError
@@ -342,7 +329,7 @@ class State:
                 found.append(f"{label(entry.live)}{f' (of {manager})' if manager else ''}")
             elif other not in ("", owner_of(entry.item)):
                 found.append(f"{label(entry.live)} (of {other})")
-            elif environment := another_environment(entry.item, entry.live):
+            elif environment := ours.another_environment(entry.item, entry.live):
                 found.append(f"{label(entry.live)} (of the environment {environment})")
         if found:
             raise KubeError(
@@ -358,7 +345,7 @@ class State:
         wanted = {key_of(item): item for item in items}
         for live in going if not self.wish.adopt else []:
             item = wanted.get(key_of(live))
-            if item and (environment := another_environment(item, live)):
+            if item and (environment := ours.another_environment(item, live)):
                 raise KubeError(
                     f"{label(live)} is of the environment {environment}, so nothing is removed: remove it by the inventory of"
                     f" {environment}, or set {self.wish.called('adopt')} to true."
@@ -368,7 +355,7 @@ class State:
         """Leave the number of pods to whoever sets it."""
         spec, live = entry.item["spec"], entry.live
         wanted = spec.pop("replicas", None)
-        own = next((autoscalers.named(item) for item in self.scalers if self.scales(item, entry.item)), "")
+        own = autoscalers.among(self.scalers, entry.item)
         scaler = own
         if live is not None or wanted is not None:
             found = self.other_scaler(entry.item, own)
@@ -380,12 +367,6 @@ class State:
             self.notes.append(note)
         # Of pods whose number is not ours there may be several at any time.
         entry.single = wanted is not None and wanted < 2 and not scaler
-
-    def scales(self, scaler: Json, item: Json) -> bool:
-        """Whether an autoscaler of the definitions is the one of a workload among them."""
-        meta = item["metadata"]
-        here = scaler["metadata"].get("namespace") == meta["namespace"]
-        return here and autoscalers.targets(scaler, meta["name"], item["kind"])
 
     def other_scaler(self, item: Json, own: str) -> str | None:
         """The autoscaler of a workload that stays and is not among the definitions; empty for none, None where none can be told.

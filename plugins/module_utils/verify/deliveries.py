@@ -201,7 +201,7 @@ def ago(seconds: float) -> str:
 
 
 @dataclass
-class Record:
+class Deliveries:
     """When receivers refused last and when they took something last, in seconds since 1970.
 
     :param known: those that Alertmanager has now.

@@ -10,7 +10,7 @@ from functools import partial
 
 from ...kube.transport import ApiError
 from .. import queries
-from ..deliveries import FEATURE, Key, Record, Refusal, ago, by_key, concerns, read_log
+from ..deliveries import FEATURE, Deliveries, Key, Refusal, ago, by_key, concerns, read_log
 from ..result import Result, failed, ok, skipped
 from ..run import Run
 from ..stack import OPERATOR, Stack
@@ -31,7 +31,9 @@ def look(run: Run) -> list[Result]:
     # Asked once: it looks back for days, and what failed is not mended by looking again.
     asked = {name: queries.filled(name, namespace=stack.namespace) for name in QUERIES}
     known, refused, took = (by_key(stack.query(expr)) for expr in asked.values())
-    return [_judged(stack, Record(set(known), refused, took)).asked(f"GET {_configs(run)}; PromQL {'; '.join(asked.values())}")]
+    return [
+        _judged(stack, Deliveries(set(known), refused, took)).asked(f"GET {_configs(run)}; PromQL {'; '.join(asked.values())}")
+    ]
 
 
 def _configs(run: Run) -> str:
@@ -55,7 +57,7 @@ def _gone(run: Run) -> list[Result]:
     return [] if stack.query(counted) else [failed(LINK, "no counters", UNCOUNTED, f"PromQL {counted}")]
 
 
-def _judged(stack: Stack, record: Record) -> Result:
+def _judged(stack: Stack, record: Deliveries) -> Result:
     now, namespace = time.time(), stack.app.namespace
     broken = record.broken(namespace)
     # What counts by integration alone hides a receiver behind another one, which the log alone tells apart.
@@ -85,7 +87,7 @@ def problem(key: Key, seconds: float, log: list[Refusal]) -> str:
     return f"{key} failed {ago(seconds)} and has taken nothing since{''.join(said)}"
 
 
-def suspects(record: Record, broken: list[Key], log: list[Refusal], now: float) -> list[str]:
+def suspects(record: Deliveries, broken: list[Key], log: list[Refusal], now: float) -> list[str]:
     """What is wrong where the counters name no receiver: the log has those that failed lately, or when their integration did."""
 
     def counts(refusal: Refusal) -> bool:
