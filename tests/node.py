@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of the embedded cluster's node have in common, whichever engine runs it."""
+"""What the tests of the local cluster's node have in common, whichever engine runs it."""
 
 from __future__ import annotations
 

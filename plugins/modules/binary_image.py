@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: binary_image
-short_description: Put static binaries into the embedded cluster as images
+short_description: Put static binaries into the local cluster as images
 version_added: 0.1.0
 author: flaskops maintainers (@flaskops)
 description:
@@ -57,7 +57,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Put Alertmanager into the embedded cluster
+- name: Put Alertmanager into the local cluster
   flaskops.observability.binary_image:
     node: flaskops-node
     images:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_image
-short_description: Put somebody else's image into the embedded cluster
+short_description: Put somebody else's image into the local cluster
 version_added: 0.1.0
 description:
   - Makes sure that each node of the local cluster that runs has an image, from an archive, or else from the image's registry.
@@ -54,7 +54,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Put Fluent Bit into the embedded cluster
+- name: Put Fluent Bit into the local cluster
   flaskops.observability.node_image:
     node: flaskops-node
     image: cr.fluentbit.io/fluent/fluent-bit:5.1.3

@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Time and memory of the embedded cluster: `python -m tests.bench.cluster`.
+"""Time and memory of the local cluster: `python -m tests.bench.cluster`.
 
 Figures are shown beside their goals and judged by nobody; the exit status is 0 unless a step failed.
 """
@@ -51,7 +51,7 @@ def working_set() -> float:
 
 def main() -> int:
     """Measure and print the table; 1 when a step failed."""
-    print(f"The embedded cluster from nothing to a verified application ({common.machine()})")
+    print(f"The local cluster from nothing to a verified application ({common.machine()})")
     rows: list[list[str]] = []
     try:
         common.make("down before", "down")

@@ -353,7 +353,7 @@ def main() -> None:
     parser.add_argument(
         "--shipper", default="", help="namespace/name of the shipper's DaemonSet; the one that is there by default"
     )
-    parser.add_argument("--node", help="container of the embedded cluster's node; <context>-node by default")
+    parser.add_argument("--node", help="container of the local cluster's node; <context>-node by default")
     parser.add_argument("--fault", choices=FAULTS, action="append", help="may be given several times; kill by default")
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("--rate", type=int, default=5_000, help="lines a second")

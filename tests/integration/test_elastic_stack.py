@@ -159,7 +159,7 @@ def test_wrong_options_end_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_chart_that_can_not_be_had(cluster: Cluster, folder: Path, variables: dict[str, Any]) -> None:
-    """On the embedded cluster it is skipped, elsewhere refused; nothing is left either way."""
+    """On the local cluster it is skipped, elsewhere refused; nothing is left either way."""
     nowhere = {**variables, "elastic_stack_chart_ref": "", "elastic_stack_chart_version": "0.0.0-nowhere"}
     done = run(folder, {**nowhere, "elastic_stack_local_cluster": cluster.context})
     assert done.changed == 0

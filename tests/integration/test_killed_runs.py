@@ -33,7 +33,7 @@ STEPS = 20
 WITHIN = {
     "Run the node": [1.0, 5.0, 12.0],
     "Build and deliver the image": [2.0],
-    "Put the programs into the embedded cluster": [1.0],
+    "Put the programs into the local cluster": [1.0],
     "Install or upgrade a release": [3.0],
     "Install or upgrade VictoriaLogs": [2.0],
 }

@@ -340,7 +340,7 @@ def refusal(lacking: list[str]) -> str:
 
 
 def embedded(inventory: str, args: str) -> str | None:
-    """The engine that an inventory names for its embedded cluster; None where it has no such cluster.
+    """The engine that an inventory names for its local cluster; None where it has no such cluster.
 
     Ansible, which would know, is not there yet: what these variables are set to is looked up as text.
     """
@@ -359,7 +359,7 @@ def embedded(inventory: str, args: str) -> str | None:
 
 
 def lacking_packages(preferred: str | None) -> set[str]:
-    """What `make up` needs and does not find; *preferred* is the engine of an embedded cluster, if there is one."""
+    """What `make up` needs and does not find; *preferred* is the engine of an local cluster, if there is one."""
     lacking = set()
     try:
         import ensurepip  # noqa: F401
