@@ -83,7 +83,7 @@ bench: packages $(RUN_VENV)/ready $(DEV_VENV)/ready ## times and counts, each be
 docs: $(DEV_VENV)/ready ## write what is generated: tables of options, dashboards
 	$(DEV_VENV)/bin/python docs/generate.py
 
-# What the machine itself must have for an inventory; more than Python only where that has an local cluster.
+# What the machine itself must have for an inventory; more than Python only where that has a local cluster.
 packages: ## name what this machine lacks for the inventory (PACKAGES=install installs it)
 	@./install-packages.sh
 

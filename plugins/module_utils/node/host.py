@@ -359,7 +359,7 @@ def embedded(inventory: str, args: str) -> str | None:
 
 
 def lacking_packages(preferred: str | None) -> set[str]:
-    """What `make up` needs and does not find; *preferred* is the engine of an local cluster, if there is one."""
+    """What `make up` needs and does not find; *preferred* is the engine of a local cluster, if there is one."""
     lacking = set()
     try:
         import ensurepip  # noqa: F401
