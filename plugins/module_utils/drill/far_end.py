@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 from ..external_checks.client import CheckError
 from ..external_checks.heartbeat import environment_of
-from ..external_checks.model import Found, Provider, owner_tag
+from ..external_checks.model import Found, Gone, Provider, owner_tag
+from ..external_checks.modules import KINDS
 from ..external_checks.status import asked_of
 from .app import Options
 
-# The providers that have monitors which are down when nobody calls their address in time, and the type of these.
-HEARTBEATS = {"uptimerobot": "HEARTBEAT"}
 UNKNOWN = "no outside service that the drill knows has a dead man's switch of this cluster, so nobody in the cluster notices"
 
 
@@ -28,19 +27,19 @@ class Switch:
     waits: float
     asked: Provider
     tag: str
-    kind: str
 
     def alarms(self) -> bool:
         """Whether it alarms now.
 
         :raises CheckError: where the provider can't be asked.
         """
-        return any(found.status == "down" for found in heartbeats(self.asked, self.tag, self.kind))
+        return any(found.status == "down" for found in heartbeats(self.asked, self.tag))
 
 
-def heartbeats(asked: Provider, tag: str, kind: str) -> list[Found]:
+def heartbeats(asked: Provider, tag: str) -> list[Found]:
     """The heartbeats with a tag. :raises CheckError: where the provider can't be asked."""
-    return [found for found in asked.read_all(tag) if tag in found.tags and found.kind == kind]
+    # The kind says whether it is of the type that is managed here (model.kind_of), which is a heartbeat.
+    return [found for found in asked.read_all(tag) if tag in found.tags and found.kind == "http"]
 
 
 def find(options: Options) -> Switch:
@@ -50,22 +49,20 @@ def find(options: Options) -> Switch:
     """
     reason = UNKNOWN
     for given in options.external_checks:
-        kind = HEARTBEATS.get(given["provider"])
-        if kind is None:
+        kind = f"{given['provider']}_heartbeat"
+        if kind not in KINDS:
             continue
         try:
             tag = owner_tag(environment_of(options.environment))
-            asked = asked_of(given["provider"], given["api_token"], given.get("api_url") or "", given.get("ca_path"))
-            waits = [float(patience(asked, found)) for found in heartbeats(asked, tag, kind)]
+            asked = asked_of(kind, given["api_token"], given.get("api_url") or "", given.get("ca_path"))
+            # The list does not tell how late one may be.
+            each = [asked.read(found.id).options for found in heartbeats(asked, tag)]
+            waits = [float((told["interval"] or 0) + (told["grace_period"] or 0)) for told in each]
+        except Gone:
+            continue  # somebody has just removed it
         except CheckError as error:
             reason = f"{UNKNOWN} ({error})"
             continue
         if waits:
-            return Switch(min(waits), asked, tag, kind)
+            return Switch(min(waits), asked, tag)
     raise LookupError(reason)
-
-
-def patience(asked: Provider, found: Found) -> int:
-    """Seconds for which a heartbeat waits: its interval, and what it may be late."""
-    body = asked.client.request("GET", f"{asked.path}/{found.id}", answer=dict)
-    return int(body.get("interval") or 0) + int(body.get("gracePeriod") or 0)

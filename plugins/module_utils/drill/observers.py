@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
-import re
 import threading
 import time
 import uuid
@@ -24,6 +23,7 @@ from urllib.parse import urlencode
 from ..external_checks.client import CheckError
 from ..external_checks.status import check_states
 from ..kube.transport import ApiError
+from ..verify.deliveries import counted
 from ..verify.facts import is_ready
 from ..verify.notification import INBOX, bare
 from ..verify.run import slices_path
@@ -38,7 +38,6 @@ LOG_LOOK = 0.5  # and at logs
 NODES = "/api/v1/nodes"
 STALE = 5.0  # seconds that the newest line in the back end is behind before lines count as lost
 OUTSIDE_LOOK, SWITCH_LOOK = 5.0, 15.0
-FAILED = re.compile(r"^alertmanager_notification_requests_failed_total\{(.*)\} (\S+)$", re.MULTILINE)
 NO_STORE = "no Loki and no VictoriaLogs is installed on this cluster"
 # What the names of alerts about the way of the logs and about nodes begin with, which are every application's.
 SHARED_ALERTS = ("Log", "Loki", "VictoriaLogs", "FluentBit", "KubeNode")
@@ -438,12 +437,8 @@ class Observers:
 
 def refusals(metrics: str) -> float:
     """How many requests of Alertmanager to webhooks have failed; where it tells receivers apart, of those to the inbox."""
-    found = 0.0
-    for labels, value in FAILED.findall(metrics):
-        receiver = re.search(r'receiver_name="([^"]*)"', labels)
-        if 'integration="webhook"' in labels and (receiver is None or bare(receiver[1]) == INBOX):
-            found += float(value)
-    return found
+    webhooks = {key: failed for key, (_sent, failed) in counted(metrics).items() if key.integration == "webhook"}
+    return sum(failed for key, failed in webhooks.items() if not key.receiver or bare(key.receiver) == INBOX)
 
 
 def restarts(pod: dict[str, Any]) -> int:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import yaml
+
 from ..kube.transport import ApiError
 from ..monitoring.names import OURS, PART_OF, PARTS
 from ..monitoring.paths import alertmanager_path, pod_path, prometheus_path
@@ -315,6 +317,11 @@ class Stack:
         """Each ready pod of Prometheus."""
         return self._servers(self.server, self.selector, 9090, self.api, wanted_pods(self.server) < 2)
 
+    def alertmanager_config(self, path: str) -> dict[str, Any]:
+        """The configuration that an Alertmanager has loaded; :param path: the way to it."""
+        found: dict[str, Any] = yaml.safe_load(self.ask(f"{path}/api/v2/status")["config"]["original"]) or {}
+        return found
+
     def alertmanager_servers(self, items: list[dict[str, Any]]) -> list[Server]:
         """Each ready pod of the Alertmanager objects."""
         api, alone = alertmanager_path(self.namespace, items), sum(map(wanted_pods, items)) < 2
@@ -334,6 +341,10 @@ class Stack:
 
     def command(self, *words: str) -> str:
         return str(self.app.kubectl("-n", self.namespace, *words, namespaced=False))
+
+    def alertmanager_log(self) -> str:
+        """The command that shows what Alertmanager says."""
+        return self.command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
 
     def port_forward(self, service: str, port: int) -> str:
         return self.command("port-forward", f"service/{service}", str(port))

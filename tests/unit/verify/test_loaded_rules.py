@@ -31,7 +31,7 @@ GROUPS = {
     "verify": written.verify_rule_groups("web", "shop", 300, {}),
     "others": [{"name": "others", "rules": [{"record": f"other:{n}", "expr": expr} for n, expr in enumerate(OTHERS)]}],
 }
-OBJECTS = [{"metadata": {"name": name}, "spec": {"groups": groups}} for name, groups in GROUPS.items()]
+OBJECTS = [{"metadata": {"namespace": "shop", "name": name}, "spec": {"groups": groups}} for name, groups in GROUPS.items()]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def problems(prometheus: Prometheus, objects: list[dict[str, Any]]) -> list[str]
 
     groups = prometheus.get("/api/v1/rules")["groups"]
     # A rule that was not evaluated yet is late, which is another matter.
-    return [text for text in rules.judge("shop", objects, groups, same)[0] if "another" in text or "loaded" in text]
+    return [text for text in rules.judge(objects, groups, same)[0] if "another" in text or "loaded" in text]
 
 
 def test_every_rule_is_the_one_that_was_written(prometheus: Prometheus) -> None:
@@ -79,7 +79,7 @@ def test_every_rule_that_was_written_otherwise_is_named(prometheus: Prometheus) 
     ],
 )
 def test_a_small_difference_is_one(prometheus: Prometheus, expr: str, other: str) -> None:
-    item = {"metadata": {"name": "others"}, "spec": {"groups": copy.deepcopy(GROUPS["others"])}}
+    item = {"metadata": {"namespace": "shop", "name": "others"}, "spec": {"groups": copy.deepcopy(GROUPS["others"])}}
     item["spec"]["groups"][0]["rules"][OTHERS.index(expr)]["expr"] = other
     assert problems(prometheus, [item]) == [
         f"other:{OTHERS.index(expr)} is evaluated with another expr than its PrometheusRule has"

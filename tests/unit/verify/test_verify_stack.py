@@ -915,8 +915,8 @@ def test_judges_of_the_stack_take_plain_data():
     assert judge_target({alone: scraped}, pods, []).status == "ok"
     assert "pod-2" in judge_target({alone: scraped[:1]}, pods, []).cause
     assert "mine" in judge_target({alone: scraped}, pods, ["mine"]).cause
-    assert judge_rules("flask-app", [RULE], [group([LOADED])], lambda one, other: False) == ([], False, 1)
-    assert judge_rules("flask-app", [RULE], [], lambda one, other: False)[1:] == (True, 1)
+    assert judge_rules([RULE], [group([LOADED])], lambda one, other: False) == ([], False, 1)
+    assert judge_rules([RULE], [], lambda one, other: False)[1:] == (True, 1)
     behind = {"metric": {"node": "node-1"}, "value": [0, "60"]}
     assert judge_clocks({"Prometheus": 1.0, "the alert inbox": -20.0}, [behind]) == {
         "the alert inbox": -20.0,

@@ -8,8 +8,6 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-import yaml
-
 from ...kube.transport import ApiError
 from ...monitoring.paths import alertmanager_path
 from .. import notification
@@ -40,7 +38,7 @@ def _look(run: Run) -> list[Result]:
     if not found:
         return [skipped(LINK, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
     path = alertmanager_path(stack.namespace, found)
-    config: dict[str, Any] = yaml.safe_load(stack.ask(f"{path}/api/v2/status")["config"]["original"]) or {}
+    config = stack.alertmanager_config(path)
     query = f"GET {stack.api}/api/v1/rules; GET {path}/api/v2/status, silences and alerts"
     objects = stack.rules_of_ours()
     loaded, ours = _alerts(run, objects)

@@ -47,7 +47,7 @@ def _look(run: Run) -> list[Result]:
     if len(servers) > 1 and not problems:
         problems = apart(stack.ask_each(servers, "/api/v2/status"))
     if problems:
-        command = stack.command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
+        command = stack.alertmanager_log()
         return [failed(link, "; ".join(said), "; ".join(problems[:4]), query, command)]
     told = max(len(found) for found in active.values())
     return [ok(link, f"{'; '.join(said)}; Prometheus sends to {told}", query)]

@@ -55,7 +55,7 @@ def look(run: Run) -> list[Result]:
 
 
 def next_command(run: Run) -> str:
-    return run.stack.command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
+    return run.stack.alertmanager_log()
 
 
 def _look(run: Run, promised: dict[str, Any]) -> Result:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-import yaml
-
 from ...kube.transport import ApiError, message_of
 from ...monitoring.paths import alertmanager_path
 from .. import routing
@@ -91,7 +89,7 @@ def look(run: Run) -> list[Result]:
             failed(row, "nothing sent", why, next_command=run.target.kubectl("get", "alertmanagers")) for row in rows.values()
         ]
     path = alertmanager_path(stack.namespace, found)
-    config = yaml.safe_load(stack.ask(f"{path}/api/v2/status")["config"]["original"]) or {}
+    config = stack.alertmanager_config(path)
     tests, results = plan(config, names, run.target.namespace)
     try:
         results |= Sender(stack, stack.alertmanager_servers(found), routing.intervals(config)).send(tests)
@@ -106,7 +104,7 @@ def look(run: Run) -> list[Result]:
 
 
 def next_command(run: Run) -> str:
-    return run.stack.command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
+    return run.stack.alertmanager_log()
 
 
 def plan(config: Json, names: list[str], namespace: str) -> tuple[list[Sent], dict[str, Result]]:

@@ -69,7 +69,7 @@ def _judged(stack: Stack, record: Deliveries) -> Result:
         problems = suspects(record, broken, [each for each in log if concerns(each.key.receiver, namespace)], now)
     limits = [] if record.by_name else [LIMITS]
     if problems:
-        command = stack.command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
+        command = stack.alertmanager_log()
         evidence = "; ".join([f"{len(problems)} of {len(record.known)} refuse what they are sent", *limits])
         return failed(LINK, evidence, "; ".join(problems[:4]), next_command=command)
     notifying = record.notifying(namespace)

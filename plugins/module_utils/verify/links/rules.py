@@ -15,7 +15,7 @@ from ...monitoring.names import ALERTS
 from ..facts import late
 from ..result import Result, failed, ok, skipped
 from ..run import Run
-from ..stack import OPERATOR, rules_of, told_apart
+from ..stack import OPERATOR, file_of, files_of, rules_of, told_apart
 
 
 def look(run: Run) -> list[Result]:
@@ -40,7 +40,7 @@ def _look(run: Run) -> list[Result]:
         return trees[0] == trees[1]  # before Prometheus 3 there is none, and nothing is said
 
     found = {
-        server: judge(namespace, objects, answer["data"]["groups"], same)
+        server: judge(objects, answer["data"]["groups"], same)
         for server, answer in stack.ask_each(stack.servers(), "/api/v1/rules").items()
     }
     unloaded, count = any(found[server][1] for server in found), max(found[server][2] for server in found)
@@ -56,9 +56,9 @@ def _look(run: Run) -> list[Result]:
 
 
 def judge(
-    namespace: str, objects: list[dict[str, Any]], groups: list[dict[str, Any]], same: Callable[[str, str], bool]
+    objects: list[dict[str, Any]], groups: list[dict[str, Any]], same: Callable[[str, str], bool]
 ) -> tuple[list[str], bool, int]:
-    """What is wrong with PrometheusRules of a namespace and the *groups* that Prometheus evaluates; whether some are not loaded;
+    """What is wrong with PrometheusRules and the *groups* that Prometheus evaluates; whether some are not loaded;
     and how many rules there are.
 
     :param same: whether two expressions mean the same, however they are written.
@@ -70,8 +70,7 @@ def judge(
         alerts = {rule.get("alert") for rule in rules_of(item)}
         written = (item["metadata"].get("annotations") or {}).get(ALERTS, "").split()
         problems += [f"the alert {lost} was taken out of the PrometheusRule {name}" for lost in written if lost not in alerts]
-        # The operator's file is <namespace>-<name>-<uid>.yaml.
-        loaded = {g["name"]: g for g in groups if g["file"].rsplit("/", 1)[-1].startswith(f"{namespace}-{name}-")}
+        loaded = {g["name"]: g for g in groups if file_of(g).startswith(files_of([item]))}
         for group in item["spec"].get("groups") or []:
             found = loaded.get(group["name"], {"name": group["name"], "rules": []})
             wanted, there = len(group.get("rules") or []), found["rules"]
