@@ -88,13 +88,14 @@ class Api:
 
 
 @contextmanager
-def running(folder: Path, config: dict[str, Any], *features: str, cluster: tuple[str, str] = ("", "")) -> Iterator[Api]:
-    """Alertmanager with a configuration; it ends with the block.
+def started(folder: Path, config: str, *features: str, cluster: tuple[str, str] = ("", "")) -> Iterator[str]:
+    """The address of an Alertmanager with a configuration; it ends with the block.
 
-    :param folder: an empty one, which holds its data. :param cluster: its own address and another one's, where there are several.
+    :param folder: an empty one, which gets its data and its log. :param cluster: its own address and another one's, where there
+        are several.
     """
-    (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
-    port, log = free_port(), folder / "log"
+    (folder / "alertmanager.yml").write_text(config)
+    port = free_port()
     words = [
         f"--config.file={folder}/alertmanager.yml",
         f"--storage.path={folder}/data",
@@ -104,10 +105,17 @@ def running(folder: Path, config: dict[str, Any], *features: str, cluster: tuple
         *([f"--enable-feature={','.join(features)}"] if features else []),
     ]
     command = [str(programs("alertmanager") / "alertmanager"), *words]
-    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as process:
+    with (folder / "log").open("w") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as process:
         address = f"http://127.0.0.1:{port}"
         try:
             until(lambda: answer(f"{address}/-/ready")[0] == 200, 60, "Alertmanager to be ready", 0.1, (OSError,))
-            yield Api({"alertmanager-operated:9093": address}, log)
+            yield address
         finally:
             process.terminate()
+
+
+@contextmanager
+def running(folder: Path, config: dict[str, Any], *features: str, cluster: tuple[str, str] = ("", "")) -> Iterator[Api]:
+    """An API server that leads to such an Alertmanager."""
+    with started(folder, yaml.safe_dump(config), *features, cluster=cluster) as address:
+        yield Api({"alertmanager-operated:9093": address}, folder / "log")

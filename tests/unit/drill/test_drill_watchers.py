@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,20 +23,15 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.judge
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import Observers, Timeline
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.watchers import TEST
-from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError, PlainCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import PlainCluster
 
+from tests.alertmanager import started
 from tests.fakes import FAKES, Clock
 from tests.harness import until
-from tests.toolchain import programs
+from tests.node import free_port
 
 LABELS = {**TEST, "namespace": "shop"}
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager
@@ -48,24 +41,8 @@ def alertmanager(folder: Path, inbox: int) -> Iterator[PlainCluster]:
     hooks = [{"url": f"http://127.0.0.1:{inbox}/alerts", "send_resolved": True}]
     config = {"route": {"receiver": "none", "routes": [{**own, "group_by": ["namespace", "service"]}]}}
     config["receivers"] = [{"name": "none"}, {"name": "alert-inbox", "webhook_configs": hooks}]  # type: ignore[assignment]
-    (folder / "config.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    words = [f"--config.file={folder}/config.yml", f"--storage.path={folder}", f"--web.listen-address=127.0.0.1:{port}"]
-    command = [programs("alertmanager") / "alertmanager", *words, "--cluster.listen-address="]
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        found = PlainCluster(f"http://127.0.0.1:{port}")
-
-        def ready() -> bool:
-            try:
-                return found.fetch("/-/ready")[0] == 200
-            except ApiError:
-                return False
-
-        try:
-            until(ready, 30, "Alertmanager")
-            yield found
-        finally:
-            process.terminate()
+    with started(folder, yaml.safe_dump(config)) as address:
+        yield PlainCluster(address)
 
 
 @contextmanager

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +19,10 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify impo
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.facts import samples
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.dead_mans_switch import ALERT, Seen, judge
 
+from tests.alertmanager import started
 from tests.evaluation import evaluate
 from tests.fakes import UptimeRobotFake
 from tests.harness import until
-from tests.node import free_port
-from tests.toolchain import programs
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles/kube_prometheus_stack"
@@ -113,20 +110,14 @@ def test_what_can_not_work_is_refused(
 class Alertmanager:
     """A running one."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def get(self, path: str, body: Any = None) -> str:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=10) as reply:
             return str(reply.read().decode())
-
-    def ready(self) -> bool:
-        try:
-            return bool(self.get("/-/ready"))
-        except (urllib.error.URLError, OSError):
-            return False
 
     def seen(self) -> Seen:
         """What the link would see; the counters as they are, and not as they grew lately."""
@@ -150,26 +141,11 @@ def alertmanager(tmp_path: Path, far: UptimeRobotFake) -> Iterator[Alertmanager]
     place = tmp_path / "secrets/kube-prometheus-stack-dead-mans-switch/url"
     place.parent.mkdir(parents=True)
     place.write_text(far.checks[key]["url"])
-    (tmp_path / "alertmanager.yml").write_text(found["config"].replace(FILES, str(tmp_path / "secrets")))
-    port, features = free_port(), found["values"]["kube-prometheus-stack"]["alertmanager"]["enableFeatures"]
-    words = [
-        f"--config.file={tmp_path}/alertmanager.yml",
-        f"--storage.path={tmp_path}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-        f"--enable-feature={','.join(features)}",
-    ]
-    with (
-        (tmp_path / "log").open("w") as log,
-        subprocess.Popen([programs("alertmanager") / "alertmanager", *words], stdout=log, stderr=subprocess.STDOUT) as process,
-    ):
-        try:
-            made = Alertmanager(port)
-            until(made.ready, 30, "Alertmanager to be ready")
-            made.get("/api/v2/alerts", [{"labels": {"alertname": ALERT, "severity": "none"}}])
-            yield made
-        finally:
-            process.terminate()
+    features = found["values"]["kube-prometheus-stack"]["alertmanager"]["enableFeatures"]
+    with started(tmp_path, found["config"].replace(FILES, str(tmp_path / "secrets")), *features) as address:
+        made = Alertmanager(address)
+        made.get("/api/v2/alerts", [{"labels": {"alertname": ALERT, "severity": "none"}}])
+        yield made
 
 
 def test_a_real_alertmanager_keeps_the_far_end_up(alertmanager: Alertmanager, far: UptimeRobotFake) -> None:
