@@ -196,8 +196,10 @@ def kill_kubeadm(engine: Engine, node: str, address: str) -> None:
 def assert_whole(cluster: Cluster, address: str) -> None:
     """What kubeadm does last, and what the bootstrap does after it, is there and works."""
     (node,) = cluster.core.list_node().items
-    assert {each.type: each.status for each in node.status.conditions}["Ready"] == "True"
-    assert not node.spec.taints
-    assert cluster.apps.read_namespaced_deployment("coredns", "kube-system").status.ready_replicas == 1
+    conditions = {each.type: each.status for each in node.status.conditions}
+    assert conditions["Ready"] == "True", conditions
+    assert not node.spec.taints, node.spec.taints
+    dns = cluster.apps.read_namespaced_deployment("coredns", "kube-system").status
+    assert dns.ready_replicas == 1, dns
     with urllib.request.urlopen(f"http://{address}:10249/healthz", timeout=5) as reply:
         assert reply.status == 200

@@ -32,6 +32,8 @@ PATHS = {
 }
 # Where a workload counts its ready pods; a ReplicaSet comes before the Deployment that owns it.
 READY = {"ReplicaSet": "readyReplicas", "Deployment": "readyReplicas", "StatefulSet": "readyReplicas", "DaemonSet": "numberReady"}
+# What the control plane puts on a node that is not ready, or that it does not hear of.
+LOST = {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
 
 
 def ready(nodes: list[dict[str, Any]]) -> set[str]:
@@ -47,9 +49,13 @@ def stale(objects: Objects, started: Mapping[str, datetime]) -> list[str]:
     """
     late = []
     told = {item["metadata"]["name"]: _condition(item) for item in objects["Node"]}
+    tainted = {item["metadata"]["name"]: {each["key"] for each in item["spec"].get("taints", [])} for item in objects["Node"]}
     for node, since in started.items():
         if node not in told or told[node]["status"] != "True" or _time(told[node]["lastHeartbeatTime"]) < since:
             late.append(f"the node {node}")
+        # They leave a ready node one by one: the one that keeps new pods away at once, the one that evicts within five seconds.
+        elif left := LOST & tainted[node]:
+            late.append(f"the taint {min(left)} of the node {node}")
 
     pods: dict[str, tuple[bool, set[str]]] = {}
     counts: Counter[str] = Counter()

@@ -386,7 +386,7 @@ def settled() -> settled_module.Objects:
 
     both = (("coredns", "kube-system", "10.244.0.2"), ("app", "web", "10.244.0.3"))
     return {
-        "Node": [{"metadata": {"name": "n-node"}, "status": {"conditions": ready}}],
+        "Node": [{"metadata": {"name": "n-node"}, "spec": {}, "status": {"conditions": ready}}],
         "Pod": [pod(*each) for each in both],
         "ReplicaSet": [owned("rs", name, space, [{"uid": f"deploy-{name}"}]) for name, space, _ in both],
         "Deployment": [owned("deploy", name, space, []) for name, space, _ in both],
@@ -411,6 +411,11 @@ def test_a_settled_cluster_has_nothing_stale() -> None:
 
 def node_of_before(objects: settled_module.Objects) -> None:
     objects["Node"][0]["status"]["conditions"][0] = {"type": "Ready", "status": "True", "lastHeartbeatTime": BEFORE}
+
+
+def node_that_still_evicts(objects: settled_module.Objects) -> None:
+    """It is ready again, and the taint that keeps new pods away has gone."""
+    objects["Node"][0]["spec"]["taints"] = [{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]
 
 
 def pod_of_before(objects: settled_module.Objects) -> None:
@@ -446,6 +451,7 @@ def no_dns(objects: settled_module.Objects) -> None:
     ("change", "late"),
     [
         (node_of_before, ["the node n-node"]),
+        (node_that_still_evicts, ["the taint node.kubernetes.io/not-ready of the node n-node"]),
         (pod_of_before, ["the pod web/app"]),
         (pod_not_ready_yet, ["the ReplicaSet web/app", "the EndpointSlice web/app-1"]),
         (deployment_of_before, ["the Deployment web/app"]),
