@@ -122,7 +122,7 @@ def problem(params: dict[str, Any]) -> str:
     for option in ("port", "metrics_port"):
         if not 0 < params[option] < 65536:
             return f"Option {option} is {params[option]}; give a port between 1 and 65535."
-    if not params["path"].startswith("/"):
+    if params["path"] and not params["path"].startswith("/"):
         return f"Option path is {params['path']}; give a path that begins with a slash."
     if params["timeout"] < 1:
         return f"Option timeout is {params['timeout']}; give at least 1 second."

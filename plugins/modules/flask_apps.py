@@ -220,7 +220,8 @@ options:
       path:
         description: >-
           Path that the verification's own request asks for, and the drill's steady probe ten times a second. Any answer below 500
-          will do; give another path where the first page fails by design.
+          will do; give another path where the first page fails by design. Empty is V(/), or a page that the app lacks where V(/)
+          fails.
         type: str
         default: "/"
       metrics_port:

@@ -119,7 +119,7 @@ def _refuse_values(where: str, app: Json) -> None:
     if not 0 <= app["health_port"] < 65536:
         raise DescriptionError(f"{where} has the health_port {app['health_port']}: use a port from 1 to 65535, or 0.")
     for key in ("path", "health_path", "metrics_path"):
-        if not app[key].startswith("/"):
+        if not app[key].startswith("/") and (app[key] or key != "path"):
             raise DescriptionError(f"{where} has the {key} {app[key]!r}: begin it with a slash.")
 
 

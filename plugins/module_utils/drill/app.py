@@ -94,6 +94,7 @@ class App:
         self.replicas = int(self.deployment["spec"].get("replicas", 1))
         self.health = ""  # what the health check answered last
         self.url = self._find_url()
+        self.page = facts.page(options.path, self.ask)
         self.switches = self._has_switches()
         self.prometheus, self.alertmanager, self.inbox = self._find_stack()
         self.store, self.logs = self._find_store()

@@ -245,7 +245,7 @@ class Drill:
             self.journal({"event": "inject", "how": plan.how})
             dead_man.run(plan.steps, self._request, machine.DO)
             caused = time.monotonic()
-            self.observers.users.path, self.observers.users.every = plan.path or self.app.options.path, plan.every
+            self.observers.users.path, self.observers.users.every = plan.path or self.app.page, plan.every
             self._observe(scenario, plan, settings, timeline)
         except StepError as error:
             status, reason = "failed", f"It could not be caused: {error}."
@@ -253,7 +253,7 @@ class Drill:
             status, reason = "aborted", f"The drill was ended: {error}."
         finally:
             fault = time.monotonic() - timeline.began
-            self.observers.users.path, self.observers.users.every = self.app.options.path, 1
+            self.observers.users.path, self.observers.users.every = self.app.page, 1
             restored = self._restore(plan, before, result)
         try:
             if status == "passed" and restored:

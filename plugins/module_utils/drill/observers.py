@@ -457,7 +457,7 @@ class Users:
         self._answered: dict[str, tuple[float, float]] = {}  # by request id, when it began and was answered
         self._open: dict[int, float] = {}  # requests that have not ended, by number: when they began
         self.last_answer = 0.0
-        self.path, self.every = app.options.path, 1
+        self.path, self.every = app.page, 1
 
     def start(self) -> None:
         threading.Thread(target=self._pace, name="users", daemon=True).start()
@@ -466,7 +466,7 @@ class Users:
         began, number = time.monotonic(), 0
         with ThreadPoolExecutor(max_workers=RATE * 6, thread_name_prefix="user") as pool:
             while not self._stop.wait(max(0.0, began + number / RATE - time.monotonic())):
-                path = self.path if number % self.every == 0 else self._app.options.path
+                path = self.path if number % self.every == 0 else self._app.page
                 with self._lock:
                     self._open[number] = time.monotonic()
                 pool.submit(self._one, number, path)

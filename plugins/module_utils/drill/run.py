@@ -57,7 +57,7 @@ def problem(params: dict[str, Any]) -> str:
     for option in ("notice_timeout", "settle_timeout", "request_timeout", "verify_timeout"):
         if params[option] <= 0:
             return f"Option {option} is {params[option]}; give a number of seconds above 0."
-    if not params["path"].startswith("/"):
+    if params["path"] and not params["path"].startswith("/"):
         return f"Option path is {params['path']}; give a path that begins with a slash."
     return ""
 

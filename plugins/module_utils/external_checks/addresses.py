@@ -121,7 +121,7 @@ def of_apps(apps: list[dict[str, Any]], *parts: str) -> list[dict[str, Any]]:
             "name": " ".join([app["name"], *parts]),
             "app": app["name"],
             "namespace": app["namespace"],
-            "path": app["health_path"] if app["health_port"] in (0, app["port"]) else app["path"],
+            "path": app["health_path"] if app["health_port"] in (0, app["port"]) else app["path"] or "/",
             "state": "present",
             **check,
             **({"state": "absent"} if app["state"] == "absent" else {}),

@@ -13,6 +13,7 @@ import json
 import re
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from ..kube.transport import message_of
@@ -27,6 +28,7 @@ IN_CLUSTER = re.compile(r"^(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(
 NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 # What a path may have that is sent as it is.
+FIRST, LACKED = "/", "/no-such-page"
 PATH = "/%?&=:;,+@~!$'()*[]"
 
 
@@ -182,6 +184,16 @@ def shown_path(path: str) -> str:
     """A path without its query, which may hold a token."""
     bare, query, _ = path.partition("?")
     return bare + ("?..." if query else "")
+
+
+def page(path: str, ask: Callable[[str], int]) -> str:
+    """The path to ask an app for; where the user gave none, its first page, or one that it lacks where the first fails by design.
+
+    An app answers for a page that it lacks by itself, through all that is around its views.
+
+    :param ask: the status that a path is answered with.
+    """
+    return path or (FIRST if ask(FIRST) < 500 or ask(LACKED) >= 500 else LACKED)
 
 
 def samples(text: str, names: tuple[str, ...]) -> dict[str, float]:

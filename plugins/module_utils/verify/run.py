@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -112,7 +112,6 @@ class Run:
         self.base = f"/api/v1/namespaces/{target.namespace}"
         self.pods_path = f"{self.base}/pods?{urlencode({'labelSelector': f'app={target.name}'})}"
         self.deployment_path = f"/apis/apps/v1/namespaces/{target.namespace}/deployments/{target.name}"
-        self.path = quote(target.path, safe=facts.PATH)
         self.url = ""
         self.through_proxy = ""
         self.url_problem = ""
@@ -128,6 +127,17 @@ class Run:
         self.ways: dict[tuple[str, str], log_stores.Way] = {}
         self._marked: Marked | ApiError | None = None
         self._marked_pods: list[Marked] | None = None
+
+    @cached_property
+    def path(self) -> str:
+        """What verify itself asks for, quoted; it is not known before the app has an address."""
+        return quote(facts.page(self.target.path, self._status), safe=facts.PATH)
+
+    def _status(self, path: str) -> int:
+        try:
+            return self.ask(path)[0]
+        except ApiError as error:
+            return error.status
 
     @property
     def shown(self) -> str:

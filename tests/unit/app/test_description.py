@@ -127,9 +127,11 @@ def test_what_nobody_said_of_a_receiver_is_not_handed_on() -> None:
     assert app["receivers"] == receivers
 
 
-@pytest.mark.parametrize(("port", "asked"), [(0, "/up"), (5000, "/up"), (8081, "/cart")])
-def test_outside_checks_ask_where_users_do(port: int, asked: str) -> None:
-    (app,) = described(SPEC, [{"name": "shop", "health_path": "/up", "health_port": port, "path": "/cart"}], {})
+@pytest.mark.parametrize(
+    ("port", "path", "asked"), [(0, "/cart", "/up"), (5000, "/cart", "/up"), (8081, "/cart", "/cart"), (8081, "", "/")]
+)
+def test_outside_checks_ask_where_users_do(port: int, path: str, asked: str) -> None:
+    (app,) = described(SPEC, [{"name": "shop", "health_path": "/up", "health_port": port, "path": path}], {})
     assert [check["path"] for check in of_apps([app])] == [asked]
 
 

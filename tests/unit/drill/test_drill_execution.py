@@ -194,7 +194,7 @@ def test_users_are_observed_too() -> None:
 def test_lines_are_lost_from_the_last_one_that_came_or_from_the_fault_on(before: float) -> None:
     line = Timeline(lambda entry: None)
     line.began = time.monotonic() - 20
-    observers = Observers(SimpleNamespace(options=SimpleNamespace(path="/")), "run", lambda entry: None)  # type: ignore[arg-type]
+    observers = Observers(SimpleNamespace(page="/"), "run", lambda entry: None)  # type: ignore[arg-type]
     observers._timeline = line
     observers.users.last_answer = time.monotonic()
     observers._judge_lines(line, wall(line.began) + before)
@@ -219,7 +219,7 @@ class FakeApp:
     health = "/healthz answered 204"
 
     def __init__(self, failures: int = 0, stays: bool = False) -> None:
-        self.options = SimpleNamespace(path="/", request_timeout=0.1)
+        self.options, self.page = SimpleNamespace(request_timeout=0.1), "/"
         self.failures, self.stays = failures, stays
         self.broken = False
         self.done: list[str] = []
@@ -442,7 +442,7 @@ def test_steady_probe_counts_what_is_still_open() -> None:
         release.wait(5)
         return 503
 
-    users = Users(SimpleNamespace(options=SimpleNamespace(path="/"), ask=ask), "run", stop)  # type: ignore[arg-type]
+    users = Users(SimpleNamespace(page="/", ask=ask), "run", stop)  # type: ignore[arg-type]
     began = time.monotonic()
     users.start()
     threading.Event().wait(0.5)

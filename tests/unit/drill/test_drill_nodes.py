@@ -38,7 +38,7 @@ class Shop:
     logs: Any = SimpleNamespace(namespace="logs")
 
     def __init__(self) -> None:
-        self.options = Options(name="shop", namespace="shop")
+        self.options, self.page = Options(name="shop", namespace="shop"), "/"
         self.pod_spec: dict[str, Any] = {}
         self.deployment = {"spec": {"template": {"spec": self.pod_spec}}}
         self.container = {"readinessProbe": {"initialDelaySeconds": 5, "periodSeconds": 5}}
@@ -349,7 +349,7 @@ def test_rights_on_nodes_go_with_those_to_remove_the_namespace(monkeypatch: pyte
 
 
 def test_nodes_are_observed() -> None:
-    app: Any = SimpleNamespace(options=SimpleNamespace(path="/"))
+    app: Any = SimpleNamespace(page="/")
     observers = Observers(app, "run", lambda entry: None)
     observers._nodes = {name: a_node(name) for name in ("one", "two")}
     timeline = observers._timeline = Timeline(lambda entry: None)

@@ -18,6 +18,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.guard
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.record import Record
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS, Expect, Scenario, Skipped
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.facts import LACKED
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.log_stores import STORES
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,7 +123,7 @@ class FakeApp:
         self.deployment, self.service = copy.deepcopy(DEPLOYMENT), copy.deepcopy(SERVICE)
         self.container = self.deployment["spec"]["template"]["spec"]["containers"][0]
         self.switches = switches
-        self.options = Options(name="shop", namespace="shop", **options)
+        self.options, self.page = Options(name="shop", namespace="shop", **options), "/"
         self.routes, self.silences = copy.deepcopy(ROUTES), []
         inbox = {**copy.deepcopy(SERVICE), "spec": {"selector": {"app": "alert-inbox"}}}
         self.objects: dict[str, Any] = {
@@ -370,6 +371,18 @@ class FakeCluster:
 def a_pod(name: str, phase: str = "Running", node: str = "one") -> dict[str, Any]:
     ready = [{"type": "Ready", "status": "True" if phase == "Running" else "False"}]
     return {"metadata": {"name": name}, "spec": {"nodeName": node}, "status": {"phase": phase, "conditions": ready}}
+
+
+@pytest.mark.parametrize(
+    ("path", "first", "lacked", "asked"),
+    [("/", 500, 404, "/"), ("/hello", 500, 404, "/hello"), ("", 404, 500, "/"), ("", 500, 404, LACKED), ("", 500, 500, "/")],
+)
+def test_users_ask_for_the_given_page_or_for_one_that_does_not_fail_by_design(
+    monkeypatch: pytest.MonkeyPatch, path: str, first: int, lacked: int, asked: str
+) -> None:
+    monkeypatch.setattr(App, "ask", lambda self, path: {"/": first, LACKED: lacked}[path])
+    cluster: Any = FakeCluster([a_pod("a")])
+    assert App(cluster, Options(name="shop", namespace="shop", path=path)).page == asked
 
 
 def test_evicted_pods_are_no_trouble_and_an_autoscaler_may_have_scaled() -> None:

@@ -70,7 +70,7 @@ def listener(port: int) -> Iterator[list[dict[str, Any]]]:
 
 def watching(cluster: Any, **more: Any) -> tuple[Observers, Timeline]:
     """Observers of an application that has nothing else to be seen, and what they see."""
-    app: Any = SimpleNamespace(options=Options(), cluster=cluster, alertmanager="", **more)
+    app: Any = SimpleNamespace(options=Options(), page="/", cluster=cluster, alertmanager="", **more)
     found = Observers(app, "run", lambda entry: None)
     return found, found.begin()
 

@@ -255,6 +255,22 @@ def test_an_app_that_calls_itself_well_and_serves_errors(answer, cause):
     assert list(blamed) == (["health"] if cause else []) and cause in blamed.get("health", "")
 
 
+@pytest.mark.parametrize(
+    ("first", "lacked", "asked", "blamed"),
+    [(200, 404, "/", []), (500, 404, facts.LACKED, []), (503, 200, facts.LACKED, []), (500, 500, "/", ["health"])],
+)
+def test_of_an_unknown_app_a_page_is_asked_that_does_not_fail_by_design(first, lacked, asked, blamed):
+    said = {"/": (first, ""), facts.LACKED: (lacked, "")}
+    whose = ("services/flask-app:80", "pods/pod-1:5000", "pods/pod-2:5000")
+    answers = {f"{NS}/{who}/proxy{path}": answer for who in whose for path, answer in said.items()}
+    results, _ = run(FakeCluster(**answers), path="")
+    assert [name for name, r in results.items() if r["status"] == "failed"] == blamed
+    if blamed:
+        assert f"GET {asked} got {first}" in results["health"]["cause"]
+    else:
+        assert (f"GET {asked} was asked instead" in results["health"]["evidence"]) is (asked != "/")
+
+
 def test_a_path_of_the_app_s_own_is_asked_for():
     """Its first page fails by design."""
     fails = {f"{NS}/{who}/proxy/": (500, "no") for who in ("services/flask-app:80", "pods/pod-1:5000", "pods/pod-2:5000")}

@@ -179,6 +179,8 @@ def look(run: Run) -> list[Result]:
         marked = run.marked_request()
     except ApiError as error:
         return [failed("health", found.evidence, f"GET {run.shown} got no answer: {error}", found.query)]
+    if not target.path and run.path != facts.FIRST:
+        found.evidence += f"; GET {facts.FIRST} fails, so GET {run.path} was asked instead: give the app's option path a page"
     return [judge_users(found, run.shown, [marked, *run.marked_pods()])]
 
 
