@@ -296,6 +296,7 @@ class Fake:
         probe: bool = False,
         probe_interval: float | None = None,
         strict: bool = True,
+        address: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
         self.token, self.read_token, self.clock = token, read_token, clock
@@ -326,9 +327,9 @@ class Fake:
         self._windows: dict[int, tuple[float, int]] = {}
         self._last_id = 1000
         self._closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._server = ThreadingHTTPServer((address, port), self._handler())
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}{self.contract.base}"
+        self.url = f"http://{address}:{self._server.server_port}{self.contract.base}"
         self._threads = [threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)]
         if probe:
             self._threads.append(threading.Thread(target=self._probe_forever, daemon=True))
