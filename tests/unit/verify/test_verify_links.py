@@ -147,7 +147,6 @@ def test_what_a_run_went_without_is_a_row():
     ("path", "answer", "broken"),
     [
         ("/api/v1/nodes", (200, {"items": [node(ready="False")]}), {"node"}),
-        ("/api/v1/nodes", (500, {"message": "etcd"}), {"node"}),
         (f"{NS}/services/flask-app:80/proxy/health", (503, {"message": "no endpoints available"}), {"health"}),
         (f"{NS}/services/flask-app", (404, {"message": "no service"}), {"endpoint", "health", "logs"}),
         (SLICES.format("flask-app"), (200, {"items": []}), {"endpoint"}),
@@ -340,9 +339,20 @@ def test_pods_of_another_deployment_are_not_the_app():
     assert [name for name, result in results.items() if result["status"] == "failed"] == []
 
 
-def test_nodes_that_may_not_be_listed():
-    results, _ = run(FakeCluster(**{"/api/v1/nodes": (403, {"message": "forbidden"})}))
-    assert results["node"]["status"] == "skipped"
+def test_nodes_that_are_not_told():
+    results, _ = run(FakeCluster(**{"/api/v1/nodes": (500, {"message": "etcd"})}))
+    assert {name for name, r in results.items() if r["status"] == "failed"} == {"node"}
+    assert "etcd" in results["node"]["cause"] and results["node"]["next_command"] == "kubectl describe nodes"
+
+
+@pytest.mark.parametrize(
+    ("path", "row"),
+    [("/api/v1/nodes", "node"), (SLICES.format("flask-app"), "endpoint"), ("/apis/apps/v1/daemonsets", "log shipper")],
+)
+@pytest.mark.parametrize(("whose", "status"), [({"context": "ours"}, "skipped"), ({}, "failed")])
+def test_what_may_not_be_read_is_no_fault_to_a_person_and_one_in_a_schedule(path, row, whose, status):
+    results, _ = run(FakeCluster(**{path: (403, {"message": "forbidden"})}), **whose)
+    assert results[row]["status"] == status and "forbidden" in json.dumps(results[row])
 
 
 def test_request_id_not_logged():

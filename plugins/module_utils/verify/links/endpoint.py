@@ -8,9 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ...kube.transport import ApiError
 from ..facts import is_ready, ready_endpoints
-from ..result import Result, failed, ok, skipped
+from ..result import Result, failed, ok
 from ..run import Run, slices_path
 
 
@@ -43,12 +42,7 @@ def look(run: Run) -> list[Result]:
 
 def _look(run: Run) -> list[Result]:
     target = run.target
-    try:
-        slices = run.slices(target.namespace, target.name)
-    except ApiError as error:
-        if error.status == 403:
-            return [skipped("endpoint", "this kubeconfig may not list EndpointSlices")]
-        raise
+    slices = run.slices(target.namespace, target.name)
     labelled = run.get(run.pods_path).get("items", [])
     found = judge(run.service, slices, run.own(labelled), labelled)
     return [found.asked(f"GET {slices_path(target.namespace, target.name)}")]
