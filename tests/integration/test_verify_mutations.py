@@ -69,10 +69,10 @@ def test_what_is_broken_is_found_and_named(bench: Bench, case: Case, record_prop
         with case.broken(bench):
             began = time.monotonic()
             # What is broken is waited for until the end; a healthy chain needs less.
-            results = bench.verify(25, **case.options)
+            results = bench.verify(20, **case.options)
             took = time.monotonic() - began
     finally:
-        bench.whole()
+        bench.whole(alert=case.link == "alert path")
     failed = {name: r for name, r in results.items() if r["status"] == "failed"}
     blamed = {name: r["cause"] for name, r in failed.items() if not r["follows"]}
     assert list(blamed) == [case.link], blamed
