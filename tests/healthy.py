@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import dead_rules
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules as written
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import quiet
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.dead import LoadedRule
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.series import Series
 
 from tests.harness import until
@@ -23,6 +26,7 @@ from tests.prometheus import Prometheus, running
 
 PAGE = Path(__file__).with_suffix(".prom").read_text()
 CACHE = "# TYPE cache_evictions_total counter\ncache_evictions_total 5\n"
+ENDED = {"cache_disk_bytes": 1800, "cache_tape_bytes": 7200}  # seconds since there were series of a name
 DENIED = [
     "--resources=deployments,horizontalpodautoscalers,nodes,pods,resourcequotas,services",
     "--metric-denylist=kube_.+_annotations,kube_pod_tolerations,(",
@@ -65,12 +69,27 @@ def scraped(folder: Path, files: dict[str, list[dict[str, Any]]], page: str = PA
         {"job_name": "serviceMonitor/cache/cache/0", "metrics_path": "/cache", "metric_relabel_configs": [drop], **every},
     ]
     try:
-        with running(folder, ["probe 1"], files, scrapes) as found:
+        ended = [f"{name} 5 {int(time.time()) - seconds}" for name, seconds in ENDED.items()]
+        with running(folder, ["probe 1"], files, scrapes, ended) as found:
             until(lambda: series_of(found).names > {"cache_misses_total", "queue_size"}, 60, "the pages to be scraped")
             until(lambda: "cache_evictions_total" in series_of(found).types, 60, "the second page to be scraped")
             yield found
     finally:
         server.shutdown()
+
+
+def many_rules(most: int = 500) -> list[LoadedRule]:
+    """The rules of the role for one application after another, until there are so many: each asks for something else."""
+    found: list[LoadedRule] = []
+    for number in range(most):
+        for group in written.rule_groups({"name": f"web-{number}", "namespace": "shop", "slo": 0.999, "slo_latency": 0.99}):
+            for rule in group["rules"]:
+                record = rule.get("record", "")
+                labels = rule.get("labels") or {}
+                found.append(LoadedRule(rule.get("alert") or record, rule["expr"], record=record, labels=labels))
+        if len(found) >= most:
+            break
+    return found
 
 
 def series_of(prometheus: Prometheus) -> Series:
@@ -92,5 +111,5 @@ def series_of(prometheus: Prometheus) -> Series:
         lambda expr, most: ask("/api/v1/query", query=expr, limit=str(most))["result"],
         lambda path: [ask(path)],
         parse,
-        dead_rules.denied([denied]),
+        quiet.denied([denied]),
     )

@@ -19,29 +19,12 @@ from pathlib import Path
 from . import common  # which knows where the collection is
 
 # isort: split
-from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules as written
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.dead import LoadedRule, RuleJudge, Standing
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.series import side_by_side
 
-from tests.healthy import PAGE, scraped, series_of
+from tests.healthy import PAGE, many_rules, scraped, series_of
 from tests.prometheus import Prometheus
 
 RUNS, RULES, APPS, GOAL = 5, 500, 20, 10.0  # goal in seconds
-
-
-def rules() -> list[LoadedRule]:
-    """Those of the role for one application after another."""
-    found: list[LoadedRule] = []
-    for number in range(APPS):
-        for group in written.rule_groups({"name": f"web-{number}", "namespace": "shop", "slo": 0.999, "slo_latency": 0.99}):
-            for rule in group["rules"]:
-                record = rule.get("record", "")
-                found.append(
-                    LoadedRule(rule.get("alert") or record, rule["expr"], record=record, labels=rule.get("labels") or {})
-                )
-        if len(found) >= RULES:
-            break
-    return found
 
 
 def page(apps: int) -> str:
@@ -65,16 +48,14 @@ def look(prometheus: Prometheus, given: list[LoadedRule]) -> tuple[float, int, C
     prometheus.get = counted  # type: ignore[method-assign]
     try:
         began = time.perf_counter()
-        judge = RuleJudge(series_of(prometheus), given)
-        judge.prepare([])
-        found = side_by_side(judge.of_rule, given)
+        found = RuleJudge(series_of(prometheus), given).of_rules()
         return time.perf_counter() - began, asked.total(), Counter(Standing(verdict.state).name.lower() for verdict in found)
     finally:
         del prometheus.get  # type: ignore[attr-defined]
 
 
 def main() -> int:
-    given, rows = rules(), []
+    given, rows = many_rules(RULES), []
     for name, apps in {"as they should be": APPS, "of applications that are not there": 1}.items():
         with tempfile.TemporaryDirectory() as folder, scraped(Path(folder), {}, page(apps)) as prometheus:
             looks = [look(prometheus, given) for _ in range(RUNS)]

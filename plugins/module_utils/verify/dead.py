@@ -9,23 +9,23 @@ an expression compares with is skipped, except where it compares a quantile of a
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import partial
 from typing import Any
 
 from ..monitoring.names import TEST_SERVICE
 from . import promql, quiet
+from .nearest import TYPO, holds, meant, near, nearest, number_of
 from .routing import Labels
-from .series import Series
+from .series import SOME, Series, Unasked
 
 Json = dict[str, Any]
 
 ALERTS = ("ALERTS", "ALERTS_FOR_STATE")  # what Prometheus records of the alerts that fire
-ALIKE = 0.7  # of two words of which one may be meant by the other
-TYPO = 0.85  # of two values of which nobody knows what may come
 
 
 class Standing(IntEnum):
@@ -97,50 +97,6 @@ class LoadedRule:
     reason: str = ""
 
 
-def near(word: str, words: Collection[str], cutoff: float = ALIKE) -> str:
-    """The word that is most like another one, or begins with it; empty where none is."""
-    slack = max(3, len(word) // 3)
-    close = sorted(each for each in words if each and abs(len(each) - len(word)) <= slack)
-    found = difflib.get_close_matches(word, close, 1, cutoff)
-    return next(iter(found), "") or min((each for each in words if len(word) > 4 and each.startswith(word)), key=len, default="")
-
-
-def meant(matchers: list[Json]) -> list[str]:
-    """The plain words of matchers, such as web and shop of ``web|shop.*``."""
-    words = [word for m in matchers for word in (m["value"].split("|") if "~" in m["type"] else [m["value"]])]
-    return [found for word in words if (found := re.sub(r"[.][*+]|[\\^$()]", "", word))]
-
-
-def nearest(label: str, matchers: list[Json], there: Collection[str], cutoff: float = ALIKE) -> str:
-    """The value that is there and most like one that is asked for."""
-    words = meant(matchers)
-    if label == "le":
-        numbers = {number: value for value in there if (number := _number(value)) is not None}
-        asked = next((number for word in words if (number := _number(word)) is not None), None)
-        if asked is not None and numbers:
-            return numbers[min(numbers, key=lambda number: abs(number - asked))]
-    found = next((value for word in words if (value := near(word, there, cutoff))), "")
-    inside = [value for value in sorted(there) for word in words if len(word) > 2 and value and (word in value or value in word)]
-    return found or next(iter(inside), "")
-
-
-def _below(op: str, number: float, least: float) -> bool:
-    """Whether a comparison holds only for what is below the least that there can be."""
-    return (op == "<" and number <= least) or (op in ("<=", "==") and number < least)
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def holds(matchers: Iterable[Json], value: str) -> bool:
-    """Whether a value of a label is one that all its matchers take."""
-    return all(Labels({"x": value}).holds("x", m["type"], m["value"]) is not False for m in matchers)
-
-
 class RuleJudge:
     """Says of each rule, or of an expression of a panel, whether it is dead.
 
@@ -156,25 +112,46 @@ class RuleJudge:
             if rule.record:
                 self.records.setdefault(rule.record, []).append(rule)
 
-    def prepare(self, exprs: Iterable[str]) -> None:
-        """Ask what several expressions need, in as few questions as may be; those that are refused are unknown then."""
-        wanted = [*exprs, *(rule.expr for rule in self.rules)]
+    def of_rules(self) -> list[Verdict]:
+        """What each rule is; one whose expression is refused is unknown."""
+        self._prepare(rule.expr for rule in self.rules)
+        return self._rounds([partial(self.of_rule, rule) for rule in self.rules])
+
+    def of_panels(self, exprs: Sequence[str]) -> list[Verdict]:
+        """What each expression of a panel of ours is."""
+        self._prepare([*exprs, *(rule.expr for rules in self.records.values() for rule in rules)])
+        return self._rounds([partial(self.of, expr, Whose.OURS) for expr in exprs])
+
+    def _rounds(self, judgements: list[Callable[[], Verdict]]) -> list[Verdict]:
+        """Judge all, ask together what that wanted, and judge again those that wanted something."""
+        found: dict[int, Verdict] = {}
+        while len(found) < len(judgements):
+            for number, judgement in enumerate(judgements):
+                with contextlib.suppress(Unasked):
+                    found[number] = found[number] if number in found else judgement()
+            self.series.answer()
+        return [found[number] for number in range(len(judgements))]
+
+    def _prepare(self, exprs: Iterable[str]) -> None:
+        """Ask what all expressions are known to need, so that the rounds are few."""
+        wanted = list(dict.fromkeys(exprs))
         self.series.parse(wanted)
-        trees = [tree for expr in dict.fromkeys(wanted) if (tree := self.series.trees[expr])]
+        trees = [tree for expr in wanted if (tree := self.series.trees[expr])]
         every = [node for tree in trees for node in promql.nodes(tree)]
         selectors = {promql.selection(node): node for node in every if node["type"] in promql.SELECTORS}
         self.series.ask([*selectors, *(promql.shape(node) for node in every if _joins(node))])
         # Of what is missing: whether it was there lately, and what is there of each of its labels.
         gone = [node for text, node in selectors.items() if self.series.there(text) is False]
         there = [node for node in gone if promql.name_of(node) in self.series.names]
-        self.series.ask_lately(promql.selection(node) for node in there)
+        self.series.ask((promql.selection(node) for node in there), "lately")
         self.series.ask(text for node in there if not self.series.lately(promql.selection(node)) for text in variants(node))
 
     def of_rule(self, rule: LoadedRule, seen: frozenset[str] = frozenset()) -> Verdict:
+        """:raises Unasked: as all that judges one."""
         return calm(f"its annotation says: {rule.reason}") if rule.reason else self.of(rule.expr, rule.whose, seen)
 
     def of(self, expr: str, whose: Whose, seen: frozenset[str] = frozenset()) -> Verdict:
-        """What an expression is. :param seen: the recorded metrics on the way to it."""
+        """:param seen: the recorded metrics on the way to an expression."""
         tree = self.series.trees.get(expr)
         return (
             Expression(self, whose, seen).judge(tree)
@@ -193,6 +170,11 @@ def variants(tree: Json) -> list[str]:
 def labels_of(tree: Json) -> set[str]:
     """The labels that a selector matches."""
     return {m["name"] for m in tree["matchers"]} - {"__name__"}
+
+
+def _below(op: str, number: float, least: float) -> bool:
+    """Whether a comparison holds only for what is below the least that there can be."""
+    return (op == "<" and number <= least) or (op in ("<=", "==") and number < least)
 
 
 def _joins(tree: Json) -> bool:
@@ -290,7 +272,7 @@ class Expression:
         if op not in (">", ">=", "<", "<=") or quantile is None:
             return ALIVE
         selectors = [node for node in promql.nodes(quantile) if node["type"] in promql.SELECTORS]
-        bounds = [_number(value) for node in selectors for value in self.series.values("le", promql.selection(node))]
+        bounds = [number_of(value) for node in selectors for value in self.series.values("le", promql.selection(node))]
         finite = [bound for bound in bounds if bound is not None and bound != float("inf")]
         if finite and min(finite) >= 0 and _below(op, number, 0):
             return dead(Death.THRESHOLD, f"no quantile is below {number:g}")
@@ -317,9 +299,9 @@ class Expression:
 
     def _join(self, tree: Json) -> Verdict:
         """Whether series of both sides go together."""
-        whole, sides = promql.shape(tree), [promql.shape(tree[side]) for side in ("lhs", "rhs")]
+        both, sides = promql.shape(tree), [promql.shape(tree[side]) for side in ("lhs", "rhs")]
         # Of what is refused the link rules tells.
-        if not whole or self.series.there(whole) is not False or not all(self.series.there(side) for side in sides):
+        if not both or self.series.there(both) is not False or not all(self.series.there(side) for side in sides):
             return ALIVE
         matching = tree["matching"]
         names = set(matching.get("labels") or ())
@@ -327,7 +309,8 @@ class Expression:
             names = (self.series.labels(sides[0]) | self.series.labels(sides[1])) - names
         for label in sorted(names):
             values = [self.series.values(label, side) for side in sides]
-            if all(values) and values[0].isdisjoint(values[1]):
+            whole = all(0 < len(found) < SOME for found in values)
+            if whole and values[0].isdisjoint(values[1]):
                 return self._apart(tree, label, values)
         return calm("no series of its two sides have the same labels at the moment")
 
@@ -353,7 +336,7 @@ class Expression:
         text = promql.selection(tree)
         there = self.series.there(text)
         if there is None:
-            return Verdict(Standing.UNKNOWN, f"Prometheus refuses to say whether {promql.shown(tree)} has series")
+            return _refused(tree)
         if there:
             return ALIVE
         key = text, self.whose
@@ -371,9 +354,10 @@ class Expression:
             return self._recorded(tree, name)
         if name not in self.series.names if name else not self._named(tree):
             return self._missing(tree, name)
-        if self.series.lately(promql.selection(tree)):
-            return calm("its series ended within the last hour")
-        return self._mismatch(tree, name)
+        lately = self.series.lately(promql.selection(tree))
+        if lately is None:
+            return _refused(tree)
+        return calm("its series ended within the last hour") if lately else self._mismatch(tree, name)
 
     def _named(self, tree: Json) -> bool:
         matchers = [m for m in tree["matchers"] if m["name"] == "__name__"]
@@ -399,7 +383,7 @@ class Expression:
         if found.state != Standing.ALIVE:
             return found
         sure = any(all(known[rule.expr].holds(m["name"], m["type"], m["value"]) for m in matchers) for rule in able)
-        if sure or name not in self.series.names or self.series.lately(promql.selection(tree)):
+        if sure or name not in self.series.names or self.series.lately(promql.selection(tree)) is not False:
             return calm("the rule that records it has had nothing to record yet")
         return self._mismatch(tree, name)
 
@@ -448,7 +432,7 @@ class Expression:
         labels = sorted(labels_of(tree))
         if self.whose == Whose.OTHERS and (why := self._foreign(tree, "")):
             return calm(why)
-        series.ask(variants(tree))
+        series.want(variants(tree))
         without = {label: promql.selection(tree, {label}) for label in labels}
         alone = {label: promql.selection(tree, set(labels) - {label}) for label in labels}
         coming = set(labels) & set(quiet.COMING)
@@ -466,13 +450,15 @@ class Expression:
         wrong = next((label for label in labels if series.there(alone[label]) is False), "")
         if wrong:
             return self._blamed(tree, wrong, promql.selection(tree, set(labels)))
+        if not labels:
+            return dead(Death.METRIC, f"no series {promql.shown(tree)}: the last one ended more than an hour ago")
         return dead(Death.VALUE, f"no series {promql.shown(tree)}: none has these {len(labels)} labels together")
 
     def _unborn(self, tree: Json, why: str) -> Verdict:
         """Whether what a series is to tell of, once it is born, is there at all."""
         for label in dict.fromkeys(m["name"] for m in tree["matchers"] if m["name"] in quiet.LASTING):
             there = self.series.all_values(label)
-            if not any(holds(self._of(tree, label), value) for value in {*there, ""}):
+            if len(there) < SOME and not any(holds(self._of(tree, label), value) for value in {*there, ""}):
                 return self._wrong(tree, label, there)
         return calm(why)
 
@@ -486,6 +472,14 @@ class Expression:
         there = self.series.values(label, rest)
         if any(holds(matchers, value) for value in there):
             return ALIVE
+        if objects := quiet.of_objects(promql.name_of(tree), label):
+            known, why = {*there, *objects.known}, objects.why
+            asked = [m for m in matchers if m["type"] in ("=", "=~")]
+            alike = {value.lower() for value in known}
+            typo = any(near(word.lower(), alike, TYPO) for word in meant(asked))
+            if not typo or any(holds(matchers, value) for value in known):
+                return calm(why)
+            return self._wrong(tree, label, known)
         if there == {""}:
             other = near(label, self.series.labels(rest))
             return dead(Death.VALUE, f"no series {promql.shown(tree)}: none has the label {label}" + _hint(other))
@@ -502,6 +496,10 @@ class Expression:
         kind = {"job": Death.JOB, "le": Death.BUCKET}.get(label, Death.VALUE)
         other = nearest(label, self._of(tree, label), there)
         return dead(kind, f"no series {promql.shown(tree)}: no {label} is so" + (_hint(f'{label}="{other}"') if other else ""))
+
+
+def _refused(tree: Json) -> Verdict:
+    return Verdict(Standing.UNKNOWN, f"Prometheus refuses to say whether {promql.shown(tree)} has series")
 
 
 def _hint(other: str) -> str:

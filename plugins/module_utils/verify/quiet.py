@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
 
 # The series begin with what they count. The patterns are of whole names.
 BORN = {
@@ -34,6 +36,10 @@ BORN = {
     r"aggregator_unavailable_apiservice(_total)?|apiserver_request_terminations_total": "the API server has met none",
     r"apiserver_client_certificate_expiration_seconds_(bucket|count|sum)": "nobody logs in with a certificate",
     r"alertmanager_cluster_(failed_peers|members|health_score|peers_joined_total)": "Alertmanager has no peers",
+    r"container_cpu_cfs_(periods|throttled_periods|throttled_seconds)_total": "no container has a limit of CPU",
+    r"prometheus_sd_refresh_(failures_total|duration_(histogram_)?seconds(_bucket|_count|_sum)?)": (
+        "Prometheus finds no target by a discovery that it repeats"
+    ),
     r"flaskops_verify_lines_(missing|late|double)_total": "a scheduled verification has not counted it yet",
     r"flaskops_verify_(link_ok|link_follows|last_run_timestamp_seconds|errors_total)": "no scheduled verification has ended yet",
     r"flaskops_log_(tracebacks|lines)_total": "no such line was logged yet",
@@ -50,11 +56,14 @@ _COLLECTORS = (
     " entropy ethtool fibrechannel filefd hwmon infiniband ipvs md mountstats netstat nf_conntrack nfs nfsd nvme power_supply"
     " pressure rapl schedstat sockstat softnet systemd tape textfile thermal_zone timex udp_queues vmstat wifi xfs zfs"
 )
-# Series that are there together or not at all, by how they begin.
+# Series that are there together or not at all, by a pattern of how they begin.
 FAMILIES = {
     "kubelet_volume_stats_": "no pod has a volume claim",
     "kubelet_certificate_": "the kubelet does not renew its certificate",
-    "prometheus_remote_storage_": "Prometheus writes nowhere else",
+    # The few that it counts without a place to write to are not of the family.
+    "prometheus_remote_storage_(?!(samples|histograms|exemplars)_in_total|highest_timestamp_in_seconds|string_interner_)": (
+        "Prometheus writes nowhere else"
+    ),
     **{f"node_{collector}_": _HARDWARE for collector in _COLLECTORS.split()},
 }
 # What the rules of the roles ask of programs that an installation may go without.
@@ -130,6 +139,45 @@ COMING: dict[str, list[str] | None] = {
 }
 
 
+@dataclass(frozen=True)
+class Coming:
+    """Values of a label that come with objects.
+
+    :param metrics: a pattern of the metrics whose label it is. :param known: what Kubernetes itself has; anybody may add others.
+    """
+
+    metrics: str
+    known: tuple[str, ...]
+    why: str
+
+
+_OWNERS = (
+    *("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "Node", "Pod", "ReplicationController"),
+    *("", "<none>"),  # of what nobody owns, as kube-state-metrics has it now and had it before
+)
+# By the label. kube-state-metrics has a value only as long as the cluster has an object with it.
+OBJECTS = {
+    "resource": Coming(
+        r"kube_(pod_(init_)?container_resource_(limits|requests)|resourcequota|limitrange)",
+        ("cpu", "memory", "ephemeral_storage", "storage", "pods"),
+        "nothing on the cluster asks for such a resource or limits it",
+    ),
+    "owner_kind": Coming(r"kube_[a-z]+_owner", _OWNERS, "the cluster has nothing of such an owner"),
+    "created_by_kind": Coming(r"kube_pod_info", _OWNERS, "the cluster has nothing of such an owner"),
+    "type": Coming(
+        r"kube_service_spec_type",
+        ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName"),
+        "the cluster has no Service of such a type",
+    ),
+}
+
+
+def of_objects(name: str, label: str) -> Coming | None:
+    """What is known of a label whose values come with objects; None of any other one. :param name: the metric."""
+    found = OBJECTS.get(label)
+    return found if found and re.fullmatch(found.metrics, name) else None
+
+
 def of_metric(name: str, names: Collection[str], ours: bool) -> str:
     """Why a metric has no series on a healthy cluster; empty where no reason is known.
 
@@ -140,7 +188,7 @@ def of_metric(name: str, names: Collection[str], ours: bool) -> str:
         return f"the cluster has no {KINDS[kind[1]]}"
     families = {**FAMILIES, **(OPTIONAL if ours else {})}
     for begin, reason in families.items():
-        if name.startswith(begin) and not _served(begin, names):
+        if re.match(begin, name) and not _served(begin, names):
             return reason
     return unborn(name)
 
@@ -151,7 +199,7 @@ def unborn(name: str) -> str:
 
 
 def _served(begin: str, names: Collection[str]) -> bool:
-    return any(name.startswith(begin) for name in names)
+    return any(re.match(begin, name) for name in names)
 
 
 def of_value(label: str, there: Collection[str]) -> list[str] | None:
@@ -167,3 +215,32 @@ def of_value(label: str, there: Collection[str]) -> list[str] | None:
     if label == "reason" and not any(value in (coming or ()) for value in there):
         return None  # not of a container
     return coming
+
+
+def denied(deployments: list[dict[str, Any]]) -> dict[str, str]:
+    """Patterns of the metrics that kube-state-metrics is told not to serve, each with the option that says so."""
+    found = {}
+    for item in deployments:
+        for container in item["spec"]["template"]["spec"].get("containers") or []:
+            if "kube-state-metrics" not in f"{container.get('name')} {container.get('image')}":
+                continue
+            for word in [*(container.get("command") or []), *(container.get("args") or [])]:
+                option, _, value = word.partition("=")
+                found.update(dict.fromkeys(_patterns(option, value.split(",")), f"{option} of kube-state-metrics"))
+    return found
+
+
+def _patterns(option: str, values: list[str]) -> list[str]:
+    """What an option of kube-state-metrics leaves out."""
+    if option in ("--metric-denylist", "--metric-blacklist"):
+        return [f"^(?:{pattern})$" for pattern in values if _compiles(pattern)]
+    if option == "--resources":
+        return [f"^kube_{kind}(_|$)" for kind, plural in KINDS.items() if plural not in values]
+    return []
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        return bool(pattern) and bool(re.compile(pattern))
+    except re.error:  # Go's expressions are nearly Python's
+        return False

@@ -1,17 +1,16 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which series Prometheus has, asked in few questions: many selectors in one, several side by side, each answer bounded."""
+"""Which series Prometheus has, asked in few requests: many questions in one, several side by side, each answer bounded."""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 import yaml
 
@@ -19,46 +18,62 @@ from ..kube.transport import ApiError
 from . import promql, queries
 
 Json = dict[str, Any]
+# What is asked of an expression: a query of queries.yml, the expression, and the label that it is about, if any.
+Question = tuple[str, str, str]
 
-LATELY = 3600.0  # seconds within which series count that are no more
-MANY, SOME = 100_000, 1000  # names, and values of one label, that are read at most
-URL, QUESTIONS = 4000, 40  # characters of one request, which a proxy before the API server may bound, and questions in it
+MANY, SOME = 100_000, 1000  # names, and series of one answer, that are read at most
+# Characters of one request, since proxies before an API server take 8190 mostly, and questions in it.
+URL, QUESTIONS = 7500, 80
 AT_ONCE = 8  # requests
 REFUSED = (400, 422)  # a question that can't be answered; any other status is of the server
+NUMBER = "__number"  # the label of an answer that says to which question of several it belongs
 
 
-def batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts that go into one request."""
-    batch: list[str] = []
+class Unasked(Exception):
+    """Something is wanted that Prometheus was not asked yet: ``Series.answer`` asks it, with all else that is wanted."""
+
+
+def batches(items: Iterable[Any], text: Callable[[Any], str]) -> Iterator[list[Any]]:
+    """Items that go into one request. :param text: what is sent of one."""
+    batch: list[Any] = []
     size = 0
-    for text in texts:
-        length = len(quote(text)) + 60
+    for item in items:
+        length = len(quote_plus(text(item))) + len("+or+")
         if batch and (size + length > URL or len(batch) == QUESTIONS):
             yield batch
             batch, size = [], 0
-        batch.append(text)
+        batch.append(item)
         size += length
     if batch:
         yield batch
 
 
-def side_by_side(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+def side_by_side(work: Callable[[Any], Any], items: Iterable[Any]) -> None:
     found = list(items)
-    if len(found) < 2:
-        return [work(item) for item in found]
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        return list(pool.map(work, found))
+        list(pool.map(work, found))
 
 
-def halved(work: Callable[[list[str]], None], texts: list[str]) -> None:
+def halved(work: Callable[[list[Any]], None], items: list[Any]) -> None:
     """Ask again for each half of what can't be told together."""
-    half = len(texts) // 2
-    work(texts[:half])
-    work(texts[half:])
+    half = len(items) // 2
+    work(items[:half])
+    work(items[half:])
+
+
+def bracketed(expr: str) -> str:
+    """An expression among others; a comment at its end would swallow the bracket."""
+    return f"({expr}\n)"
+
+
+def numbered(question: Question, number: int = QUESTIONS) -> str:
+    """A question among others."""
+    name, expr, label = question
+    return queries.filled("numbered", question=queries.filled(name, expr=expr, label=label), number=str(number))
 
 
 class Series:
-    """What one Prometheus has.
+    """What one Prometheus has. Each answer is kept; what was not asked raises ``Unasked``, and is asked by ``answer``.
 
     :param query: the series of an expression, so many of them at most.
     :param get: what each shard answers at a path of Prometheus' API.
@@ -76,23 +91,27 @@ class Series:
         self.query, self._get, self._parse = query, get, parse
         self.denied = denied or {}
         self.trees: dict[str, Json | None] = {}
-        self._there: dict[str, bool | None] = {}
-        self._lately: dict[str, bool] = {}
-        self._values: dict[tuple[str, str], set[str]] = {}
+        self._answers: dict[Question, list[dict[str, str]] | None] = {}  # the labels of series; None where it is refused
+        self._wanted: dict[Question, None] = {}
+        self._listed: dict[str, set[str]] = {}
 
     def renew(self) -> None:
         """Forget what was missing, and keep what was there."""
-        self._there = {text: True for text, there in self._there.items() if there}
-        self._lately, self._values = {}, {}
-        self.__dict__.pop("types", None)
+        self._answers = {asked: found for asked, found in self._answers.items() if found and asked[0] == "there"}
+        self._listed = {}
+        for name in ("types", "_relabelings"):
+            self.__dict__.pop(name, None)
 
     def parse(self, exprs: Iterable[str]) -> None:
         """Read the trees of expressions; one is None where this Prometheus does not tell it."""
-        side_by_side(self._parse_batch, batches(expr for expr in dict.fromkeys(exprs) if expr not in self.trees))
+        wanted = [expr for expr in dict.fromkeys(exprs) if expr not in self.trees]
+        if wanted and not any(self.trees.values()) and self._parse(queries.filled("constant")) is None:
+            self.trees.update(dict.fromkeys(wanted))  # it tells none, as before version 3
+            return
+        side_by_side(self._parse_batch, batches(wanted, bracketed))
 
     def _parse_batch(self, exprs: list[str]) -> None:
-        # A comment at the end of an expression would swallow the bracket.
-        tree = self._parse(" or ".join(f"({expr}\n)" for expr in exprs))
+        tree = self._parse(" or ".join(map(bracketed, exprs)))
         if tree is None and len(exprs) > 1:
             halved(self._parse_batch, exprs)
             return
@@ -104,67 +123,78 @@ class Series:
             tree = tree["lhs"]
         self.trees[exprs[0]] = promql.bare(tree)
 
-    def ask(self, exprs: Iterable[str]) -> None:
-        """Ask which of these expressions have series."""
-        side_by_side(self._ask_batch, batches(expr for expr in dict.fromkeys(exprs) if expr and not self._there.get(expr)))
+    def ask(self, exprs: Iterable[str], name: str = "there") -> None:
+        """Ask which of these expressions have series, or another question without a label."""
+        self._ask((name, expr, "") for expr in exprs if expr)
 
-    def _ask_batch(self, exprs: list[str]) -> None:
-        asked = [queries.filled("there", expr=expr, number=str(number)) for number, expr in enumerate(exprs)]
+    def answer(self) -> None:
+        """Ask all that was wanted and not asked yet."""
+        wanted, self._wanted = self._wanted, {}
+        self._ask(wanted)
+
+    def _ask(self, questions: Iterable[Question]) -> None:
+        new = [question for question in dict.fromkeys(questions) if question not in self._answers]
+        side_by_side(self._ask_batch, batches(new, numbered))
+
+    def _ask_batch(self, questions: list[Question]) -> None:
         try:
-            found = {series["metric"]["number"] for series in self.query(" or ".join(asked), 0)}
+            found = self.query(" or ".join(numbered(question, number) for number, question in enumerate(questions)), SOME)
         except ApiError as error:
             if error.status not in REFUSED:
                 raise
-            if len(exprs) == 1:
-                self._there[exprs[0]] = None
-                return
-            halved(self._ask_batch, exprs)
+            if len(questions) == 1:
+                self._answers[questions[0]] = None
+            else:
+                halved(self._ask_batch, questions)
             return
-        self._there.update({expr: str(number) in found for number, expr in enumerate(exprs)})
+        if len(found) >= SOME and len(questions) > 1:  # it may have been cut off anywhere
+            halved(self._ask_batch, questions)
+            return
+        answers: dict[Question, list[dict[str, str]]] = {question: [] for question in questions}
+        for series in found[:SOME]:
+            labels = dict(series["metric"])
+            answers[questions[int(labels.pop(NUMBER))]].append(labels)
+        self._answers.update(answers)
+
+    def want(self, exprs: Iterable[str]) -> None:
+        """:raises Unasked: where it is not known of all of these expressions whether they have series."""
+        new = {("there", expr, ""): None for expr in exprs if ("there", expr, "") not in self._answers}
+        self._wanted.update(new)
+        if new:
+            raise Unasked
+
+    def _answer(self, name: str, expr: str, label: str = "") -> list[dict[str, str]] | None:
+        question = name, expr, label
+        if question not in self._answers:
+            self._wanted[question] = None
+            raise Unasked
+        return self._answers[question]
 
     def there(self, expr: str) -> bool | None:
         """Whether an expression has series now; None where Prometheus refuses to say."""
-        if expr not in self._there:
-            self.ask([expr])
-        return self._there[expr]
+        found = self._answer("there", expr)
+        return None if found is None else bool(found)
 
-    def ask_lately(self, selections: Iterable[str]) -> None:
-        """Ask which of these selectors had series within the last hour."""
-        side_by_side(self._ask_lately, batches(each for each in dict.fromkeys(selections) if each not in self._lately))
-
-    def _ask_lately(self, selections: list[str]) -> None:
-        # One series of any of them: mostly there is none, which is the end of it.
-        since = ("start", f"{time.time() - LATELY:.0f}"), ("limit", "1")
-        if any(self._get(f"/api/v1/series?{urlencode([*since, *(('match[]', each) for each in selections)])}")):
-            if len(selections) == 1:
-                self._lately[selections[0]] = True
-                return
-            halved(self._ask_lately, selections)
-            return
-        self._lately.update(dict.fromkeys(selections, False))
-
-    def lately(self, selection: str) -> bool:
-        """Whether a selector had series within the last hour."""
-        self.ask_lately([selection])
-        return self._lately[selection]
+    def lately(self, selection: str) -> bool | None:
+        """Whether a selector had series within the last hour; None where Prometheus refuses to say."""
+        found = self._answer("lately", selection)
+        return None if found is None else bool(found)
 
     def values(self, label: str, expr: str) -> set[str]:
-        """The values that a label of an expression's series has; empty is one for series without it."""
-        if (label, expr) not in self._values:
-            found = self.query(queries.filled("values", expr=expr, label=label), SOME) if label.isidentifier() else []
-            self._values[label, expr] = {series["metric"].get(label, "") for series in found[:SOME]}
-        return self._values[label, expr]
+        """The values that a label of an expression's series has, SOME of them at most; empty is one for series without it."""
+        found = self._answer("values", expr, label) if label.isidentifier() else None
+        return {labels.get(label, "") for labels in found or ()}
 
     def labels(self, expr: str) -> set[str]:
         """The labels of one of an expression's series."""
-        return {label for series in self.query(queries.filled("one", expr=expr), 1) for label in series["metric"]} - {"__name__"}
+        return {label for labels in self._answer("labels", expr) or () for label in labels} - {"__name__"}
 
     def all_values(self, label: str, many: int = SOME) -> set[str]:
-        """The values of a label of all series."""
-        if (label, "") not in self._values:
+        """The values of a label of all series, so many of them at most."""
+        if label not in self._listed:
             found = self._get(f"/api/v1/label/{quote(label, safe='')}/values?{urlencode({'limit': many})}")
-            self._values[label, ""] = {value for values in found for value in values}
-        return self._values[label, ""]
+            self._listed[label] = {value for values in found for value in values}
+        return self._listed[label]
 
     @property
     def names(self) -> set[str]:
@@ -173,7 +203,8 @@ class Series:
 
     @property
     def jobs(self) -> set[str]:
-        return self.all_values("job")
+        """What is scraped. An alert of a job that is not there has series with its name too."""
+        return self.values("job", queries.filled("scraped"))
 
     @cached_property
     def types(self) -> dict[str, set[str]]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -23,7 +24,8 @@ import yaml
 from ..kube.transport import ApiError
 from ..monitoring.names import OURS, PART_OF, PARTS
 from ..monitoring.paths import alertmanager_path, pod_path, prometheus_path
-from . import facts
+from . import facts, quiet
+from .series import Series
 
 if TYPE_CHECKING:
     from .run import Run
@@ -168,6 +170,14 @@ class Stack:
         if _age(started) < FRESH:
             self._patient = min(self.run.deadline, time.monotonic() + SETTLE_FRESH)
         return ""
+
+    @cached_property
+    def series(self) -> Series:
+        """What this Prometheus has; what kube-state-metrics denies is unknown to whom may not list Deployments."""
+        deployments: list[dict[str, Any]] = []
+        with contextlib.suppress(ApiError):
+            deployments = self.deployments()
+        return Series(self.query, self.data, self.parsed, quiet.denied(deployments))
 
     @property
     def skipped(self) -> dict[str, str]:

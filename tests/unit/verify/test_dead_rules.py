@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules as written
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import quiet
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.dead import (
     Death,
     LoadedRule,
@@ -25,10 +26,10 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.dead
     Whose,
 )
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import dead_rules
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.series import Series
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.series import Series, Unasked
 
 from tests.harness import ROOT
-from tests.healthy import scraped, series_of
+from tests.healthy import many_rules, scraped, series_of
 from tests.prometheus import Prometheus
 
 WEB = '{namespace="shop", job="web"}'
@@ -46,6 +47,7 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.METRIC, f"(sum(rate(flask_request_total{WEB}[5m])) or vector(0)) > 5", "flask_request_total"),
     (Death.METRIC, 'rate(http_requests_total{job="web", status=~"5.."}[5m]) > 0', "http_requests_total"),
     (Death.METRIC, 'rate(node_cpu{mode="idle"}[5m]) < 0.1', "node_cpu_seconds_total"),
+    (Death.METRIC, "cache_tape_bytes > 1e9", "an hour"),
     # A job that nothing is scraped as.
     (Death.JOB, 'up{job="webb"} == 0', 'job="web"'),
     (Death.JOB, 'rate(flask_http_request_total{namespace="shop", job="web-app", status=~"5.."}[5m]) > 0', 'job="web"'),
@@ -64,6 +66,9 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.VALUE, 'ALERTS{alertname="HighErorRate", alertstate="firing"} == 1', 'alertname="HighErrorRate"'),
     (Death.VALUE, 'up{job="web"} == 0 and on (pod) kube_pod_status_phase{phase="running"} == 1', 'phase="Running"'),
     (Death.VALUE, 'flask_http_request_total{job="web", status!~"[0-9]+"} > 0', "status"),
+    (Death.VALUE, 'kube_pod_owner{namespace="shop", owner_kind="Statefulset"} == 1', "StatefulSet"),
+    (Death.VALUE, 'sum by (pod) (kube_pod_container_resource_limits{resource="Memory"}) > 5', 'resource="memory"'),
+    (Death.VALUE, 'rate(alertmanager_notifications_failed_total{integration!~".*"}[5m]) > 0', "integration"),
     # A bucket that the histogram does not have.
     (Death.BUCKET, 'rate(flask_http_request_duration_seconds_bucket{job="web", le="1"}[5m]) > 0', 'le="1.0"'),
     (Death.BUCKET, 'sum(rate(flask_http_request_duration_seconds_bucket{job="web", le="0.3"}[5m])) > 1', "le="),
@@ -89,6 +94,7 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.JOIN, 'up{job="node-exporter"} * on (instance) group_left (node) kube_node_info == 0', "instance"),
     (Death.JOIN, f"kube_pod_info * on (namespace, pod, instance) group_left () up{WEB} == 0", "instance"),
     (Death.JOIN, "kube_deployment_spec_replicas - kube_pod_created > 0", "deployment"),
+    (Death.JOIN, "predict_linear(cache_queue_length[5m], 60 * 10) > min_over_time(cache_queue_capacity[5m])", "upstream"),
     # A metric that no rule records any more, and one whose rule can record nothing.
     (Death.RECORD, 'job:requests:rate10m{job="web"} > 5', "job:requests:rate5m"),
     (Death.RECORD, "shop:lost:sum > 1", "shop_lost_total"),
@@ -150,6 +156,30 @@ WELL: list[tuple[str, str]] = [
     ("alive", "count(up) < 2"),
     ("quiet", "shop:errors:rate5m > 1"),
     ("quiet", "increase(flask_http_request_exceptions_total[5m]) > 0"),
+    ("quiet", "cache_disk_bytes > 1e9"),
+    # What comes with objects that this cluster does not have.
+    ("quiet", 'sum(kube_pod_container_resource_limits{resource="cpu", job="kube-state-metrics"}) > 5'),
+    ("quiet", 'kube_pod_container_resource_limits{resource="example_com_gpu"} > 1'),
+    ("quiet", 'count(kube_pod_owner{job="kube-state-metrics", owner_kind="StatefulSet"}) > 5'),
+    ("quiet", 'kube_pod_owner{owner_kind="", owner_name=""} == 1'),
+    ("quiet", 'kube_pod_owner{owner_kind="Rollout"} == 1'),
+    ("quiet", 'kube_replicaset_owner{owner_kind!="Deployment", owner_kind!=""} == 1'),
+    ("quiet", 'count(kube_job_owner{owner_kind!="Pod", owner_kind!=""}) > 5'),
+    ("quiet", 'kube_service_spec_type{type="LoadBalancer"} == 1'),
+    ("quiet", "rate(container_cpu_cfs_throttled_periods_total[5m]) > 1"),
+    # What Prometheus counts only once it is told to.
+    ("quiet", "increase(prometheus_sd_refresh_failures_total[10m]) > 0"),
+    (
+        "quiet",
+        "max_over_time(prometheus_remote_storage_shards_desired[5m]) > prometheus_remote_storage_shards_max",
+    ),
+    (
+        "quiet",
+        '(rate(prometheus_remote_storage_samples_failed_total{job="prometheus"}[5m]) or rate(nobody_failed_total[5m]))'
+        ' / rate(prometheus_remote_storage_samples_total{job="prometheus"}[5m]) > 0.1',
+    ),
+    ("alive", "rate(prometheus_remote_storage_samples_in_total[5m]) > 1"),
+    ("alive", 'absent(up{job="kube-scheduler"})'),
 ]
 
 
@@ -186,9 +216,7 @@ def rules_of(prometheus: Prometheus) -> list[LoadedRule]:
 
 
 def judged(prometheus: Prometheus) -> list[Verdict]:
-    judge = RuleJudge(series_of(prometheus), rules_of(prometheus))
-    judge.prepare([])
-    return [judge.of_rule(rule) for rule in judge.rules]
+    return RuleJudge(series_of(prometheus), rules_of(prometheus)).of_rules()
 
 
 def test_there_are_seeds_of_every_kind() -> None:
@@ -222,6 +250,8 @@ STRANGERS = [
     (Whose.OTHERS, 'etcd_server_has_leader{job=~".*etcd.*"} == 0', Standing.QUIET, "job .*etcd.*"),
     (Whose.OTHERS, 'max(rest_client_requests_total{job="kube-scheduler"}) > 1', Standing.QUIET, "kube-scheduler"),
     (Whose.OTHERS, "windows_os_info > 1", Standing.QUIET, "windows"),
+    (Whose.OTHERS, 'up{job="kube-scheduler"} == 0', Standing.QUIET, "kube-scheduler"),
+    (Whose.APP, 'up{job="kube-scheduler"} == 0', Standing.DEAD, "kube-scheduler"),
     (Whose.OTHERS, 'up{job="node_exporter"} == 0', Standing.DEAD, 'job="node-exporter"'),
     (Whose.OTHERS, "node_memory_MemAvail < 5", Standing.DEAD, "node_memory_MemAvailable"),
     (Whose.APP, "windows_os_info > 1", Standing.DEAD, "windows_os_info"),
@@ -234,9 +264,7 @@ STRANGERS = [
 
 @pytest.mark.parametrize(("whose", "expr", "standing", "word"), STRANGERS)
 def test_what_a_cluster_does_not_have(prometheus: Prometheus, whose: Whose, expr: str, standing: Standing, word: str) -> None:
-    judge = RuleJudge(series_of(prometheus), [LoadedRule("A", expr, whose)])
-    judge.prepare([])
-    found = judge.of_rule(judge.rules[0])
+    (found,) = RuleJudge(series_of(prometheus), [LoadedRule("A", expr, whose)]).of_rules()
     assert found.state == standing and word in found.why, found
 
 
@@ -245,21 +273,21 @@ def test_the_rules_of_the_embedded_chart_are_well(prometheus: Prometheus) -> Non
     text = re.sub(r"(?m)^\{\{.*\}\}$", "", (ROOT / "charts/kube-prometheus-embedded/templates/rules.yaml").read_text())
     rules = [rule for group in yaml.safe_load(re.sub(r"\{\{.*?\}\}", "x", text))["spec"]["groups"] for rule in group["rules"]]
     judge = RuleJudge(series_of(prometheus), [LoadedRule(rule["alert"], rule["expr"], Whose.OURS) for rule in rules])
-    judge.prepare([])
-    assert {rule.name: judge.of_rule(rule).state.name for rule in judge.rules} == {"Watchdog": "ALIVE", "InfoInhibitor": "QUIET"}
+    found = {rule.name: verdict.state.name for rule, verdict in zip(judge.rules, judge.of_rules(), strict=True)}
+    assert found == {"Watchdog": "ALIVE", "InfoInhibitor": "QUIET"}
 
 
 def test_an_alert_that_is_meant_to_be_quiet(prometheus: Prometheus) -> None:
     rule = {"name": "A", "type": "alerting", "query": "nobody > 1", "annotations": {"quiet": "until the move"}}
     (read,) = dead_rules.read([{"file": "/rules/shop-web-1.yaml", "rules": [rule]}], (), ("shop-web-",))
-    judge = RuleJudge(series_of(prometheus), [read])
-    judge.prepare([])
-    assert read.whose == Whose.APP and "until the move" in judge.of_rule(read).why
+    (found,) = RuleJudge(series_of(prometheus), [read]).of_rules()
+    assert read.whose == Whose.APP and found.state == Standing.QUIET and "until the move" in found.why
     # An empty one is no reason.
     (read,) = dead_rules.read(
         [{"file": "/rules/shop-web-1.yaml", "rules": [{**rule, "annotations": {"quiet": " "}}]}], (), ("shop-web-",)
     )
-    assert judge.of_rule(read).state == Standing.DEAD
+    (found,) = RuleJudge(series_of(prometheus), [read]).of_rules()
+    assert found.state == Standing.DEAD
 
 
 def test_a_selector_that_is_refused_is_no_verdict(prometheus: Prometheus) -> None:
@@ -274,9 +302,7 @@ def test_a_selector_that_is_refused_is_no_verdict(prometheus: Prometheus) -> Non
 
     series.query = refusing
     rules = [LoadedRule("A", "queue_size > 1", Whose.APP), LoadedRule("B", "up == 0", Whose.APP)]
-    judge = RuleJudge(series, rules)
-    judge.prepare([])
-    found = [(rule, judge.of_rule(rule)) for rule in rules]
+    found = list(zip(rules, RuleJudge(series, rules).of_rules(), strict=True))
     assert [verdict.state for _rule, verdict in found] == [Standing.UNKNOWN, Standing.ALIVE]
     row = dead_rules.verdict_of(found)
     assert row.status == "skipped" and "queue_size" in row.evidence
@@ -285,23 +311,67 @@ def test_a_selector_that_is_refused_is_no_verdict(prometheus: Prometheus) -> Non
 def test_no_panel_of_ours_is_dead(prometheus: Prometheus) -> None:
     judge = RuleJudge(series_of(prometheus), rules_of(prometheus))
     asked = dashboards.queries(dashboards.all_dashboards(), "shop", "web")
-    judge.prepare(query.expr for query in asked)
-    verdicts = {(query.panel, query.expr): judge.of(query.expr, Whose.OURS) for query in asked}
+    found = judge.of_panels([query.expr for query in asked])
+    verdicts = {(query.panel, query.expr): verdict for query, verdict in zip(asked, found, strict=True)}
     assert len(verdicts) > 40
     assert {panel: found for panel, found in verdicts.items() if found.state not in (Standing.ALIVE, Standing.QUIET)} == {}
 
 
-def test_what_ended_within_the_hour_is_looked_for_among_all_at_once() -> None:
-    asked: list[list[str]] = []
+def test_what_prometheus_counts_once_it_writes_elsewhere() -> None:
+    always = "prometheus_remote_storage_samples_in_total"
+    assert "writes nowhere" in quiet.of_metric("prometheus_remote_storage_shards_max", {always}, ours=False)
+    assert quiet.of_metric("prometheus_remote_storage_shards_max", {always, "prometheus_remote_storage_shards"}, ours=False) == ""
+    assert quiet.of_metric(always, set(), ours=False) == ""
 
-    def get(path: str) -> list[Any]:
-        query = parse_qs(urlsplit(path).query)
-        assert query["limit"] == ["1"] and 3500 < time.time() - float(query["start"][0]) < 3700
-        asked.append(query["match[]"])
-        return [[{"__name__": "b"}]] if '{__name__="b"}' in query["match[]"] else [[]]
 
-    series = Series(lambda _expr, _most: [], get, lambda _expr: None)
-    series.ask_lately(f'{{__name__="{name}"}}' for name in "abcd")
-    assert len(asked) == 5  # all, two halves, and two of the half with one
-    assert [name for name in "abcd" if series.lately(f'{{__name__="{name}"}}')] == ["b"]
-    assert len(asked) == 5
+def test_five_hundred_rules_are_asked_in_few_requests(prometheus: Prometheus) -> None:
+    """Each of them crosses a cluster's API server; most of these rules miss something, which asks most."""
+    asked = Counter[str]()
+    get = prometheus.get
+
+    def counted(path: str, **query: str) -> Any:
+        asked[path] += 1
+        return get(path, **query)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prometheus, "get", counted)
+        given = many_rules()
+        assert len(given) >= 500
+        states = Counter(verdict.state for verdict in RuleJudge(series_of(prometheus), given).of_rules())
+    assert states[Standing.DEAD] > 300
+    assert asked.total() <= 110, asked
+    assert max(asked[path] for path in asked if path not in ("/api/v1/query", "/api/v1/parse_query")) == 1
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_in_parts() -> None:
+    """Of several questions none is answered by what is missing."""
+    asked: list[int] = []
+
+    def query(expr: str, most: int) -> list[Any]:
+        numbers = re.findall(r'"__number", "(\d+)"', expr)
+        asked.append(len(numbers))
+        found = [
+            {"metric": {"__number": number, "pod": f"pod-{pod}"}}
+            for number in numbers
+            for pod in range(most // 2 if "many" in expr else 1)
+        ]
+        return found[:most]
+
+    series = Series(query, lambda _path: [], lambda _expr: None)
+    exprs = ["many", "a", "b", "c"]
+    with pytest.raises(Unasked):
+        series.values("pod", exprs[0])
+    for expr in exprs[1:]:
+        with contextlib.suppress(Unasked):
+            series.values("pod", expr)
+    series.answer()
+    assert sorted(asked) == [1, 1, 2, 2, 4]
+    assert [len(series.values("pod", expr)) for expr in exprs] == [500, 1, 1, 1]
+
+
+def test_a_prometheus_that_tells_no_tree_is_asked_once() -> None:
+    asked: list[str] = []
+    series = Series(lambda _expr, _most: [], lambda _path: [], asked.append)
+    rules = [LoadedRule(str(number), f"a{number} > 1") for number in range(99)]
+    assert {verdict.state for verdict in RuleJudge(series, rules).of_rules()} == {Standing.UNKNOWN}
+    assert len(asked) == 1

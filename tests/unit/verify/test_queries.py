@@ -164,12 +164,16 @@ ANSWERS: list[tuple[str, dict[str, str], tuple[str, ...], set[tuple[str, ...]]]]
     ),
     ("dropped", {**AGENT, "counter": "vl_rows_dropped_total"}, ("reason",), {("too_small_timestamp",), ("too_many_fields",)}),
     ("lines", APP, ("level",), {("info",), ("error",)}),
-    ("there", {"expr": SELECTED, "number": "7"}, ("number",), {("7",)}),
-    ("there", {"expr": "nobody", "number": "7"}, ("number",), set()),
+    ("numbered", {"question": SELECTED, "number": "7"}, ("__number", "status"), {("7", "200"), ("7", "404")}),
+    ("there", {"expr": SELECTED}, (), {()}),
+    ("there", {"expr": "nobody"}, (), set()),
+    ("lately", {"expr": SELECTED}, (), {()}),
+    ("lately", {"expr": "nobody"}, (), set()),
     ("values", {"expr": SELECTED, "label": "status"}, ("status",), {("200",), ("404",)}),
     ("values", {"expr": SELECTED, "label": "colour"}, ("colour",), {("",)}),
-    ("one", {"expr": 'kube_service_info{service="web-admin-mark", instance="ksm-1"}'}, ("service",), {("web-admin-mark",)}),
+    ("labels", {"expr": 'kube_service_info{service="web-admin-mark", instance="ksm-1"}'}, ("service",), {("web-admin-mark",)}),
     ("constant", {}, (), {()}),
+    ("scraped", {}, ("namespace",), {("logging",), ("logging-2",)}),
 ]
 
 
@@ -242,7 +246,7 @@ ROWS = {
     "idle": ("log shipper", True),
     "dropped": ("victoria_logs", True),
     "lines": ("log alerts", False),
-    "there": ("dead rules", False),
+    "numbered": ("dead rules", False),
 }
 LOG_RULE = {"name": "LogErrors", "type": "alerting", "lastError": "", "query": "up", "labels": {}}
 LOG_OBJECT = {

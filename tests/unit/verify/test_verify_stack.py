@@ -233,10 +233,10 @@ class FakeStack(FakeCluster):
         return tree
 
     def series(self, expr):
-        if expr.startswith("label_replace(count("):
-            asked = re.findall('count\\((.*?)\\), "number", "([0-9]+)"', expr, re.DOTALL)
+        if expr.startswith("label_replace("):
+            asked = re.findall('count\\((.*?)\\), "__number", "([0-9]+)"', expr, re.DOTALL)
             dead = [f"{{__name__={json.dumps(name)}}}" for name in self.dead]
-            return [{"metric": {"number": number}, "value": [0, "1"]} for selector, number in asked if selector not in dead]
+            return [{"metric": {"__number": number}, "value": [0, "1"]} for selector, number in asked if selector not in dead]
         if alert_path.NAME in expr:
             if "rule" in self.broken:
                 return []

@@ -11,12 +11,11 @@ from urllib.parse import urlencode
 
 from ...kube.transport import ApiError
 from ...monitoring import dashboards as boards_of
-from ..dead import RuleJudge, Standing, Whose
+from ..dead import RuleJudge, Standing, Verdict
 from ..result import Result, failed, ok, skipped
 from ..run import Run
-from ..series import Series
 from ..stack import KUBE_STATE_METRICS, rules_of
-from .dead_rules import loaded, series_of
+from .dead_rules import loaded
 
 # How the series begin that are there with a part alone.
 METRICS_OF = {
@@ -58,19 +57,17 @@ def look(run: Run) -> list[Result]:
     wanted = [item for item in wanted if boards_of.recorded(item.expr) <= records]
     away = [prefix for part, prefixes in METRICS_OF.items() if part in stack.skipped for prefix in prefixes]
     wanted = [item for item in wanted if not any(prefix in item.expr for prefix in away)]
-    series = series_of(run)
-    return run.settled(lambda: _look(run, wanted, series))
+    return run.settled(lambda: _look(run, wanted))
 
 
-def _look(run: Run, wanted: list[boards_of.Query], series: Series) -> list[Result]:
+def _look(run: Run, wanted: list[boards_of.Query]) -> list[Result]:
     stack = run.stack
-    series.renew()
+    stack.series.renew()
     # The same query is in several panels.
     distinct = list({query.expr: query for query in wanted}.values())
-    judge = RuleJudge(series, loaded(run))
-    judge.prepare(query.expr for query in distinct)
+    verdicts = RuleJudge(stack.series, loaded(run)).of_panels([query.expr for query in distinct])
 
-    def trouble(query: boards_of.Query) -> str:
+    def trouble(query: boards_of.Query, verdict: Verdict) -> str:
         panel = f"{query.dashboard} / {query.panel}"
         try:
             found = stack.query(query.expr)
@@ -78,14 +75,13 @@ def _look(run: Run, wanted: list[boards_of.Query], series: Series) -> list[Resul
             if error.status not in (400, 422):  # it can't be parsed, or not be evaluated
                 raise
             return f"{panel}: {error}"
-        verdict = judge.of(query.expr, Whose.OURS)
         dead = f"[{verdict.kind}]: {verdict.why}" if verdict.state == Standing.DEAD else ""
         if not found:
             return f"no series for {panel}: {query.expr}" + (f" {dead}" if dead else "")
         return f"{panel} shows what can't be {dead}" if dead else ""  # such as the 0 that stands for no series
 
     with ThreadPoolExecutor(max_workers=8) as pool:
-        bad = [text for text in pool.map(trouble, distinct) if text]
+        bad = [text for text in pool.map(trouble, distinct, verdicts) if text]
     query = f"each of {len(wanted)} PromQL queries of the dashboards"
     if bad:
         cause = "; ".join(bad[:2]) + (f" and {len(bad) - 2} more" if len(bad) > 2 else "")

@@ -5,18 +5,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 from collections import Counter
 from typing import Any
 
-from ...kube.transport import ApiError
 from ...monitoring.names import QUIET
 from ..dead import LoadedRule, RuleJudge, Standing, Verdict, Whose
-from ..quiet import KINDS
 from ..result import Result, failed, ok, skipped
 from ..run import Run
-from ..series import Series, side_by_side
 from ..stack import file_of, files_of
 
 LINK = "dead rules"
@@ -27,21 +22,11 @@ Found = list[tuple[LoadedRule, Verdict]]
 
 
 def look(run: Run) -> list[Result]:
-    series = series_of(run)
-    return run.settled(lambda: _look(run, series))
+    return run.settled(lambda: _look(run))
 
 
 def next_command(run: Run) -> str:
     return str(run.target.kubectl("get", "prometheusrules", "-o", "yaml"))
-
-
-def series_of(run: Run) -> Series:
-    """What the app's Prometheus has; what kube-state-metrics denies is unknown to whom may not list Deployments."""
-    stack = run.stack
-    deployments: list[dict[str, Any]] = []
-    with contextlib.suppress(ApiError):
-        deployments = stack.deployments()
-    return Series(stack.query, stack.data, stack.parsed, denied(deployments))
 
 
 def loaded(run: Run) -> list[LoadedRule]:
@@ -67,45 +52,15 @@ def read(groups: list[dict[str, Any]], ours: tuple[str, ...], of_app: tuple[str,
     return list({(rule.name, rule.expr, rule.whose): rule for rule in found}.values())
 
 
-def denied(deployments: list[dict[str, Any]]) -> dict[str, str]:
-    """Patterns of the metrics that kube-state-metrics is told not to serve, each with the option that says so."""
-    found = {}
-    for item in deployments:
-        for container in item["spec"]["template"]["spec"].get("containers") or []:
-            if "kube-state-metrics" not in f"{container.get('name')} {container.get('image')}":
-                continue
-            for word in [*(container.get("command") or []), *(container.get("args") or [])]:
-                option, _, value = word.partition("=")
-                found.update(dict.fromkeys(_patterns(option, value.split(",")), f"{option} of kube-state-metrics"))
-    return found
-
-
-def _patterns(option: str, values: list[str]) -> list[str]:
-    """What an option of kube-state-metrics leaves out."""
-    if option in ("--metric-denylist", "--metric-blacklist"):
-        return [f"^(?:{pattern})$" for pattern in values if _compiles(pattern)]
-    if option == "--resources":
-        return [f"^kube_{kind}(_|$)" for kind, plural in KINDS.items() if plural not in values]
-    return []
-
-
-def _compiles(pattern: str) -> bool:
-    try:
-        return bool(pattern) and bool(re.compile(pattern))
-    except re.error:  # Go's expressions are nearly Python's
-        return False
-
-
-def _look(run: Run, series: Series) -> list[Result]:
+def _look(run: Run) -> list[Result]:
+    series = run.stack.series
     series.renew()
     rules = loaded(run)
     if not rules:
         return [skipped(LINK, "no rule is loaded")]
-    judge = RuleJudge(series, rules)
-    judge.prepare([])
+    found = list(zip(rules, RuleJudge(series, rules).of_rules(), strict=True))
     if not any(series.trees.values()):
         return [skipped(LINK, "this Prometheus does not tell how it reads an expression, as Prometheus 3 does")]
-    found = list(zip(rules, side_by_side(judge.of_rule, rules), strict=True))
     query = f"GET {run.stack.api}/api/v1/rules, parse_query, metadata and label values; what {len(rules)} rules select"
     return [verdict_of(found).asked(query)]
 
