@@ -33,6 +33,7 @@ STACKS: dict[str, dict[tuple[str, str], tuple[Ages, Ages]]] = {
     "mended": {("team", "slack"): ([6 * HOUR, 5 * HOUR], [4 * HOUR]), ("mail", "email"): ([], [HOUR])},
     "attempts": {("team", "slack"): ([HOUR], [HOUR])},
     "untried": {("alert-inbox", "webhook"): ([], list(INBOX)), ("team", "webhook"): ([], [])},
+    "fresh": {("alert-inbox", "webhook"): ([], [])},
     "partly": {("team", "webhook"): ([], [HOUR]), ("pager", "pagerduty"): ([], [])},
     "shared": {
         ("shop/shop/team", "slack"): ([HOUR], []),
@@ -97,6 +98,7 @@ CASES: dict[str, tuple[str, list[tuple[float, str]], str, list[str]]] = {
     "it works again": ("mended", [], "ok", ["2 took something"]),
     "the second attempt is taken": ("attempts", [], "ok", []),
     "nobody was sent anything": ("untried", [], "skipped", ["team (webhook)", "verify_receivers"]),
+    "a cluster that is new": ("fresh", [], "ok", ["none has had anything to take yet"]),
     "one was sent nothing": ("partly", [], "ok", ["not tried: pager (pagerduty)"]),
     "those of other applications": ("shared", [], "failed", ["mail (email) failed 2 h ago"]),
     "counted by integration, and named by the log": (

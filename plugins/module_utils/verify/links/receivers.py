@@ -77,8 +77,10 @@ def _judged(stack: Stack, record: Deliveries) -> Result:
     names = ", ".join(map(str, untried[:4]))
     if untried and untried == notifying:
         return skipped(LINK, f"nothing was sent to {names} within three days; verify_receivers sends them something")
-    said = [f"no receiver refuses what Alertmanager sends, and {len(record.took)} took something within three days"]
-    return ok(LINK, "; ".join([*said, *([f"not tried: {names}"] if untried else []), *limits]))
+    count = f"{len(record.took) or 'none'} took something within three days"
+    said = count if record.took or record.failed else "none has had anything to take yet"
+    tried = [f"not tried: {names}"] if untried else []
+    return ok(LINK, "; ".join([f"no receiver refuses what Alertmanager sends, and {said}", *tried, *limits]))
 
 
 def problem(key: Key, seconds: float, log: list[Refusal]) -> str:
