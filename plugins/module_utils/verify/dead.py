@@ -161,10 +161,11 @@ class RuleJudge:
 
 
 def variants(tree: Json) -> list[str]:
-    """A selector without each of its labels, with each alone, and without those whose values come with events."""
+    """A selector without each of its labels, with each alone, without those whose values come with events, and without any."""
     labels = labels_of(tree)
     found = [text for label in labels for text in (promql.selection(tree, {label}), promql.selection(tree, labels - {label}))]
-    return [*found, promql.selection(tree, labels & set(quiet.COMING)), promql.selection(tree, labels - set(quiet.PLACES))]
+    some = (labels & set(quiet.COMING), labels - set(quiet.PLACES), labels)
+    return [*found, *(promql.selection(tree, each) for each in some)]
 
 
 def labels_of(tree: Json) -> set[str]:
@@ -354,10 +355,13 @@ class Expression:
             return self._recorded(tree, name)
         if name not in self.series.names if name else not self._named(tree):
             return self._missing(tree, name)
-        lately = self.series.lately(promql.selection(tree))
-        if lately is None:
+        every = promql.selection(tree, labels_of(tree) if name else ())
+        ended = [self.series.lately(promql.selection(tree)), self.series.there(every) is False and self.series.lately(every)]
+        if None in ended:
             return _refused(tree)
-        return calm("its series ended within the last hour") if lately else self._mismatch(tree, name)
+        if any(ended):
+            return calm("its series ended within the last hour")
+        return self._mismatch(tree, name) if self.series.there(every) else self._missing(tree, name)
 
     def _named(self, tree: Json) -> bool:
         matchers = [m for m in tree["matchers"] if m["name"] == "__name__"]
@@ -413,12 +417,16 @@ class Expression:
             return self._unborn(tree, why)
         if series.declared(name):
             return calm("an exporter declares it, and has counted nothing yet")
+        if name in series.names:
+            return dead(Death.METRIC, f"no series {shown}: the last one of {name} ended more than an hour ago")
         return dead(Death.METRIC, f"no series {shown}: there is no metric {name}" + _hint(near(name, series.names)))
 
     def _foreign(self, tree: Json, name: str) -> str:
         """What somebody else's rule is about that this cluster does not have at all; empty where it is about something else."""
         matchers = [m for m in tree["matchers"] if m["name"] == "job" and m["type"] in ("=", "=~")]
-        known = any(holds(matchers, job) for job in self.series.jobs) or nearest("job", matchers, self.series.jobs)
+        jobs = self.series.jobs
+        # Names of jobs are much alike where one release makes them: only another spelling of one is taken for it.
+        known = any(holds(matchers, job) for job in jobs) or {*map(_spelt, jobs)} & {*map(_spelt, meant(matchers))}
         if matchers and not known:
             return f"nothing on this cluster is scraped as job {matchers[0]['value']}"
         begin = re.split("[_:]", name)[0]
@@ -450,8 +458,6 @@ class Expression:
         wrong = next((label for label in labels if series.there(alone[label]) is False), "")
         if wrong:
             return self._blamed(tree, wrong, promql.selection(tree, set(labels)))
-        if not labels:
-            return dead(Death.METRIC, f"no series {promql.shown(tree)}: the last one ended more than an hour ago")
         return dead(Death.VALUE, f"no series {promql.shown(tree)}: none has these {len(labels)} labels together")
 
     def _unborn(self, tree: Json, why: str) -> Verdict:
@@ -496,6 +502,10 @@ class Expression:
         kind = {"job": Death.JOB, "le": Death.BUCKET}.get(label, Death.VALUE)
         other = nearest(label, self._of(tree, label), there)
         return dead(kind, f"no series {promql.shown(tree)}: no {label} is so" + (_hint(f'{label}="{other}"') if other else ""))
+
+
+def _spelt(text: str) -> str:
+    return re.sub(r"[\W_]", "", text).lower()
 
 
 def _refused(tree: Json) -> Verdict:

@@ -48,6 +48,7 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.METRIC, 'rate(http_requests_total{job="web", status=~"5.."}[5m]) > 0', "http_requests_total"),
     (Death.METRIC, 'rate(node_cpu{mode="idle"}[5m]) < 0.1', "node_cpu_seconds_total"),
     (Death.METRIC, "cache_tape_bytes > 1e9", "an hour"),
+    (Death.METRIC, 'cache_tape_bytes{job="cache", tape="1"} > 1e9', "an hour"),
     # A job that nothing is scraped as.
     (Death.JOB, 'up{job="webb"} == 0', 'job="web"'),
     (Death.JOB, 'rate(flask_http_request_total{namespace="shop", job="web-app", status=~"5.."}[5m]) > 0', 'job="web"'),
@@ -157,6 +158,7 @@ WELL: list[tuple[str, str]] = [
     ("quiet", "shop:errors:rate5m > 1"),
     ("quiet", "increase(flask_http_request_exceptions_total[5m]) > 0"),
     ("quiet", "cache_disk_bytes > 1e9"),
+    ("quiet", 'cache_disk_bytes{job="cache", disk="sda"} > 1e9'),
     # What comes with objects that this cluster does not have.
     ("quiet", 'sum(kube_pod_container_resource_limits{resource="cpu", job="kube-state-metrics"}) > 5'),
     ("quiet", 'kube_pod_container_resource_limits{resource="example_com_gpu"} > 1'),
@@ -252,6 +254,7 @@ STRANGERS = [
     (Whose.OTHERS, "windows_os_info > 1", Standing.QUIET, "windows"),
     (Whose.OTHERS, 'up{job="kube-scheduler"} == 0', Standing.QUIET, "kube-scheduler"),
     (Whose.APP, 'up{job="kube-scheduler"} == 0', Standing.DEAD, "kube-scheduler"),
+    (Whose.OTHERS, 'prometheus_errors_total{job="kube-prometheus-stack-prometheus"} > 0', Standing.QUIET, "is scraped as job"),
     (Whose.OTHERS, 'up{job="node_exporter"} == 0', Standing.DEAD, 'job="node-exporter"'),
     (Whose.OTHERS, "node_memory_MemAvail < 5", Standing.DEAD, "node_memory_MemAvailable"),
     (Whose.APP, "windows_os_info > 1", Standing.DEAD, "windows_os_info"),
