@@ -16,7 +16,7 @@ import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules as written
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import quiet
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import dead, quiet
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.dead import (
     Death,
     LoadedRule,
@@ -378,3 +378,35 @@ def test_a_prometheus_that_tells_no_tree_is_asked_once() -> None:
     rules = [LoadedRule(str(number), f"a{number} > 1") for number in range(99)]
     assert {verdict.state for verdict in RuleJudge(series, rules).of_rules()} == {Standing.UNKNOWN}
     assert len(asked) == 1
+
+
+def test_what_was_missing_is_asked_for_again() -> None:
+    """And what was there is not, while values may have come."""
+    there = [{"metric": {"__number": "0", "pod": "a"}}]
+    asked: list[str] = []
+
+    def query(expr: str, _most: int) -> list[Any]:
+        asked.append(expr)
+        return there if "here" in expr else []
+
+    series = Series(query, lambda _path: [], lambda _expr: None)
+    series.ask(["here"])
+    series.ask(["away"])
+    with pytest.raises(Unasked):
+        series.values("pod", "here")
+    series.answer()
+    assert series.there("here") and not series.there("away") and series.values("pod", "here") == {"a"}
+    series.renew()
+    assert series.there("here") and len(asked) == 3
+    for again in (lambda: series.there("away"), lambda: series.values("pod", "here")):
+        with pytest.raises(Unasked):
+            again()
+
+
+def test_two_sides_of_which_not_all_is_known_are_not_apart(prometheus: Prometheus, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = [LoadedRule("A", "kube_deployment_spec_replicas - kube_pod_created > 0")]
+    (found,) = RuleJudge(series_of(prometheus), rules).of_rules()
+    assert found.kind == Death.JOIN
+    monkeypatch.setattr(dead, "SOME", 1)
+    (found,) = RuleJudge(series_of(prometheus), rules).of_rules()
+    assert found.state == Standing.QUIET
