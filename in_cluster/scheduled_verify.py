@@ -10,7 +10,7 @@
     GET  /healthz        200
 
 VERIFY_TARGET is a JSON object with the fields of run.Target, VERIFY_EVERY the seconds from one start to the next.
-VERIFY_BACKENDS is a JSON file with a list of log back ends and their credentials, as the option log_backends has them, read anew
+VERIFY_BACKENDS is a JSON file with a list of log back ends and their credentials, as the option log_backends has them, read again
 for each run.
 
 Since when a row has its status is known as long as this process lives; nothing is kept in a file.
@@ -85,7 +85,7 @@ class Findings:
                 took = time.monotonic() - began
             lines.result()
         except Exception as error:
-            # Whatever it is, the alert about a stale verification tells of it, and this process must live to say why.
+            # Whatever it is, the alert about a stale verification reports it, and this process must live to say why.
             self.errors += 1
             self.error = f"{type(error).__name__}: {error}"
             print(json.dumps({"error": self.error}), flush=True)

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import yaml
 
 LIST: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("applications.yml").read_text())
-# Asked of every application, besides its own steps: what its first page, and a page that is none, say to other methods.
+# Asked of every application, in addition to its own steps: what its first page, and a page that is none, say to other methods.
 ALWAYS = ("HEAD {}", "OPTIONS {}", "PUT {}", "BREW {}", "GET /no-such-page", "BREW /no-such-page")
 HOST = "localhost"
 MASKS = (

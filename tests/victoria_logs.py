@@ -22,7 +22,7 @@ def binary() -> Path:
 
 
 class VictoriaLogs:
-    """One program with its flags, without their dash; its port stays the same when it starts anew."""
+    """One program with its flags, without their dash; its port stays the same when it starts again."""
 
     def __init__(self, folder: Path, scheme: str = "http", **flags: object) -> None:
         with socket.socket() as free:

@@ -114,5 +114,6 @@ def words(entry: dict[str, Any]) -> str:
         arrived = entry["answered"] - entry["missing"]
         return f"{name}the lines of {arrived} of {entry['answered']} answered requests have arrived"
     if entry.get("event") == "dead-man" and entry["skipped"]:
-        return f"{name}no dead-man waits in the cluster ({entry['skipped']}); after kill -9, run it with drill_state=restored"
+        skipped = entry["skipped"]
+        return f"{name}no dead man's switch waits in the cluster ({skipped}); after kill -9, run it with drill_state=restored"
     return ""

@@ -88,7 +88,7 @@ class ActionModule(ActionBase):
                 if not hit:
                     return result
                 skipped |= dict.fromkeys(hit, result["msg"])
-                display.display(f"{title}: can't be had")
+                display.display(f"{title}: can't be obtained")
                 continue
             origins[name] = result["origin"]
             seconds = time.monotonic() - began

@@ -105,7 +105,7 @@ options:
     elements: str
   recreate:
     description:
-      - Delete the check with its history and create it anew, where the provider can't change an option of it.
+      - Delete the check with its history and create it again, where the provider can't change an option of it.
       - Where the provider refuses the new one, it stays deleted, the failure says so, and the next run creates it.
     type: bool
     default: false

@@ -61,7 +61,7 @@ _value:
       type: list
       elements: dict
     log_groups:
-      description: Log groups of CloudWatch that must be made before the shipper runs.
+      description: Log groups of CloudWatch that must be made before the log agent runs.
       type: list
       elements: dict
     datasources:

@@ -41,11 +41,11 @@ _value:
       type: list
       elements: dict
     routes:
-      description: A route for each receiver that is told of some severities only.
+      description: A route for each receiver that is notified of some severities only.
       type: list
       elements: dict
     default:
-      description: Name of the first receiver that is told of all severities; empty where there is none.
+      description: Name of the first receiver that is notified of all severities; empty where there is none.
       type: str
     beyond:
       description: A matcher of the severities that none of these routes takes; empty where there are no such routes.

@@ -43,7 +43,7 @@ SOON, LATER = 5, 19
 
 
 class ToolchainError(Exception):
-    """One sentence that says why a component can't be had."""
+    """One sentence that says why a component can't be obtained."""
 
 
 class Unavailable(ToolchainError):
@@ -226,7 +226,7 @@ class Place:
     def folder(self, name: str, spec: dict[str, Any]) -> Path:
         """Where the cache has a component, or would have it.
 
-        :raises ToolchainError: when it can't be had in this mode.
+        :raises ToolchainError: when it can't be obtained in this mode.
         """
         if not (self.source / name / "go.mod").is_file():
             raise ToolchainError(
@@ -246,7 +246,7 @@ def get(place: Place, name: str, spec: dict[str, Any], warn: Callable[[str], Non
     """Have the component in the cache; its folder, and where it came from.
 
     :param wait: whether to wait for another process that is getting it; its origin is ``other`` else.
-    :raises ToolchainError: when it can't be had.
+    :raises ToolchainError: when it can't be obtained.
     """
     path = place.folder(name, spec)
     if path.is_dir():
@@ -277,7 +277,7 @@ def make(place: Place, name: str, spec: dict[str, Any], warn: Callable[[str], No
     except Unavailable as error:
         if place.mode == "download":
             raise
-        warn(f"{name} {spec['version']} is built from its Go module, because its release can't be had: {error}")
+        warn(f"{name} {spec['version']} is built from its Go module, because its release can't be obtained: {error}")
         origin = "build"
     if origin == "build":
         build(name, spec, place.source, place.cache, fresh)
@@ -318,7 +318,7 @@ def lanes() -> int:
 
 
 def get_behind(place: Place, wanted: dict[str, dict[str, Any]], nice: int) -> None:
-    """Get components beside others, and say nothing: whoever needs one that can't be had is told why."""
+    """Get components beside others, and say nothing: whoever needs one that can't be obtained is told why."""
     os.nice(nice)
 
     def one(name: str) -> None:

@@ -164,7 +164,7 @@ options:
     type: str
     default: ""
   receivers:
-    description: Who is told of this application's alerts, besides those whom the stack tells.
+    description: Who is notified of this application's alerts, in addition to those whom the stack tells.
     type: list
     elements: dict
     default: []
@@ -182,7 +182,7 @@ options:
         type: list
         elements: str
         choices: [critical, warning, info]
-        description: Severities that it is told of; all by default.
+        description: Severities that it is notified of; all by default.
       secret:
         type: dict
         description: >-

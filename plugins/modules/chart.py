@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
   - Finds a chart in a folder, or keeps it in C(~/.cache/flaskops/charts); nothing of a cluster changes.
-  - It does not fail where the chart can't be had, but says why.
+  - It does not fail where the chart can't be obtained, but says why.
   - This is an action that runs where Ansible does. It refuses a host whose connection is not local.
 extends_documentation_fragment:
   - flaskops.observability.cluster
@@ -69,11 +69,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 folder:
-  description: Where the chart is; empty where it can't be had.
+  description: Where the chart is; empty where it can't be obtained.
   returned: success
   type: str
 reason:
-  description: Why it can't be had, or does not take the values, in the words of Helm; else empty.
+  description: Why it can't be obtained, or does not take the values, in the words of Helm; else empty.
   returned: success
   type: str
 name:

@@ -15,8 +15,8 @@ description:
     everything, and proves that it is as before.
   - Faults are caused through the fault switches of the reference app, or else through the Kubernetes API alone, so that any app
     can be drilled without a change to it. What can't be caused is skipped with its reason.
-  - What undoes a fault is recorded in a namespace of the drill's own before the fault is caused. A pod there, the dead-man,
-    undoes it when this module is gone; without one, O(state=restored) or the next drill does.
+  - What undoes a fault is recorded in a namespace of the drill's own before the fault is caused. A pod there, the dead man's
+    switch, undoes it when this module is gone; without one, O(state=restored) or the next drill does.
   - Refuses to begin when a link of the monitoring chain is broken, when another drill runs, or in an environment that
     O(safe_environments) does not name, unless O(confirm) names the cluster.
   - The namespace of the drill is its lock, one for a cluster, and is removed in the end.
@@ -133,7 +133,7 @@ options:
     default: flaskops-drill
   image:
     description:
-      - Image for the dead-man; anything with C(python3) will do.
+      - Image for the dead man's switch; anything with C(python3) will do.
       - Where it is empty, that of the alert inbox, or else the app's own.
     type: str
     default: ""
@@ -193,7 +193,7 @@ restored:
   type: list
   elements: str
 dead_man:
-  description: Why no dead-man waits in the cluster; empty when one does.
+  description: Why no dead man's switch waits in the cluster; empty when one does.
   returned: when O(state=run) and the drill began
   type: str
 """

@@ -122,15 +122,15 @@ options:
         default: true
       uptimerobot:
         description:
-          - Options of M(flaskops.observability.uptimerobot_monitor) that are set for UptimeRobot, in place of the neutral
+          - Options of M(flaskops.observability.uptimerobot_monitor) that are set for UptimeRobot, instead of the neutral
             ones.
         type: dict
       pingdom:
-        description: Options of M(flaskops.observability.pingdom_check) that are set for Pingdom, in place of the neutral ones.
+        description: Options of M(flaskops.observability.pingdom_check) that are set for Pingdom, instead of the neutral ones.
         type: dict
       statuscake:
         description:
-          - Options of M(flaskops.observability.statuscake_uptime_check) that are set for StatusCake, in place of the
+          - Options of M(flaskops.observability.statuscake_uptime_check) that are set for StatusCake, instead of the
             neutral ones.
         type: dict
   prune:
@@ -152,7 +152,7 @@ options:
     description:
       - Options of which less is accepted, with a warning, where the provider can't do what is set.
       - C(interval) and C(timeout) take the nearest that the provider has, a longer interval where there is one;
-        C(expected_status), C(regions) and C(tls_expiry_days) leave out what it lacks.
+        C(expected_status), C(regions) and C(tls_expiry_days) omit what it lacks.
     type: list
     elements: str
     choices: [interval, timeout, expected_status, regions, tls_expiry_days]
@@ -162,7 +162,7 @@ options:
     type: bool
     default: false
   recreate:
-    description: Delete a check with its history and create it anew, where the provider can't change an option of it.
+    description: Delete a check with its history and create it again, where the provider can't change an option of it.
     type: bool
     default: false
   maintenance:

@@ -107,8 +107,8 @@ options:
         type: bool
         default: true
       requirements:
-        description: Python requirements of a generated image, besides the tree's requirements.txt. Each is a line of such a
-            file, so that V(-r requirements/prod.txt) names another one of the tree.
+        description: Python requirements of a generated image, in addition to the tree's requirements.txt. Each is a line of such
+            a file, so that V(-r requirements/prod.txt) names another one of the tree.
         type: list
         elements: str
         default: []
@@ -412,7 +412,7 @@ options:
         default: "https://github.com/flaskops/observability/blob/main/docs/runbooks"
       receivers:
         description:
-          - Who is told of this application's alerts, besides those whom the stack tells.
+          - Who is notified of this application's alerts, in addition to those whom the stack tells.
           - The AlertmanagerConfig with them, and with the inhibitions, needs an Alertmanager whose selector takes it.
         type: list
         elements: dict
@@ -431,7 +431,7 @@ options:
             type: list
             elements: str
             choices: [critical, warning, info]
-            description: Severities that it is told of; all by default.
+            description: Severities that it is notified of; all by default.
           secret:
             type: dict
             description: >-

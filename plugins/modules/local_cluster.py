@@ -45,8 +45,8 @@ options:
     default: auto
   workers:
     description:
-      - How many nodes there are besides the control plane, from 0 to 4. More are added to a cluster; those too many are drained
-        and removed, each with its volume.
+      - How many nodes there are in addition to the control plane, from 0 to 4. More are added to a cluster; those too many are
+        drained and removed, each with its volume.
       - With workers, ordinary pods run on these alone, as in kind; without, the control plane takes them.
     type: int
     default: 0

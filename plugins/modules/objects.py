@@ -153,7 +153,7 @@ options:
     default: auto
   monitoring_labels:
     description:
-      - Labels that objects of C(monitoring.coreos.com) get besides. V(auto) finds those that the cluster's Prometheus selects.
+      - Labels that are added to objects of C(monitoring.coreos.com). V(auto) finds those that the cluster's Prometheus selects.
     type: raw
     default: auto
   wait:

@@ -21,7 +21,7 @@ extends_documentation_fragment:
 options:
   id:
     description:
-      - Id of the check, in place of its O(name). The check need not be one of ours, and with O(state=absent) it is deleted
+      - Id of the check, instead of its O(name). The check need not be one of ours, and with O(state=absent) it is deleted
         whatever its tags.
     type: int
   interval:

@@ -39,14 +39,14 @@ options:
     type: dict
   parts:
     description:
-      - What can be skipped, by its name, with the components that it can't go without. A component that can't be had skips the
-        parts that list it, RV(lacking) names them, and their other components are not tried. Without an entry it is a failure.
+      - What can be skipped, by its name, with the components that it can't go without. A component that can't be obtained skips
+        the parts that list it, RV(lacking) names them, and their other components are not tried. Without an entry it fails.
     type: dict
     default: {}
   background:
     description:
       - Returns at once and gets the components while the run goes on, one after the other and with low priority; some at once
-        where the machine has many cores. Whoever needs one of them asks for it as ever, and is told then why it can't be had.
+        where the machine has many cores. Whoever needs one of them asks for it as usual, and learns why it can't be obtained.
       - Nothing is begun where a build beside another one would take the memory that the machine has left.
       - Without it, what comes next is got beside what is being got.
     type: bool
@@ -64,7 +64,7 @@ options:
     type: path
     required: true
   mode:
-    description: Where binaries come from. V(auto) downloads where the release can be had, else builds and warns with the reason.
+    description: Where binaries come from. V(auto) downloads the release, or builds without one and warns with the reason.
     type: str
     choices: [auto, download, build]
     default: auto
@@ -107,7 +107,7 @@ origins:
   type: dict
   returned: success
 lacking:
-  description: Why each of O(parts) that is skipped can't be had.
+  description: Why each of O(parts) that is skipped can't be obtained.
   type: dict
   returned: success
   sample: {alerts: "alertmanager 0.28.1 does not build: ..."}

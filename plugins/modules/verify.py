@@ -16,7 +16,7 @@ description:
     metrics of every ready pod, and a request that must be found again in the app's log, in the cluster's own log back end and
     in O(log_backends), with the log agent and the alerts about log lines.
   - Where a Prometheus operator runs, also Prometheus itself, the exporters, the scrape targets, the health probe, the rules,
-    the queries of the installed dashboards, Grafana and its data sources, the clocks, Alertmanager, the way of a test alert to
+    the queries of the installed dashboards, Grafana and its data sources, the clocks, Alertmanager, the path of a test alert to
     its receiver and back, the receivers, and the dead man's switch up to its far end.
   - Other probes than the reference's are no broken link; the row C(reference probes) notes them.
   - A broken link does not make this module fail; look at RV(results). It fails when it cannot ask the cluster at all.
@@ -32,7 +32,7 @@ options:
   alert_check:
     description:
       - Whether a test alert is sent through Prometheus and Alertmanager, where the role C(app_monitoring) has installed its rule.
-      - It needs leave to create and delete one Service without pods in O(namespace), and goes to no receiver but our own.
+      - It needs permission to create and delete one Service without pods in O(namespace), and goes to no receiver but our own.
     type: bool
     default: true
   notified_severities:
@@ -45,7 +45,7 @@ options:
     default: [critical, warning]
   notify:
     description:
-      - Whether the test alert goes on to whoever is told of a critical alert, after it reached our own receiver.
+      - Whether the test alert goes on to whoever is notified of a critical alert, after it reached our own receiver.
       - The routes of the role C(kube_prometheus_stack) have it; with others the alert takes their routes.
     type: bool
     default: false
@@ -59,9 +59,9 @@ options:
     default: []
   log_backends:
     description:
-      - Where the request's line must be found besides, or instead of, the Loki or VictoriaLogs on the cluster.
+      - Where the request's line must be found, in addition to or instead of the Loki or VictoriaLogs on the cluster.
       - Asked from this machine.
-      - What the shipper sends to and is not named here is skipped, with the reason.
+      - What the log agent sends to and is not named here is skipped, with the reason.
     type: list
     elements: dict
     default: []

@@ -89,7 +89,7 @@ def test_from_one_token_to_an_armed_switch_and_back(rig: Rig, far: UptimeRobotFa
     assert stack.run("--check", switch=switch) > 0
     assert far.writes == [] and stack.names() == set()
 
-    # Alertmanager is not told of a heartbeat that can't be had.
+    # Alertmanager is not configured with a heartbeat that can't be obtained.
     far.fail("POST /monitors", status=403, body={"message": "Your plan has no heartbeats"})
     refused = stack.play(switch=switch)
     assert refused.returncode and "Your plan has no heartbeats" in refused.error and stack.names() == set()

@@ -172,7 +172,7 @@ def former(site: Site) -> dict[str, dict[str, Any]]:
 
 # Each test goes on where the one before ended, and runs the playbook once on all hosts.
 def test_auto_takes_what_can_be_had(site: Site, former: dict[str, dict[str, Any]]) -> None:
-    """Loki where its chart can be had, else VictoriaLogs; a Loki of before stays, and VictoriaLogs comes beside it."""
+    """Loki where its chart can be obtained, else VictoriaLogs; a Loki of before stays, and VictoriaLogs comes beside it."""
     done = site.play({"with": site.host("with"), "without": site.host("without", "nothing"), **former})
     text = " ".join(done.stdout.split())
     assert "logging: loki keeps the logs" in text and "logging: victoria_logs keeps the logs" in text
@@ -189,7 +189,7 @@ def test_auto_takes_what_can_be_had(site: Site, former: dict[str, dict[str, Any]
 
 
 def test_auto_stays_with_what_it_took(site: Site, former: dict[str, dict[str, Any]]) -> None:
-    """Also where Loki's chart can be had later."""
+    """Also where Loki's chart can be obtained later."""
     done = site.play({"with": site.host("with"), "without": site.host("without"), "older": former["older"]})
     assert done.changed == 0
     text = " ".join(done.stdout.split())

@@ -236,7 +236,7 @@ def test_refused(site: Site) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"values": {**site.values, "word": "bad"}}, "no word for ***"),
         ({"values": {**site.values, "port": 99999}}, "Deployment web is refused"),
-        ({"chart": {"ref": nowhere, "version": "1"}}, f"{nowhere} can't be had"),
+        ({"chart": {"ref": nowhere, "version": "1"}}, f"{nowhere} can't be obtained"),
         ({"chart": {"ref": str(site.folder / "bare")}}, "holds no Chart.yaml"),
     ]
     for options, expected in cases:

@@ -28,7 +28,7 @@ CPU_GOAL, MEMORY_GOAL, BURST_GOAL = 1.0, 256, 10_000  # cores for 10,000 lines/s
 
 
 class Usage:
-    """CPU seconds and the largest working set of the shipper's container while the block runs, as kubelet counts them."""
+    """CPU seconds and the largest working set of the log agent's container while the block runs, as kubelet counts them."""
 
     def __init__(self, cluster: loss.Cluster) -> None:
         self.cluster = cluster

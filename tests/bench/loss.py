@@ -38,7 +38,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.node.engine
 NAMESPACE = "log-loss"
 OUTAGE = 120  # seconds that VictoriaLogs is away
 ROTATIONS = 3  # as many at least, for the fault of that name
-SHIPPERS = "app.kubernetes.io/name in (fluent-bit,log-collector)"
+SELECTORS = "app.kubernetes.io/name in (fluent-bit,log-collector)"
 LOGS = "/var/log/pods"
 WRITER = """
 import sys, time
@@ -103,10 +103,10 @@ class Cluster:
         self.pause = threading.Event()
 
     def _find_shipper(self) -> str:
-        found = self.apps.list_daemon_set_for_all_namespaces(label_selector=SHIPPERS).items
+        found = self.apps.list_daemon_set_for_all_namespaces(label_selector=SELECTORS).items
         if len(found) != 1:
             names = ", ".join(f"{item.metadata.namespace}/{item.metadata.name}" for item in found) or "none"
-            raise LossError(f"There should be one log shipper, and there is {names}: name the one that is meant.")
+            raise LossError(f"There should be one log agent, and there is {names}: name the one that is meant.")
         return f"{found[0].metadata.namespace}/{found[0].metadata.name}"
 
     def image(self) -> str:
@@ -141,16 +141,16 @@ class Cluster:
         pods = self.core.list_namespaced_pod(self.shipper_namespace, label_selector=labels).items
         running = [pod for pod in pods if pod.status.phase == "Running" and not pod.metadata.deletion_timestamp]
         if not running:
-            raise LossError(f"No pod of the shipper {self.shipper_namespace}/{self.shipper} runs: install it first.")
+            raise LossError(f"No pod of the log agent {self.shipper_namespace}/{self.shipper} runs: install it first.")
         return running[0]
 
     def kill(self) -> None:
-        """End the shipper's process with signal 9."""
+        """End the log agent's process with signal 9."""
         container = self.pod().status.container_statuses[0].container_id.removeprefix("containerd://")
         self.on_node("ctr", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", container)
 
     def evict(self) -> None:
-        """Evict the shipper's pod."""
+        """Evict the log agent's pod."""
         name = self.pod().metadata.name
         body = client.V1Eviction(metadata=client.V1ObjectMeta(name=name, namespace=self.shipper_namespace))
         self.core.create_namespaced_pod_eviction(name, self.shipper_namespace, body)
@@ -351,7 +351,7 @@ def main() -> None:
     parser.add_argument("--context", required=True)
     parser.add_argument("--store", default="victoria-logs/victoria-logs", help="namespace/name of VictoriaLogs' Service")
     parser.add_argument(
-        "--shipper", default="", help="namespace/name of the shipper's DaemonSet; the one that is there by default"
+        "--shipper", default="", help="namespace/name of the log agent's DaemonSet; the one that is there by default"
     )
     parser.add_argument("--node", help="container of the local cluster's node; <context>-node by default")
     parser.add_argument("--fault", choices=FAULTS, action="append", help="may be given several times; kill by default")

@@ -90,7 +90,7 @@ DETAIL = (
     "trigger_rate",
     "use_jar",
 )
-# Left out of answers while empty.
+# Omitted from answers while empty.
 OPTIONAL = ("custom_header", "final_endpoint", "find_string", "host", "post_body", "post_raw", "user_agent")
 REGIONS = {
     "london": "United Kingdom / London",
@@ -103,8 +103,8 @@ REGIONS = {
 
 class StatusCakeFake(Fake):
     """Quirks that clients must cope with: the list shows few fields, regions come back as servers, JSON texts are written
-    anew, user name and password never come back, `status_codes_csv` (the codes that count as down) comes back as a list
-    whose default can't be had again, and a paused check still has a status."""
+    again, user name and password never come back, `status_codes_csv` (the codes that count as down) comes back as a list
+    whose default can't be set again, and a paused check still has a status."""
 
     provider = "statuscake"
     plans = {"free": Plan(10, 300, [(5, 1), (60, 60)]), "paid": Plan(20_000, 30, [(5, 1)])}

@@ -134,7 +134,7 @@ class UptimeRobotFake(Fake):
         return "UP" if check["_beat"] else "STARTED"
 
     def _answer(self, method: str, target: str, headers: Any, raw: bytes) -> Reply:
-        """A heartbeat, which is no request to the API; else as ever."""
+        """A heartbeat, which is no request to the API; else as usual."""
         if not target.startswith(HEARTBEATS):
             return super()._answer(method, target, headers, raw)
         with self.lock:

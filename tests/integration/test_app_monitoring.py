@@ -373,7 +373,7 @@ def test_faults_are_told_and_their_ends_too(
 ) -> None:
     own = {key.removeprefix("app_monitoring_"): value for key, value in PROFILE.items()}
     bounds = rules.detection_seconds({k: v for k, v in own.items() if k in rules.OPTIONS}, GROUP_WAIT)
-    # Alertmanager tells of an end only with its next look at the group: an alert that comes back before has never gone.
+    # Alertmanager reports an end only with its next look at the group: an alert that comes back before has never gone.
     loud = f'count_over_time(ALERTS{{namespace=~"alerts-.*", alertstate="firing"}}[{GROUP_INTERVAL + 10}s])'
     wait_for("quiet before the faults", lambda: not stack.query(loud), 300)
     began, told, repaired = now(), {}, {}

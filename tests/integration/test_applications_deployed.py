@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Five of these applications through site.yml on the shared cluster: all links are well, and a drill tells of no other one."""
+"""Five of these applications through site.yml on the shared cluster: all links are well, and a drill reports no other one."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_drill_tells_of_the_application_that_is_drilled_and_of_no_other(
         report = json.loads((folder / f"drill-{name}/drill.json").read_text())
         assert [(item["name"], item["status"]) for item in report["scenarios"]] == [(scenario, "passed")]
     seconds = int(time.time() - began)
-    # But for the one by which verify tests the way of alerts.
+    # But for the one by which verify tests the alert path.
     chosen = f'alertstate="firing",alertname!="VerifyTestAlert",app=~"{"|".join(DRILLS)}"'
     query = f"max by (app, alertname) (max_over_time(ALERTS{{{chosen}}}[{seconds}s]))"
     answer = Objects(cluster.api).request("GET", PROMETHEUS, {"query": query})

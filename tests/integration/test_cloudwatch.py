@@ -61,7 +61,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(cache), MOTO]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            pytest.skip(f"{MOTO} can't be had: {done.stderr.strip().splitlines()[-1]}")
+            pytest.skip(f"{MOTO} can't be obtained: {done.stderr.strip().splitlines()[-1]}")
     # The modules' Python: this one, with boto3 behind what it has itself.
     python = folder / "python"
     program = f"import site, sys; sys.path.append({str(cache)!r})"

@@ -96,7 +96,7 @@ PROGRAMS = (
         for name, binary in (("prometheus-operator", "operator"), ("prometheus-config-reloader", "prometheus-config-reloader"))
     }
 )
-# What the stand-in of the upstream chart brings besides, as Grafana, whose image nobody has here.
+# What the stand-in of the upstream chart adds, as Grafana, whose image nobody has here.
 GRAFANA = """\
 {{- if .Values.grafana.enabled }}
 apiVersion: apps/v1

@@ -140,7 +140,7 @@ class Running:
 
 
 def at_rest(cluster: Cluster) -> bool:
-    """No drill's namespace is left, and what stores and watches has its pods, for which a dead-man does not wait."""
+    """No drill's namespace is left, and what stores and watches has its pods, for which a dead man's switch does not wait."""
     store = cluster.apps.read_namespaced_stateful_set("victoria-logs", "victoria-logs")
     watching = [item for plural in ("prometheuses", "alertmanagers") for item in operated(cluster, plural)]
     run = all(item.get("status", {}).get("availableReplicas") == item["spec"].get("replicas", 1) for item in watching)

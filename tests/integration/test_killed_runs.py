@@ -29,7 +29,7 @@ NAME = "flaskops-killed-test"
 KUBECONFIG = Path.home() / f".local/share/flaskops/clusters/{NAME}/kubeconfig"
 # At least so many, counted with those in the middle of a task.
 STEPS = 20
-# How many seconds into a task a run is killed, besides after it.
+# How many seconds into a task a run is killed, in addition to after it.
 WITHIN = {
     "Run the node": [1.0, 5.0, 12.0],
     "Build and deliver the image": [2.0],

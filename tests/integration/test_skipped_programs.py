@@ -36,7 +36,7 @@ OPTIONAL = sorted(component for part, needed in PARTS.items() if part not in REQ
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
 # What the part is to the chain: the links that have nothing to say without it.
 SILENT = {
-    "charts": {"metrics stack", "victoria_logs", "log shipper", "log alerts"},
+    "charts": {"metrics stack", "victoria_logs", "log agent", "log alerts"},
     "metrics": {"metrics stack"},
     "alerts": {"alertmanager", "alert path"},
     "kube_state_metrics": {"alert path"},

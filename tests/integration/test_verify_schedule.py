@@ -57,7 +57,7 @@ def test_its_findings_are_metrics(bench: Bench) -> None:
     """That of the local inventory, every five minutes."""
     found = until("its series", lambda: bench.query(f"flaskops_verify_link_ok{OWN}"))
     links = {series["metric"]["link"] for series in found}
-    assert {"node", "endpoint", "logs", "victoria_logs", "log shipper", "target", "rules", "dashboards", "alert path"} <= links
+    assert {"node", "endpoint", "logs", "victoria_logs", "log agent", "target", "rules", "dashboards", "alert path"} <= links
     (ended,) = bench.query(f"time() - flaskops_verify_last_run_timestamp_seconds{OWN}")
     assert float(ended["value"][1]) < 2 * 300
     written = until("its numbered lines", lambda: counted(bench, "written"))

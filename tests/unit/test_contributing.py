@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What CONTRIBUTING.md and docs/architecture.md name is there, and `make help` tells of every target."""
+"""What CONTRIBUTING.md and docs/architecture.md name is there, and `make help` lists every target."""
 
 from __future__ import annotations
 

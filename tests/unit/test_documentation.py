@@ -25,7 +25,7 @@ PAGES = {
 ROLES = {path.name: path / "meta/argument_specs.yml" for path in (ROOT / "roles").iterdir() if path.is_dir()}
 OPTIONS = {role: set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]) for role, path in ROLES.items()}
 KEYS = set(description.spec_of(DOCUMENTATION))
-# What the playbooks read of a host besides the options of roles.
+# What the playbooks read of a host in addition to the options of roles.
 OF_A_HOST = {
     *("ansible_connection", "ansible_python_interpreter", "environment_name", "external_checks_providers"),
     *("cluster_provider", "cluster_kubeconfig", "cluster_context", "local_cluster_name", "monitoring_provider"),

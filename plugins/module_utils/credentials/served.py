@@ -107,7 +107,7 @@ def access(given: dict[str, Any]) -> dict[str, str]:
     """What a client needs, and in `problem` what is wrong with a Secret; empty where nothing is asked for.
 
     :param given: `host`, the `namespace` of the Secrets, their names as `login` and `tls`, and what was `found` of them; `inline`
-        is a login in place of a Secret's.
+        is a login instead of a Secret's.
     """
     found = {"username": "", "password": "", "ca": "", "problem": ""}
     secrets = {item["metadata"]["name"]: item for item in given["found"]}

@@ -72,7 +72,7 @@ class Interruption:
         if not self.reason and any(event & (select.POLLERR | select.POLLHUP) for _fd, event in self._caller.poll(0)):
             self.reason = "the playbook that ran the drill is gone"
         if not self.reason and guard.lost.is_set():
-            self.reason = "the lease could not be renewed, so the dead-man restores"
+            self.reason = "the lease could not be renewed, so the dead man's switch restores"
         if self.reason:
             raise Interrupted(self.reason)
 

@@ -22,10 +22,10 @@ from . import dead_man, machine
 from .dead_man import PATCH, Request, Step, StepError, ask
 
 LABELS = {"app.kubernetes.io/managed-by": "flaskops", "app.kubernetes.io/part-of": "flaskops-drill"}
-LEASE_SECONDS = 20  # without a renewal for so long, the dead-man acts
+LEASE_SECONDS = 20  # without a renewal for so long, the dead man's switch acts
 RENEWAL = 4.0
 GOING = 120.0  # seconds that a namespace may take to go
-ARMING = 90.0  # seconds that the dead-man's pod may take to start
+ARMING = 90.0  # seconds that the pod of the dead man's switch may take to start
 VERBS = {"POST": "create", "DELETE": "delete", "GET": "get", "PUT": "update", "PATCH": "patch"}
 Rule = dict[str, list[str]]
 # A clock that goes on while a laptop is closed, as the lease's does.
@@ -77,7 +77,7 @@ def age(lease: dict[str, Any]) -> float:
 
 
 class Guard:
-    """The lock, the record and the dead-man of one drill.
+    """The lock, the record and the dead man's switch of one drill.
 
     :param app: whom it drills, as namespace and name.
     :param refusal: why recorded steps are none that a plan of this application could have made; empty when they may be.
@@ -129,7 +129,7 @@ class Guard:
         if lease is not None:
             holder = lease["spec"]["holderIdentity"]
             if holder == "dead-man" and self._until_gone(GOING / 2):
-                return [f"the dead-man in namespace {self.namespace} has restored what a drill left"]
+                return [f"the dead man's switch in namespace {self.namespace} has restored what a drill left"]
             if holder != "dead-man":
                 self._refuse_if_alive(lease)
             lease = self._get_lease() or lease
@@ -281,13 +281,13 @@ class Guard:
     def release(self) -> None:
         """Give the lock back and remove everything that was made for it.
 
-        Where something is still recorded that could not be undone it stays, for the dead-man, and for whoever comes next.
+        Where something is still recorded that could not be undone it stays, for the dead man's switch and for the next drill.
         """
         self._stop.set()
         ours = self.regain()
         found = self._get_namespace()
         if found is None or found["metadata"]["uid"] != self.uid:
-            return  # the dead-man was here, and perhaps another drill since
+            return  # the dead man's switch was here, and perhaps another drill since
         if not ours:
             if not self._until_gone(GOING):
                 raise DrillError("somebody else has taken its lock, and undoes what is recorded")
@@ -300,7 +300,7 @@ class Guard:
         ask(self.request, "DELETE", f"/api/v1/namespaces/{self.namespace}", {"preconditions": {"uid": self.uid}})
         self._gone("")
 
-    # The dead-man.
+    # The dead man's switch.
 
     def arm(self, image: str, steps: Iterable[Step]) -> str:
         """Start the pod that undoes when the lease runs out; return why there is none, empty when it waits.

@@ -16,7 +16,7 @@ from .observers import NO_STORE, SLOW, Answer, Observers, Timeline
 from .scenarios import Expect, Scenario
 
 SILENCE = 5.0  # seconds without an answer after which an application does not answer throughout
-AFTERWARDS = 60.0  # seconds for which a told group of alerts is remembered by Alertmanager, besides its interval
+AFTERWARDS = 60.0  # seconds for which a told group of alerts is remembered by Alertmanager, in addition to its interval
 
 
 @dataclass

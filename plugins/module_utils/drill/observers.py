@@ -39,7 +39,7 @@ NODES = "/api/v1/nodes"
 STALE = 5.0  # seconds that the newest line in the back end is behind before lines count as lost
 OUTSIDE_LOOK, SWITCH_LOOK = 5.0, 15.0
 NO_STORE = "no Loki and no VictoriaLogs is installed on this cluster"
-# What the names of alerts about the way of the logs and about nodes begin with, which are every application's.
+# What the names of alerts about the path of the logs and about nodes begin with, which are every application's.
 SHARED_ALERTS = ("Log", "Loki", "VictoriaLogs", "FluentBit", "KubeNode")
 WATCH = 300  # seconds of one watch
 Answer = tuple[float, float, bool]  # when a request began, how many seconds it took, and whether it was answered well
@@ -350,7 +350,7 @@ class Observers:
             if not up:
                 self._see("alertmanager", "up", last=True)
             up, self._refused = True, refusals(text)
-            # Its counters begin anew with it.
+            # Its counters start again with it.
             self._refused_before = min(self._refused_before, self._refused)
             if self._refused > self._refused_before:
                 self._see("receiver", "refused")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from ..verify.log_agents import SHIPPERS
+from ..verify.log_agents import SELECTORS
 from ..verify.log_stores import STORES
 from .app import Options, selector_of
 from .dead_man import Field, Request, Step, StepError, ask, value_at
@@ -150,7 +150,7 @@ class Record:
         """Whether a StatefulSet or DaemonSet is one that the scenarios stop, or is gone; all else need not be."""
         collection, _slash, name = path.rpartition("/")
         kind = collection.rpartition("/")[2]
-        selectors = {"statefulsets": [store.pods for store in STORES.values()], "daemonsets": [SHIPPERS[0]]}.get(kind)
+        selectors = {"statefulsets": [store.pods for store in STORES.values()], "daemonsets": [SELECTORS[0]]}.get(kind)
         if selectors is None or ask(self.request, "GET", path) is None:
             return True
         queries = [urlencode({"labelSelector": selector, "fieldSelector": f"metadata.name={name}"}) for selector in selectors]

@@ -23,7 +23,7 @@ from .dead_man import PAUSE, Step
 from .guard import DrillError
 from .nodes import drain, lose
 from .record import CRASHES, KINDS, NO_NAMES, NOBODY, NOT_READY, NOWHERE, broken_template, out_of_memory, unresolved
-from .watchers import darken, kill_prometheus, refuse_at_inbox, silence_by_shipper, stop_alertmanager, stop_prometheus, stop_store
+from .watchers import darken, kill_prometheus, refuse_at_inbox, silence_by_logs, stop_alertmanager, stop_prometheus, stop_store
 
 SECONDS = 600  # after so long a fault switch ends by itself
 UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -319,7 +319,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "log_silence",
         "The application's log lines do not arrive",
-        (silence_by_shipper,),
+        (silence_by_logs,),
         (
             Expect("log line", "lost"),
             Expect("alert LogSilence", symptom=(("end of the log agent's pods", 0.0, 35.0),), source="log agent"),
@@ -372,7 +372,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         (logs_by_switch,),
         (Expect("log line", "seen"), Expect("alert LogErrorLines", symptom=COLLECTED, source="log agent", rate=100)),
     ),
-    # What nobody in the cluster can tell of. At the end, since Prometheus begins anew after it.
+    # What nobody in the cluster can report. At the end, since Prometheus starts again after it.
     Scenario("receiver_refuses", "A receiver refuses its notifications", (refuse_at_inbox,), (REFUSED,)),
     Scenario(
         "alertmanager_down",

@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ways in which what watches the application, or tells of it, is taken away."""
+"""The ways in which what watches the application, or reports it, is taken away."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..kube.transport import ApiError
 from ..verify import routing
-from ..verify.log_agents import SHIPPERS
+from ..verify.log_agents import SELECTORS
 from ..verify.log_stores import STORES
 from ..verify.notification import INBOX, bare
 from ..verify.stack import OPERATOR
@@ -23,8 +23,8 @@ TEST = {"alertname": "VerifyTestAlert", "severity": "none", "service": "flaskops
 NO_PROMETHEUS = "no Prometheus of an operator runs on this cluster"
 
 
-def silence_by_shipper(app: App) -> Plan:
-    found = app.workload("daemonsets", SHIPPERS[0])
+def silence_by_logs(app: App) -> Plan:
+    found = app.workload("daemonsets", SELECTORS[0])
     if found is None:
         raise Skipped("no log agent that is a DaemonSet is installed on this cluster")
     namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]

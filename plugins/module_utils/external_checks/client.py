@@ -267,7 +267,7 @@ class Client:
             attempt += 1
 
     def _note(self, headers: Any) -> tuple[float, float]:
-        """Note what an answer tells of limits; now by our clock, and by theirs."""
+        """Note what an answer says about limits; now by our clock, and by theirs."""
         now = self.clock()
         # Their moments are of their clock, from which ours may differ.
         theirs = moment(headers.get("date", "")) or now

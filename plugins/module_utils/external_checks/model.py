@@ -202,7 +202,7 @@ class Provider:
 
 
 def parsed(text: Any) -> Any:
-    """Return JSON as data, since providers write it anew, and anything else as it is."""
+    """Return JSON as data, since providers write it again, and anything else as it is."""
     if not isinstance(text, str):
         return text
     try:

@@ -178,7 +178,7 @@ class Reconciler:
         try:
             return self._ensure(wanted)
         except ProviderError as exc:
-            deleted = " was deleted to be created anew, but is not yet" if exc.done[:1] == ["delete"] else ""
+            deleted = " was deleted to be created again, but is not yet" if exc.done[:1] == ["delete"] else ""
             exc.about = f"The {wanted.label}{deleted}: "
             raise
 
@@ -293,7 +293,7 @@ class Reconciler:
         if fixed and not wanted.recreate:
             raise CheckError(
                 f"{provider.title} can't change {' and '.join(fixed)} of the {wanted.label} (id {found.id}):"
-                " set recreate to true to delete it with its history and create it anew"
+                " set recreate to true to delete it with its history and create it again"
             )
         if changes:
             outcome.actions.append("recreate" if fixed else "update")
@@ -334,7 +334,7 @@ class Reconciler:
                     outcome.after["request_headers"][name] = f"{HIDDEN} (after)"
 
     def _recreate(self, wanted: Wanted, found: Found, options: dict[str, Any], outcome: Outcome) -> Outcome:
-        """Delete and create, with what the provider tells of the old check where nothing else was wanted."""
+        """Delete and create, with what the provider says about the old check where nothing else was wanted."""
         kept = {option: value for option, value in found.options.items() if value not in (None, "", [], {})}
         everything = self.provider.completed(options, kept)
         everything["tags"] = sorted({*everything.get("tags", []), *([self.tag] if self.tag in found.tags else [])})

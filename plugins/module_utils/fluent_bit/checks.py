@@ -150,7 +150,7 @@ def _output(output: dict[str, Any], options: dict[str, Any]) -> Iterator[str]:
         if not NAME.match(name):
             yield f"{who} has the namespace '{name}', which is no name of a namespace: use lower-case letters, digits, dashes."
         elif name in options["excluded_namespaces"]:
-            yield f"{who} wants namespace {name}, which fluent_bit_excluded_namespaces leaves out: remove it from one of the two."
+            yield f"{who} wants namespace {name}, which fluent_bit_excluded_namespaces omits: remove it from one of the two."
     for name, value in output.items():
         if isinstance(value, str) and ("${" in value or (name != "tls_ca" and "\n" in value)):
             yield f"{who} has a line break or ${{...}} in {name}, which Fluent Bit would replace: remove it."
@@ -209,7 +209,7 @@ def _cloudwatch(output: dict[str, Any], who: str) -> Iterator[str]:
         yield f"{who} has the kms_key '{output['kms_key']}': write it like arn:aws:kms:eu-central-1:123456789012:key/ID."
     elif output.get("kms_key") and (output.get("log_group_class") or output["log_group_per_namespace"]):
         other = "log_group_class" if output.get("log_group_class") else "log_group_per_namespace"
-        yield f"{who} has kms_key and {other}: a group with a key is made before the shipper runs, so remove one of the two."
+        yield f"{who} has kms_key and {other}: a group with a key is made before the log agent runs, so remove one of the two."
     elif output.get("log_group_class") and not output["create_group"]:
         yield f"{who} has a log_group_class, which only a new group takes: set create_group to true, or remove it."
     elif output["log_group_per_namespace"] and not output["create_group"]:

@@ -43,7 +43,7 @@ def service(options: Plugin, port: int) -> Plugin:
         "storage.max_chunks_up": 128,
         # The default of 5M drains what an outage left too slowly.
         "storage.backlog.mem_limit": "64M",
-        # A chunk that a backend refuses for good, or whose retries are used up, is kept below STATE/chunks/rejected.
+        # A chunk that a backend refuses permanently, or whose retries are used up, is kept below STATE/chunks/rejected.
         "storage.keep.rejected": True,
         "storage.rejected.path": "rejected",
         "storage.rejected.limit": options["rejected_limit"],

@@ -99,7 +99,7 @@ SPECS: dict[str, Spec] = {
 }
 REQUIRED_TOGETHER = [("username", "password_secret"), ("tls_certificate_secret", "tls_key_secret")]
 
-# What every record consists of when it reaches an output, besides the message. `docs/logging.md` explains the fields.
+# What every record consists of when it reaches an output, in addition to the message. `docs/logging.md` explains the fields.
 FIELDS = ["namespace", "app", "container", "cluster", "level", "pod", "node", "stream", "request_id", "data"]
 LABELS = ["namespace", "app", "container", "cluster", "level"]
 METADATA = ["pod", "node", "stream", "request_id"]

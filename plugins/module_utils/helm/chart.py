@@ -56,7 +56,7 @@ class Reference:
     def get(self, helm: Helm) -> Chart:
         """The chart, which Helm pulls where need be.
 
-        :raises HelmError: where it can't be had.
+        :raises HelmError: where it can't be obtained.
         """
         found = self.find()
         if found is None and not Path(self.ref).expanduser().is_dir():

@@ -182,7 +182,7 @@ class ReleaseState:
     def promise(self) -> None:
         """Write down what the release holds, for verify; that is news only where it is all that changes."""
         owner = promises.owner_label(f"release {self.wish.namespace} {self.wish.name}")
-        # The manifest leaves out the namespace that is Helm's to fill in.
+        # The manifest omits the namespace that is Helm's to fill in.
         items = [promises.agreed({**item, "metadata": {**item["metadata"], **_place(live)}}, live) for item, live in self.pairs]
         labels = {"flaskops/owner": owner, **OURS}
         wanted = promises.promise(owner, self.wish.namespace, items, labels)
@@ -216,7 +216,7 @@ class ReleaseState:
     def chart(self) -> Chart | None:
         """The chart, which Helm pulls where it is not on this machine yet.
 
-        :raises KubeError: where it can't be had.
+        :raises KubeError: where it can't be obtained.
         """
         reference = Reference(**{key: value or "" for key, value in (self.wish.chart or {}).items()})
         try:
@@ -225,7 +225,7 @@ class ReleaseState:
                 found = reference.get(helm)
         except HelmError as error:
             raise KubeError(
-                f"The chart {reference.ref} can't be had ({error}):"
+                f"The chart {reference.ref} can't be obtained ({error}):"
                 f" set {self.wish.called('chart_ref')} to one that this machine reaches, a folder or an archive will do."
             ) from error
         return found

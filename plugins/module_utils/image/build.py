@@ -55,7 +55,7 @@ def resolve_base(engine: Engine, params: dict[str, Any]) -> tuple[str, str]:
                 f"The base image {image} could not be pulled, so a Debian base image made here is used ({one_line(error, 200)})."
             )
     try:
-        debian_base(engine, DEBIAN_BASE, DEBIAN_PACKAGES, anew=bool(params["rebuild"]))
+        debian_base(engine, DEBIAN_BASE, DEBIAN_PACKAGES, again=bool(params["rebuild"]))
     except EngineError as error:
         raise ImageError(f"{warning} It can't be made: {one_line(error)}".strip()) from error
     return DEBIAN_BASE, warning
@@ -143,7 +143,7 @@ def _failure(printed: str, step: str, ref: str, file: str, context: str, source:
     """Why a build failed, in one sentence.
 
     :param file: the Containerfile, or empty where it was given as a text.
-    :param context: the folder that the engine names, in place of *source*.
+    :param context: the folder that the engine names, instead of *source*.
     """
     if said := INSTALLER.search(printed):
         return said[1]

@@ -142,7 +142,7 @@ def wanted_python(place: Path, root: Path) -> tuple[str, str]:
 
 
 def _python_of_project(place: Path) -> tuple[str, str]:
-    """Which Python a project says that it works with, and the file that says so; what can't be read, pip tells of."""
+    """Which Python a project says that it works with, and the file that says so; pip reports what can't be read."""
     project, pipfile = _toml(place / "pyproject.toml"), _toml(place / "Pipfile")
     if wanted := project.get("project", {}).get("requires-python"):
         return str(wanted), "pyproject.toml"

@@ -185,7 +185,7 @@ def _merge_key(items: list[Any]) -> str:
 
 
 def _same(wanted: Any, live: Any) -> bool:
-    # The server leaves out what is empty, and writes quantities in a form of its own.
+    # The server omits what is empty, and writes quantities in a form of its own.
     if wanted in (None, "", False, 0) or wanted == [] or wanted == {}:
         return not live
     return bool(wanted == live) or _quantity(wanted) == _quantity(live) is not None

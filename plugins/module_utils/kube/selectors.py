@@ -26,7 +26,7 @@ class NotSelected(KubeError):
 
 
 def selector_labels(selector: Json | None, own: dict[str, str], what: str) -> dict[str, str]:
-    """The labels that an object with labels *own* needs besides, so that the label *selector* takes it.
+    """The labels that an object with labels *own* still needs, so that the label *selector* takes it.
 
     :raises NotSelected: when no labels can do it; *what* names the selector in its message.
     """
@@ -63,7 +63,7 @@ def selects(selector: Json, labels: dict[str, str]) -> bool:
 
 
 def labels_for(owner: Json, field: str, own: dict[str, str], namespace: Json) -> dict[str, str]:
-    """The labels that an object needs besides its *own*, so that a Prometheus or Alertmanager takes it from a namespace.
+    """The labels that an object needs in addition to its *own*, so that a Prometheus or Alertmanager takes it from a namespace.
 
     :param field: such as ``serviceMonitor`` for the fields serviceMonitorSelector and serviceMonitorNamespaceSelector.
     :raises NotSelected: when no labels can do it.

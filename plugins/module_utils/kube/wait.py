@@ -84,7 +84,7 @@ def is_done(workload: Json) -> bool:
 def blocking_condition(workload: Json, newest: Json | None = None) -> str:
     """Return the condition by which a controller says that it can't go on.
 
-    :param newest: the ReplicaSet of a Deployment's newest revision. A Deployment also tells of those of older ones, whose
+    :param newest: the ReplicaSet of a Deployment's newest revision. A Deployment also reports those of older ones, whose
         pods are not waited for.
     """
     found = (workload.get("status") or {}).get("conditions") or []

@@ -24,7 +24,7 @@ QUIET = "quiet"
 
 # A Service with this prefix in its name, made by verify, fires VerifyTestAlert: every kube-state-metrics counts Services.
 TEST_SERVICE = "flaskops-verify-"
-# Where it is followed by this the alert is critical, and goes on to whoever is told of such alerts.
+# Where it is followed by this the alert is critical, and goes on to whoever is notified of such alerts.
 NOTIFY = "notify-"
 
 

@@ -137,7 +137,7 @@ class Planner:
             except NotSelected as error:
                 reason = str(error)
         if self.options["receivers"]:
-            raise PlanError(f"The receivers can't be told of anything, for {reason[0].lower()}{reason[1:]}")
+            raise PlanError(f"The receivers can't be notified of anything, for {reason[0].lower()}{reason[1:]}")
         self.not_applied.append(f"inhibitions of this application, for {reason}")
         return None
 

@@ -35,7 +35,7 @@ SPEC: Json = {
 # What both call otherwise than the type: Teams' connectors, which the name msteams is for, are no more.
 INTEGRATIONS = {"teams": "msteamsv2"}
 FILES = "/etc/alertmanager/secrets"  # where the operator mounts the Secrets of an Alertmanager object
-# What the operator calls otherwise than Alertmanager, besides the case of the letters.
+# What the operator calls otherwise than Alertmanager, in addition to the case of the letters.
 ACRONYMS = {"url", "tls", "http2"}
 RENAMED = {("pagerduty", "images"): "pagerDutyImageConfigs", ("pagerduty", "links"): "pagerDutyLinkConfigs"}
 LISTED = ("headers", "details")  # mappings of which the operator makes lists of keys and values
@@ -47,7 +47,7 @@ def integration(kind: str) -> str:
 
 
 def told(receiver: Json) -> list[str]:
-    """The severities that a receiver is told of."""
+    """The severities that a receiver is notified of."""
     return list(receiver.get("severities") or SEVERITIES)
 
 
@@ -195,7 +195,7 @@ def _camel(kind: str, value: Any) -> Any:
 
 
 def routes(receivers: list[Json]) -> list[Json]:
-    """A route for each receiver that is told of some severities only; none keeps an alert from another one."""
+    """A route for each receiver that is notified of some severities only; none keeps an alert from another one."""
     return [
         {"receiver": item["name"], "matchers": [f'severity=~"{"|".join(item["severities"])}"'], "continue": True}
         for item in receivers

@@ -302,7 +302,7 @@ class LocalCluster:
             for node in [each for each in self.workers if each not in workers]:
                 if node.mark() == mark:  # its watches have met a dead API server
                     node.refused("supervisorctl", "restart", "services:*")
-                else:  # of a control plane that has been made anew
+                else:  # of a control plane that has been made again
                     self._begin(node, ref)
                     workers.append(node)
         if workers:

@@ -162,7 +162,7 @@ class Engine:
             ) from error
 
     def inspect(self, kind: str, name: str) -> dict[str, Any] | None:
-        """What the engine tells of an object; None where it has none of this name.
+        """What the engine says about an object; None where it has none of this name.
 
         :raises SlowEngineError: when it gives no answer.
         """
@@ -302,14 +302,14 @@ def debian_ref(name: str, include: list[str]) -> str:
     return f"localhost/{name}:bookworm-{hashlib.sha256(how.encode()).hexdigest()[:12]}"
 
 
-def debian_base(engine: Engine, ref: str, include: list[str], anew: bool = False) -> bool:
+def debian_base(engine: Engine, ref: str, include: list[str], again: bool = False) -> bool:
     """Make a Debian image with *include* by mmdebstrap, where no registry has one.
 
-    :param anew: make it though it is here, of what Debian's mirror has now.
+    :param again: make it though it is here, of what Debian's mirror has now.
     :returns: whether it was made now.
     :raises EngineError: when mmdebstrap or Debian's keys are missing, or it fails.
     """
-    if engine.image_exists(ref) and not anew:
+    if engine.image_exists(ref) and not again:
         return False
     mmdebstrap = shutil.which("mmdebstrap")
     if mmdebstrap is None:
@@ -354,6 +354,6 @@ def plain_archive(source: IO[bytes], target: IO[bytes]) -> None:
             content = archive.extractfile(member) if member.isreg() else None
             if member.issparse():
                 member.type = tarfile.REGTYPE
-            # The other headers are those of the fields, which are written anew.
+            # The other headers are those of the fields, which are written again.
             member.pax_headers = {key: value for key, value in member.pax_headers.items() if key.startswith("SCHILY.xattr.")}
             copy.addfile(member, content)

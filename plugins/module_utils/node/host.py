@@ -84,7 +84,7 @@ def machine(engine: Engine | NoEngineError, build: bool) -> dict[str, Any]:
     :returns: ``root`` (bool), ``arch``, ``kernel`` (release), ``modules`` (missing ones that can't be loaded), ``controllers``
         (of cgroups), ``memory`` (MiB available), ``inotify`` (instances used and allowed), ``engine`` (why none can be used, or
         empty), ``folder`` (the engine's own) and ``disk`` (GiB free there), ``packages`` (of missing commands), ``base`` (the
-        packages that would make the node's Debian, where it can't be had without them).
+        packages that would make the node's Debian, where it can't be obtained without them).
     """
     folder = problem = ""
     if isinstance(engine, NoEngineError):

@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of the alert inbox: one row for each alert from firing to resolved, however many notifications told of it."""
+"""The page of the alert inbox: one row for each alert from firing to resolved, however many notifications were about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .words import NONE, SPACE, lasted, moment, several, some, text
 
 Json = dict[str, Any]
 
-TEST = "VerifyTestAlert"  # what verify sends to prove the way of the alerts
+TEST = "VerifyTestAlert"  # what verify sends to prove the alert path
 REFRESH = 15  # seconds
 MOST = 200  # rows: a telephone shows that many; /alerts.json has the rest
 # Severities of which nobody is to do anything, as of Watchdog, which fires always.
@@ -68,7 +68,7 @@ def seconds_of(written: str) -> float | None:
 
 
 def episodes(notifications: list[Json]) -> list[Episode]:
-    """The alerts that notifications, oldest first, tell of: what fires first, then what was heard of last."""
+    """The alerts that notifications, oldest first, report: what fires first, then what was heard of last."""
     found: dict[tuple[str, str], Episode] = {}
     newest: dict[str, Episode] = {}
     for one in notifications:
@@ -80,7 +80,7 @@ def episodes(notifications: list[Json]) -> list[Episode]:
         if episode is None:
             before = newest.get(identity)
             if before and before.state == FIRING:
-                # It fires anew, so it was over; that notification never came.
+                # It fires again, so it was over; that notification never came.
                 before.state = UNKNOWN
             began = received if began is None else began
             arrived = received if one["status"] == FIRING else None
@@ -152,7 +152,7 @@ def glance(real: list[Episode], proven: list[Episode], found: Json, now: float) 
     severities = sorted({e.severity for e in urgent}, key=lambda s: (s != "critical", s != "warning", s))
     counts = [f"{len([e for e in urgent if e.severity == s])} {text(s, 60) or 'without severity'}" for s in severities]
     quiet = sorted({text(e.name, 90) for e in firing if not e.urgent})
-    counts += [f"besides {some(quiet)}"] if quiet else []
+    counts += [f"in addition to {some(quiet)}"] if quiet else []
     newest = max(real, key=lambda e: e.told, default=None)
     proof = max(proven, key=lambda e: e.told, default=None)
     kept = len(found["alerts"])
@@ -242,7 +242,7 @@ def folded(proven: list[Episode], now: float, refreshes: bool, shown: bool) -> l
         f", {arrival(newest)}{over}. ",
         element("span", link, class_="top"),
     )
-    return [sentence, alerts(proven, now, "They prove the way of the alerts, and mean nothing else.") if shown else None]
+    return [sentence, alerts(proven, now, "They prove the alert path, and mean nothing else.") if shown else None]
 
 
 def footer() -> Html:

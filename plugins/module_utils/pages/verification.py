@@ -225,7 +225,7 @@ def changes(found: Json, now: float) -> list[Child]:
         "p",
         f"{'' if items else 'Nothing. '}Known from the start of this pod on, ",
         parts.time(moment(found["began"])),
-        ", for it keeps no file; a new pod begins anew.",
+        ", for it keeps no file; a new pod starts again.",
         class_="small muted",
     )
     return [element("ol", items, class_="changes") if items else None, known]

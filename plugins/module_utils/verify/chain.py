@@ -104,7 +104,7 @@ class Link:
         return results
 
 
-STORE_NEEDS = ("logs", "log shipper")
+STORE_NEEDS = ("logs", "log agent")
 STORE_ROWS = dict.fromkeys(("loki", "victoria_logs", "elasticsearch", "opensearch", "cloudwatch"), STORE_NEEDS)
 
 CHAIN = (
@@ -123,9 +123,9 @@ CHAIN = (
     ),
     Link({"logs": ("endpoint", "health")}, APP, logs.look, logs.next_command),
     Link({"promise": ()}, PROMISE, promise.look, promise.next_command),
-    Link({"log shipper": ("node",)}, LOGS, log_agent.look, pods_of_logging),
+    Link({"log agent": ("node",)}, LOGS, log_agent.look, pods_of_logging),
     Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging),
-    Link({"log alerts": ("log shipper", "prometheus")}, LOGS, log_alerts.look, pods_of_logging),
+    Link({"log alerts": ("log agent", "prometheus")}, LOGS, log_alerts.look, pods_of_logging),
     Link({"ruler": ("loki", "alertmanager")}, LOGS, ruler.look, pods_of_logging),
     Link({"metrics stack": ()}, NO_STACK, metrics_stack.look, only_notes=True),
     Link({"prometheus": ()}, STACK, prometheus.look, pods_of_the_stack),

@@ -461,7 +461,7 @@ class Expression:
         return dead(Death.VALUE, f"no series {promql.shown(tree)}: none has these {len(labels)} labels together")
 
     def _unborn(self, tree: Json, why: str) -> Verdict:
-        """Whether what a series is to tell of, once it is born, is there at all."""
+        """Whether what a series is to report, once it is born, is there at all."""
         for label in dict.fromkeys(m["name"] for m in tree["matchers"] if m["name"] in quiet.LASTING):
             there = self.series.all_values(label)
             if len(there) < SOME and not any(holds(self._of(tree, label), value) for value in {*there, ""}):

@@ -80,7 +80,7 @@ def reached(route: Json, labels: Labels, inherited: str = "") -> tuple[set[str],
 
 
 def solve(route: Json, wanted: str, allowed: set[str], given: dict[str, str]) -> dict[str, str] | None:
-    """Labels by which an alert reaches a receiver and, besides it, none but allowed ones; None where none were found.
+    """Labels by which an alert reaches a receiver and, in addition to it, none but allowed ones; None where none were found.
 
     :param given: labels that it has unless a route wants another value.
     """

@@ -18,7 +18,7 @@ from .log_stores import LOGIN
 if TYPE_CHECKING:
     from .run import Run, Target
 
-SHIPPERS = ("app.kubernetes.io/name in (log-collector,fluent-bit)", "app.kubernetes.io/component=log-shipper")
+SELECTORS = ("app.kubernetes.io/name in (log-collector,fluent-bit)", "app.kubernetes.io/component=log-shipper")
 # The role fluent_bit names its outputs here: type, host, port, index and the like, and no credentials.
 OUTPUTS = "flaskops/outputs"
 TITLES = {"es": "elasticsearch", "elasticsearch": "elasticsearch", "opensearch": "opensearch", "cloudwatch_logs": "cloudwatch"}
@@ -27,7 +27,7 @@ TITLES = {"es": "elasticsearch", "elasticsearch": "elasticsearch", "opensearch":
 def agents(run: Run) -> list[dict[str, Any]]:
     """The DaemonSets that ship logs."""
     found = {}
-    for selector in SHIPPERS:
+    for selector in SELECTORS:
         for item in run.get(f"/apis/apps/v1/daemonsets?{urlencode({'labelSelector': selector})}").get("items", []):
             found[item["metadata"]["namespace"], item["metadata"]["name"]] = item
     return list(found.values())
@@ -39,7 +39,7 @@ def outputs(run: Run) -> list[dict[str, Any]]:
     for item in agents(run):
         for output in outputs_of(item):
             if output["type"] in TITLES:
-                found.append({**output, "shipper": item["metadata"]["name"]})
+                found.append({**output, "agent": item["metadata"]["name"]})
     return found
 
 

@@ -213,7 +213,7 @@ class Tally:
 
 
 class NumberedLines:
-    """The lines of all runs of this process. A process that ends takes what still waits with it: the next one begins anew."""
+    """The lines of all runs of this process. A process that ends takes what still waits with it: the next one starts again."""
 
     def __init__(self, every: float, write: Callable[[str], None] = say) -> None:
         self.bound = min(BOUND, every)

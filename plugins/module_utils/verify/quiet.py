@@ -231,7 +231,7 @@ def denied(deployments: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _patterns(option: str, values: list[str]) -> list[str]:
-    """What an option of kube-state-metrics leaves out."""
+    """What an option of kube-state-metrics omits."""
     if option in ("--metric-denylist", "--metric-blacklist"):
         return [f"^(?:{pattern})$" for pattern in values if _compiles(pattern)]
     if option == "--resources":

@@ -216,7 +216,7 @@ class Series:
         return found
 
     def declared(self, name: str) -> bool:
-        """Whether an exporter tells of a metric, be it without series."""
+        """Whether an exporter reports a metric, be it without series."""
         stems = {name, *(name.removesuffix(end) for end in ("_bucket", "_count", "_sum", "_total", "_created"))}
         return not stems.isdisjoint(self.types)
 

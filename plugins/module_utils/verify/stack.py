@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 OPERATOR = "/apis/monitoring.coreos.com"
 # A new rule goes through a ConfigMap, a kubelet's sync and a reload before Prometheus has it: up to two minutes. A Prometheus
-# that was just started reads what it had written before, and scrapes everything anew.
+# that was just started reads what it had written before, and scrapes everything again.
 FRESH, SETTLE_FRESH = 180.0, 150.0
 UNAVAILABLE = 503  # of the API server's proxy, where no pod of a Service is ready
 ASK_AGAIN = 0.5  # seconds

@@ -51,7 +51,7 @@ def test_every_key_is_an_option_of_a_role_and_reaches_it() -> None:
     }
 
 
-# What these roles are told of the host, the cluster or the run.
+# What these roles are given about the host, the cluster or the run.
 OF_THE_HOST = {
     "flask_image": {"state", "base", "platform", "rebuild", "trust_host_ca", "engine", "delivery", "local_cluster"},
     "flask_app": {"refused_environment", "environment_name"},

@@ -305,7 +305,7 @@ def test_alertmanager_that_takes_no_configuration() -> None:
     found = plan(fake)
     assert of_kind(found, "AlertmanagerConfig") == []
     assert found["not_applied"][0].startswith("inhibitions of this application, for alertmanagerConfigSelector of Alertmanager")
-    with pytest.raises(KubeError, match="The receivers can't be told of anything"):
+    with pytest.raises(KubeError, match="The receivers can't be notified of anything"):
         plan(fake, receivers=[{"name": "x", "type": "webhook", "url": "http://x"}])
 
 

@@ -381,7 +381,7 @@ def test_a_drill_whose_lock_was_taken_waits_for_the_other_to_restore(monkeypatch
         guard.lost.set()
 
     threading.Timer(0.2, taken).start()
-    threading.Timer(0.6, app.request, ["PATCH", "/undo"]).start()  # the dead-man
+    threading.Timer(0.6, app.request, ["PATCH", "/undo"]).start()  # the dead man's switch
     result = drill._break(Scenario("long", "Long", (), (), least=30), PLAN, {"status": "", "reason": ""})
     assert result["status"] == "aborted" and result["restored"]["ok"]
     assert app.done == ["/break", "/undo"] and guard.records == [(1, False)]

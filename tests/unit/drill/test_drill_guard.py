@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock, what a killed drill leaves behind, the dead-man, and the sentences with which a drill refuses to begin."""
+"""The lock, what a killed drill leaves behind, the dead man's switch, and the sentences with which a drill refuses to begin."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_what_could_not_be_undone_keeps_its_record(server: Server, held: Guard) 
 
 def test_a_drill_that_comes_back_late_leaves_the_next_one_alone(server: Server, held: Guard) -> None:
     held._stop.set()
-    server("DELETE", NAMESPACE)  # by the dead-man
+    server("DELETE", NAMESPACE)  # by the dead man's switch
     other = guard_of(server, "you")
     server.count += 1
     other.acquire()

@@ -243,7 +243,7 @@ def test_plan_is_data_and_is_undone_by_its_own_steps(scenario: Scenario, switche
     dead_man.run(patches, app.request)
     assert {path for path in before if app.objects[path] != before[path]} == {step["path"] for step in patches}
     back = [step for step in plan.undo if step["do"] == "put_back"]
-    for _ in range(2):  # once more does no harm: the dead-man and the drill may both have done it
+    for _ in range(2):  # once more does no harm: the dead man's switch and the drill may both have done it
         assert dead_man.undo(json.loads(json.dumps(back)), app.request) == []
         assert app.objects == before
 
@@ -506,7 +506,7 @@ def test_every_difference_is_taken_back(before: dict[str, Any], after: dict[str,
     fields = json.loads(json.dumps(differences(before, after)))
     body, whole = dead_man.taken_back(after, fields)
     assert whole == before and json_patched(after, body) == before
-    # The dead-man and the drill may both have done it.
+    # The dead man's switch and the drill may both have done it.
     assert dead_man.taken_back(before, fields)[0] == []
 
 

@@ -122,7 +122,7 @@ def test_refusals_of_other_receivers_do_not_count(inbox: str, number: float) -> 
     assert observers.refusals(METRICS % inbox) == number
 
 
-def test_what_alertmanager_counted_before_is_no_news_and_its_counters_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_alertmanager_counted_before_is_no_news_and_its_counters_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(observers, "LOG_LOOK", 0)
     line = 'alertmanager_notification_requests_failed_total{integration="webhook"} %d'
     answers: list[Any] = [(200, line % 5), (503, ""), (200, line % 0), (200, line % 0)]

@@ -156,18 +156,18 @@ def test_uptimerobot_pause_fails_after_the_create() -> None:
 
 
 # Options of a check, and others for which the provider needs a new one.
-ANEW = {"uptimerobot": ({}, {"keyword": "ok"}), "statuscake": ({"method": "GET"}, {"method": "HEAD"})}
+RECREATED = {"uptimerobot": ({}, {"keyword": "ok"}), "statuscake": ({"method": "GET"}, {"method": "HEAD"})}
 
 
-@pytest.mark.parametrize("provider", sorted(ANEW))
+@pytest.mark.parametrize("provider", sorted(RECREATED))
 @pytest.mark.parametrize("status", [400, 401, 403, 409, 429, 503])
-def test_a_check_that_is_deleted_but_not_created_anew(provider: str, status: int) -> None:
-    old, new = ANEW[provider]
+def test_a_check_that_is_deleted_but_not_created_again(provider: str, status: int) -> None:
+    old, new = RECREATED[provider]
     with bench(provider) as made:
         made.check(**old)
         made.fake.fail(support.CREATE[provider], status=status, times=ALWAYS)
         failed = made.check(**new, recreate=True)
-        assert "was deleted to be created anew, but is not yet" in failed["msg"]
+        assert "was deleted to be created again, but is not yet" in failed["msg"]
         assert (failed["changed"], failed["actions"]) == (True, ["delete"])
         made.heal()
         assert made.check(**new)["actions"] == ["create"]
@@ -175,10 +175,10 @@ def test_a_check_that_is_deleted_but_not_created_anew(provider: str, status: int
 
 
 @pytest.mark.parametrize("stale", [0, 1, 3])
-@pytest.mark.parametrize("provider", sorted(ANEW))
-def test_a_reply_is_lost_while_a_check_is_created_anew(provider: str, stale: int) -> None:
+@pytest.mark.parametrize("provider", sorted(RECREATED))
+def test_a_reply_is_lost_while_a_check_is_created_again(provider: str, stale: int) -> None:
     """An old copy that still has the check that was deleted is no sign of the new one."""
-    old, new = ANEW[provider]
+    old, new = RECREATED[provider]
     with bench(provider, stale_reads=stale if provider == "uptimerobot" else 0) as made:
         before = made.check(**old)["id"]
         made.fake.fail(support.CREATE[provider], kind="reset_after_write")

@@ -228,7 +228,7 @@ WRONG: dict[str, tuple[Options, str]] = {
     "cluster": ({"outputs": [LOKI], "cluster": "my cluster"}, "fluent_bit_cluster_label is 'my cluster'"),
     "wanted and excluded": (
         {"outputs": [{**LOKI, "namespaces": ["shop"]}], "excluded_namespaces": ["shop"]},
-        "wants namespace shop, which fluent_bit_excluded_namespaces leaves out",
+        "wants namespace shop, which fluent_bit_excluded_namespaces omits",
     ),
     "namespace": (
         {"outputs": [LOKI], "excluded_namespaces": ["kube_system"]},

@@ -252,7 +252,7 @@ def test_alertmanager_takes_every_kind_of_receiver(amtool: str, written: Callabl
 def test_a_receiver_of_some_severities_has_a_route_of_its_own(written: Callable[..., dict[str, Any]]) -> None:
     receivers = [{**RECEIVERS[0], "severities": ["critical"]}, *RECEIVERS[1:3]]
     route = yaml.safe_load(written("embedded", receivers=receivers, routes=OPTIONS["routes"])["config"])["route"]
-    assert route["receiver"] == "hidden"  # the first that is told of all
+    assert route["receiver"] == "hidden"  # the first that is notified of all
     *_, given, own, test_alert = route["routes"]
     assert given == OPTIONS["routes"][0]
     assert own == {"receiver": "hook", "matchers": ['severity=~"critical"'], "continue": True}

@@ -366,7 +366,7 @@ def test_the_shipper_writes_where_loki_is(logging: Callable[..., dict[str, Any]]
 
 
 def test_an_output_does_not_go_silently(logging: Callable[..., dict[str, Any]]) -> None:
-    """Without the authority of an Elasticsearch that is wanted, the play ends before the shipper is touched."""
+    """Without the authority of an Elasticsearch that is wanted, the play ends before the log agent is touched."""
     found = logging(**ELASTIC, elastic_stack_ca="pem")
     assert found["unverified"] is False and [item["type"] for item in found["outputs"]] == ["loki", "es"]
     assert logging(**ELASTIC)["unverified"] is True

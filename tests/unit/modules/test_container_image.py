@@ -111,7 +111,7 @@ def test_tag_ignores_excluded_files_and_times(source: Path) -> None:
 
 
 def test_times_follow_the_content(tmp_path: Path) -> None:
-    """So a browser is told of another file of the same length; and no wheel has a file from before 1980."""
+    """So a browser sees another file of the same length; and no wheel has a file from before 1980."""
     for folder, content in (("one", b"red"), ("two", b"tan"), ("three", b"red")):
         build_context.write_tree({"site.css": TreeEntry.text(content)}, str(tmp_path / folder))
     times = {name: (tmp_path / name / "site.css").stat().st_mtime for name in ("one", "two", "three")}
@@ -320,7 +320,7 @@ def test_a_large_file_is_not_kept_in_memory(source: Path) -> None:
 
 def test_auto_falls_back_to_debian_with_a_warning(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr(image_build, "debian_base", lambda engine, ref, include, anew: made.append(ref) or True)
+    monkeypatch.setattr(image_build, "debian_base", lambda engine, ref, include, again: made.append(ref) or True)
     engine, module = FakeEngine(), FakeModule(source=str(source), repository="localhost/a")
     engine.fail_pull = "no such host"
     assert deliver.present(module, engine)["base"] == image_build.DEBIAN_BASE

@@ -203,7 +203,7 @@ def test_auto_builds_with_a_warning_where_a_server_refuses(release: Release, bui
     done = release.run(TAR_SPEC, mode="auto")
     assert (done["changed"], done["origin"], built) == (True, "build", ["tool"])
     (warning,) = done["warnings"]
-    assert warning.startswith("tool 1.2.3 is built from its Go module, because its release can't be had: http://127.0.0.1")
+    assert warning.startswith("tool 1.2.3 is built from its Go module, because its release can't be obtained: http://127.0.0.1")
     assert f"answered {status}" in warning
 
 
@@ -324,7 +324,7 @@ REFUSED = {"version": "1.9.9", "module": "example.org/refused", "packages": {"to
 
 @pytest.fixture
 def refused(release: Release, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Components of which the first can't be had: a proxy refuses its module. The others are downloaded."""
+    """Components of which the first can't be obtained: a proxy refuses its module. The others are downloaded."""
     handler = type("Refusing", (Quiet,), {"status": 403})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
@@ -401,7 +401,7 @@ def test_run_goes_on_without_a_part_and_says_which(release: Release, refused: di
     check_skipped(got["lacking"])
     # What is got beside the first one may be of the part that is skipped.
     assert (got["changed"], set(got["paths"]) - {"beside"}) == (True, {"other"})
-    assert "refused 1.9.9: can't be had" in said
+    assert "refused 1.9.9: can't be obtained" in said
 
 
 @pytest.fixture

@@ -287,7 +287,7 @@ def test_a_worker_has_the_image_of_the_control_plane(machine: Machine, cluster: 
     assert set(machine.running.values()) == {"localhost/flaskops/node:v0.9-1"}
 
 
-def test_workers_that_run_join_a_control_plane_that_is_made_anew(machine: Machine, cluster: Any) -> None:
+def test_workers_that_run_join_a_control_plane_that_is_made_again(machine: Machine, cluster: Any) -> None:
     machine.made("c-worker-1")
     del machine.running["c-node"], machine.marks["c-data"]
     machine.marks["c-worker-1-data"] = "of before"

@@ -172,7 +172,7 @@ def test_verdict(alerts: list[dict[str, Any]], tone: str, headline: str) -> None
 def test_what_fires_is_first() -> None:
     assert [row[1] for row in rows(SAMPLE)] == ["firing"] * 3 + ["resolved"] * 4
     assert [row[0].split(" ")[-1] for row in rows(SAMPLE)][2] == "prometheus=monitoring/kube-prometheus-stack-prometheus"
-    assert "1 critical, 1 warning, besides Watchdog" in said(page_of("sample"))
+    assert "1 critical, 1 warning, in addition to Watchdog" in said(page_of("sample"))
 
 
 def test_test_alerts_are_folded_and_can_be_shown() -> None:

@@ -98,7 +98,7 @@ CHOICES = {
     "query": (both(get(f"/health?token={SECRET}")), "path is /health?..., not /health"),
     "scheme": (both(get(scheme="HTTPS")), "httpGet.scheme is HTTPS, not absent"),
     "host of the node's network": (on_node(both(get(host="127.0.0.1"))), "httpGet.host is 127.0.0.1"),
-    "startup": (with_probes(startupProbe={**get(), "failureThreshold": 30}), "a startupProbe besides"),
+    "startup": (with_probes(startupProbe={**get(), "failureThreshold": 30}), "a startupProbe in addition"),
     "exec": (both({"exec": {"command": ["check", SECRET]}}), "readinessProbe.exec is set"),
     "tcp": (both({"tcpSocket": {"port": 5000}}), "readinessProbe.tcpSocket is set"),
     "tcp by name": (both({"tcpSocket": {"port": "http"}}), "readinessProbe.tcpSocket is set"),

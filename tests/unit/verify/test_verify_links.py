@@ -73,7 +73,7 @@ class FakeCluster:
         yield from self.logs[urlsplit(path).path.split("/")[-2]]
 
 
-NOT_INSTALLED = ["promise", "log shipper", "log back end", "log alerts", "metrics stack"]
+NOT_INSTALLED = ["promise", "log agent", "log back end", "log alerts", "metrics stack"]
 
 
 @pytest.fixture(autouse=True)
@@ -347,7 +347,7 @@ def test_nodes_that_are_not_told():
 
 @pytest.mark.parametrize(
     ("path", "row"),
-    [("/api/v1/nodes", "node"), (SLICES.format("flask-app"), "endpoint"), ("/apis/apps/v1/daemonsets", "log shipper")],
+    [("/api/v1/nodes", "node"), (SLICES.format("flask-app"), "endpoint"), ("/apis/apps/v1/daemonsets", "log agent")],
 )
 @pytest.mark.parametrize(("whose", "status"), [({"context": "ours"}, "skipped"), ({}, "failed")])
 def test_what_may_not_be_read_is_no_fault_to_a_person_and_one_in_a_schedule(path, row, whose, status):
@@ -750,15 +750,15 @@ SHIPPER_PAGE = "/api/v1/namespaces/logging/pods/fluent-bit-x:2020/proxy/api/v2/m
         ({SHIPPER_PAGE: (503, "refused")}, "the metrics page of fluent-bit-x on node node-1 answers 503"),
     ],
 )
-def test_the_log_shipper(changes, cause):
+def test_the_log_agent(changes, cause):
     answers = {
         "/apis/apps/v1/daemonsets": (200, {"items": [shipper()]}),
         "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
         SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
     }
     found, _url = run(FakeCluster(**{**answers, **changes}))
-    assert found["log shipper"]["status"] == ("failed" if cause else "ok")
-    assert cause in found["log shipper"]["cause"]
+    assert found["log agent"]["status"] == ("failed" if cause else "ok")
+    assert cause in found["log agent"]["cause"]
 
 
 def test_every_container_of_the_shipper_is_asked():
@@ -772,7 +772,7 @@ def test_every_container_of_the_shipper_is_asked():
         SHIPPER_PAGE.replace("2020", "2021"): (503, "refused"),
     }
     found, _url = run(FakeCluster(**answers))
-    assert "the metrics page of fluent-bit-x on node node-1 answers 503" in found["log shipper"]["cause"]
+    assert "the metrics page of fluent-bit-x on node node-1 answers 503" in found["log agent"]["cause"]
 
 
 def restarted(minutes, count, code, why):
@@ -808,7 +808,7 @@ def test_restarts_of_the_log_agent(container, status, words):
         "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x", containerStatuses=[restarted(*container)])]}),
         SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
     }
-    found = run(FakeCluster(**answers))[0]["log shipper"]
+    found = run(FakeCluster(**answers))[0]["log agent"]
     assert found["status"] == status and words in found["evidence"] + found["cause"]
     assert ("started again" in found["evidence"]) == (status == "ok" and words != "")
 
@@ -837,7 +837,7 @@ def ruler(*rules):
         ({RULER: ruler()}, "failed", "the alert Mine is not loaded"),
         ({RULER: ruler(rule("Mine", lastError="parse error"))}, "failed", "Mine: parse error"),
         ({RULER: ruler(rule("Mine", lastEvaluation="2020-01-01T00:00:00Z"))}, "failed", "was last evaluated"),
-        ({LOKI_CONFIG: (200, "ruler:\n  alertmanager_url: ''\n")}, "failed", "is told of no Alertmanager"),
+        ({LOKI_CONFIG: (200, "ruler:\n  alertmanager_url: ''\n")}, "failed", "has no Alertmanager"),
         ({SLICES.format("monitoring"): (200, {"items": []})}, "failed", "where nobody is"),
         ({RULER: (404, "404 page not found")}, "failed", "runs no ruler"),
         ({RULER: (503, "no endpoints")}, "failed", "no endpoints"),

@@ -25,7 +25,7 @@ MAPS = "/api/v1/namespaces/logs/configmaps"
 
 
 class Cluster(FakeCluster):
-    """Hands on what goes to Loki; its log agent sends the line of a marked request until it is taken or refused for good."""
+    """Hands on what goes to Loki; its log agent sends the line of a marked request until it is taken or refused permanently."""
 
     def __init__(self, loki, tenant="", agent=True, age=0.0, **changes):
         super().__init__(LOKI, **changes)
@@ -150,7 +150,7 @@ MINE = {MAPS: (200, {"items": [{"metadata": {"name": "rules", "annotations": {"f
         ({"ruler": False}, "runs no ruler"),
         ({"rule_error": "parse error"}, "Mine: parse error"),
         ({"evaluated": 3600}, "was last evaluated"),
-        ({"alertmanager": "''"}, "is told of no Alertmanager"),
+        ({"alertmanager": "''"}, "has no Alertmanager"),
     ],
     ids=["well", "gone", "error", "late", "no-alertmanager"],
 )

@@ -571,7 +571,7 @@ def test_the_shipper_is_not_blamed_for_a_prometheus_that_is_down():
         cluster = kind()
         cluster.answers |= answers
         cluster.empty = ("sum(increase",)
-        result = run(cluster)["log shipper"]
+        result = run(cluster)["log agent"]
         # It is skipped then, since nobody says what it has given up; that it is well would be a guess.
         assert (result["status"], "is not known" in result["evidence"]) == (("skipped", True) if kind is Down else ("ok", False))
 
@@ -606,7 +606,7 @@ def test_what_an_agents_own_page_says(page, status, words):
     }
     cluster = FakeStack(**answers)
     cluster.empty = ("sum(increase",)
-    found = run(cluster)["log shipper"]
+    found = run(cluster)["log agent"]
     assert found["status"] == status and words in found["cause"] + found["evidence"]
 
 
@@ -890,7 +890,7 @@ def test_each_output_that_is_stuck_is_looked_at():
     answers["/api/v1/namespaces/logging/pods"][1]["items"][0]["metadata"]["namespace"] = "logging"
     cluster = Two(**answers)
     cluster.empty = ("(sum(increase",)
-    found = run(cluster)["log shipper"]
+    found = run(cluster)["log agent"]
     assert found["status"] == "failed" and "none of its lines to es for 2 minutes" in found["cause"]
 
 
@@ -905,7 +905,7 @@ def test_the_log_agent_that_prometheus_does_not_read_is_named():
     }
     cluster = FakeStack(**answers)
     cluster.empty = ("(sum(increase", "(sum by (pod, name)")
-    assert "1 of 2 pods of fluent-bit, and none of fluent-bit-y on node node-2" in run(cluster)["log shipper"]["cause"]
+    assert "1 of 2 pods of fluent-bit, and none of fluent-bit-y on node node-2" in run(cluster)["log agent"]["cause"]
 
 
 def test_judges_of_the_stack_take_plain_data():

@@ -143,7 +143,7 @@ def test_a_line_is_found_over_each_way(victoria, login, tls):
     assert cluster.dialled == login  # the proxy does without a permission for port-forwards
 
 
-def test_an_idle_connection_that_ended_is_made_anew(victoria):
+def test_an_idle_connection_that_ended_is_made_again(victoria):
     cluster = Near(victoria(login=True))
     way = log_stores.Way(cluster, cluster.stores["victoria-logs-single"])
     assert way.fetch("/metrics", 5)[0] == 200
@@ -217,7 +217,7 @@ def test_rows_dropped(victoria, at, cause):
 
     assert look().status == "ok"
     program.push("dropped", at)
-    # Its page is made anew once in a while only.
+    # Its page is made again once in a while only.
     pages, never, until = Pages(program), threading.Event(), time.monotonic() + 10
     while not pages.query("increase(vl_rows_dropped_total") and time.monotonic() < until:
         never.wait(0.1)
@@ -269,7 +269,7 @@ def test_an_agent_that_is_stuck_on_one_node(victoria, tmp_path, monkeypatch, wro
         agent.stopping.set()
         sender.join()
     assert results["victoria_logs"]["status"] == "ok", results["victoria_logs"]["cause"]
-    result = results["log shipper"]
+    result = results["log agent"]
     assert re.search(f"agent-2 on node node-2, though VictoriaLogs is ready: it (has )?{cause}", result["cause"]), result["cause"]
 
 

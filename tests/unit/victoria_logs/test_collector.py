@@ -121,7 +121,7 @@ def answer(collector: Any, pods: dict[str, dict[str, str]] | None) -> None:
 
 
 class Node:
-    """A node's logs and the collector's state; `collector()` is one that was started anew."""
+    """A node's logs and the collector's state; `collector()` is one that was started again."""
 
     def __init__(self, root: Path, url: str) -> None:
         self.logs, self.state, self.url = root / "pods", root / "state", url

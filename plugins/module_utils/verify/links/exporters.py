@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kube-state-metrics and the kubelet tell of the app, and the blackbox exporter is there."""
+"""kube-state-metrics and the kubelet report the app, and the blackbox exporter is there."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read(run: Run) -> list[Result]:
     if not seen:
         return [skipped("exporters", "the app has no ready pod of which a kubelet could tell")]
     if problems:
-        evidence = f"{max(len(seen) - len(problems), 0)} of {len(seen)} exporters tell of the app"
+        evidence = f"{max(len(seen) - len(problems), 0)} of {len(seen)} exporters report the app"
         command = stack.command("get", "pods,servicemonitors", "-o", "wide")
         return [failed("exporters", evidence, "; ".join(problems), query, command)]
-    return [ok("exporters", f"{', '.join(seen)} tell of the app", query)]
+    return [ok("exporters", f"{', '.join(seen)} report the app", query)]

@@ -16,7 +16,7 @@ from ...credentials.guard import hide
 from ...kube.transport import ApiError, message_of
 from .. import log_stores, queries
 from ..facts import ended_by, is_ready, pod_trouble, samples
-from ..log_agents import OUTPUTS, SHIPPERS, agents, outputs_of
+from ..log_agents import OUTPUTS, SELECTORS, agents, outputs_of
 from ..result import Result, Unanswered, failed, ok, skipped
 from ..run import Run
 
@@ -40,11 +40,11 @@ def look(run: Run) -> list[Result]:
 
 
 def _look(run: Run) -> list[Result]:
-    link = "log shipper"
+    link = "log agent"
     found = agents(run)
     if not found:
         return [skipped(link, "no collector and no Fluent Bit is installed on this cluster; the stage logging installs one")]
-    query = f"GET /apis/apps/v1/daemonsets?labelSelector={SHIPPERS[0]}"
+    query = f"GET /apis/apps/v1/daemonsets?labelSelector={SELECTORS[0]}"
     said = []
     for item in found:
         try:

@@ -55,7 +55,7 @@ def _gone(run: Run, names: Collection[str]) -> list[Result]:
     results: dict[str, Result] = {}
     try:
         sent = [(item["metadata"]["name"], output) for item in agents(run) for output in outputs_of(item)]
-    except ApiError:  # the link of the shipper says so
+    except ApiError:  # the link of the log agent says so
         return []
     for agent, output in sent:
         place = IN_CLUSTER.match(output.get("host") or "")
@@ -229,11 +229,11 @@ def _dropped(run: Run, store: log_stores.Store, way: log_stores.Way, page: str) 
 
 
 def _other_outputs(run: Run) -> list[Result]:
-    """The backends that the shipper names and nobody gave credentials for."""
+    """The backends that the log agent names and nobody gave credentials for."""
     named = {_title(item) for item in run.target.log_backends}
     try:
         found = outputs(run)
-    except ApiError:  # the link of the shipper says so
+    except ApiError:  # the link of the log agent says so
         return []
     results = []
     for output in found:
@@ -246,7 +246,7 @@ def _other_outputs(run: Run) -> list[Result]:
             results += run.followed(Look((title,), partial(_search_inside, run, title, inside)))
         else:
             where = output.get("host") or output.get("log_group") or "somewhere"
-            why = f"{output['shipper']} sends lines to {where}: name it, with an account that may search, in verify_log_backends"
+            why = f"{output['agent']} sends lines to {where}: name it, with an account that may search, in verify_log_backends"
             if output["type"] == "es" and IN_CLUSTER.match(str(where)):
                 why += "; one of role elastic_stack is known by itself where elastic_stack_reader_password is set"
             results.append(skipped(title, why))
@@ -329,7 +329,7 @@ def _tenants(run: Run, given: dict[str, Any]) -> str:
             for output in outputs_of(item)
             if output["type"] == given["type"]
         }
-    except ApiError:  # the link of the shipper says so
+    except ApiError:  # the link of the log agent says so
         return ""
     if asked in named.values():
         return ""

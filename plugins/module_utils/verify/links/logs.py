@@ -67,7 +67,7 @@ def look(run: Run) -> list[Result]:
 def _follow(
     run: Run, pod: str, wanted: set[str], began: float, found: queue.Queue[tuple[str, str, str]], stop: threading.Event
 ) -> None:
-    """Tell of each id that the log of a pod has, and in the end why it was not followed further."""
+    """Report for each id that the log of a pod has, and in the end why it was not followed further."""
     since = int(time.monotonic() - began) + 5
     query = {"follow": "true", "sinceSeconds": since, "container": _container(run, pod)}
     try:

@@ -33,7 +33,7 @@ def prefixed(prefix: str, *names: str) -> tuple[str, ...]:
 
 
 def declared(text: str, name: str) -> bool:
-    """Whether a HELP or TYPE line names this metric; OpenMetrics leaves out a counter's _total there."""
+    """Whether a HELP or TYPE line names this metric; OpenMetrics omits a counter's _total there."""
     names = {name, name.removesuffix("_total")}
     return any(
         line.startswith(("# HELP ", "# TYPE ")) and len(line.split()) > 2 and line.split()[2] in names

@@ -94,7 +94,7 @@ def look(run: Run) -> list[Result]:
     try:
         results |= Sender(stack, stack.alertmanager_servers(found), routing.intervals(config)).send(tests)
     except ApiError as error:
-        # Somebody asked for it, so that it is no row to leave out where the account may not.
+        # Somebody asked for it, so that it is no row to omit where the account may not.
         told = {name for test in tests for name in test.receivers.values()} - results.keys()
         results |= {name: failed("", "nothing known", str(error)) for name in told}
     query = f"POST and GET {path}/api/v2/alerts; GET {path}/metrics; the log of Alertmanager"

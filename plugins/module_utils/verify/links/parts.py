@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an installation went without, because what it is made of can't be had."""
+"""What an installation went without, because what it is made of can't be obtained."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def judge(deployment: dict[str, Any], name: str, port: int) -> Result:
             if want.get(field) != have.get(field):
                 differences.append(f"{field} is {have.get(field, 'absent')}, not {want.get(field, 'absent')}")
     if container.get("startupProbe"):
-        differences.append("a startupProbe besides")
+        differences.append("a startupProbe in addition")
     if differences:
         return ok(REFERENCE, f"other probes than the reference's, which is no failure: {'; '.join(differences)}")
     return ok(REFERENCE, f"/health:{port}, delays and periods as the reference has them")

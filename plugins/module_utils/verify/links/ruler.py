@@ -74,7 +74,7 @@ def _alertmanager_of(run: Run, base: str) -> tuple[str, str]:
         return "an unknown Alertmanager", f"Loki's configuration can't be read: {status} {message_of(text)}"
     url = scalar(text, "alertmanager_url")
     if not url:
-        return "nobody", "Loki is told of no Alertmanager: set loki_alertmanager_url"
+        return "nobody", "Loki has no Alertmanager: set loki_alertmanager_url"
     inside = IN_CLUSTER.match(urlsplit(url).hostname or "")
     if not inside:
         return url, ""

@@ -221,7 +221,7 @@ def exported(lock: Path, extras: list[str], groups: list[str]) -> Path:
     venv.create(tools, with_pip=True)
     run([str(tools / "bin/python"), "-m", "pip", "install", "--quiet", *PIP[4:], *how.packages])
     path = ["env", f"PATH={tools}/bin:/usr/local/bin:/usr/bin:/bin", "NO_COLOR=1", "POETRY_VIRTUALENVS_CREATE=false"]
-    stale = f"{lock.name}, which its own tool makes anew of the project"
+    stale = f"{lock.name}, which its own tool makes again of the project"
     if not lock.is_file():
         run([*path, how.packages[0], "lock"], "pyproject.toml")
     elif how.check:
