@@ -111,7 +111,7 @@ def test_each_row_says_since_when_it_has_its_status_and_what_it_was_before() -> 
         *("node", "ok", "1 of 1 nodes ready, 1 of them with the app's pods", "Nov 26, 02:30 for 3 d 7 h", "none seen"),
     ]
     assert cells(html, "link-victoria-logs")[-2:] == ["Nov 28, 06:55 for 1 d 2 h", "from failed after 10 min"]
-    assert cells(html, "link-promise")[1:3] == ["failed", "41 objects of 3 promises were looked at because of rules"]
+    assert cells(html, "link-promise")[1:3] == ["failed", "41 objects of 3 promises compared because of rules"]
     assert cells(html, "link-grafana")[1] == "skipped"
 
 

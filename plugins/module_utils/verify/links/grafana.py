@@ -17,7 +17,7 @@ def look(run: Run) -> list[Result]:
     selector = urlencode({"labelSelector": "app.kubernetes.io/name=grafana"})
     services = run.get(f"/api/v1/namespaces/{stack.namespace}/services?{selector}").get("items", [])
     if not services:
-        return [skipped("grafana", "not installed; kube_prometheus_stack_grafana and a source of its image bring it")]
+        return [skipped("grafana", "not installed; needs kube_prometheus_stack_grafana, and a registry that has its image")]
     name, port = services[0]["metadata"]["name"], services[0]["spec"]["ports"][0]["port"]
     path = service_path(stack.namespace, name, port) + "/api/health"
     health = run.get(path)

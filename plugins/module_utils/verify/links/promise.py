@@ -43,7 +43,7 @@ def _look(run: Run) -> list[Result]:
         found = list(pool.map(lambda item: _departures(run, kinds, item), items))
     unread = sum(each is None for each in found)
     differing = [one for each in found for one in each or []]
-    evidence = f"{len(items) - unread} objects of {len(ours)} promises were looked at"
+    evidence = f"{len(items) - unread} objects of {len(ours)} promises compared"
     evidence += f", {unread} may not be read" if unread else ""
     causes = [f"somebody has emptied the ConfigMap {name}, which says what was applied" for name in emptied]
     causes += [words(one) for one in _first_of_each(differing)]
