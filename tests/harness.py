@@ -275,6 +275,12 @@ def start_program(cluster: Cluster, namespace: str, program: str, labels: dict[s
     return name
 
 
+def on_node(cluster: Cluster, *words: str) -> str:
+    """What a command prints in the node of the shared cluster."""
+    command = ["podman", "exec", f"{cluster.context}-node", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=engine_env(), timeout=60).stdout
+
+
 def engine_env() -> dict[str, str]:
     """The environment in which podman finds the clusters' containers."""
     from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.harness import LONG, ROOT, Cluster, Run, engine_env, installed_collection, playbook
+from tests.harness import LONG, ROOT, Cluster, Run, engine_env, installed_collection, on_node, playbook
 
 FEW_LINES = """\
 from flask import Flask
@@ -151,8 +151,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Stra
 
 def images_of_node(cluster: Cluster, name: str) -> list[str]:
     """The tags of a repository in the node's containerd."""
-    command = ["podman", "exec", f"{cluster.context}-node", "ctr", "-n", "k8s.io", "images", "ls", "-q"]
-    listed = subprocess.run(command, env=engine_env(), check=True, capture_output=True, text=True).stdout.split()
+    listed = on_node(cluster, "ctr", "-n", "k8s.io", "images", "ls", "-q").split()
     return [image for image in listed if image.startswith(f"localhost/{name}:")]
 
 
@@ -238,12 +237,7 @@ def test_drift_is_repaired(cluster: Cluster, stranger: Stranger) -> None:
         },
     )
     (image,) = images_of_node(cluster, "few-lines")
-    subprocess.run(
-        ["podman", "exec", f"{cluster.context}-node", "ctr", "-n", "k8s.io", "images", "rm", image],
-        env=engine_env(),
-        check=True,
-        capture_output=True,
-    )
+    on_node(cluster, "ctr", "-n", "k8s.io", "images", "rm", image)
     # The image, the Deployment, the Service, and the health probe, which follows the Service.
     assert stranger.play("--tags", "image,app", "--check").changed == 4
     assert cluster.core.read_namespaced_service("httpbin", "stranger-web").spec.ports[0].port == 81

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from kubernetes import client
 
 from tests.fakes import loki as program
 from tests.fakes.registry import ChartRegistry
-from tests.harness import LONG, Cluster, Run, engine_env, inventory_of, playbook, until
+from tests.harness import LONG, Cluster, Run, inventory_of, on_node, playbook, until
 
 pytestmark = LONG
 NAMESPACE, AGENTS, AGENT = "loki-stand-in", "victoria-logs-node", "loki-agent"
@@ -110,11 +109,6 @@ class StandIn:
 
     def well(self) -> None:
         until(lambda: self.link()["status"] == "ok", 180, "Loki's link is whole", passing=(ApiError,))
-
-
-def on_node(cluster: Cluster, *words: str) -> str:
-    command = ["podman", "exec", f"{cluster.context}-node", *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=engine_env(), timeout=60).stdout
 
 
 def start_agent(cluster: Cluster) -> None:
