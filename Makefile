@@ -63,9 +63,9 @@ unit: $(DEV_VENV)/ready ## tests without a cluster, and every alert by promtool
 api: $(DEV_VENV)/ready ## tests before an API server without a node
 	PATH=$(DEV_VENV)/bin:$$PATH tests/twice.sh -n 3 --dist loadfile tests/api
 
-lint: $(DEV_VENV)/ready ## style, types, documentation, changelog, licences, workflows, the collection's build
+lint: $(DEV_VENV)/ready ## style, types, words, documentation, changelog, licences, workflows, the collection's build
 	export PATH=$(DEV_VENV)/bin:$$PATH; \
-	ansible-lint --offline -q && yamllint . && ruff check . && \
+	ansible-lint --offline -q && yamllint . && ruff check . && codespell && \
 	MYPYPATH=collections mypy -p ansible_collections.flaskops.observability.plugins && \
 	python docs/generate.py --check && \
 	antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck collections/ansible_collections/flaskops/observability && \
