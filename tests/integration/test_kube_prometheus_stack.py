@@ -275,7 +275,7 @@ def test_unfinished_release_is_taken_up_again(run: Callable[..., Run], cluster: 
         )
 
     leave(time.time())
-    assert "so Helm may be at work: wait for it" in run().error
+    assert "so Helm may still be running: wait for it" in run().error
     cluster.core.delete_namespaced_secret(name, NAMESPACE)
     leave(time.time() - 3600)
     assert run().changed > 0

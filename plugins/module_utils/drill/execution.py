@@ -198,7 +198,7 @@ class Drill:
     def _wait_for_quiet(self, scenario: Scenario) -> None:
         trouble = self.app.unhealthy()
         if trouble:
-            raise Skipped(f"the application is not well before it: {trouble}")
+            raise Skipped(f"the application was not healthy before the scenario: {trouble}")
         # Only what will be waited for: an alert that takes too long to come may also take too long to go.
         settings, nothing = bounds.read_settings(self.app), Timeline(lambda _entry: None)
         judged = Judgement(scenario, settings, nothing, self.observers, self.limits)
@@ -210,7 +210,7 @@ class Drill:
         if loud := noisy():
             self.journal({"event": "wait", "alerts": sorted(loud)})
         if not self._until(lambda: not noisy(), QUIET):
-            raise Skipped(f"the alert {', '.join(sorted(noisy()))} fires already, so nothing could be told by it")
+            raise Skipped(f"the alert {', '.join(sorted(noisy()))} fires already, so it can't show anything")
 
     def _digests(self, plan: Plan) -> dict[str, str]:
         """What the objects that a plan touches are like, by path."""
@@ -222,7 +222,7 @@ class Drill:
         :raises Skipped, DrillError, Interrupted: where nothing may be broken, since nobody would undo it.
         """
         if refusal := self.guard.refusal(plan.undo):
-            raise Skipped(f"what undoes it would not be believed after a kill: {refusal}")
+            raise Skipped(f"a killed drill could not be undone, because its record would be refused: {refusal}")
         try:
             self.guard.record(plan.undo)
         except StepError as error:

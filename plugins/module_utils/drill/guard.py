@@ -122,7 +122,7 @@ class Guard:
         if found is None:
             return []
         if (found["metadata"].get("labels") or {}).get("app.kubernetes.io/part-of") != LABELS["app.kubernetes.io/part-of"]:
-            raise DrillError(f"The namespace {self.namespace} exists and is no drill's: give the drill another one.")
+            raise DrillError(f"The namespace {self.namespace} exists and was not made by a drill: give the drill another one.")
         if found["metadata"].get("deletionTimestamp"):
             return self._gone("a drill that was ending has ended")
         lease = self._get_lease()
@@ -153,8 +153,8 @@ class Guard:
         steps: list[Step] = dead_man.recorded(self.namespace, self.request)
         if reason := self.refusal(steps):
             raise DrillError(
-                f"Nothing is undone, because {self._record_words()} holds what no drill of {self.app} with these options can have"
-                f" written ({reason}): find out who wrote it, put back by hand what is broken, and remove the namespace."
+                f"Nothing is undone, because {self._record_words()} holds steps that no drill of {self.app} with these options"
+                f" writes ({reason}): find out who wrote it, put back by hand what is broken, and remove the namespace."
             )
         return steps
 
@@ -163,7 +163,9 @@ class Guard:
 
     def _gone(self, what: str) -> list[str]:
         if not self._until_gone(GOING):
-            raise DrillError(f"The namespace {self.namespace} of an earlier drill does not go: see `kubectl describe namespace`.")
+            raise DrillError(
+                f"The namespace {self.namespace} of an earlier drill stays: see `kubectl describe namespace {self.namespace}`."
+            )
         return [what]
 
     def _refuse_if_alive(self, lease: dict[str, Any]) -> None:

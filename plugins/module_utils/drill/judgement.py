@@ -195,7 +195,7 @@ class Judgement:
         """What users and logs lost that the scenario must not cost them."""
         found = []
         if self.scenario.lossless and counted["lost"]:
-            found.append(f"{counted['lost']} of {counted['sent']} requests were lost, and none need be")
+            found.append(f"{counted['lost']} of {counted['sent']} requests were lost, and the goal is none")
         if self.scenario.answering and counted["silent"] > SILENCE:
             found.append(f"no request was answered for {counted['silent']} s")
         if lines and lines["missing"]:

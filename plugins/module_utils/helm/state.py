@@ -128,7 +128,7 @@ class ReleaseState:
         chart = self.chart()
         if chart and self.wish.same_chart and before.get("chart", chart.name) != chart.name:
             raise KubeError(
-                f"Release {self.where} is one of the chart {before['chart']} and can't become one of {chart.name}:"
+                f"Release {self.where} was installed from the chart {before['chart']} and can't change to {chart.name}:"
                 f" remove it with {self.wish.called('state')}=absent first, which keeps volume claims."
             )
         reasons = self.reasons(before, chart) if chart else []
@@ -205,7 +205,7 @@ class ReleaseState:
         if status in PENDING and before["age"] < self.wish.timeout:
             raise KubeError(
                 f"Release {self.where} has been {status} for {before['age']} s,"
-                f" so Helm may be at work: wait for it, or run again after {self.wish.timeout} s, and it is cleared."
+                f" so Helm may still be running: wait for it, or run again after {self.wish.timeout} s to clear it."
             )
         if status == "uninstalling":
             raise KubeError(
@@ -299,7 +299,7 @@ class ReleaseState:
         except HelmError as error:
             raise KubeError(
                 f"Helm could not {self.verb(before)} release {self.where} ({error}):"
-                " mend what it names and run again, which goes on from here."
+                " correct that and run again, which continues from here."
             ) from error
         finally:
             Release(self.objects, self.wish.namespace, self.wish.name).mark()
@@ -321,10 +321,10 @@ class ReleaseState:
         try:
             helm.run("uninstall", self.wish.name, *options, env=self.driver())
         except HelmError as error:
-            raise KubeError(f"Helm could not remove release {self.where} ({error}): mend what it names and run again.") from error
+            raise KubeError(f"Helm could not remove release {self.where} ({error}): correct that and run again.") from error
         self.release = Release(self.objects, self.wish.namespace, self.wish.name)
         if self.release.records:
-            raise KubeError(f"Helm removed release {self.where}, and a record of it is still there: run again.")
+            raise KubeError(f"Helm removed release {self.where}, but its record is still there: run again.")
         owner = promises.owner_label(f"release {self.wish.namespace} {self.wish.name}")
         written = promises.promise(owner, self.wish.namespace, [], {})
         if live := self.objects.get(written):

@@ -148,8 +148,8 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
     if not module.check_mode:
         if needs_build and given.secrets:
             module.warn(
-                f"Not in the image, as a credential may be in them: {', '.join(given.secrets)}. Bring back what the app needs by"
-                f" exclude, such as '!{given.secrets[0]}', and name the rest in the ignore file."
+                f"These files are not in the image, because they may hold credentials: {', '.join(given.secrets)}."
+                f" Include what the app needs by exclude, such as '!{given.secrets[0]}', and name the rest in the ignore file."
             )
         if needs_build:
             base, warning = build(engine, params, given, ref, build_secrets)

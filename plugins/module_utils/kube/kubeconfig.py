@@ -90,7 +90,7 @@ def read(kubeconfig: str, context: str) -> Access:
     shown = " and ".join(found)
     chosen = context or current
     if not isinstance(chosen, str) or chosen not in entries["contexts"]:
-        which = f"has no context {context}" if context else "has no current-context that it knows"
+        which = f"has no context {context}" if context else "has no current-context that exists in it"
         raise Malformed(f"The kubeconfig {shown} {which}: name a context that the kubeconfig holds.")
     _path, body = _body(entries["contexts"][chosen], "context")
     bodies: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -101,7 +101,7 @@ def read(kubeconfig: str, context: str) -> Access:
         elif isinstance(name, str) and name in entries[f"{key}s"]:
             bodies[key] = _body(entries[f"{key}s"][name], key)
         else:
-            raise Malformed(f"The kubeconfig {shown} has no {key} of the name that its context {chosen} gives: add the {key}.")
+            raise Malformed(f"The kubeconfig {shown} has no {key} with the name that its context {chosen} uses: add the {key}.")
     cluster = _checked(*bodies["cluster"], CLUSTER, "cluster")
     user = _checked(*bodies["user"], USER, "user")
     access = Access(found, chosen, cluster, user)

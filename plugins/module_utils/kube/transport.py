@@ -197,7 +197,7 @@ class KubeCluster:
             connection: socket.socket = forward.socket(port)
         except client.ApiException as error:
             why = first_line(error.reason)
-            raise ApiError(error.status or 0, f"no way to pod {pod['metadata']['name']} by a port-forward: {why}") from error
+            raise ApiError(error.status or 0, f"pod {pod['metadata']['name']} can't be reached by port-forward: {why}") from error
         connection.settimeout(seconds)
         return connection
 

@@ -151,7 +151,7 @@ class LocalCluster:
             except ApiError as error:
                 if time.monotonic() >= deadline:
                     raise ClusterError(
-                        f"The API server of the cluster {self.name} did not tell {path} within {PATIENCE} s ({error}): run again."
+                        f"The API server of cluster {self.name} did not answer {path} within {PATIENCE} s ({error}): run again."
                     ) from error
             time.sleep(0.5)
 

@@ -163,7 +163,7 @@ def lost_locks(engine: Engine) -> str:
         taken = locks_taken()
         if taken is None or taken >= objects:
             return ""
-    return f"podman has lost its locks, {objects} objects have {taken}: run 'podman system renumber' while no container runs"
+    return f"podman has lost its locks ({objects} objects have {taken}): run 'podman system renumber' while no container runs"
 
 
 def locks_taken() -> int | None:
@@ -216,7 +216,7 @@ def dropped(engine: Engine, subnet: str) -> str:
     if "-P FORWARD DROP" not in rules.splitlines() or subnet in rules:
         return ""
     return (
-        "This machine drops what podman's networks send out, so that the cluster reaches nothing outside (docker has set the"
+        "This machine drops the packets of podman's networks, so the cluster can't reach anything outside (docker has set the"
         " policy of iptables' chain FORWARD to DROP): set \"ip-forward-no-drop\": true in docker's daemon.json (28 and newer),"
         f' or firewall_driver = "iptables" under [network] in containers.conf, or accept {subnet} in the chain DOCKER-USER.'
     )

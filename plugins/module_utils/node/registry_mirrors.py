@@ -46,7 +46,7 @@ def check(mirrors: list[dict[str, Any]], gateway: str) -> None:
     for mirror in mirrors:
         registry, endpoint = mirror["registry"], mirror["endpoint"]
         if registry in HUB:
-            raise MirrorError(f"A mirror is for the registry {registry}, which images call docker.io: write that.")
+            raise MirrorError(f"A mirror is for the registry {registry}, and images name it docker.io: write docker.io.")
         if not HOST.fullmatch(registry):
             raise MirrorError(
                 f"A mirror is for the registry '{registry}', which is no host: write the first part of an image's full name,"
@@ -65,8 +65,8 @@ def check(mirrors: list[dict[str, Any]], gateway: str) -> None:
             )
         if loopback(host):
             raise MirrorError(
-                f"The mirror {endpoint} of {registry} is on the loopback address, which in a node is the node's own:"
-                f" have the registry listen on {gateway}, which is this machine on the node's network, and name that."
+                f"The mirror {endpoint} of {registry} is on the loopback address, which in a node is the node itself:"
+                f" have the registry listen on {gateway}, this machine's address on the node's network, and name that."
             )
         if (registry, endpoint) in seen:
             raise MirrorError(f"The mirror {endpoint} of {registry} is there twice: remove one of them.")

@@ -71,7 +71,7 @@ def secret_problem(given: dict[str, Any]) -> str:
     except SecretError as error:
         return f"{who} {error}"
     except ValueError as error:
-        return f"{who} is of no use: {error}"
+        return f"{who} can't be used: {error}"
     return ""
 
 

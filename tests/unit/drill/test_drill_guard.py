@@ -243,7 +243,7 @@ def test_a_lock_of_the_same_holder_on_another_lease_is_not_ours(server: Server, 
 
 def test_a_namespace_of_somebody_else_is_left_alone(server: Server) -> None:
     server("POST", "/api/v1/namespaces", {"metadata": {"name": NS, "labels": {"team": "shop"}}})
-    with pytest.raises(DrillError, match="exists and is no drill's"):
+    with pytest.raises(DrillError, match="exists and was not made by a drill"):
         guard_of(server, "me").recover()
     assert NAMESPACE in server.objects
 

@@ -747,7 +747,7 @@ def segment(taken: list[int], groups: int = 64, mutex: int = 40) -> bytes:
     ("content", "said"),
     [
         (segment([0, 1, 2, 40]), ""),
-        (segment([0]), "4 objects have 1: run 'podman system renumber' while no container runs"),
+        (segment([0]), "(4 objects have 1): run 'podman system renumber' while no container runs"),
         (segment([]), "4 objects have 0"),
         (segment([], mutex=48), ""),  # of another processor
         (b"something else", ""),
@@ -797,7 +797,7 @@ def test_podmans_own_locks_are_read() -> None:
     if "unshare: " in done.stderr or "mount: " in done.stderr:
         pytest.skip(f"no mounts of one's own here: {done.stderr.strip()}")
     said = [line.removeprefix("LOST").strip() for line in done.stdout.splitlines() if line.startswith("LOST")]
-    assert said[0] == "" and said[1].startswith("podman has lost its locks, 2 objects have 0: ") and said[2:] == [""], done
+    assert said[0] == "" and said[1].startswith("podman has lost its locks (2 objects have 0): ") and said[2:] == [""], done
 
 
 @pytest.mark.parametrize("gone", [True, False])

@@ -190,7 +190,7 @@ def test_what_is_wrong_before_anything_is_sent(look: Callable[..., dict[str, Any
     }
     assert "no receiver of that name" in found["nobody"].cause and name_of("slack", "whole") in found["nobody"].cause
     assert "drops" in found["none"].cause and "always" in found["asleep"].evidence
-    assert "twin 2" in found["twin 1"].cause and "routes before its own" in found["late"].cause
+    assert "twin 2" in found["twin 1"].cause and "earlier routes" in found["late"].cause
     assert api.sent == [] and there.names() == []
 
 

@@ -107,7 +107,7 @@ def test_a_load_balancer_to_which_this_machine_has_no_way(host: str, error: OSEr
     found = rows(FakeCluster(**{f"{NS}/services/flask-app": (200, service)}), plain_get)
     assert (found["health"]["status"], found["logs"]["status"]) == (status, status)
     if status == "ok":
-        assert "has no way to the load balancer" in found["health"]["evidence"]
+        assert "can't reach the load balancer" in found["health"]["evidence"]
         assert str(error) in found["health"]["evidence"] and "service proxy" in found["health"]["evidence"]
     else:
         assert str(error) in found["health"]["cause"]

@@ -756,15 +756,15 @@ def test_a_broken_link_is_named(link, changes, cause):
 @pytest.mark.parametrize(
     ("link", "state", "cause"),
     [
-        ("exporters", {"empty": ("kube_deployment_spec_replicas{",)}, "kube-state-metrics tells nothing of the app"),
+        ("exporters", {"empty": ("kube_deployment_spec_replicas{",)}, "kube-state-metrics reports nothing about the app"),
         ("receivers", {"refusing": ("team",)}, "team (slack) failed 1 min ago and has taken nothing since"),
-        ("exporters", {"untold": ("pod-2",)}, "the kubelet tells nothing of pod pod-2 on node-1"),
-        ("exporters", {"untold": ("pod-1", "pod-2")}, "the kubelet tells nothing of the app"),
+        ("exporters", {"untold": ("pod-2",)}, "the kubelet reports nothing about pod pod-2 on node-1"),
+        ("exporters", {"untold": ("pod-1", "pod-2")}, "the kubelet reports nothing about the app"),
         ("clocks", {"loud": ("node_time_seconds",)}, "the clock of node node-1 is 99 s behind"),
         ("clocks", {"skew": {"inbox": -3600}}, "the clock of the alert inbox is 3600 s behind"),
         ("clocks", {"skew": {"inbox": 60, "prometheus": 60}}, "the cluster, seen from this machine, is 60 s ahead"),
         ("alert path", {"receivers": ["none"]}, "Alertmanager sends it to none and not to alert-inbox"),
-        ("alert path", {"receivers": ["alert-inbox", "shop/pagerduty"]}, "a route before its own takes it to pagerduty"),
+        ("alert path", {"receivers": ["alert-inbox", "shop/pagerduty"]}, "an earlier route sends it to pagerduty"),
     ],
 )
 def test_what_the_stack_tells_of_itself(link, state, cause):

@@ -125,7 +125,7 @@ class Journey:
             return skipped("alert path", why)
         strangers = sorted(set(self.receivers) - NOBODY)
         if strangers and not self.notify:
-            cause = f"a route before its own takes it to {', '.join(strangers)}, so that somebody may have been told"
+            cause = f"an earlier route sends it to {', '.join(strangers)}, so somebody may have been notified"
             return self._failed(cause, self.stack.port_forward("alertmanager-operated", 9093))
         if self.inbox and self.receivers and INBOX not in self.receivers:
             cause = f"Alertmanager sends it to {', '.join(self.receivers)} and not to {INBOX}"
@@ -140,7 +140,7 @@ def look(run: Run) -> list[Result]:
     if not run.target.alert_check:
         return [skipped(link, "switched off by verify_alert_check")]
     if KUBE_STATE_METRICS in stack.skipped:
-        return [skipped(link, "kube-state-metrics, which tells Prometheus of the test alert, is skipped")]
+        return [skipped(link, "kube-state-metrics, which the test alert needs, is skipped")]
     installed = [rule for item in stack.objects["prometheusrules"] for rule in rules_of(item)]
     if all(rule.get("alert") != NAME for rule in installed):
         return [skipped(link, f"no rule {NAME} for namespace {namespace}; the role app_monitoring installs it")]

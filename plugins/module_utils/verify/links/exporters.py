@@ -31,13 +31,13 @@ def read(run: Run) -> list[Result]:
     problems: list[str] = []
     if KUBE_STATE_METRICS not in stack.skipped:
         expr = wanted["kube-state-metrics"] = queries.filled("replicas", **names)
-        problems += [] if stack.query(expr) else ["kube-state-metrics tells nothing of the app"]
+        problems += [] if stack.query(expr) else ["kube-state-metrics reports nothing about the app"]
     if nodes:  # there is one kubelet on each node
         expr = wanted["the kubelet"] = queries.filled("memory", **names)
         told = {series["metric"].get("pod") for series in stack.query(expr)}
         untold = [f"pod {pod} on {node}" for pod, node in nodes.items() if pod not in told]
         whom = "the app" if len(untold) == len(nodes) else " and ".join(untold[:3])
-        problems += [f"the kubelet tells nothing of {whom}"] if untold else []
+        problems += [f"the kubelet reports nothing about {whom}"] if untold else []
     query = "PromQL " + "; PromQL ".join(wanted.values())
     seen = list(wanted)
     for prober in sorted({item["spec"].get("prober", {}).get("url", "") for item in stack.probes()}):
@@ -48,7 +48,7 @@ def read(run: Run) -> list[Result]:
             if not ready_endpoints(run.slices(inside["namespace"], inside["name"])):
                 problems.append(f"nobody answers at {prober}, which the Probe asks")
     if not seen:
-        return [skipped("exporters", "the app has no ready pod of which a kubelet could tell")]
+        return [skipped("exporters", "the app has no ready pod that a kubelet could report")]
     if problems:
         evidence = f"{max(len(seen) - len(problems), 0)} of {len(seen)} exporters report the app"
         command = stack.command("get", "pods,servicemonitors", "-o", "wide")

@@ -172,7 +172,7 @@ def look(run: Run) -> list[Result]:
     if run.through_proxy != way:
         found = ask()  # by the way that was found meanwhile
     if run.out_of_reach:
-        found.evidence += f"; this machine has no way to the load balancer, which may answer or not ({run.out_of_reach})"
+        found.evidence += f"; this machine can't reach the load balancer, so whether it answers is not known ({run.out_of_reach})"
     if found.status != OK:
         return [found]
     try:
@@ -194,7 +194,7 @@ def judge_users(found: Result, path: str, answers: list[Marked]) -> Result:
     if not said:
         return found
     got = " and ".join(said[:4])
-    cause = f"it says that it is well, but GET {path} got {got}; if that is by design, give the app's option path another one"
+    cause = f"its health check passes, but GET {path} got {got}; if that is by design, give the app's option path another one"
     return failed("health", found.evidence, cause, f"{found.query}; GET {path}")
 
 

@@ -76,7 +76,7 @@ def _gone(run: Run, names: Collection[str]) -> list[Result]:
 def _store(run: Run, store: log_stores.Store, service: dict[str, Any]) -> list[Result]:
     target, way, namespace = run.target, run.way(service), service["metadata"]["namespace"]
     if not target.log_check:
-        return [skipped(store.name, "switched off: the app is said to log no request id")]
+        return [skipped(store.name, "skipped by log_check: the app logs no request id")]
     query = f"{store.title}: {store.expression(target.namespace, target.name, 'REQUEST_ID')}"
     pods = run.target.kubectl("-n", namespace, "get", "pods", "-o", "wide", namespaced=False)
     page = trouble = note = unknown = ""
@@ -279,7 +279,7 @@ def _given(run: Run, given: dict[str, Any]) -> list[Result]:
     """The line in a backend for which the user gave an address and credentials."""
     link = _title(given)
     if not run.target.log_check:
-        return [skipped(link, "switched off: the app is said to log no request id")]
+        return [skipped(link, "skipped by log_check: the app logs no request id")]
     if link == "cloudwatch":
         return _cloudwatch(run, given)
     base, target = str(given["url"]).rstrip("/"), run.target

@@ -19,7 +19,7 @@ OWN = 10.0  # seconds that the lines of the other pods may take when one has com
 
 def look(run: Run) -> list[Result]:
     if not run.target.log_check:
-        return [skipped("logs", "switched off: the app is said to log no request id")]
+        return [skipped("logs", "skipped by log_check: the app logs no request id")]
     # Containers that run are read even if not ready: their lines are there all the same.
     names = [p["metadata"]["name"] for p in run.pods if p.get("status", {}).get("phase") == "Running"]
     if not names:

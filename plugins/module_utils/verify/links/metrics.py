@@ -118,7 +118,7 @@ def look(run: Run) -> list[Result]:
     stored = _stored(run, shut) if shut else {}
     problems = {pod: why for pod, why in problems.items() if pod not in stored}
     if shut and run.stack.absent and len(shut) == len(names) and not any("refused" in why for why in shut.values()):
-        why = f"the API server has no way to port {run.target.metrics_port}, which a NetworkPolicy may shut: {min(shut.values())}"
+        why = f"the API server can't reach port {run.target.metrics_port}, which a NetworkPolicy may block: {min(shut.values())}"
         return [skipped(link, why) for link in ROWS]
     query = f"GET {run.pod_path('POD', run.target.metrics_port)}{run.target.metrics_path}, {READS} times"
     query += f" of {len(again)} of them" if len(again) < len(ready) else ""
@@ -127,7 +127,7 @@ def look(run: Run) -> list[Result]:
     found = judge({pod: texts[-1] for pod, texts in pages.items()} | stored, problems, run.target.metrics_prefix)
     for result in found if stored else []:
         port = run.target.metrics_port
-        result.evidence += f"; {', '.join(sorted(stored))} by Prometheus, because the API server has no way to port {port}"
+        result.evidence += f"; {', '.join(sorted(stored))} by Prometheus, because the API server can't reach port {port}"
         result.evidence += f" ({shut[min(stored)]})"
     torn_ones = [f"{pod}: {why}" for pod, texts in sorted(pages.items()) if (why := torn(texts, run.target.metrics_prefix))]
     if torn_ones and not problems:

@@ -152,7 +152,7 @@ def _unreachable(route: Json, receiver: str, everybody: set[str], given: dict[st
     """Why no labels reach a receiver alone."""
     labels = solve(route, receiver, everybody, given)
     if labels is None:
-        return "no labels of an alert lead to it: routes before its own take all that its own would"
+        return "no alert can reach it: earlier routes take everything that its own route would take"
     others = ", ".join(sorted(bare(name) for name in reached(route, Labels(dict(labels)))[0] - {receiver}))
     return f"no labels of an alert lead to it and not to {others} as well: name them too, or take continue from a route"
 

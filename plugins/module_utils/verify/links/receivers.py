@@ -17,7 +17,7 @@ from ..stack import OPERATOR, Stack
 
 LINK = "receivers"
 QUERIES = ("receivers", "receivers_refused", "receivers_took")
-UNCOUNTED = "Prometheus has no counters of Alertmanager, so nobody knows what its receivers take"
+UNCOUNTED = "Prometheus has no counters of Alertmanager, so it is not known whether its receivers take notifications"
 SLACK = 300.0  # seconds of the log before the failure that the counters report: they are read now and then
 RECENT = 600.0  # seconds for which a line of the log counts by itself: no counter tells when it is over
 LIMITS = f"told by integration alone, because Alertmanager runs without its feature {FEATURE}"
