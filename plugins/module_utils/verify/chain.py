@@ -133,7 +133,9 @@ CHAIN = (
     Link({"target": ("prometheus", "metric requests", "metric duration")}, STACK, target.look, pods_of_the_stack),
     Link({"health probe": ("prometheus", "exporters", "health")}, STACK, health_probe.look, pods_of_the_stack),
     Link({"rules": ("prometheus",)}, STACK, rules.look, pods_of_the_stack),
-    Link({"dashboards": ("prometheus", "exporters", "target", "health probe", "rules")}, STACK, dashboards.look, pods_of_the_stack),
+    Link(
+        {"dashboards": ("prometheus", "exporters", "target", "health probe", "rules")}, STACK, dashboards.look, pods_of_the_stack
+    ),
     Link(
         {"dead rules": ("prometheus", "exporters", "target", "health probe", "rules", "log alerts", "dashboards")},
         STACK,
