@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils._files import cache_dir
+from ansible_collections.flaskops.observability.plugins.module_utils.toolchain import go_binary
 
 ROOT = Path(__file__).resolve().parents[1]
 # What only tests run, pinned in tests/<name>/go.mod.
@@ -25,6 +27,16 @@ OWN: dict[str, dict[str, Any]] = {
         "files": {"pods": "kustomize/stage/pod/fast", "nodes": "kustomize/stage/node/fast"},
     },
 }
+
+
+def gateway_definitions() -> Path:
+    """The folder of the Gateway API's definitions, in the Go module that tests/gateway-api/go.mod pins."""
+    cache = cache_dir()
+    env = {**os.environ, "GOMODCACHE": str(cache / "go" / "mod"), "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    command = [go_binary("1.26.0", cache), "mod", "download", "-json", "sigs.k8s.io/gateway-api"]
+    done = subprocess.run(command, cwd=ROOT / "tests/gateway-api", env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Path(json.loads(done.stdout)["Dir"], "config/crd/standard")
 
 
 def programs(component: str) -> Path:

@@ -321,6 +321,62 @@ options:
         type: list
         elements: dict
         default: []
+      hosts:
+        description:
+          - Names by which users reach the application. They make an Ingress, or an HTTPRoute with C(gateway).
+          - The row C(route) of verify follows each of them to the application's pods, and outside checks ask them.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: The host name, such as V(shop.example.com); V(*.example.com) for all of a domain.
+            type: str
+            required: true
+          path:
+            description: Path below which the application answers; V(/) where it is not set. The application gets it as it is.
+            type: str
+          tls_secret:
+            description: Secret in the namespace with the certificate of an Ingress. It must exist, or C(tls_issuer) makes it; its
+                name is C(<name>-tls) then, where it is not set. Without both the host has no TLS.
+            type: str
+      ingress_class:
+        description: Class of the Ingress of C(hosts); empty for the cluster's default.
+        type: str
+        default: ""
+      ingress_annotations:
+        description: Annotations of the Ingress or HTTPRoute of C(hosts), such as those by which a controller is set. Values
+            become text.
+        type: dict
+        default: {}
+      tls_issuer:
+        description: Issuer of cert-manager that makes the certificates of C(hosts).
+        type: dict
+        default: {}
+        suboptions:
+          name:
+            description: Name of the issuer; it must be set.
+            type: str
+          kind:
+            description: Its kind, V(ClusterIssuer) or V(Issuer); the former where it is not set.
+            type: str
+      gateway:
+        description:
+          - Gateway to which the HTTPRoute of C(hosts) is attached, in the place of an Ingress. It ends TLS, so that neither
+            C(tls_secret) nor C(tls_issuer) may be set.
+          - Refused where the cluster lacks the definitions of the Gateway API.
+        type: dict
+        default: {}
+        suboptions:
+          name:
+            description: Name of the Gateway; it must be set.
+            type: str
+          namespace:
+            description: Its namespace; that of the application where it is not set.
+            type: str
+          section:
+            description: Name of one of its listeners; any that takes the host where it is not set.
+            type: str
       network_policy:
         description: Admit only traffic to the application's port and where else the Service leads, and from
             C(network_policy_metrics_from) to its metrics port and a health port of its own.
@@ -359,7 +415,7 @@ options:
         default: "http_2xx"
       public_url:
         description: Address of the health check outside the cluster, such as V(https://shop.example.com/health), which is asked
-            too.
+            too; V(hosts) for that of the first of C(hosts).
         type: str
         default: ""
       alerts:

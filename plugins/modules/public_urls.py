@@ -10,8 +10,8 @@ short_description: Find where applications are reached from outside
 version_added: 0.1.0
 author: flaskops (@flaskops)
 description:
-  - Reads the address of each application of an Ingress whose host leads to its Service, https first, or of the Service's
-    load balancer, for which it waits.
+  - Reads the address of each application of an Ingress or HTTPRoute whose host leads to its Service, https first, or of the
+    Service's load balancer, for which it waits.
   - This is an action that runs where Ansible does. It refuses a host whose connection is not local.
 extends_documentation_fragment:
   - flaskops.observability.cluster

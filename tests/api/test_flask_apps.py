@@ -124,6 +124,21 @@ SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
         lambda f: f["Service shop"]["spec"]["loadBalancerClass"],
         "example.com/nlb",
     ),
+    "hosts": (
+        [{"name": "shop.test"}, {"name": "www.shop.test", "path": "/shop"}],
+        lambda f: [(rule["host"], rule["http"]["paths"][0]["path"]) for rule in f["Ingress shop"]["spec"]["rules"]],
+        [("shop.test", "/"), ("www.shop.test", "/shop")],
+    ),
+    "ingress_class": ("nginx", lambda f: f["Ingress shop"]["spec"]["ingressClassName"], "nginx"),
+    "ingress_annotations": ({"size": 8}, lambda f: f["Ingress shop"]["metadata"]["annotations"]["size"], "8"),
+    "tls_issuer": (
+        {"name": "acme"},
+        lambda f: (
+            f["Ingress shop"]["metadata"]["annotations"]["cert-manager.io/cluster-issuer"],
+            f["Ingress shop"]["spec"]["tls"][0]["secretName"],
+        ),
+        ("acme", "shop-tls"),
+    ),
     "network_policy_metrics_from": (
         [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
         lambda f: "10.1.0.0/16" in json.dumps(f["NetworkPolicy shop"]["spec"]["ingress"]),
@@ -169,6 +184,7 @@ ELSEWHERE = {
         "create_namespace",
         "network_policy",
         "autoscale",
+        "gateway",
         "probe",
         "literal_error_rate",
         "path",
@@ -199,6 +215,7 @@ class Host:
         places = {
             "Deployment": f"/apis/apps/v1/namespaces/{namespace}/deployments",
             "Service": f"/api/v1/namespaces/{namespace}/services",
+            "Ingress": f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses",
             "NetworkPolicy": f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
             **{kind: path(kind, namespace) for kind in KINDS},
         }

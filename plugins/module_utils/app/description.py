@@ -123,6 +123,27 @@ def _refuse_values(where: str, app: Json) -> None:
             raise DescriptionError(f"{where} has the {key} {app[key]!r}: begin it with a slash.")
 
 
+def outside_path(app: Json) -> str:
+    """What is asked of an application from outside: its health check, or a page of it where the former is not answered there."""
+    folders = [host.get("path") or "/" for host in app["hosts"]] or ["/"]
+    paths = [app["health_path"]] if app["health_port"] in (0, app["port"]) else []
+    for path in [*paths, app["path"] or "/"]:
+        if any(f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/") for folder in folders):
+            return str(path)
+    return str(folders[0])
+
+
+def _public_url(where: str, app: Json) -> str:
+    """The address that the stack asks from outside, of which V(hosts) stands for that of the first host."""
+    if app["public_url"] != "hosts":
+        return str(app["public_url"])
+    if not app["hosts"]:
+        raise DescriptionError(f"{where} has the public_url hosts and no hosts: name one, or give the address.")
+    host = app["hosts"][0]
+    encrypted = host.get("tls_secret") or app["tls_issuer"] or app["gateway"]
+    return f"{'https' if encrypted else 'http'}://{host['name']}{outside_path(app)}"
+
+
 def described(spec: dict[str, Json], apps: list[Json], defaults: Json, host: str = "") -> list[Json]:
     """The applications, each with every option.
 
@@ -150,6 +171,7 @@ def described(spec: dict[str, Json], apps: list[Json], defaults: Json, host: str
             app[role] = {key: option["default"] for key, option in spec[role]["options"].items()} | app[role]
         app["namespace"] = app["namespace"] or name
         _refuse_values(where, app)
+        app["public_url"] = _public_url(where, app)
         found.append(app)
     places = [(app["namespace"], app["name"]) for app in found]
     if twice := next((place for place in places if places.count(place) > 1), None):

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+from ..app.description import outside_path
+from ..kube import front
 from ..kube.objects import Objects
 from ..kube.transport import ApiError, KubeError
 
@@ -18,21 +21,43 @@ HEALTH = "/health"
 PLACE = ("app", "namespace", "path")
 
 
-def of_ingresses(ingresses: list[dict[str, Any]], service: str) -> list[str]:
-    """The addresses, https first, of the Ingresses' hosts that lead to a Service."""
-    found = []
-    for ingress in ingresses:
-        spec = ingress["spec"]
-        encrypted = {host for entry in spec.get("tls") or [] for host in entry.get("hosts") or []}
-        for rule in spec.get("rules") or []:
-            host, paths = rule.get("host") or "", (rule.get("http") or {}).get("paths") or []
-            if (
-                host
-                and not host.startswith("*")
-                and service in [path["backend"].get("service", {}).get("name") for path in paths]
-            ):
-                found.append(f"{'https' if host in encrypted else 'http'}://{host}")
-    return sorted(found, reverse=True)
+def of_ingresses(ingresses: list[dict[str, Any]], namespace: str, service: str, path: str) -> list[str]:
+    """The addresses of the Ingresses' hosts that lead to a Service: first those that take a path, and of these https."""
+
+    def schemed(way: front.Doorway) -> list[str]:
+        return [f"{'http' if front.secret_of(way.item, way.host) is None else 'https'}://{way.host}"]
+
+    return _sorted([way for item in ingresses for way in front.ways_of_ingress(item)], (namespace, service), path, schemed)
+
+
+def of_routes(objects: Objects, namespace: str, service: str, path: str) -> list[str]:
+    """The addresses of the HTTPRoutes' hosts that lead to a Service, in the same order.
+
+    The listener of a Gateway that may not be read counts as one with TLS.
+    """
+    status, found = objects.ask(f"{front.GATEWAY_API}/httproutes")
+    if status == 403:
+        status, found = objects.ask(f"{front.GATEWAY_API}/namespaces/{namespace}/httproutes")
+
+    def schemed(way: front.Doorway) -> list[str]:
+        urls = []
+        for parent in front.parents_of(way.item):
+            gateway = objects.ask(front.gateway_path(way.item, parent))[1]
+            listener = front.listener_of(gateway, parent, way.host) or {"protocol": "HTTPS", "port": 443}
+            urls.append(front.url(listener["protocol"].lower(), way.host, listener["port"]))
+        return urls
+
+    ways = [way for item in found.get("items") or [] for way in front.ways_of_route(item)]
+    return _sorted(ways, (namespace, service), path, schemed)
+
+
+def _sorted(
+    ways: list[front.Doorway], service: tuple[str, str], path: str, schemed: Callable[[front.Doorway], list[str]]
+) -> list[str]:
+    """The addresses of the ways to a Service that have one name, those first that take a path."""
+    named = [way for way in ways if way.leads_to(*service) and way.host and not way.host.startswith("*")]
+    found = {(front.covers_path(way, path), url) for way in named for url in schemed(way)}
+    return list(dict.fromkeys(url for _, url in sorted(found, reverse=True)))
 
 
 def of_service(service: dict[str, Any]) -> str:
@@ -55,8 +80,8 @@ def find(objects: Objects, check: dict[str, Any], namespace: str, seconds: int) 
     app, space = check.get("app") or check["name"], check.get("namespace") or namespace
     path, where = check.get("path") or HEALTH, f"for the check '{check['name']}'"
     try:
-        ingresses = objects.request("GET", f"/apis/networking.k8s.io/v1/namespaces/{space}/ingresses")["items"]
-        if hosts := of_ingresses(ingresses, app):
+        ingresses = objects.request("GET", front.INGRESSES.format(space))["items"]
+        if hosts := of_ingresses(ingresses, space, app, path) or of_routes(objects, space, app, path):
             return hosts[0] + path
         wanted = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": app, "namespace": space}}
         service = objects.get(wanted)
@@ -71,7 +96,7 @@ def find(objects: Objects, check: dict[str, Any], namespace: str, seconds: int) 
         return address + path
     kind = service["spec"]["type"] if service else ""
     reason = {"": "does not exist", "LoadBalancer": "has no load balancer address yet"}.get(
-        kind, f"is of type {kind} and no Ingress with a host leads to it"
+        kind, f"is of type {kind} and no Ingress or HTTPRoute with a host leads to it"
     )
     advice = "set the check's url, or make the application public"
     raise KubeError(f"No url is known {where}: Service {app} in namespace {space} {reason}; {advice}.")
@@ -112,7 +137,7 @@ def located(checks: list[dict[str, Any]], urls: dict[str, str], state: str = "pr
 def of_apps(apps: list[dict[str, Any]], *parts: str) -> list[dict[str, Any]]:
     """What each application lists as external_checks; absent for one that is.
 
-    By default it is one check of its health, or of its page where the health check has a port that nobody reaches from outside.
+    By default it is one check of its health, or of its page where nobody reaches the health check from outside.
 
     :param parts: what follows the application's name in the name of a check.
     """
@@ -121,7 +146,7 @@ def of_apps(apps: list[dict[str, Any]], *parts: str) -> list[dict[str, Any]]:
             "name": " ".join([app["name"], *parts]),
             "app": app["name"],
             "namespace": app["namespace"],
-            "path": app["health_path"] if app["health_port"] in (0, app["port"]) else app["path"] or "/",
+            "path": outside_path(app),
             "state": "present",
             **check,
             **({"state": "absent"} if app["state"] == "absent" else {}),

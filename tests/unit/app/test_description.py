@@ -135,6 +135,31 @@ def test_outside_checks_ask_where_users_do(port: int, path: str, asked: str) -> 
     assert [check["path"] for check in of_apps([app])] == [asked]
 
 
+HEALTH_ELSEWHERE = {"health_path": "/up", "path": "/shop/cart"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "options", "url"),
+    [
+        ([{"name": "a.test"}], {"health_path": "/up"}, "http://a.test/up"),
+        ([{"name": "a.test", "tls_secret": "tls"}, {"name": "b.test"}], {}, "https://a.test/health"),
+        ([{"name": "a.test"}], {"tls_issuer": {"name": "acme"}}, "https://a.test/health"),
+        ([{"name": "a.test"}], {"gateway": {"name": "g"}}, "https://a.test/health"),
+        # The health check is not below the path that users reach.
+        ([{"name": "a.test", "path": "/shop"}], {"health_path": "/shop/up"}, "http://a.test/shop/up"),
+        ([{"name": "a.test", "path": "/shop"}], HEALTH_ELSEWHERE, "http://a.test/shop/cart"),
+        ([{"name": "a.test", "path": "/sho"}], HEALTH_ELSEWHERE, "http://a.test/sho"),
+        ([{"name": "a.test"}], {"health_port": 8081}, "http://a.test/"),
+    ],
+)
+def test_what_is_asked_of_hosts(hosts: list[dict[str, str]], options: dict[str, Any], url: str) -> None:
+    (app,) = described(SPEC, [{"name": "shop", "hosts": hosts, "public_url": "hosts", **options}], {})
+    assert app["public_url"] == url
+    assert [check["path"] for check in of_apps([{**app, "external_checks": [{}]}])] == [
+        url.removeprefix("https:").removeprefix("http:")[8:]
+    ]
+
+
 @pytest.mark.parametrize(
     ("ports", "address"),
     [
@@ -172,6 +197,7 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], list[str]]] = {
     "no page": ([{"name": "shop", "path": "cart"}], {}, ["shop", "path", "slash"]),
     "the drill's old path": ([{"name": "shop", "drill": {"path": "/cart"}}], {}, ["shop", "unknown key drill.path"]),
     "no path": ([{"name": "shop", "health_path": "healthz"}], {}, ["shop", "health_path", "slash"]),
+    "an address of no host": ([{"name": "shop", "public_url": "hosts"}], {}, ["shop", "public_url"]),
     "a namespace in capitals": ([{"name": "shop", "namespace": "Web"}], {}, ["shop", "Web"]),
     "twice": ([{"name": "shop"}, {"name": "shop", "namespace": "shop"}], {}, ["shop", "twice"]),
 }

@@ -1,0 +1,135 @@
+# Copyright: (c) flaskops contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Host names of an application on an API server, which knows HTTPRoutes by the Gateway API's definitions."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import addresses
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
+
+from tests.api_rig import Rig
+from tests.fakes.certificates import certificate
+from tests.fakes.kubelet import kubelet
+from tests.harness import Run, run_role, until
+from tests.toolchain import gateway_definitions, programs
+
+NAME = "front"
+NS = f"/api/v1/namespaces/{NAME}"
+INGRESSES = f"/apis/networking.k8s.io/v1/namespaces/{NAME}/ingresses"
+GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
+ROUTES = f"{GATEWAY_API}/namespaces/{NAME}/httproutes"
+HOSTS = [{"name": "shop.test", "tls_secret": "shop-tls"}, {"name": "www.shop.test", "path": "/shop", "tls_secret": "shop-tls"}]
+PLAIN = [{key: host[key] for key in host if key != "tls_secret"} for host in HOSTS]
+GATEWAY = {"name": "public", "namespace": "default", "section": "https"}
+
+
+def run(rig: Rig, folder: Path, *args: str, **options: Any) -> Run:
+    given = {"kubeconfig": str(rig.kubeconfig()), "name": NAME, "namespace": NAME, "image": "shop:1", "wait_timeout": 30}
+    variables = {f"flask_app_{key}": value for key, value in {**given, **options}.items()}
+    with kubelet(rig, NAME):
+        return run_role("flask_app", folder, variables, *args)
+
+
+@pytest.fixture(autouse=True)
+def namespace(rig: Rig) -> Iterator[None]:
+    """The application's, with the Secret of a certificate, since whoever makes that needs it first."""
+    rig.request("POST", "/api/v1/namespaces", {"metadata": {"name": NAME}})
+    yield
+    rig.remove(NS)
+
+
+@pytest.fixture
+def tls(rig: Rig) -> None:
+    cert, key = certificate("shop.test", "www.shop.test")
+    secret = {"metadata": {"name": "shop-tls"}, "type": "kubernetes.io/tls", "stringData": {"tls.crt": cert, "tls.key": key}}
+    rig.request("POST", f"{NS}/secrets", secret)
+
+
+@pytest.fixture
+def gateway_api(rig: Rig) -> Iterator[None]:
+    """The definitions, and a Gateway."""
+    definitions = [file for file in sorted(gateway_definitions().glob("gateway*.yaml")) if "_vap_" not in file.name]
+    files = [f"--filename={file}" for file in definitions]
+    kubectl = [programs("kubernetes") / "kubectl", f"--kubeconfig={rig.kubeconfig()}"]
+    subprocess.run([*kubectl, "apply", "--server-side", *files], check=True, capture_output=True, timeout=120)
+    until(lambda: served(rig, f"{GATEWAY_API}/httproutes") and served(rig, f"{GATEWAY_API}/gateways"), 60, "the Gateway API")
+    listener = {"name": "https", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "any"}]}}
+    spec = {"gatewayClassName": "any", "listeners": [listener, {"name": "http", "port": 8080, "protocol": "HTTP"}]}
+    gateway = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "public"}, "spec": spec}
+    rig.request("POST", f"{GATEWAY_API}/namespaces/default/gateways", gateway)
+    yield
+    for item in rig.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]:
+        if item["spec"]["group"] == "gateway.networking.k8s.io":
+            rig.remove(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{item['metadata']['name']}")
+
+
+def served(rig: Rig, path: str) -> bool:
+    try:
+        return bool(rig.request("GET", path))
+    except AssertionError:
+        return False
+
+
+def names(rig: Rig, path: str) -> list[str]:
+    return sorted(item["metadata"]["name"] for item in rig.request("GET", path)["items"])
+
+
+def url(rig: Rig, path: str) -> str:
+    """The address that an outside check of the application gets."""
+    return addresses.find(Objects(rig.api), {"name": NAME, "path": path}, NAME, 0)
+
+
+def test_hosts_make_an_ingress_and_take_it_along(rig: Rig, tmp_path: Path, tls: None) -> None:
+    options: dict[str, Any] = {"hosts": HOSTS, "ingress_class": "nginx", "ingress_annotations": {"size": 8}}
+    assert run(rig, tmp_path, "--check", **options).changed == 1
+    assert names(rig, INGRESSES) == []
+    assert [run(rig, tmp_path, *args, **options).changed for args in ((), (), ("--check",))] == [1, 0, 0]
+    ingress = rig.request("GET", f"{INGRESSES}/{NAME}")
+    assert ingress["metadata"]["annotations"] == {"size": "8"} and ingress["spec"]["ingressClassName"] == "nginx"
+    assert ingress["spec"]["tls"] == [{"hosts": ["shop.test", "www.shop.test"], "secretName": "shop-tls"}]
+    # What is not below the path of a host is asked of another one.
+    assert [url(rig, path) for path in ("/health", "/shop/up")] == ["https://shop.test/health", "https://www.shop.test/shop/up"]
+    # Somebody's change is put back, and what is no longer wanted goes with its option.
+    rig.request("PATCH", f"{INGRESSES}/{NAME}", {"spec": {"ingressClassName": "other"}}, "application/merge-patch+json")
+    assert [run(rig, tmp_path, **options).changed for _ in range(2)] == [1, 0]
+    assert [run(rig, tmp_path).changed for _ in range(2)] == [1, 0]
+    assert names(rig, INGRESSES) == []
+    assert run(rig, tmp_path, hosts=PLAIN, tls_issuer={"name": "acme"}).changed == 1
+    assert rig.request("GET", f"{INGRESSES}/{NAME}")["spec"]["tls"][0]["secretName"] == f"{NAME}-tls"
+    assert [run(rig, tmp_path, state="absent").changed for _ in range(2)] == [1, 0]
+    assert names(rig, INGRESSES) == []
+
+
+def test_a_secret_that_is_missing_changes_nothing(rig: Rig, tmp_path: Path) -> None:
+    done = run(rig, tmp_path, hosts=HOSTS)
+    assert "Secret shop-tls in namespace front does not exist" in done.error
+    assert names(rig, f"{NS}/services") == []
+
+
+def test_a_gateway_without_its_definitions_is_refused(rig: Rig, tmp_path: Path) -> None:
+    done = run(rig, tmp_path, hosts=PLAIN, gateway=GATEWAY)
+    assert "the cluster knows no HTTPRoute" in done.error and names(rig, f"{NS}/services") == []
+
+
+def test_hosts_make_routes_of_a_gateway(rig: Rig, tmp_path: Path, tls: None, gateway_api: None) -> None:
+    options: dict[str, Any] = {"hosts": PLAIN, "gateway": GATEWAY}
+    assert [run(rig, tmp_path, *args, **options).changed for args in (("--check",), (), (), ("--check",))] == [1, 1, 0, 0]
+    assert names(rig, ROUTES) == ["front", "front-2"] and names(rig, INGRESSES) == []
+    assert url(rig, "/health") == "https://shop.test/health"
+    # One path less, and the listener without TLS.
+    options = {"hosts": PLAIN[:1], "gateway": {**GATEWAY, "section": "http"}}
+    assert [run(rig, tmp_path, **options).changed for _ in range(2)] == [1, 0]
+    assert names(rig, ROUTES) == ["front"] and url(rig, "/health") == "http://shop.test:8080/health"
+    # From one kind of door to the other, and away.
+    assert run(rig, tmp_path, hosts=HOSTS).changed == 1
+    assert names(rig, ROUTES) == [] and names(rig, INGRESSES) == ["front"]
+    assert run(rig, tmp_path, **options).changed == 1
+    assert [run(rig, tmp_path, state="absent").changed for _ in range(2)] == [1, 0]
+    assert names(rig, ROUTES) == names(rig, INGRESSES) == []
