@@ -23,6 +23,16 @@ from ..plugin_utils.cluster_action import ClusterAction
 SPEC: dict[str, dict[str, Any]] = {
     **APP,
     "image": {"type": "str", "default": ""},
+    "hosts": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "path": {"type": "str"},
+            "tls_secret": {"type": "str", "no_log": False},  # it names one
+        },
+    },
     "alert_check": {"type": "bool", "default": True},
     "notify": {"type": "bool", "default": False},
     "receivers": {"type": "list", "elements": "str", "default": []},

@@ -13,8 +13,8 @@ author: flaskops (@flaskops)
 description:
   - Follows the links of the monitoring chain of one app on a Kubernetes cluster, all of them side by side.
   - The links are the nodes, the image, the probes, the rollout, the Service's endpoints, what the readiness probe asks, the
-    metrics of every ready pod, and a request that must be found again in the app's log, in the cluster's own log back end and
-    in O(log_backends), with the log agent and the alerts about log lines.
+    metrics of every ready pod, the names of an Ingress or HTTPRoute, and a request that must be found again in the app's log, in
+    the cluster's own log back end and in O(log_backends), with the log agent and the alerts about log lines.
   - Where a Prometheus operator runs, also Prometheus itself, the exporters, the scrape targets, the health probe, the rules,
     the queries of the installed dashboards, Grafana and its data sources, the clocks, Alertmanager, the path of a test alert to
     its receiver and back, the receivers, and the dead man's switch up to its far end.
@@ -29,6 +29,24 @@ options:
     description: Image the Deployment must run; empty accepts any.
     type: str
     default: ""
+  hosts:
+    description:
+      - Names by which users reach the app, each of which must lead through an Ingress or HTTPRoute to its pods.
+      - Empty for those that an Ingress or HTTPRoute has which leads to the app's Service.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The host name, such as V(shop.example.com).
+        type: str
+        required: true
+      path:
+        description: Path below which the app answers; V(/) where it is not set.
+        type: str
+      tls_secret:
+        description: Secret with the certificate; where it is set the host must have TLS.
+        type: str
   alert_check:
     description:
       - Whether a test alert is sent through Prometheus and Alertmanager, where the role C(app_monitoring) has installed its rule.
@@ -222,7 +240,8 @@ broken:
   type: list
   elements: str
 url:
-  description: The app's address, through its load balancer or else through the API server; empty when it has none.
+  description: >-
+    The app's address, by the name of a host, through its load balancer or else through the API server; empty when it has none.
   returned: success
   type: str
 """

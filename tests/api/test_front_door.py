@@ -6,13 +6,19 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import addresses
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import front
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import route
 
 from tests.api_rig import Rig
 from tests.fakes.certificates import certificate
@@ -133,3 +139,110 @@ def test_hosts_make_routes_of_a_gateway(rig: Rig, tmp_path: Path, tls: None, gat
     assert run(rig, tmp_path, **options).changed == 1
     assert [run(rig, tmp_path, state="absent").changed for _ in range(2)] == [1, 0]
     assert names(rig, ROUTES) == names(rig, INGRESSES) == []
+
+
+class Controller:
+    """What serves Ingresses and HTTPRoutes: it says so in their status, and answers for their hosts."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        controller = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200 if controller.takes(self.headers["Host"].partition(":")[0], self.path) else 404)
+                self.end_headers()
+
+            def log_message(self, *_given: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def takes(self, host: str, path: str) -> bool:
+        ways = [way for item in self.rig.request("GET", INGRESSES)["items"] for way in front.ways_of_ingress(item)]
+        if served(self.rig, ROUTES):
+            ways += [way for item in self.rig.request("GET", ROUTES)["items"] for way in front.ways_of_route(item)]
+        return bool(front.of_path(front.of_host(ways, host), path))
+
+    def patch(self, path: str, **status: Any) -> None:
+        self.rig.request("PATCH", f"{path}/status", {"status": status}, "application/merge-patch+json")
+
+    def say(self, accepted: bool = True, reason: str = "ResolvedRefs") -> None:
+        """Tell what became of the HTTPRoute, as the API server's definitions take it."""
+        item = self.rig.request("GET", f"{ROUTES}/{NAME}")
+        times = {
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+            "observedGeneration": item["metadata"]["generation"],
+            "message": "",
+        }
+        said = [
+            ("Accepted", accepted, "Accepted" if accepted else "NoMatchingParent"),
+            ("ResolvedRefs", reason == "ResolvedRefs", reason),
+        ]
+        conditions = [{"type": kind, "status": str(holds), "reason": why, **times} for kind, holds, why in said]
+        parent = {"controllerName": "test.example/door", "parentRef": item["spec"]["parentRefs"][0], "conditions": conditions}
+        self.patch(f"{ROUTES}/{NAME}", parents=[parent])
+
+
+@pytest.fixture
+def controller(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Controller]:
+    found = Controller(rig)
+    monkeypatch.setitem(front.PORTS, "http", found.port)
+    monkeypatch.setattr(route, "resolve", lambda _host: [])
+    monkeypatch.setattr(running, "SETTLE", 0)
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+def followed(rig: Rig, **options: Any) -> tuple[str, str]:
+    """The row route: its status, and its cause or evidence. No pod really runs here, and so none logs a request."""
+    target = running.Target(name=NAME, namespace=NAME, log_check=False, timeout=5, **options)
+    run = running.Run(KubeCluster(rig.api), target)
+    run.prepare()
+    (found,) = route.look(run)
+    return found.status, found.cause or found.evidence
+
+
+def test_an_ingress_is_followed(rig: Rig, tmp_path: Path, controller: Controller) -> None:
+    assert run(rig, tmp_path).changed == 1
+    assert followed(rig)[0] == "skipped"
+    assert run(rig, tmp_path, hosts=PLAIN[:1], ingress_class="door").changed == 1
+    assert followed(rig) == ("failed", f"Ingress {NAME} is of the class door, which the cluster does not have")
+    classes = "/apis/networking.k8s.io/v1/ingressclasses"
+    rig.request("POST", classes, {"metadata": {"name": "door"}, "spec": {"controller": "test.example/door"}})
+    try:
+        assert followed(rig) == ("failed", f"no controller has given Ingress {NAME} an address")
+        controller.patch(f"{INGRESSES}/{NAME}", loadBalancer={"ingress": [{"ip": "127.0.0.1"}]})
+        for hosts in ([], PLAIN[:1]):
+            status, said = followed(rig, hosts=hosts)
+            assert status == "ok" and "answered 200" in said
+        assert "www.shop.test" in followed(rig, hosts=PLAIN)[1]
+        # What the controller has said stays when the role runs again.
+        assert run(rig, tmp_path, hosts=PLAIN[:1], ingress_class="door").changed == 0
+    finally:
+        rig.remove(f"{classes}/door")
+
+
+def test_a_route_is_followed(rig: Rig, tmp_path: Path, gateway_api: None, controller: Controller) -> None:
+    gateways = f"{GATEWAY_API}/namespaces/default/gateways/public"
+    listeners = [{"name": "http", "port": controller.port, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}]
+    rig.request("PATCH", gateways, {"spec": {"listeners": listeners}}, "application/merge-patch+json")
+    options: dict[str, Any] = {"hosts": PLAIN[:1], "gateway": {**GATEWAY, "section": "http"}}
+    assert run(rig, tmp_path, **options).changed == 1
+    assert "no controller says" in followed(rig)[1]
+    controller.say(accepted=False)
+    assert "NoMatchingParent" in followed(rig)[1]
+    controller.say(reason="RefNotPermitted")
+    assert "RefNotPermitted" in followed(rig)[1]
+    controller.say()
+    assert followed(rig) == ("failed", "no controller has given Gateway default/public an address")
+    controller.patch(gateways, addresses=[{"type": "IPAddress", "value": "127.0.0.1"}])
+    status, said = followed(rig, hosts=PLAIN[:1])
+    assert status == "ok" and "answered 200" in said
+    assert run(rig, tmp_path, **options).changed == 0
+    # A new version of the route has to be seen again.
+    assert run(rig, tmp_path, **{**options, "hosts": [{"name": "shop.test", "path": "/a"}]}).changed == 1
+    assert "newest version" in followed(rig)[1]

@@ -13,8 +13,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def certificate(*names: str) -> tuple[str, str]:
-    """A certificate that signs itself, for host names and IP addresses, and its key, both as PEM; valid for a day."""
+def certificate(*names: str, age: float = 0, left: float = 1) -> tuple[str, str]:
+    """A certificate that signs itself, for host names and IP addresses, and its key, both as PEM.
+
+    :param age: days for which it has been valid. :param left: days for which it will be.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fake")])
     now = datetime.datetime.now(datetime.UTC)
@@ -30,8 +33,8 @@ def certificate(*names: str) -> tuple[str, str]:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=age, minutes=5))
+        .not_valid_after(now + datetime.timedelta(days=left))
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

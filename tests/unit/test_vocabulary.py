@@ -77,6 +77,7 @@ WORDS: dict[str, tuple[str, str | None, tuple[str, ...] | None]] = {
     "external_checks_environment_name": TEXT,
     "external_checks": MAPPINGS,
     "log_check": YES,
+    "hosts": MAPPINGS,  # by which users reach it, each with name, path and tls_secret
     "report": TEXT,
     # Monitoring.
     "monitoring": ("str", None, STORES),

@@ -117,9 +117,11 @@ def _rank(host: str) -> tuple[bool, int]:
     return bool(host) and not host.startswith("*"), len(host)
 
 
-def of_path(ways: list[Doorway], path: str) -> Doorway | None:
-    """The way that takes a path: an exact one, or the longest."""
-    return max((way for way in ways if covers_path(way, path)), key=lambda way: (way.how == "Exact", len(way.path)), default=None)
+def of_path(ways: list[Doorway], path: str) -> list[Doorway]:
+    """The ways that take a path best: an exact one, or the longest."""
+    taking = [way for way in ways if covers_path(way, path)]
+    best = max(((way.how == "Exact", len(way.path)) for way in taking), default=None)
+    return [way for way in taking if (way.how == "Exact", len(way.path)) == best]
 
 
 def secret_of(ingress: Json, host: str) -> str | None:

@@ -47,6 +47,7 @@ from .links import (
     receivers,
     reference_probes,
     rollout,
+    route,
     ruler,
     rules,
     target,
@@ -122,6 +123,7 @@ CHAIN = (
         metrics.next_command,
     ),
     Link({"logs": ("endpoint", "health")}, APP, logs.look, logs.next_command),
+    Link({"route": ("endpoint", "health", "logs")}, APP, route.look, route.next_command),
     Link({"promise": ()}, PROMISE, promise.look, promise.next_command),
     Link({"log agent": ("node",)}, LOGS, log_agent.look, pods_of_logging),
     Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging),
@@ -190,7 +192,7 @@ def explain(results: list[Result]) -> None:
 def verify(
     cluster: Cluster, target: Target, plain_get: Callable[..., tuple[int, str]] | None = None
 ) -> tuple[list[dict[str, Any]], str]:
-    """Follow every link; give the results in the chain's order and the app's URL."""
+    """Follow every link; give the results in the chain's order and the app's URL, that of its users where route is ok."""
     run = Run(cluster, target, plain_get)
     run.prepare()
     if target.app_only:
@@ -209,4 +211,4 @@ def verify(
     for result in found:
         for name in ("evidence", "cause", "query", "next_command"):
             setattr(result, name, hide(getattr(result, name), secrets))
-    return [result.as_dict() for result in found], run.url
+    return [result.as_dict() for result in found], run.front or run.url

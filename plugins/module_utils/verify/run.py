@@ -50,6 +50,7 @@ class Target:
     metrics_path: str = "/metrics"
     metrics_prefix: str = "flask"
     log_check: bool = True
+    hosts: list[dict[str, Any]] = field(default_factory=list)
     alert_check: bool = True
     notify: bool = False
     receivers: list[str] = field(default_factory=list)
@@ -112,7 +113,7 @@ class Run:
         self.base = f"/api/v1/namespaces/{target.namespace}"
         self.pods_path = f"{self.base}/pods?{urlencode({'labelSelector': f'app={target.name}'})}"
         self.deployment_path = f"/apis/apps/v1/namespaces/{target.namespace}/deployments/{target.name}"
-        self.url = ""
+        self.url = self.front = ""  # the Service's, and that of the users by the name of a host
         self.through_proxy = ""
         self.url_problem = ""
         self._tls = ""

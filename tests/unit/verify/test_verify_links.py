@@ -43,6 +43,7 @@ class FakeCluster:
             f"{NS}/pods": (200, {"items": [pod(), pod("pod-2")]}),
             "/apis/apps/v1/namespaces/flask-app/deployments/flask-app": (200, deployment()),
             f"{NS}/services/flask-app": (200, SERVICE),
+            "/apis/networking.k8s.io/v1/namespaces/flask-app/ingresses": (200, {"items": []}),
             "/api/v1/nodes": (200, {"items": [node()]}),
             "/api/v1/configmaps": (200, {"items": []}),
             "/apis/apps/v1/daemonsets": (200, {"items": []}),
@@ -73,7 +74,7 @@ class FakeCluster:
         yield from self.logs[urlsplit(path).path.split("/")[-2]]
 
 
-NOT_INSTALLED = ["promise", "log agent", "log back end", "log alerts", "metrics stack"]
+NOT_INSTALLED = ["route", "promise", "log agent", "log back end", "log alerts", "metrics stack"]
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +113,8 @@ def test_a_whole_chain():
 def test_the_application_alone():
     """Before what watches it is there; the rest is neither asked nor named."""
     results, _ = run(FakeCluster(), app_only=True)
-    assert list(results)[-1] == "logs"
-    assert {r["status"] for r in results.values()} == {"ok"}
+    assert list(results)[-2:] == ["logs", "route"]
+    assert {r["status"] for name, r in results.items() if name != "route"} == {"ok"}
 
 
 def test_a_link_that_breaks_off_keeps_its_rows():

@@ -82,6 +82,26 @@ def _follow(
         found.put((pod, "", str(error)))
 
 
+def find(run: Run, wanted: set[str], began: float, seconds: float) -> str:
+    """The running pod whose log has one of the ids; empty where none has within some seconds."""
+    names = [p["metadata"]["name"] for p in run.pods if p.get("status", {}).get("phase") == "Running"]
+    found: queue.Queue[tuple[str, str, str]] = queue.Queue()
+    stop, ended, until = threading.Event(), 0, min(run.deadline, time.monotonic() + seconds)
+    for name in names:
+        threading.Thread(target=_follow, args=(run, name, {*wanted}, began, found, stop), daemon=True).start()
+    try:
+        while ended < len(names):
+            pod, request_id, _problem = found.get(timeout=max(until - time.monotonic(), 0.1))
+            if request_id:
+                return pod
+            ended += 1
+    except queue.Empty:
+        pass
+    finally:
+        stop.set()
+    return ""
+
+
 def _container(run: Run, pod: str) -> str:
     for found in run.pods:
         if found["metadata"]["name"] == pod:
