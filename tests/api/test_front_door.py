@@ -17,6 +17,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import front
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import by_name
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import route
 
@@ -190,7 +191,7 @@ class Controller:
 def controller(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Controller]:
     found = Controller(rig)
     monkeypatch.setitem(front.PORTS, "http", found.port)
-    monkeypatch.setattr(route, "resolve", lambda _host: [])
+    monkeypatch.setattr(by_name, "resolve", lambda _host: [])
     monkeypatch.setattr(running, "SETTLE", 0)
     yield found
     found.server.shutdown()
@@ -232,7 +233,7 @@ def test_a_route_is_followed(rig: Rig, tmp_path: Path, gateway_api: None, contro
     rig.request("PATCH", gateways, {"spec": {"listeners": listeners}}, "application/merge-patch+json")
     options: dict[str, Any] = {"hosts": PLAIN[:1], "gateway": {**GATEWAY, "section": "http"}}
     assert run(rig, tmp_path, **options).changed == 1
-    assert "no controller says" in followed(rig)[1]
+    assert served(rig, front.GRANTS.format(NAME)) and "no controller says" in followed(rig)[1]
     controller.say(accepted=False)
     assert "NoMatchingParent" in followed(rig)[1]
     controller.say(reason="RefNotPermitted")

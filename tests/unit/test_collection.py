@@ -163,6 +163,7 @@ HTTP = {
     "plugins/module_utils/credentials/guard.py": "the openers of the others",
     "plugins/module_utils/external_checks/client.py": "providers of outside checks",
     "plugins/module_utils/verify/run.py": "the application from outside",
+    "plugins/module_utils/verify/by_name.py": "the application from outside, by the name of a host",
     "plugins/module_utils/verify/log_stores.py": "log back ends of the cluster, over a connection of the transport",
     "plugins/module_utils/verify/given_backends.py": "log back ends outside of the cluster",
     "plugins/module_utils/elastic.py": "Elasticsearch and Kibana, over a connection of the transport",

@@ -12,6 +12,7 @@ Json = dict[str, Any]
 
 INGRESSES = "/apis/networking.k8s.io/v1/namespaces/{}/ingresses"
 GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
+GRANTS = "/apis/gateway.networking.k8s.io/v1beta1/namespaces/{}/referencegrants"  # the version that every release serves
 PORTS = {"http": 80, "https": 443}
 
 

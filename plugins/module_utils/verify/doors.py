@@ -156,7 +156,7 @@ def _check_grants(way: Doorway, read: Read) -> None:
     for backend in way.backends:
         if backend.namespace == own:
             continue
-        status, found = read(f"{front.GATEWAY_API}/namespaces/{backend.namespace}/referencegrants")
+        status, found = read(front.GRANTS.format(backend.namespace))
         if status == 200 and not any(_grants(item["spec"], own, backend.service) for item in found.get("items") or []):
             refused = f"{way.name} of namespace {own} may not lead to the Service {backend.namespace}/{backend.service}"
             raise Broken(f"{refused}: no ReferenceGrant says so")
@@ -196,7 +196,8 @@ def _of_parent(way: Doorway, parent: Json, host: str, read: Read) -> Door:
     if not addresses:
         raise Broken(f"no controller has given {name} an address")
     door = Door(way, listener["protocol"].lower(), listener["port"], addresses)
-    for ref in (listener.get("tls") or {}).get("certificateRefs") or [] if door.scheme == "https" else []:
+    refs = (listener.get("tls") or {}).get("certificateRefs") or [] if door.scheme == "https" else []
+    for ref in [ref for ref in refs if ref.get("kind", "Secret") == "Secret"]:
         door.notes += _check_secret(ref.get("namespace") or space, ref["name"], host, read)
     return door
 

@@ -18,9 +18,8 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import front
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import certificates, chain
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import by_name, certificates, chain
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import route
 
 from tests.fakes.certificates import certificate
 
@@ -29,7 +28,7 @@ from .test_verify_links import NS, FakeCluster
 HOST, DOOR, ELSEWHERE = "shop.test", "127.0.0.1", "127.0.0.2"
 INGRESSES = front.INGRESSES.format("flask-app")
 ROUTES, GATEWAY = f"{front.GATEWAY_API}/httproutes", f"{front.GATEWAY_API}/namespaces/gateways/gateways/public"
-GRANTS = f"{front.GATEWAY_API}/namespaces/flask-app/referencegrants"
+GRANTS = front.GRANTS.format("flask-app")
 CLASSES = "/apis/networking.k8s.io/v1/ingressclasses"
 SECRET = f"{NS}/secrets/shop-tls"
 HOSTS = [{"name": HOST}]
@@ -148,7 +147,7 @@ class Doors:
     def __init__(self, folder: Path) -> None:
         self.world: World | None = None
         self.folder, self.servers, self.ports = folder, [], {}
-        self.status, self.headers, self.own_ids = 200, {}, False
+        self.status, self.headers, self.own_id = 200, {}, ""
         for scheme in ("http", "https"):
             self.serve(DOOR, scheme, 0)
             self.serve(ELSEWHERE, scheme, self.ports[scheme])
@@ -189,7 +188,7 @@ class Doors:
         if address == DOOR and self.status < 300:
             status = 200 if self.world.served(host, request.path) else 404
             if status == 200:
-                seen = "own-id" if self.own_ids else sent
+                seen = self.own_id or sent
                 headers["X-Request-ID"] = seen
                 self.world.log.append(json.dumps({"request_id": seen}))
         request.send_response(status)
@@ -214,7 +213,7 @@ def world(request: pytest.FixtureRequest, doors: Doors, monkeypatch: pytest.Monk
     for scheme, port in doors.ports.items():
         monkeypatch.setitem(front.PORTS, scheme, port)
     found = doors.world = World(getattr(request, "param", "Ingress"), doors.ports["https"])
-    monkeypatch.setattr(route, "resolve", lambda host: found.names.get(host, [host] if host[0].isdigit() else []))
+    monkeypatch.setattr(by_name, "resolve", lambda host: found.names.get(host, [host] if host[0].isdigit() else []))
     return found
 
 
@@ -360,9 +359,14 @@ def test_an_address_to_which_this_machine_has_no_way(world: World, monkeypatch: 
     def no_way(*_given: Any) -> None:
         raise ApiError(0, "timed out") from TimeoutError("timed out")
 
-    monkeypatch.setattr(route, "ask", no_way)
+    monkeypatch.setattr(by_name, "ask", no_way)
     row = rows(world)["route"]
     assert row["status"] == "skipped" and "has no way" in row["evidence"] and "timed out" in row["evidence"]
+
+
+def test_of_several_addresses_one_has_to_answer(world: World) -> None:
+    world.names[HOST] = ["127.0.0.3", DOOR]
+    assert rows(world)["route"]["status"] == "ok"
 
 
 def test_a_door_at_which_nobody_answers_is_broken(world: World, doors: Doors) -> None:
@@ -373,9 +377,10 @@ def test_a_door_at_which_nobody_answers_is_broken(world: World, doors: Doors) ->
     assert failures(found) == ["route"] and "refused" in found["route"]["cause"]
 
 
-def test_a_proxy_with_ids_of_its_own_is_followed_by_the_answer(world: World, doors: Doors) -> None:
-    doors.own_ids = True
-    assert rows(world)["route"]["status"] == "ok"
+@pytest.mark.parametrize(("own", "status"), [("f0f0f0f0-f0f0-f0f0", "ok"), ("noise", "failed")])
+def test_a_proxy_with_ids_of_its_own_is_followed_by_the_answer(world: World, doors: Doors, own: str, status: str) -> None:
+    doors.own_id = own
+    assert rows(world)["route"]["status"] == status
 
 
 def test_a_redirect_to_https_is_followed(world: World, doors: Doors) -> None:

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import http.client
 import re
-import socket
-import ssl
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -16,8 +13,8 @@ from urllib.parse import urlsplit
 
 from ...kube import front
 from ...kube.front import Doorway, Json
-from ...kube.transport import ApiError, reason
-from .. import certificates, doors, facts
+from ...kube.transport import ApiError
+from .. import by_name, certificates, doors, facts
 from ..doors import Broken, Door
 from ..result import FAILED, OK, SKIPPED, Result, failed, ok, skipped
 from ..run import Run
@@ -25,6 +22,7 @@ from . import logs
 
 LINK = "route"
 PLAIN = re.compile(r"[-/\w.%~]*")  # a path that is no expression of a controller's
+LONG_ID = re.compile(r"^[-\w.]{16,}$")  # one that is found in no log by chance
 REDIRECTS = (301, 302, 303, 307, 308)
 REFUSALS = (401, 403, 407)
 LOGGED = 10.0  # seconds that a pod may take to log a request
@@ -42,20 +40,6 @@ class Named:
     def asked(self) -> str:
         """A name that the host stands for."""
         return self.host.replace("*", "verify", 1)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back from a door: the header ``X-Request-ID`` and the redirect's address, where it has them.
-
-    :param certificate: in DER; empty without TLS. :param distrust: why this machine does not trust it.
-    """
-
-    status: int
-    request_id: str = ""
-    location: str = ""
-    certificate: bytes = b""
-    distrust: str = ""
 
 
 def look(run: Run) -> list[Result]:
@@ -139,7 +123,7 @@ def _open(run: Run, ways: list[Doorway], place: Named) -> Door:
 
 def _ask(run: Run, door: Door, place: Named) -> Result:
     """Send a request to the name as users do, and find it again in the log of a pod."""
-    host, known = place.asked, resolve(place.asked)
+    host, known = place.asked, by_name.resolve(place.asked)
     path = run.path if front.covers_path(replace(door.way, path=place.path, how="Prefix"), run.path) else place.path
     url = front.url(door.scheme, host, door.port, facts.shown_path(path))
     where = known or door.addresses
@@ -152,18 +136,17 @@ def _ask(run: Run, door: Door, place: Named) -> Result:
         return skipped(LINK, f"{evidence}; nobody was asked, because none is known")
     request_id, began = f"verify-{uuid.uuid4().hex}", time.monotonic()
     query = f"GET {url} with X-Request-ID: {request_id}, then the log of each pod"
-    headers = {"X-Request-ID": request_id, "User-Agent": "flaskops-verify"}
     try:
-        answer = _answer(where[0], door, host, path, headers, run.request_seconds())
+        answer = _answer(where, door, host, path, request_id, run.request_seconds())
     except ApiError as error:
-        if facts.out_of_reach(error, where[0]):
+        if facts.out_of_reach(error, where[-1]):
             return skipped(LINK, f"{evidence}; this machine has no way there, where somebody may answer or not ({error})")
         return failed(LINK, evidence, f"{url} gives no answer: {error}", query)
     if answer.certificate and (wrong := certificates.trouble(certificates.read(answer.certificate), host)):
         return failed(LINK, evidence, f"the certificate that {host} shows {wrong}", query)
     if answer.distrust:
         evidence += f"; this machine does not trust the certificate ({answer.distrust})"
-    ids = {request_id, answer.request_id} - {""}
+    ids = {request_id, *LONG_ID.findall(answer.request_id)}
     pod = logs.find(run, ids, began, LOGGED) if run.target.log_check else ""
     if pod:
         return ok(LINK, f"{evidence}; answered {answer.status} by {pod}", query)
@@ -172,7 +155,7 @@ def _ask(run: Run, door: Door, place: Named) -> Result:
 
 def _unlogged(run: Run, door: Door, host: str, known: list[str], status: int, evidence: str) -> Result:
     """What an answer means that no pod has logged."""
-    own = {*door.addresses, *(address for name in door.addresses for address in resolve(name))}
+    own = {*door.addresses, *(address for name in door.addresses for address in by_name.resolve(name))}
     ours = not known or bool(own & set(known))
     if not run.target.log_check:
         if ours and status < 500:
@@ -185,66 +168,20 @@ def _unlogged(run: Run, door: Door, host: str, known: list[str], status: int, ev
     return failed(LINK, evidence, f"{host} answered {status}, and no pod of the app has logged the request: {why}")
 
 
-def resolve(host: str) -> list[str]:
-    """The addresses of a name, as this machine knows them; none where it knows none."""
-    try:
-        return list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
-    except OSError:
-        return []
-
-
-def _answer(address: str, door: Door, host: str, path: str, headers: dict[str, str], seconds: float) -> Answer:
-    """The answer at a door, behind a redirect from http to https of the same host too.
+def _answer(addresses: list[str], door: Door, host: str, path: str, request_id: str, seconds: float) -> by_name.Answer:
+    """The answer at the first address that gives one, behind a redirect from http to https of the same host too.
 
     :raises ApiError: where there is none.
     """
-    answer = ask(address, door.port, door.scheme == "https", host, path, headers, seconds)
-    to = urlsplit(answer.location)
-    if door.scheme == "http" and answer.status in REDIRECTS and (to.scheme, to.hostname) == ("https", host):
-        return ask(address, to.port or front.PORTS["https"], True, host, path, headers, seconds)
-    return answer
-
-
-def ask(address: str, port: int, tls: bool, host: str, path: str, headers: dict[str, str], seconds: float) -> Answer:
-    """A request for a host at an address, whoever has signed the certificate there.
-
-    :raises ApiError: where there is no answer.
-    """
-    distrust = ""
-    try:
+    headers = {"X-Request-ID": request_id, "User-Agent": "flaskops-verify"}
+    error = ApiError(0, "no address")
+    for address in addresses:
         try:
-            connection = _connected(address, port, host, ssl.create_default_context() if tls else None, seconds)
-        except ssl.SSLCertVerificationError as error:
-            distrust = error.verify_message
-            connection = _connected(address, port, host, _trusting(), seconds)
-        try:
-            # The connection may give it away with the answer.
-            sock = connection.sock
-            certificate = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
-            name = urlsplit(front.url("https" if tls else "http", host, port)).netloc
-            connection.request("GET", path, headers={**headers, "Host": name})
-            response = connection.getresponse()
-            response.read(65536)
-        finally:
-            connection.close()
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise ApiError(0, reason(error)) from error
-    ids, location = response.getheader("X-Request-ID") or "", response.getheader("Location") or ""
-    return Answer(response.status, ids, location, certificate or b"", distrust)
-
-
-def _trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-def _connected(address: str, port: int, host: str, context: ssl.SSLContext | None, seconds: float) -> http.client.HTTPConnection:
-    connection = http.client.HTTPConnection(host, port, timeout=seconds)
-    sock = socket.create_connection((address, port), seconds)
-    try:
-        connection.sock = context.wrap_socket(sock, server_hostname=host) if context else sock
-    except OSError:
-        sock.close()
-        raise
-    return connection
+            answer = by_name.ask(address, door.port, door.scheme == "https", host, path, headers, seconds)
+            to = urlsplit(answer.location)
+            if door.scheme == "http" and answer.status in REDIRECTS and (to.scheme, to.hostname) == ("https", host):
+                return by_name.ask(address, to.port or front.PORTS["https"], True, host, path, headers, seconds)
+            return answer
+        except ApiError as why:
+            error = why
+    raise error
