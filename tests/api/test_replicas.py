@@ -166,10 +166,10 @@ def test_scaled_to_nothing(rig: Rig, tmp_path: Path) -> None:
 
 @pytest.fixture
 def blind(rig: Rig) -> Iterator[str]:
-    """An account that may do all but read autoscalers."""
+    """An account that may do all but read what is made on request alone: autoscalers and Ingresses."""
     path = "/apis/rbac.authorization.k8s.io/v1"
-    groups = ["", "apps", "policy", "networking.k8s.io"]
-    rules = [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}]
+    rules = [{"apiGroups": ["", "apps", "policy"], "resources": ["*"], "verbs": ["*"]}]
+    rules += [{"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["*"]}]
     rig.request("POST", f"{path}/clusterroles", {"metadata": {"name": "blind"}, "rules": rules})
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "blind"}
     subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "nobody"}]
