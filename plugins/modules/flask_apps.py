@@ -323,7 +323,8 @@ options:
         default: []
       hosts:
         description:
-          - Names by which users reach the application. They make an Ingress, or an HTTPRoute with C(gateway).
+          - Names by which users reach the application, each with C(name), C(path) where it is not V(/), and C(tls_secret), the
+            Secret of its certificate. They make an Ingress, or an HTTPRoute with C(gateway).
           - The row C(route) of verify follows each of them to the application's pods, and outside checks ask them.
         type: list
         elements: dict
@@ -350,7 +351,8 @@ options:
         type: dict
         default: {}
       tls_issuer:
-        description: Issuer of cert-manager that makes the certificates of C(hosts).
+        description: Issuer of cert-manager that makes the certificates of C(hosts), with C(name), and C(kind) where it is no
+            C(ClusterIssuer).
         type: dict
         default: {}
         suboptions:
@@ -362,8 +364,9 @@ options:
             type: str
       gateway:
         description:
-          - Gateway to which the HTTPRoute of C(hosts) is attached, in the place of an Ingress. It ends TLS, so that neither
-            C(tls_secret) nor C(tls_issuer) may be set.
+          - Gateway to which the HTTPRoute of C(hosts) is attached, in the place of an Ingress, with C(name), and perhaps
+            C(namespace) and C(section), the name of a listener. It ends TLS, so that neither C(tls_secret) nor C(tls_issuer) may
+            be set.
           - Refused where the cluster lacks the definitions of the Gateway API.
         type: dict
         default: {}
