@@ -17,7 +17,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.external_ch
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import front
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeCluster
-from ansible_collections.flaskops.observability.plugins.module_utils.verify import by_name
+from ansible_collections.flaskops.observability.plugins.module_utils.verify import by_name, stack
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import route
 
@@ -193,6 +193,7 @@ def controller(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Controller
     monkeypatch.setitem(front.PORTS, "http", found.port)
     monkeypatch.setattr(by_name, "resolve", lambda _host: [])
     monkeypatch.setattr(running, "SETTLE", 0)
+    monkeypatch.setattr(stack, "SETTLE_FRESH", 0)
     yield found
     found.server.shutdown()
     found.server.server_close()

@@ -10,6 +10,7 @@ import datetime
 import errno
 import ipaddress
 import json
+import math
 import re
 import signal
 import socket
@@ -217,6 +218,12 @@ def late(group: dict[str, Any]) -> str:
         return ""
     age = overdue(newest, float(group.get("interval") or 60))
     return f"the group {group['name']} was last evaluated {age:.0f} s ago" if age else ""
+
+
+def age(times: list[str]) -> float:
+    """Seconds since the newest of some times; without end where there is none."""
+    newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
+    return (datetime.datetime.now(datetime.UTC) - newest).total_seconds() if newest else math.inf
 
 
 def overdue(last: datetime.datetime, interval: float) -> float:

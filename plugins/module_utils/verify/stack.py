@@ -9,7 +9,6 @@ Everything is read through the API server's service proxy, so that no port of th
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -87,12 +86,6 @@ def chosen(servers: list[dict[str, Any]], parts: list[tuple[str, ...]]) -> dict[
     return min(servers, key=order)
 
 
-def _age(times: list[str]) -> float:
-    """Seconds since the newest of some times; many where there is none."""
-    newest = max((datetime.datetime.fromisoformat(text) for text in times), default=None)
-    return (datetime.datetime.now(datetime.UTC) - newest).total_seconds() if newest else FRESH
-
-
 @dataclass(frozen=True)
 class Server:
     """A pod of Prometheus or Alertmanager; where there is one alone it has no name, and its Service leads to it.
@@ -165,9 +158,9 @@ class Stack:
         self.namespace = self.server["metadata"]["namespace"]
         self.api = prometheus_path(self.server)
         started = self._started()
-        if _age([*self._changed(), *started]) < FRESH:
+        if facts.age([*self._changed(), *started]) < FRESH:
             self.run.settle = SETTLE_FRESH
-        if _age(started) < FRESH:
+        if facts.age(started) < FRESH:
             self._patient = min(self.run.deadline, time.monotonic() + SETTLE_FRESH)
         return ""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import datetime
 import json
 import ssl
 import threading
@@ -218,7 +219,7 @@ def world(request: pytest.FixtureRequest, doors: Doors, monkeypatch: pytest.Monk
 
 
 def rows(world: World, **options: Any) -> dict[str, dict[str, Any]]:
-    results, url = chain.verify(world, running.Target(timeout=2, **{"hosts": HOSTS, **options}))
+    results, url = chain.verify(world, running.Target(timeout=10, **{"hosts": HOSTS, **options}))
     return {result["link"]: {**result, "url": url} for result in results}
 
 
@@ -415,6 +416,25 @@ def test_a_login_before_the_app_hides_it(world: World, doors: Doors, status: int
 def test_an_app_that_logs_no_ids_is_known_by_the_address(world: World, known: list[str], status: str) -> None:
     world.names[HOST] = known
     assert rows(world, log_check=False)["route"]["status"] == status
+
+
+@pytest.mark.parametrize("seconds", [10, 1000])
+def test_a_new_door_may_take_its_time(world: World, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    made = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
+    world.ingress["metadata"]["creationTimestamp"] = made.isoformat()
+    status = world.ingress.pop("status")
+    monkeypatch.setattr(running, "LOOK_AGAIN", 0.01)
+    fetch, looks = world.fetch, []
+
+    def opening(path: str, headers: Any = None, seconds: float = 10) -> tuple[int, str]:
+        if path == INGRESSES:
+            looks.append(path)
+            if len(looks) == 4:
+                world.ingress["status"] = status
+        return fetch(path, headers, seconds)
+
+    monkeypatch.setattr(world, "fetch", opening)
+    assert rows(world)["route"]["status"] == ("ok" if seconds < 180 else "failed")
 
 
 def test_what_others_break_is_not_blamed_on_the_route(world: World) -> None:

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from typing import Any
 
 from ...kube import autoscalers
 from ...kube.transport import ApiError
-from ..facts import is_ready, pod_trouble
+from ..facts import age, is_ready, pod_trouble
 from ..result import Result, failed, ok, skipped
 from ..run import Run
 
@@ -63,12 +62,8 @@ def _is_starting(pod: dict[str, Any], seconds: float) -> bool:
     states = [each for key in ("initContainerStatuses", "containerStatuses") for each in status.get(key) or []]
     waiting = {reason for each in states if (reason := ((each.get("state") or {}).get("waiting") or {}).get("reason"))}
     homeless = any(c.get("type") == "PodScheduled" and c.get("status") == "False" for c in status.get("conditions") or [])
-    young = _age(meta["creationTimestamp"]) < seconds
+    young = age([meta["creationTimestamp"]]) < seconds
     return young and not homeless and waiting <= {*STARTING} and not any(each.get("restartCount") for each in states)
-
-
-def _age(since: str) -> float:
-    return (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(since)).total_seconds()
 
 
 def _scaling_trouble(scaler: dict[str, Any]) -> str:
@@ -77,7 +72,7 @@ def _scaling_trouble(scaler: dict[str, Any]) -> str:
         if condition["type"] not in WORKING or condition["status"] != "False" or condition.get("reason") == "ScalingDisabled":
             continue
         since = condition.get("lastTransitionTime")  # KEDA has none
-        if not since or _age(since) > LEARNING:
+        if not since or age([since]) > LEARNING:
             return f"{autoscalers.named(scaler)} can't scale: {condition.get('message') or condition.get('reason')}"
     return ""
 

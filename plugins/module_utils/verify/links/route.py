@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from ...kube import front
 from ...kube.front import Doorway, Json
 from ...kube.transport import ApiError
-from .. import by_name, certificates, doors, facts
+from .. import by_name, certificates, doors, facts, stack
 from ..doors import Broken, Door
 from ..result import FAILED, OK, SKIPPED, Result, failed, ok, skipped
 from ..run import Run
@@ -43,7 +43,7 @@ class Named:
 
 
 def look(run: Run) -> list[Result]:
-    places = _read(run)[1]
+    ways, places = _read(run)
     if not places:
         return [skipped(LINK, "no Ingress and no HTTPRoute with a host leads to the app; its option hosts makes one")]
     if run.url_problem:
@@ -58,7 +58,7 @@ def look(run: Run) -> list[Result]:
             return [failed(LINK, f"{len(found)} of {len(places)} hosts have a way", str(error), _query(run))]
         return [ok(LINK, "")]
 
-    (first,) = run.settled(judge)
+    (first,) = run.settled(judge, _patience(run, ways))
     if first.status == FAILED:
         return [first]
     asked = [_ask(run, door, place) for door, place in zip(found, places, strict=True)]
@@ -67,6 +67,13 @@ def look(run: Run) -> list[Result]:
         run.front = front.url(found[0].scheme, places[0].asked, found[0].port, places[0].path)
         worst.evidence = "; ".join(one.evidence for one in asked)
     return [worst]
+
+
+def _patience(run: Run, ways: list[Doorway]) -> float:
+    """For how long a controller may be at work: a cloud makes a load balancer of its own for a new Ingress."""
+    own = [way.item["metadata"] for way in ways if way.leads_to(run.target.namespace, run.target.name)]
+    young = facts.age([meta["creationTimestamp"] for meta in own if "creationTimestamp" in meta]) < stack.FRESH
+    return max(run.settle, stack.SETTLE_FRESH if young else 0)
 
 
 def _query(run: Run) -> str:
