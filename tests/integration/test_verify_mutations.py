@@ -69,7 +69,7 @@ def test_what_is_broken_is_found_and_named(bench: Bench, case: Case, record_prop
         with case.broken(bench):
             began = time.monotonic()
             # What is broken is waited for until the end; a healthy chain needs less.
-            results = bench.verify(20, **case.options)
+            results = bench.verify(25, **case.options)
             took = time.monotonic() - began
     finally:
         bench.whole(alert=case.link == "alert path")
