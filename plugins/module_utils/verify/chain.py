@@ -151,7 +151,12 @@ CHAIN = (
     Link({"alert routes": ("rules", "alertmanager")}, STACK, alert_routes.look, alert_routes.next_command),
     Link({"alert path": ("exporters", "rules", "alertmanager")}, STACK, alert_path.look, pods_of_the_stack),
     Link({"receivers": ("alertmanager", "alert path")}, STACK, receivers.look, pods_of_the_stack),
-    Link({"dead man's switch": ("alertmanager", "alert routes", "receivers")}, STACK, dead_mans_switch.look, dead_mans_switch.next_command),
+    Link(
+        {"dead man's switch": ("alertmanager", "alert routes", "receivers")},
+        STACK,
+        dead_mans_switch.look,
+        dead_mans_switch.next_command,
+    ),
     Link({"receiver ...": ()}, OUTSIDE, named_receivers.look, named_receivers.next_command),
     Link({"check at ...": ()}, OUTSIDE, outside.look, outside.next_command),
     Link({"part ...": ()}, APP, parts.look, only_notes=True),
