@@ -16,6 +16,9 @@ description:
   - Refuses objects of somebody else, by name. A namespace of somebody else is used as it is.
   - Leaves the number of pods of a Deployment or StatefulSet to the autoscaler that targets it.
     A PodDisruptionBudget whose workload is in the list with one pod at most is not made.
+  - A Job is applied before the others, with the ServiceAccounts, Secrets and ConfigMaps that it may need, and waited for until it
+    has succeeded; C(activeDeadlineSeconds) is its time. Where it fails, nothing that follows is touched, and the next run makes
+    it again.
   - A pods' template with the annotation C(flaskops/credentials-version), which holds the name of a Secret in the list, gets the
     Secret's version in its place, so that a change of the Secret rolls the pods out.
   - Shows nothing that a Secret holds, neither in its result and its differences nor in an error.
@@ -158,7 +161,7 @@ options:
     default: auto
   wait:
     description:
-      - Whether to wait until the workloads among the objects have rolled out.
+      - Whether to wait until the workloads among the objects have rolled out. A Job is waited for in any case.
       - It fails early, with the reasons, where they can't.
     type: bool
     default: true
@@ -209,7 +212,7 @@ requests:
   sample: {reads: 12, dry_runs: 6, writes: 0}
 replicas:
   description: Numbers of pods that are wanted, of the newest revision, ready and available.
-  returned: when a workload does not get ready
+  returned: when a workload, but no Job, does not get ready
   type: dict
 pods:
   description: One line for each pod that is not ready, with its reason.
@@ -222,7 +225,7 @@ events:
   type: list
   elements: str
 log:
-  description: The last log lines of the container that fails.
+  description: The last log lines of the container that fails, without what the Secrets hold that its pod reads.
   returned: when a workload does not get ready
   type: list
   elements: str

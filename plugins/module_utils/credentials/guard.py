@@ -38,6 +38,8 @@ SECRET_KEY = re.compile(
     r"|^(api|webhook)_url$|^authorization$",
     re.IGNORECASE,
 )
+# An address with a login; a password may hold the characters that end a host.
+LOGIN = re.compile(r"(://[^\s/:@]*:)(\S+)@")
 # As in the addresses that Slack, Teams, PagerDuty and others give out: whoever knows one can post to it.
 RANDOM = re.compile(r"[0-9a-fA-F-]{24,}|(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*[0-9])[\w-]{16,}")
 
@@ -123,6 +125,16 @@ def hide(text: str, secrets: Iterable[str]) -> str:
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, HIDDEN)
     return text
+
+
+def passwords_in(texts: Iterable[str]) -> list[str]:
+    """The passwords of the addresses in some texts."""
+    return [found[2] for text in texts for found in LOGIN.finditer(text)]
+
+
+def hide_logins(text: str) -> str:
+    """A text without the passwords of the addresses in it, whoever they are of."""
+    return LOGIN.sub(rf"\1{HIDDEN}@", text)
 
 
 def hidden_in(value: Any, secrets: Iterable[str]) -> Any:

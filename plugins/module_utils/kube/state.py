@@ -16,12 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from . import autoscalers, ours, replicas
+from . import autoscalers, jobs, ours, replicas
 from . import promise as promises
 from .objects import Objects, difference, holds, label
+from .order import NEEDED, is_promise, owns_others, phase_of
 from .ours import MANAGED, OWNER, Json, Key, is_labelled, is_ours, key_of, owner_of, prepared, secrets_in, shown
 from .replicas import MANAGER
-from .selectors import FIELDS, MONITORING, Finder
+from .selectors import MONITORING, Finder
 from .transport import ApiError, KubeError
 from .wait import KINDS as WORKLOADS
 from .wait import wait_for, without
@@ -33,12 +34,6 @@ SECRET_VERSION = "flaskops/credentials-version"
 ONCE = "flaskops/made-once"
 # On a pod: when it was last to read its Secrets.
 READ = "flaskops/secrets"
-# What others need is applied first and removed last.
-PHASES = (
-    {"Namespace"},
-    {"CustomResourceDefinition", "PriorityClass", "ServiceAccount", "Secret", "ConfigMap", "Role", "ClusterRole"},
-    {"RoleBinding", "ClusterRoleBinding", "Service", "NetworkPolicy", "PodDisruptionBudget", "PersistentVolumeClaim"},
-)
 # What keeps a namespace: what runs, and data.
 PRECIOUS = (
     ("apps/v1", "Deployment"),
@@ -49,7 +44,7 @@ PRECIOUS = (
     ("v1", "Pod"),
     ("v1", "PersistentVolumeClaim"),
 )
-ON_REQUEST = (autoscalers.AUTOSCALER, "Ingress", "HTTPRoute")
+ON_REQUEST = (autoscalers.AUTOSCALER, jobs.KIND, "Ingress", "HTTPRoute")
 RELEASES = ("Secret", "ConfigMap")  # in which Helm keeps them
 RELEASE = "meta.helm.sh/release-name"
 MISSING = 404
@@ -92,28 +87,8 @@ class Entry:
 
     @property
     def changed(self) -> bool:
-        return self.made or self.live is None or self.after is None or bool(difference(self.live, self.after))
-
-
-def phase_of(item: Json) -> int:
-    """When an object is applied."""
-    if is_promise(item):
-        return 0
-    if item["kind"] in WORKLOADS:
-        return len(PHASES) + 1
-    return next((number for number, kinds in enumerate(PHASES) if item["kind"] in kinds), len(PHASES))
-
-
-def is_promise(item: Json) -> bool:
-    return promises.LABEL in (item["metadata"].get("labels") or {})
-
-
-def owns_others(item: Json) -> bool:
-    """Whether other objects may belong to one, which are to be gone before it is."""
-    group = item["apiVersion"].rpartition("/")[0]
-    # Such a deletion is the garbage collector's, which learns of a new kind up to half a minute after its definition.
-    configuration = group == MONITORING and item["kind"] in {*FIELDS, "AlertmanagerConfig"}
-    return group in ("apps", "batch") or ("." in group and not group.endswith(".k8s.io") and not configuration)
+        missing = self.made or self.live is None or self.after is None or jobs.has_failed(self.live)
+        return missing or bool(difference(cast(Json, self.live), cast(Json, self.after)))
 
 
 class State:
@@ -181,6 +156,7 @@ class State:
         unwanted = self.unwanted({key_of(entry.item) for entry in (*entries, *kept)}, items) if self.wish.prune else []
         changed = [entry for entry in (*homes, *entries) if entry.changed]
         if not self.wish.check_mode:
+            self.run_jobs(entries)
             # It would go on setting the number of pods that is applied now.
             self.delete([live for live in unwanted if live["kind"] == autoscalers.AUTOSCALER])
             self.apply([entry for entry in changed if not entry.made], entries)
@@ -204,7 +180,8 @@ class State:
             return []
         labels = {OWNER: self.owner, MANAGED: MANAGER}
         home = max(spaces, key=spaces.count)
-        entry = Entry(promises.promise(self.owner, home, [entry.item for entry in entries], labels))
+        lasting = [entry.item for entry in entries if entry.item["kind"] != jobs.KIND]
+        entry = Entry(promises.promise(self.owner, home, lasting, labels))
         self.read(entry)
         return [entry]
 
@@ -457,6 +434,18 @@ class State:
             now = [entry for entry in changed if phase_of(entry.item) == phase]
             self.write_versions(now, entries)
             self.objects.each(self.bring, now)
+
+    def run_jobs(self, entries: list[Entry]) -> None:
+        """Apply the Jobs and what they may need, and wait until they have succeeded. Nothing else is touched before."""
+        running = [entry for entry in entries if entry.item["kind"] == jobs.KIND]
+        needed = [e for e in entries if running and e.changed and phase_of(e.item) == NEEDED and not e.made]
+        again = [entry for entry in running if entry.changed]
+        self.delete([cast(Json, entry.live) for entry in again if entry.live and jobs.has_failed(entry.live)])
+        for now in (needed, again):
+            self.objects.each(self.bring, now)
+            for entry in now:
+                entry.made = True
+        self.objects.each(lambda e: jobs.wait_for_job(self.objects, e.after, self.wish.wait_timeout), running)
 
     def bring(self, entry: Entry) -> None:
         if entry.ports:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..credentials.guard import hidden_in, hide
+from ..credentials.guard import hidden_in, hide, hide_logins, inline_secrets, passwords_in
+from .ours import secrets_in
 from .pods import Trouble, is_ready, pod_troubles
 from .transport import ApiError, KubeError, first_line
 
@@ -69,8 +71,9 @@ def replica_counts(workload: Json) -> dict[str, int]:
 
 
 def is_current(workload: Json) -> bool:
-    """Tell whether the controller has seen the newest generation."""
-    return ((workload.get("status") or {}).get("observedGeneration") or 0) >= (workload["metadata"].get("generation") or 0)
+    """Tell whether the controller has seen the newest generation, of which that of a Job does not tell."""
+    seen, newest = (workload.get("status") or {}).get("observedGeneration") or 0, workload["metadata"].get("generation") or 0
+    return workload["kind"] == "Job" or seen >= newest
 
 
 def is_done(workload: Json) -> bool:
@@ -132,10 +135,12 @@ def when(event: Json) -> str:
 class Waiter:
     """Reads one workload, waits for it, and explains what is wrong with it."""
 
+    VERSION = "apps/v1"
+
     def __init__(self, objects: Objects, kind: str, namespace: str, name: str) -> None:
         self.objects = objects
         self.kind, self.namespace, self.name = kind, namespace, name
-        self.reference = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}}
+        self.reference = {"apiVersion": self.VERSION, "kind": kind, "metadata": {"name": name, "namespace": namespace}}
         self.label = f"{kind} {name} in namespace {namespace}"
         self.workload: Json = {}
         self.since: dict[tuple[str, str], float] = {}
@@ -202,9 +207,13 @@ class Waiter:
         found = self.listed("/api/v1", "pods", labelSelector=selector)
         return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
+    def troubles_of(self, pod: Json) -> list[Trouble]:
+        """Return what there is to say of a pod."""
+        return pod_troubles(pod)
+
     def troubles(self) -> list[Trouble]:
         """Return the troubles of all pods."""
-        return [item for pod in self.pods() for item in pod_troubles(pod)]
+        return [item for pod in self.pods() for item in self.troubles_of(pod)]
 
     def all_ready(self) -> bool:
         """Tell whether no pod of the newest revision is unready.
@@ -258,23 +267,38 @@ class Waiter:
         for event in self.objects.watch(self.reference, self.workload["metadata"]["resourceVersion"], seconds):
             if event["type"] in ("ADDED", "MODIFIED"):
                 self.workload = event["object"]
-            if event["type"] == "DELETED" or is_done(self.workload):
+            if event["type"] == "DELETED" or self.has_ended():
                 return
+
+    def has_ended(self) -> bool:
+        """Tell whether the workload says that it is done."""
+        return is_done(self.workload)
+
+    def is_over(self) -> bool:
+        """Tell whether there is nothing to wait for any more."""
+        return self.has_ended() and self.all_ready()
+
+    def given_up(self, reason: str) -> str:
+        """Return what is said where the workload can't succeed."""
+        return f"The {self.label} can't become ready, {reason}."
+
+    def overdue(self, timeout: int) -> str:
+        """Return what is said where it takes too long."""
+        counts = replica_counts(self.workload)
+        return (
+            f"The {self.label} is not ready after {timeout} s: of {counts['desired']} pods"
+            f" {counts['updated']} are updated, {counts['ready']} ready and {counts['available']} available."
+        )
 
     def wait(self, timeout: int) -> str:
         """Wait; return an empty text, or why the workload isn't ready."""
         deadline = time.monotonic() + timeout
-        while not (is_done(self.workload) and self.all_ready()):
-            reason = self.hopeless()
-            if reason:
-                return f"The {self.label} can't become ready, {reason}."
+        while not self.is_over():
+            if reason := self.hopeless():
+                return self.given_up(reason)
             left = deadline - time.monotonic()
             if left <= 0:
-                counts = replica_counts(self.workload)
-                return (
-                    f"The {self.label} is not ready after {timeout} s: of {counts['desired']} pods"
-                    f" {counts['updated']} are updated, {counts['ready']} ready and {counts['available']} available."
-                )
+                return self.overdue(timeout)
             self.watch(min(WINDOW, left))
             self.read()
         return ""
@@ -303,15 +327,25 @@ class Waiter:
                 return text.splitlines()
         return []
 
+    def secrets(self) -> list[str]:
+        """Return what a pod's log may quote: what the Secrets hold that it reads, if this account may read them too."""
+        spec, found = self.workload["spec"]["template"]["spec"], []
+        for name in secrets_of(spec):
+            meta = {"name": name, "namespace": self.namespace}
+            with contextlib.suppress(ApiError):
+                found.append(self.objects.get({"apiVersion": "v1", "kind": "Secret", "metadata": meta}))
+        hidden = secrets_in([item for item in found if item]) + plain_secrets(spec)
+        return [text for text in hidden + passwords_in(hidden) if len(text) > 3]
+
     def explain(self, reason: str) -> Json:
         """Return the failure with everything that explains it."""
         pods = self.pods()
-        troubles = [item for pod in pods for item in pod_troubles(pod)]
+        troubles = [item for pod in pods for item in self.troubles_of(pod)]
         order = sorted(troubles, key=lambda i: (i.reason not in IMMEDIATE, not i.container))
         with_log = next((i for i in order if i.container), None)
         lines = [f"{i.pod}: {i.text}" for i in troubles]
         events = self.events(pods)
-        log = self.log(with_log) if with_log else []
+        log = [hide_logins(line) for line in hidden_in(self.log(with_log), self.secrets())] if with_log else []
         message = [reason]
         for title, part in (("Pods", lines or ["no pod of the newest revision exists"] * (not pods)), ("Last events", events)):
             if part:
@@ -328,14 +362,27 @@ class Waiter:
         }
 
 
-def wait_for(objects: Objects, workload: Json, timeout: int) -> None:
-    """Return when a workload has rolled out.
+def secrets_of(spec: Json) -> list[str]:
+    """Return the names of the Secrets that a pod's containers read."""
+    named = [item["secret"].get("secretName") for item in spec.get("volumes") or [] if item.get("secret")]
+    for container in (*(spec.get("initContainers") or []), *spec["containers"]):
+        named += [item["secretRef"].get("name") for item in container.get("envFrom") or [] if item.get("secretRef")]
+        sources = [item.get("valueFrom") or {} for item in container.get("env") or []]
+        named += [source["secretKeyRef"].get("name") for source in sources if source.get("secretKeyRef")]
+    return sorted({*named} - {None})
 
-    :param workload: the live object.
+
+def plain_secrets(spec: Json) -> list[str]:
+    """Return the values of a pod's variables that are credentials, by their names or because they hold a login."""
+    variables = [item for container in spec["containers"] for item in container.get("env") or [] if item.get("value")]
+    return [item["value"] for item in variables if inline_secrets({item["name"]: item["value"]})]
+
+
+def succeed(waiter: Waiter, timeout: int) -> None:
+    """Return when what a waiter waits for has come.
+
     :raises NotReady: when it can't, or has not within the seconds.
     """
-    waiter = Waiter(objects, workload["kind"], workload["metadata"]["namespace"], workload["metadata"]["name"])
-    waiter.workload = workload
     try:
         reason = waiter.wait(timeout)
     except ApiError as error:
@@ -344,3 +391,14 @@ def wait_for(objects: Objects, workload: Json, timeout: int) -> None:
         ) from error
     if reason:
         raise NotReady(waiter.explain(reason))
+
+
+def wait_for(objects: Objects, workload: Json, timeout: int) -> None:
+    """Return when a workload has rolled out.
+
+    :param workload: the live object.
+    :raises NotReady: when it can't, or has not within the seconds.
+    """
+    waiter = Waiter(objects, workload["kind"], workload["metadata"]["namespace"], workload["metadata"]["name"])
+    waiter.workload = workload
+    succeed(waiter, timeout)

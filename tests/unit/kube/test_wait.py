@@ -331,3 +331,41 @@ def test_what_explains_a_failure_shows_no_secret() -> None:
     assert isinstance(found, ww.NotReady) and found.failure["replicas"] == {"ready": 0}
     assert not leaks(str(found) + str(found.failure))
     assert not leaks(str(ww.without(transport.KubeError(f"no {CANARY}"), [CANARY])))
+
+
+SPEC = {
+    "volumes": [{"secret": {"secretName": "files"}}, {"emptyDir": {}}],
+    "initContainers": [{"envFrom": [{"secretRef": {"name": "first"}}]}],
+    "containers": [
+        {
+            "envFrom": [{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "words"}}],
+            "env": [
+                {"name": "A", "valueFrom": {"secretKeyRef": {"name": "key", "key": "a"}}},
+                {"name": "COLOUR", "value": "red"},
+                {"name": "DB_PASSWORD", "value": "hunter2"},
+                {"name": "BROKER", "value": "amqp://guest:somebody@queue"},
+            ],
+        }
+    ],
+}
+
+
+def test_what_a_pod_s_log_may_quote() -> None:
+    assert ww.secrets_of(SPEC) == ["files", "first", "key", "words"]
+    assert ww.plain_secrets(SPEC) == ["hunter2", "amqp://guest:somebody@queue"]
+
+
+def test_a_secret_that_a_pod_reads_is_in_no_log_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Objects:
+        def get(self, item: dict[str, Any]) -> dict[str, Any]:
+            if item["metadata"]["name"] != "words":
+                raise transport.ApiError(403, "forbidden")
+            return {"kind": "Secret", "data": {"URL": "cG9zdGdyZXM6Ly9zaG9wOnRvcHNlY3JldEBkYg=="}}  # postgres://shop:topsecret@db
+
+    waiter = ww.Waiter(cast(Any, Objects()), "Deployment", "shop", "shop")
+    waiter.workload = typed("Deployment", {"metadata": {}, "spec": {"template": {"spec": SPEC}, "selector": {}}})
+    lines = ["login with topsecret failed", "amqp://other:p@ss@queue and hunter2", "all is well"]
+    monkeypatch.setattr(waiter, "pods", lambda: [waiting("CrashLoopBackOff")])
+    monkeypatch.setattr(waiter, "events", lambda pods: [])
+    monkeypatch.setattr(waiter, "log", lambda trouble: lines)
+    assert waiter.explain("x")["log"] == ["login with *** failed", "amqp://other:***@queue and ***", "all is well"]
