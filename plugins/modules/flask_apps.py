@@ -299,6 +299,24 @@ options:
           - A further container has the security context of the application's, but for what it says itself.
         type: dict
         default: {}
+      migration:
+        description:
+          - Runs C(command), such as a migration of the database, as one Job before anything of the application is changed.
+            It has the image, environment, volumes and account of the application.
+          - It runs once for each image and configuration. Where it fails, or takes longer than C(timeout) seconds, by default
+            600, the run ends with its last log lines, what is deployed serves on, and the next run tries again.
+          - Further containers of C(pod_overrides) are not in its pod, but init containers are, such as a sidecar with
+            C(restartPolicy=Always).
+        type: dict
+        default: {}
+        suboptions:
+          command:
+            description: The command, each word by itself; it must be set.
+            type: list
+            elements: str
+          timeout:
+            description: Seconds that the command may take; 600 where it is not set.
+            type: int
       service_type:
         description: Type of the Service.
         type: str

@@ -16,6 +16,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.app import 
 from ansible_collections.flaskops.observability.plugins.modules.flask_apps import DOCUMENTATION
 
 from tests.api_rig import CONTEXT, Rig
+from tests.fakes.kubelet import kubelet
 from tests.fakes.operator import KINDS, operator, path
 from tests.harness import ROOT, Run, inventory_of, playbook
 
@@ -105,6 +106,15 @@ SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
     "start_timeout": (60, lambda f: container(f)["startupProbe"]["failureThreshold"], 12),
     "tmp_size": ("9Mi", lambda f: pod(f)["volumes"][0]["emptyDir"]["sizeLimit"], "9Mi"),
     "pod_overrides": ({"hostname": "till"}, lambda f: pod(f)["hostname"], "till"),
+    "migration": (
+        {"command": ["flask", "db", "upgrade"], "timeout": 77},
+        lambda f: [
+            (item["spec"]["template"]["spec"]["containers"][0]["command"], item["spec"]["activeDeadlineSeconds"])
+            for key, item in f.items()
+            if key.startswith("Job ")
+        ],
+        [(["flask", "db", "upgrade"], 77)],
+    ),
     "service_type": ("LoadBalancer", lambda f: f["Service shop"]["spec"]["type"], "LoadBalancer"),
     "service_annotations": (
         {"internal": True},
@@ -214,6 +224,7 @@ class Host:
     def found(self, namespace: str) -> Found:
         places = {
             "Deployment": f"/apis/apps/v1/namespaces/{namespace}/deployments",
+            "Job": f"/apis/batch/v1/namespaces/{namespace}/jobs",
             "Service": f"/api/v1/namespaces/{namespace}/services",
             "Ingress": f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses",
             "NetworkPolicy": f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
@@ -236,7 +247,7 @@ def host(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     plain = {"name": "plain", "namespace": PLAIN, "image": "plain:1", "create_namespace": False, "adopt": True}
     plain |= {"network_policy": False, "probe": False, "replicas": 0, "literal_error_rate": True}
     gone = {"name": "gone", "namespace": GONE, "image": "gone:1", "replicas": 0}
-    with operator(rig):
+    with operator(rig), kubelet(rig, FRONT):
         assert found.run([gone], "app").changed == 1
         assert found.run([shop, plain, {**gone, "state": "absent"}], "app", "app_monitoring").changed == 5
         yield found

@@ -196,3 +196,43 @@ def test_time_to_start_room_in_tmp_and_overrides(tmp_path: Path) -> None:
     assert probe["httpGet"] == {"path": "/health", "port": 8000} and probe["periodSeconds"] * probe["failureThreshold"] == 65
     assert made["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "data", "emptyDir": {}}]
     assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp", "/d"]
+
+
+CONTEXT = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+
+
+def test_a_migration_is_the_application_s_pod_without_what_serves(tmp_path: Path) -> None:
+    more = {
+        "containers": [{"name": "proxy", "image": "p:1"}, {"name": "shop", "args": ["--web"]}],
+        "nodeSelector": {"disk": "ssd"},
+    }
+    migration = {"command": ["flask", "db", "upgrade"], "timeout": 90}
+    made = objects(tmp_path, migration=migration, pod_overrides=more, pod_labels={"tier": "front"}, labels={"team": "web"})
+    (name,) = [key for key in made if key.startswith("Job ")]
+    job = made[name]["spec"]
+    pod_of_job = job["template"]["spec"]
+    assert (job["backoffLimit"], job["activeDeadlineSeconds"], pod_of_job["restartPolicy"]) == (0, 90, "Never")
+    (container,) = pod_of_job["containers"]
+    assert container["command"] == ["flask", "db", "upgrade"] and container["securityContext"] == CONTEXT
+    assert not {"args", "ports", "livenessProbe", "readinessProbe", "lifecycle"} & container.keys()
+    assert pod_of_job["nodeSelector"] == {"disk": "ssd"} and "topologySpreadConstraints" not in pod_of_job
+    labels = job["template"]["metadata"]["labels"]
+    assert labels.items() >= {"tier": "front", "team": "web", "app.kubernetes.io/name": "shop"}.items() and "app" not in labels
+    assert len(name.removeprefix("Job ")) == len("shop-migrate-") + 8
+
+
+def test_a_migration_has_a_name_for_each_configuration(tmp_path: Path) -> None:
+    def name(**options: Any) -> str:
+        given = {"migration": {"command": ["up"]}, **options}
+        (found,) = [key for key in objects(tmp_path, **given) if key.startswith("Job ")]
+        return found
+
+    same = {name(), name(replicas=5), name(migration={"command": ["up"], "timeout": 9}), name(service_type="NodePort")}
+    others = {
+        name(image="x:2"),
+        name(environment={"A": 1}),
+        name(secret_environment=["s"]),
+        name(migration={"command": ["down"]}),
+    }
+    assert (len(same), len(others), same & others) == (1, 4, set())
+    assert not [key for key in objects(tmp_path) if key.startswith("Job ")]
