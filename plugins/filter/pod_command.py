@@ -33,15 +33,19 @@ options:
     type: list
     elements: str
     required: true
-  labels:
-    description: >-
-      Labels of such pods, by which they are spread over nodes in the place of the application's; none where it is a single pod.
-    type: dict
-    default: {}
   alone:
-    description: Whether other containers are left out, which would keep a pod from ending. Init containers stay.
+    description: Whether it is a single pod that ends, without other containers, which would keep it going. Init containers stay.
     type: bool
     default: false
+  probe:
+    description: A command that ends with 0 while the process is well; none where it is empty.
+    type: list
+    elements: str
+    default: []
+  resources:
+    description: What is to differ in the container's resources.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -59,7 +63,11 @@ _value:
 from collections.abc import Callable
 from typing import Any
 
+from .pod_merge import pod_merge
+
 SERVING = {"args", "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"}
+# A command of Python starts for a second or two each time, and a worker may be busy: it is asked seldom, and given time.
+TIMES = {"initialDelaySeconds": 30, "periodSeconds": 30, "timeoutSeconds": 15}
 
 
 def pod_command(
@@ -67,24 +75,26 @@ def pod_command(
     container: str,
     name: str,
     command: list[str],
-    labels: dict[str, str] | None = None,
     alone: bool = False,
+    probe: list[str] | None = None,
+    resources: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The pod in which *name* runs a *command* in the place of the application's *container*."""
+    labels = {"app.kubernetes.io/name": container, "flaskops/worker": name}
+    probed = {"livenessProbe": {"exec": {"command": probe}, **TIMES}} if probe else {}
 
     def spread(constraint: dict[str, Any]) -> dict[str, Any]:
         own = constraint.get("labelSelector") == {"matchLabels": {"app": container}}
         return {**constraint, "labelSelector": {"matchLabels": labels}} if own else constraint
 
     def running(one: dict[str, Any]) -> dict[str, Any]:
-        return {**{key: value for key, value in one.items() if key not in SERVING}, "name": name, "command": command}
+        kept = {key: value for key, value in one.items() if key not in SERVING}
+        return {**kept, "name": name, "command": command, "resources": pod_merge(one["resources"], resources or {}), **probed}
 
     kept = [one for one in pod["containers"] if one["name"] == container or not alone]
     made = {**pod, "containers": [running(one) if one["name"] == container else one for one in kept]}
     constraints = made.pop("topologySpreadConstraints", None)
-    if labels and constraints:
-        made["topologySpreadConstraints"] = [spread(constraint) for constraint in constraints]
-    return made
+    return made | ({"topologySpreadConstraints": list(map(spread, constraints))} if constraints and not alone else {})
 
 
 class FilterModule:

@@ -317,6 +317,38 @@ options:
           timeout:
             description: Seconds that the command may take; 600 where it is not set.
             type: int
+      workers:
+        description:
+          - Other processes of the application, such as those that work off a queue. Each is a Deployment of the same image with
+            the application's environment, volumes, account and C(pod_overrides), and has alerts of its own.
+          - No Service, monitor, budget or autoscaler of the application leads to their pods; their log lines have the
+            application's name, and theirs as the container's.
+          - A worker that is no longer listed is removed.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: Its name, with which its Deployment is called C(<application>-<name>). Its container is called so too.
+            type: str
+            required: true
+          command:
+            description: The command, each word by itself.
+            type: list
+            elements: str
+            required: true
+          replicas:
+            description: Number of pods; 1 where it is not set. An autoscaler of yours sets it as it does the application's.
+            type: int
+          probe:
+            description: >-
+              A command that ends with 0 while the worker is well, asked every 30 seconds; a worker that fails it three times is
+              restarted. Without one it is restarted when it ends.
+            type: list
+            elements: str
+          resources:
+            description: What is to differ in the application's C(resources).
+            type: dict
       service_type:
         description: Type of the Service.
         type: str

@@ -115,6 +115,11 @@ SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
         ],
         [(["flask", "db", "upgrade"], 77)],
     ),
+    "workers": (
+        [{"name": "mail", "command": ["celery", "worker"], "replicas": 0}],
+        lambda f: f["Deployment shop-mail"]["spec"]["template"]["spec"]["containers"][0]["command"],
+        ["celery", "worker"],
+    ),
     "service_type": ("LoadBalancer", lambda f: f["Service shop"]["spec"]["type"], "LoadBalancer"),
     "service_annotations": (
         {"internal": True},

@@ -34,7 +34,7 @@ SERVING = (
     f"/apis/policy/v1/namespaces/{NAME}/poddisruptionbudgets",
     f"/apis/autoscaling/v2/namespaces/{NAME}/horizontalpodautoscalers",
 )
-KINDS = "ServiceAccount NetworkPolicy Service Deployment HorizontalPodAutoscaler PodDisruptionBudget".split()
+KINDS = ["ServiceAccount", "NetworkPolicy", "Service", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget"]
 PASSWORD, TOKEN = "hunter2-of-the-database", "c4n4ry-T0ken"
 LOG = f"""\
 Running upgrade 4711 -> 4712

@@ -1,7 +1,7 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a control plane without a node lacks: somebody who says that pods run, that those of Jobs have ended, and what they logged."""
+"""What a control plane without a node lacks: somebody who says that pods run, how those of Jobs end, and what they logged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from typing import Any
 
 from tests.api_rig import Rig
 
-RUNNING = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+# Ready for long.
+RUNNING = {
+    "phase": "Running",
+    "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+}
 NODE = "kubelet-1"
 
 

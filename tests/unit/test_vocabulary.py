@@ -78,6 +78,7 @@ WORDS: dict[str, tuple[str, str | None, tuple[str, ...] | None]] = {
     "external_checks": MAPPINGS,
     "log_check": YES,
     "hosts": MAPPINGS,  # by which users reach it, each with name, path and tls_secret
+    "workers": MAPPINGS,  # each with its name
     "report": TEXT,
     # Monitoring.
     "monitoring": ("str", None, STORES),
@@ -101,6 +102,7 @@ EXCEPTIONS = {
     "flask_image_source": ("str", None, None),  # the folder of the sources, which anybody calls so
     "flask_image_engine": ("str", None, ("auto", "podman", "buildah", "docker")),  # buildah builds, and runs no cluster
     "flask_app_replicas": ANY,  # null leaves the number to an autoscaler
+    "local_cluster_workers": ("int", None, (0, 1, 2, 3, 4)),  # nodes, as kind calls them
     "drill_state": ("str", None, ("run", "restored")),  # a drill is nothing that stays
     "verify_receivers": TEXTS,  # names of those that are there
     "loki_source": ("str", None, ("auto", "upstream")),  # this collection brings no chart of Loki

@@ -236,3 +236,40 @@ def test_a_migration_has_a_name_for_each_configuration(tmp_path: Path) -> None:
     }
     assert (len(same), len(others), same & others) == (1, 4, set())
     assert not [key for key in objects(tmp_path) if key.startswith("Job ")]
+
+
+def test_workers_are_deployments_of_their_own(tmp_path: Path) -> None:
+    mail = {"name": "mail", "command": ["celery", "worker"], "replicas": 3, "probe": ["celery", "inspect", "ping"]}
+    beat = {"name": "beat", "command": ["celery", "beat"], "resources": {"limits": {"memory": "64Mi"}}}
+    more = {
+        "containers": [
+            {"name": "shop", "args": ["--web"], "livenessProbe": {"timeoutSeconds": 9}},
+            {"name": "proxy", "image": "p:1"},
+        ]
+    }
+    made = objects(tmp_path, workers=[mail, beat], pod_overrides=more, environment={"A": "1"}, pod_labels={"tier": "back"})
+    web = made["Deployment shop"]["spec"]["template"]["spec"]["containers"][0]
+    first, second = made["Deployment shop-mail"], made["Deployment shop-beat"]
+    assert (first["spec"]["replicas"], second["spec"]["replicas"]) == (3, 1)
+    container, proxy = first["spec"]["template"]["spec"]["containers"]
+    assert (container["name"], container["command"], proxy["name"]) == ("mail", ["celery", "worker"], "proxy")
+    for field in ("image", "env", "envFrom", "volumeMounts", "securityContext", "resources"):
+        assert container[field] == web[field]
+    assert container["livenessProbe"]["exec"] == {"command": ["celery", "inspect", "ping"]}
+    assert {"timeoutSeconds", "periodSeconds"} < container["livenessProbe"].keys() and "httpGet" not in container["livenessProbe"]
+    assert not {"args", "ports", "readinessProbe", "startupProbe", "lifecycle"} & container.keys()
+    plain = second["spec"]["template"]["spec"]["containers"][0]
+    assert "livenessProbe" not in plain
+    assert plain["resources"] == {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "64Mi"}}
+    labels = {"app.kubernetes.io/name": "shop", "flaskops/worker": "mail"}
+    assert first["spec"]["selector"]["matchLabels"] == labels
+    (spread,) = first["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"] == {"matchLabels": labels}
+    own = first["spec"]["template"]["metadata"]["labels"]
+    assert own.items() >= {**labels, "tier": "back"}.items() and "app" not in own
+    # Nothing that leads to the application's pods leads to these.
+    for name in ("Service shop", "Service shop-metrics", "PodDisruptionBudget shop", "NetworkPolicy shop"):
+        spec = made[name]["spec"]
+        selector = spec.get("podSelector") or spec["selector"]
+        assert not selector.get("matchLabels", selector).items() <= own.items()
+    assert [name for name in made if name.startswith("Service ")] == ["Service shop", "Service shop-metrics"]
