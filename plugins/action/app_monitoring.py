@@ -35,6 +35,7 @@ SPEC: dict[str, Any] = {
     "health_path": {"type": "str", "default": "/health"},
     "health_port": {"type": "int", "default": 0},
     "public_url": {"type": "str", "default": ""},
+    "workers": {"type": "list", "elements": "dict", "default": []},
     "alerts": {"type": "dict", "default": {}},
     "min_errors": {"type": "int", "default": 3},
     "min_requests": {"type": "int", "default": 10},

@@ -116,6 +116,11 @@ options:
     description: The health check's address outside the cluster, which is asked too.
     type: str
     default: ""
+  workers:
+    description: The application's workers, each with its C(name); they have alerts of their own.
+    type: list
+    elements: dict
+    default: []
   alerts:
     description: For each alert what differs from the defaults, of C(threshold), C(window), C(for), C(severity) and C(enabled).
     type: dict

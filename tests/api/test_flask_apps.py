@@ -117,8 +117,11 @@ SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
     ),
     "workers": (
         [{"name": "mail", "command": ["celery", "worker"], "replicas": 0}],
-        lambda f: f["Deployment shop-mail"]["spec"]["template"]["spec"]["containers"][0]["command"],
-        ["celery", "worker"],
+        lambda f: (
+            f["Deployment shop-mail"]["spec"]["template"]["spec"]["containers"][0]["command"],
+            '"shop-(mail)-' in rule(f, "FlaskWorkerCrashLooping")["expr"],
+        ),
+        (["celery", "worker"], True),
     ),
     "service_type": ("LoadBalancer", lambda f: f["Service shop"]["spec"]["type"], "LoadBalancer"),
     "service_annotations": (

@@ -4,8 +4,8 @@
 """The alert rules as Prometheus evaluates them: promtool runs the YAML files beside this one.
 
 Each file is named for its alert. `rules.yml` in them is what the role installs for the application flask-app in
-namespace shop with a goal of 99.9 %, and one of 99 % within half a second; `literal.yml` the same with the reference's literal
-rule; `verify.yml` what watches its scheduled verification.
+namespace shop with the workers mail and mail-fast, a goal of 99.9 %, and one of 99 % within half a second; `literal.yml` the same
+with the reference's literal rule; `verify.yml` what watches its scheduled verification.
 """
 
 from __future__ import annotations
@@ -34,7 +34,15 @@ from promql import metric_names
 FILES = sorted(path for path in HERE.glob("*.yml") if path.name != "known_metrics.yml")
 OPTIONS: dict[str, Any] = {"name": "flask-app", "namespace": "shop"}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "rules.yml": rules.rule_groups({**OPTIONS, "slo": 0.999, "slo_latency": 0.99, "alerts": {"LogSilence": {"enabled": True}}}),
+    "rules.yml": rules.rule_groups(
+        {
+            **OPTIONS,
+            "workers": [{"name": "mail"}, {"name": "mail-fast"}],
+            "slo": 0.999,
+            "slo_latency": 0.99,
+            "alerts": {"LogSilence": {"enabled": True}},
+        }
+    ),
     "literal.yml": rules.rule_groups({**OPTIONS, "literal_error_rate": True}),
     # What the role verify installs for a verification every five minutes.
     "verify.yml": rules.verify_rule_groups("flask-app", "shop", 300, {}),

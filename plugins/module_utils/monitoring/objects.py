@@ -175,7 +175,11 @@ def alertmanager_config(options: Json, labels: dict[str, str]) -> Json:
 
     spec: Json = {
         "inhibitRules": [
-            {"sourceMatch": matchers(item["source"]), "targetMatch": matchers(item["target"]), "equal": ["namespace", "app"]}
+            {
+                "sourceMatch": matchers(item["source"]),
+                "targetMatch": matchers(item["target"]),
+                "equal": ["namespace", "app", *item.get("equal", ())],
+            }
             for item in rules.INHIBITIONS
         ]
     }

@@ -70,6 +70,7 @@ OPTIONS: Options = {
     "deployment": "",  # empty: as name
     "alerts": {},  # alert: the entries of ALERTS that differ
     "probe": True,
+    "workers": [],  # each with its name
     "slo": 0.0,  # share of requests that must not fail, 0 for none
     "slo_latency": 0.0,  # share of requests that must not be slow, 0 for none
     "slo_latency_seconds": 0.5,  # what a request may take that is not slow
@@ -198,6 +199,7 @@ def installed(options: Options) -> list[Groups]:
         "slo": bool(float(options["slo"])),
         "slo_latency": bool(float(options["slo_latency"])),
         "probe": options["probe"],
+        "workers": bool(options["workers"]),
         "error_rate": not options["literal_error_rate"],
         "literal_error_rate": options["literal_error_rate"],
     }
@@ -214,6 +216,7 @@ def rule_groups(given: Options) -> Groups:
     values = {
         **{key: str(options[key]) for key in ("name", "namespace", "deployment")},
         **{key: number(options[key]) for key in ("min_errors", "min_requests")},
+        "workers": "|".join(worker["name"] for worker in options["workers"]),
         "runbook_url": options["runbook_url"].rstrip("/"),
         "error_budget": number(round(1 - slo, 9)),
         "slo_percent": number(slo * 100),
@@ -277,8 +280,8 @@ def role_groups(role: str, alerts: dict[str, Any]) -> Groups:
 
 
 # One fault pages once: what a first alert explains, a second need not say. The values are regular expressions.
-# Each holds within one namespace and app, so that one application never hides another.
-INHIBITIONS: tuple[dict[str, dict[str, str]], ...] = (
+# Each holds within one namespace and app, so that one application never hides another; `equal` has further labels.
+INHIBITIONS: tuple[dict[str, Any], ...] = (
     # Nobody reaches the application: the rest is cause or consequence, and the runbook of this alert begins there.
     {
         "source": {"alertname": "FlaskHealthProbeFailed", "probe": "inside"},
@@ -298,6 +301,11 @@ INHIBITIONS: tuple[dict[str, dict[str, str]], ...] = (
     {
         "source": {"alertname": "FlaskPodCrashLooping"},
         "target": {"alertname": "Flask(Restarting|ReplicasUnavailable|TargetDown)"},
+    },
+    {
+        "source": {"alertname": "FlaskWorkerCrashLooping"},
+        "target": {"alertname": "FlaskWorkerUnavailable"},
+        "equal": ["deployment"],
     },
     {"source": {"alertname": "FlaskPodOOMKilled"}, "target": {"alertname": "FlaskRestarting"}},
     {"source": {"alertname": "FlaskReplicasUnavailable"}, "target": {"alertname": "FlaskTargetDown"}},

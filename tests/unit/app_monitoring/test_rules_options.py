@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import rules
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import objects, rules
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -42,14 +42,15 @@ def test_each_option_of_an_alert_acts() -> None:
 
 @pytest.mark.parametrize("name", sorted(rules.ALERTS))
 def test_no_option_of_an_alert_is_idle(name: str) -> None:
-    plain = alerts(slo=0.99, slo_latency=0.9, alerts={name: {"enabled": True}})[name]
+    having: dict[str, Any] = {"slo": 0.99, "slo_latency": 0.9, "workers": [{"name": "mail"}]}
+    plain = alerts(**having, alerts={name: {"enabled": True}})[name]
     other = {"threshold": 7, "window": "42m", "for": "43m", "severity": "info"}
     for key in set(rules.ALERTS[name]) - {"enabled"}:
-        assert alerts(slo=0.99, slo_latency=0.9, alerts={name: {"enabled": True, key: other[key]}})[name] != plain, key
+        assert alerts(**having, alerts={name: {"enabled": True, key: other[key]}})[name] != plain, key
 
 
 def test_two_applications_share_no_matcher() -> None:
-    for rule in alerts(name="shop", namespace="one", slo=0.99, slo_latency=0.9).values():
+    for rule in alerts(name="shop", namespace="one", slo=0.99, slo_latency=0.9, workers=[{"name": "mail"}]).values():
         assert 'namespace="one"' in rule["expr"] and "flask-app" not in rule["expr"]
         assert rule["labels"]["app"] == "shop"
 
@@ -120,6 +121,25 @@ def test_documented_defaults() -> None:
         name: [alert["severity"], *(schedule.get(text, text) for text in (alert.get("window", "-"), alert["for"]))]
         for name, alert in rules.VERIFY_ALERTS.items()
     }
+
+
+def test_workers_have_alerts_of_their_own() -> None:
+    def exprs(**options: Any) -> dict[str, str]:
+        rules_of = [
+            rule for group in rules.rule_groups({"name": "shop", **options}) for rule in group["rules"] if "alert" in rule
+        ]
+        return {rule["alert"]: rule["expr"] for rule in rules_of if "Worker" in rule["alert"]}
+
+    assert exprs() == {}
+    found = exprs(workers=[{"name": "mail"}, {"name": "beat"}])
+    assert set(found) == {"FlaskWorkerCrashLooping", "FlaskWorkerUnavailable"}
+    assert all('"shop-(mail|beat)' in expr for expr in found.values())
+    # One worker that crashes does not hide that another one is missing.
+    options = {**rules.OPTIONS, "labels": {}, "receivers": []}
+    inhibitions = objects.alertmanager_config(options, {})["spec"]["inhibitRules"]
+    equal = {rule["sourceMatch"][1]["value"]: rule["equal"] for rule in inhibitions}
+    assert equal["FlaskWorkerCrashLooping"] == ["namespace", "app", "deployment"]
+    assert equal["FlaskPodCrashLooping"] == ["namespace", "app"]
 
 
 def short_times() -> dict[str, Any]:
@@ -199,6 +219,7 @@ def held_back(firing: dict[str, str]) -> set[str]:
         ),
         ({"alertname": "FlaskHealthProbeFailed", "probe": "public"}, ""),
         ({"alertname": "FlaskPodCrashLooping"}, "FlaskRestarting FlaskReplicasUnavailable FlaskTargetDown"),
+        ({"alertname": "FlaskWorkerCrashLooping"}, "FlaskWorkerUnavailable"),
         ({"alertname": "FlaskPodOOMKilled"}, "FlaskRestarting"),
         ({"alertname": "FlaskReplicasUnavailable"}, "FlaskTargetDown"),
         ({"alertname": "FlaskErrorBudgetBurnFast"}, "HighErrorRate FlaskUncaughtExceptions FlaskErrorBudgetBurnSlow"),
