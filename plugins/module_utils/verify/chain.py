@@ -51,6 +51,7 @@ from .links import (
     ruler,
     rules,
     target,
+    workers,
 )
 from .log_agents import pods_of
 from .result import FAILED, SKIPPED, Look, Result
@@ -114,6 +115,7 @@ CHAIN = (
     Link({"probes": ()}, APP, probes.look, probes.next_command),
     Link({"reference probes": ()}, APP, reference_probes.look, only_notes=True),
     Link({"rollout": ("node", "image", "probes")}, APP, rollout.look, rollout.next_command),
+    Link({"worker ...": ()}, APP, workers.look, rollout.next_command),
     Link({"endpoint": ("rollout",)}, APP, endpoint.look, endpoint.next_command),
     Link({"health": ("endpoint",)}, APP, health.look, health.next_command),
     Link(

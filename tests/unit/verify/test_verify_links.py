@@ -25,6 +25,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.link
 from .test_verify_checks import PAGE, deployment, node, pod, slices
 
 NS = "/api/v1/namespaces/flask-app"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/flask-app/deployments"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 SERVICE = {"spec": {"ports": [{"port": 80, "targetPort": 5000}]}, "status": {"loadBalancer": {}}}
 
@@ -41,7 +42,8 @@ class FakeCluster:
         self.logs_ids = True
         self.answers = {
             f"{NS}/pods": (200, {"items": [pod(), pod("pod-2")]}),
-            "/apis/apps/v1/namespaces/flask-app/deployments/flask-app": (200, deployment()),
+            DEPLOYMENTS: (200, {"items": []}),
+            f"{DEPLOYMENTS}/flask-app": (200, deployment()),
             f"{NS}/services/flask-app": (200, SERVICE),
             "/apis/networking.k8s.io/v1/namespaces/flask-app/ingresses": (200, {"items": []}),
             "/api/v1/nodes": (200, {"items": [node()]}),
@@ -72,6 +74,38 @@ class FakeCluster:
     def lines(self, path, seconds):
         assert "follow=true" in path
         yield from self.logs[urlsplit(path).path.split("/")[-2]]
+
+
+def worker(name, wanted, available):
+    counts = {"replicas": wanted, "updatedReplicas": wanted, "availableReplicas": available, "observedGeneration": 1}
+    labels = {"app": "flask-app", "flaskops/worker": name}
+    spec = {"replicas": wanted, "selector": {"matchLabels": {"flaskops/worker": name}}}
+    return {"metadata": {"name": f"flask-app-{name}", "labels": labels, "generation": 1}, "spec": spec, "status": counts}
+
+
+def test_each_worker_has_a_row_and_blames_nothing_else():
+    class Workers(FakeCluster):
+        def fetch(self, path, headers=None, seconds=10):
+            if "pods?" in path and "worker%3Dmail" in path:
+                waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+                return 200, json.dumps(
+                    {"items": [pod("flask-app-mail-1", ready="False", containerStatuses=[{"state": waiting}])]}
+                )
+            if "deployments?" in path:
+                assert "flaskops%2Fworker%2Capp%3Dflask-app" in path
+            return super().fetch(path, headers, seconds)
+
+    workers = [worker("mail", 2, 1), worker("beat", 1, 1), worker("later", 0, 0)]
+    results, _url = run(Workers(**{DEPLOYMENTS: (200, {"items": workers})}))
+    found = {row: each for row, each in results.items() if row.startswith("worker ")}
+    assert {row: each["status"] for row, each in found.items()} == {
+        "worker mail": "failed",
+        "worker beat": "ok",
+        "worker later": "skipped",
+    }
+    mail = found["worker mail"]
+    assert "flask-app-mail-1: CrashLoopBackOff" in mail["cause"] and "flaskops/worker=mail" in mail["next_command"]
+    assert [row for row, each in results.items() if each["status"] == "failed"] == ["worker mail"]
 
 
 NOT_INSTALLED = ["route", "promise", "log agent", "log back end", "log alerts", "metrics stack"]

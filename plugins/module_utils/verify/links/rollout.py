@@ -78,11 +78,11 @@ def _scaling_trouble(scaler: dict[str, Any]) -> str:
 
 
 def look(run: Run) -> list[Result]:
-    return [run.of_deployment("rollout", lambda: judge(run.deployment, run.pods, _scalers(run)))]
+    return [run.of_deployment("rollout", lambda: judge(run.deployment, run.pods, scalers(run, run.target.name)))]
 
 
-def _scalers(run: Run) -> list[dict[str, Any]]:
-    """The Deployment's autoscalers; none where they can't be read."""
+def scalers(run: Run, name: str) -> list[dict[str, Any]]:
+    """The autoscalers of a Deployment; none where they can't be read."""
 
     def read(path: str) -> tuple[int, dict[str, Any]]:
         try:
@@ -90,7 +90,7 @@ def _scalers(run: Run) -> list[dict[str, Any]]:
         except ApiError as error:
             return error.status, {}
 
-    return autoscalers.targeting(read, run.target.namespace, run.target.name) or []
+    return autoscalers.targeting(read, run.target.namespace, name) or []
 
 
 def next_command(run: Run) -> str:
