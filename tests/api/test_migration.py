@@ -154,6 +154,15 @@ def test_a_failed_one_leaves_the_old_version_as_it_is(shop: Shop, rig: Rig) -> N
     assert shop.run(**new).changed == 0
 
 
+def test_nothing_runs_for_an_application_that_is_refused(shop: Shop, rig: Rig) -> None:
+    """Else the tables would be those of a version that never comes."""
+    ports = [{"name": "same", "port": 80}, {"name": "same", "port": 81}]
+    assert "spec.ports" in shop.run(service_ports=ports).error
+    assert not [item for item in rig.request("GET", "/api/v1/namespaces")["items"] if item["metadata"]["name"] == NAME]
+    shop.run(migration={})
+    assert "spec.ports" in shop.run(service_ports=ports).error and not shop.jobs()
+
+
 def test_one_that_takes_too_long(shop: Shop, rig: Rig) -> None:
     slow = {"command": ["sleep", "1000"], "timeout": 8}
     with logging_node(rig, LOG) as node:
