@@ -99,7 +99,7 @@ def test_every_link_is_well(deployed: tuple[Path, dict[str, Any]], name: str) ->
     report = json.loads((deployed[0] / f"{name}.json").read_text())
     others = {link["link"]: link["status"] for link in report["results"] if link["status"] != "ok"}
     # Only Grafana reads data sources, and nobody is to be notified of this cluster's alerts.
-    assert others == dict.fromkeys(("grafana", "data sources", "alert routes"), "skipped")
+    assert others == dict.fromkeys(("route", "grafana", "data sources", "alert routes"), "skipped")
 
 
 def test_a_drill_tells_of_the_application_that_is_drilled_and_of_no_other(
