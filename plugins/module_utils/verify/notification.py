@@ -16,7 +16,9 @@ from .routing import Delivery, Labels
 Json = dict[str, Any]
 
 INBOX = "alert-inbox"
-NOBODY = {INBOX, "none", "null"}  # receivers that wake nobody, whatever they are made of
+# Receivers that wake nobody, whatever they are made of; the dead man's switch is glad of whatever arrives.
+NOBODY = {INBOX, "none", "null", "dead-mans-switch"}
+ALWAYS = "Watchdog"  # it fires by design as long as alerts are evaluated, so whoever gets it learns nothing
 
 
 @dataclass
@@ -121,13 +123,14 @@ class Judge:
         for alert in alerts:
             for rule in routing.inhibitions(self.server.config, alert.labels):
                 for source in [*self.loaded, *fires]:
-                    if routing.inhibits(rule, source.labels, alert.labels) is True and not self.reaches(source):
+                    if routing.inhibits(rule, source.labels, alert.labels) is True and (
+                        source.name == ALWAYS or not self.reaches(source)
+                    ):
                         held.setdefault(source.name, []).append(alert)
         for name, which in held.items():
             distinct = list({alert.name: alert for alert in which}.values())
-            self.problems.append(
-                f"{name} holds {listed(distinct)} back by an inhibition, and nobody is notified of {name} itself"
-            )
+            why = f"{name} always fires" if name == ALWAYS else f"nobody is notified of {name} itself"
+            self.problems.append(f"{name} holds {listed(distinct)} back by an inhibition, and {why}")
 
     def _silences(self, alerts: list[Alert]) -> None:
         for silence in self.server.silences:

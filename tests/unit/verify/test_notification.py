@@ -72,6 +72,16 @@ BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {},
         ["Watchdog", "inhibition"],
     ),
+    "held back by what always fires, though somebody gets it": (
+        config(ALL, TEAM, inhibit_rules=[HELD]),
+        {},
+        ["Watchdog", "always fires"],
+    ),
+    "only the dead man's switch": (
+        config({"receiver": "dead-mans-switch"}, {"name": "dead-mans-switch", "webhook_configs": [{}]}),
+        {},
+        ["dead-mans-switch", "nobody"],
+    ),
     "held back by what fires": (
         config(
             {**ALL, "routes": [{"receiver": "none", "matchers": ["team=x"]}]},
