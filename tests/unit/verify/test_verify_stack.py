@@ -48,6 +48,7 @@ ALERTMANAGER = f"{MONITORING}/alertmanager-operated:9093/proxy/api/v2"
 ALERTMANAGER_PAGE = f"{MONITORING}/alertmanager-operated:9093/proxy/metrics"
 OURS = {"app.kubernetes.io/name": "flask-app", **objects.OURS}
 SERVER = {"metadata": {"namespace": "monitoring", "name": "stack"}, "spec": {"replicas": 1}, "status": {"conditions": []}}
+SENDING = {**SERVER, "spec": {"replicas": 1, "alerting": {"alertmanagers": [{"name": "stack-alertmanager", "port": "web"}]}}}
 # With a dead man's switch, as the role kube_prometheus_stack writes it down.
 SWITCH = {
     "receiver": "dead-mans-switch",
@@ -713,6 +714,15 @@ STOPPED_OPERATOR = deployment_of("operator", "prometheus-operator@sha256:1", ava
             "Prometheus refused its newest configuration",
         ),
         ("alertmanager", {f"{PROMETHEUS}/alertmanagers": data(activeAlertmanagers=[])}, "Prometheus knows no Alertmanager"),
+        (
+            "alertmanager",
+            {
+                f"{OPERATOR}/namespaces/monitoring/alertmanagers": NONE,
+                f"{OPERATOR}/prometheuses": (200, {"items": [SENDING]}),
+                f"{PROMETHEUS}/alertmanagers": data(activeAlertmanagers=[]),
+            },
+            "to send alerts to the Service monitoring/stack-alertmanager, and no Alertmanager is there",
+        ),
         (
             "alertmanager",
             {ALERTMANAGER_PAGE: (200, "alertmanager_config_last_reload_successful 0\n")},

@@ -25,10 +25,10 @@ def look(run: Run) -> list[Result]:
 def _look(run: Run) -> list[Result]:
     link, stack = "alertmanager", run.stack
     items = stack.alertmanagers()
-    if not items:
-        return [skipped(link, f"namespace {stack.namespace} has no Alertmanager")]
-    servers = stack.alertmanager_servers(items)
     known = "/api/v1/alertmanagers"
+    if not items:
+        return [_none(run, known)]
+    servers = stack.alertmanager_servers(items)
     query = f"GET {OPERATOR}/v1/namespaces/{stack.namespace}/alertmanagers and their pods; GET {stack.api}{known}"
     query += f"; GET {servers[0].api}/metrics"
     said = []
@@ -51,6 +51,18 @@ def _look(run: Run) -> list[Result]:
         return [failed(link, "; ".join(said), "; ".join(problems[:4]), query, command)]
     told = max(len(found) for found in active.values())
     return [ok(link, f"{'; '.join(said)}; Prometheus sends to {told}", query)]
+
+
+def _none(run: Run, known: str) -> Result:
+    """The row where the namespace has no Alertmanager: Prometheus may send its alerts to another one, or to none by design."""
+    stack = run.stack
+    evidence = f"namespace {stack.namespace} has no Alertmanager"
+    places = (stack.server["spec"].get("alerting") or {}).get("alertmanagers") or []
+    names = [f"{place.get('namespace') or stack.namespace}/{place['name']}" for place in places]
+    if not names or any(answer["data"]["activeAlertmanagers"] for answer in stack.ask_each(stack.servers(), known).values()):
+        return skipped("alertmanager", evidence)
+    cause = f"Prometheus is to send alerts to the Service {' and '.join(names)}, and no Alertmanager is there"
+    return failed("alertmanager", evidence, cause, f"GET {stack.api}{known}", stack.command("get", "alertmanagers,services"))
 
 
 def unknown(active: list[dict[str, Any]], servers: list[Server]) -> list[str]:
