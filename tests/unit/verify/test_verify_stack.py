@@ -656,6 +656,7 @@ def test_each_probe_is_looked_at(seen):
     assert len(seen) != 1 or f"the Probe {next(iter(seen))} gives" not in found["cause"]
 
 
+EMPTY_BOARD = (200, {"items": [{"metadata": {"name": "flaskops-service-dashboard", "namespace": "monitoring"}}]})
 NONE = (200, {"items": []})
 LESS = owned("flask-app", PARTS, annotations={objects.ALERTS: "A B"}, spec={"groups": GROUPS})
 REFUSED = {**SERVER, "status": {"conditions": [{"type": "Reconciled", "status": "False", "message": "no secret"}]}}
@@ -697,6 +698,7 @@ STOPPED_OPERATOR = deployment_of("operator", "prometheus-operator@sha256:1", ava
         ),
         ("receivers", {CONFIGS: NONE}, "the AlertmanagerConfig flask-app"),
         ("dashboards", {BOARDS: NONE}, "the ConfigMap flaskops-service-dashboard with a dashboard is gone"),
+        ("dashboards", {BOARDS: EMPTY_BOARD}, "the ConfigMap flaskops-service-dashboard with a dashboard is empty"),
         (
             "prometheus",
             {f"{OPERATOR}/namespaces/monitoring/prometheuses/stack": (200, {**SERVER, "spec": {"replicas": 0}})},

@@ -42,7 +42,10 @@ def look(run: Run) -> list[Result]:
         return [skipped("dashboards", "no dashboard of the role app_monitoring is installed")]
     boards = []
     for item in maps:
-        for name, text in (item.get("data") or {}).items():
+        if not item.get("data"):
+            cause = f"the ConfigMap {item['metadata']['name']} with a dashboard is empty"
+            return [failed("dashboards", f"{len(maps)} dashboards", cause, query, command)]
+        for name, text in item["data"].items():
             try:
                 boards.append(json.loads(text))
             except ValueError as error:
