@@ -84,6 +84,7 @@ class Link:
     :param look: what is followed; where it breaks off, all of its rows are broken.
     :param next_command: where to look next for a broken row that names no command itself.
     :param only_notes: whether nothing that it says is a failure.
+    :param late: whether what is wrong shows after a while only, so that it is looked at again where what needs it is broken.
     """
 
     rows: dict[str, tuple[str, ...]]
@@ -91,6 +92,7 @@ class Link:
     look: Callable[[Run], list[Result]]
     next_command: Callable[[Run], str] = lambda _run: ""
     only_notes: bool = False
+    late: bool = False
 
     @property
     def title(self) -> str:
@@ -127,7 +129,7 @@ CHAIN = (
     Link({"logs": ("endpoint", "health")}, APP, logs.look, logs.next_command),
     Link({"route": ("endpoint", "health", "logs")}, APP, route.look, route.next_command),
     Link({"promise": ()}, PROMISE, promise.look, promise.next_command),
-    Link({"log agent": ("node",)}, LOGS, log_agent.look, pods_of_logging),
+    Link({"log agent": ("node",)}, LOGS, log_agent.look, pods_of_logging, late=True),
     Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging),
     Link({"log alerts": ("log agent", "prometheus")}, LOGS, log_alerts.look, pods_of_logging),
     Link({"ruler": ("loki", "alertmanager")}, LOGS, ruler.look, pods_of_logging),
@@ -209,7 +211,12 @@ def verify(
     followed = families(run)
     links = [link for link in CHAIN if link.family in followed]
     with ThreadPoolExecutor(max_workers=len(links)) as pool:
-        found = [result for results in pool.map(lambda link: link.follow(run), links) for result in results]
+        each = list(pool.map(lambda link: link.follow(run), links))
+    broken = {result.link for results in each for result in results if result.status == FAILED}
+    for number, link in enumerate(links):
+        if link.late and any(set(link.rows) & set(NEEDS.get(row, ())) for row in broken):
+            each[number] = link.follow(run)
+    found = [result for results in each for result in results]
     explain(found)
     # Whatever a backend or a provider says, and wherever it goes from here: a report, a table, an alert.
     secrets = run.secrets()

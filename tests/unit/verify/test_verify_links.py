@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime
+import itertools
 import json
 import threading
 from collections import Counter
@@ -770,6 +771,31 @@ def shipper(name="fluent-bit", **status):
     counts = {"desiredNumberScheduled": 1, "numberReady": 1, **status}
     labels = {"app.kubernetes.io/name": name}
     return {"metadata": {"name": name, "namespace": "logging", "labels": labels}, "spec": spec, "status": counts}
+
+
+@pytest.mark.usefixtures("soon")
+def test_an_agent_is_looked_at_again_where_its_lines_do_not_arrive():
+    """What it can't deliver has waited for no time at all when it is looked at first."""
+    page, ages = "/api/v1/namespaces/logging/pods/log-collector-x:2020/proxy/metrics", itertools.chain([0], itertools.repeat(30))
+
+    class Waiting(FakeCluster):
+        def fetch(self, path, headers=None, seconds=10):
+            if path.split("?")[0] == page:
+                return 200, f"log_collector_spool_oldest_seconds {next(ages)}\nlog_collector_spool_bytes 9\n"
+            return super().fetch(path, headers, seconds)
+
+    agent = pod("log-collector-x")
+    agent["metadata"]["namespace"] = "logging"
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [shipper("log-collector")]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [agent]}),
+        VICTORIA_QUERY: (200, ""),
+        f"{VICTORIA_BASE}/metrics": (200, ""),
+        f"{VICTORIA_BASE}/health": (200, "OK"),
+    }
+    found, _url = run(Waiting(VICTORIA, **answers))
+    assert [name for name, r in found.items() if r["status"] == "failed" and not r["follows"]] == ["log agent"]
+    assert "lines wait for 30 s" in found["log agent"]["cause"] and found["victoria_logs"]["follows"] == "log agent"
 
 
 SHIPPER_PAGE = "/api/v1/namespaces/logging/pods/fluent-bit-x:2020/proxy/api/v2/metrics/prometheus"

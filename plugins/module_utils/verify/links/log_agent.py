@@ -160,7 +160,8 @@ def _delivery(
     stack, namespace, name = run.stack, item["metadata"]["namespace"], item["metadata"]["name"]
     losers = [f"{place} has given up {number:.0f} lines or chunks since its start" for place, number in gone.items() if number]
     given = "; ".join(losers[:3])
-    by_themselves = given or _stuck(run, item, well, untold, "since its start")
+    fresh = _stuck(run, item, well, untold, "since its start")
+    by_themselves = given or fresh
     if stack.absent:
         return "", by_themselves, ""
     wanted = ("agents_scraped", "given_up", "idle")
@@ -187,7 +188,7 @@ def _delivery(
         return "", f"Prometheus reads the metrics of {len(scraped)} of {what} of {name}{none}", asked
     if given_up:
         return "", f"{name} gave up {float(given_up[0]['value'][1]):.0f} lines or chunks in the last 10 minutes", asked
-    if stuck := _stuck(run, item, well, idlers, "for 2 minutes"):
+    if stuck := _stuck(run, item, well, idlers, "for 2 minutes") or fresh:
         return "", stuck, asked
     before = f", {sum(gone.values()):.0f} since the start" if losers else ""
     return f", {len(scraped)} scraped, nothing given up in 10 minutes{before}" if watched else "", "", asked
