@@ -17,8 +17,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube.transp
 
 from tests.fakes import UptimeRobotFake
 from tests.harness import LONG, Cluster, Run, engine_env, playbook, until
-
-from .test_drill import as_before, at_rest, judge, objects, options
+from tests.integration.test_drill import as_before, at_rest, judge, objects, options
 
 pytestmark = LONG
 TOKEN = "canary-token-5e0d"
