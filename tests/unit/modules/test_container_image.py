@@ -16,6 +16,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.flaskops.observability.plugins.module_utils.image import build as image_build
 from ansible_collections.flaskops.observability.plugins.module_utils.image import build_context, deliver
 from ansible_collections.flaskops.observability.plugins.module_utils.image import inputs as image_inputs
@@ -430,6 +432,14 @@ def test_credentials_stay_out_of_the_command_line() -> None:
     image_registry.push(engine, "registry.example.com/a:0123456789ab", "user", "s3cret")
     assert "s3cret" not in str(engine.calls) and "--authfile" in engine.calls[0]
     assert not os.path.exists(engine.calls[0][2])
+
+
+def test_the_login_comes_from_two_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_IMAGE_REGISTRY_USERNAME", "user")
+    monkeypatch.setenv("FLASK_IMAGE_REGISTRY_PASSWORD", "s3cret")
+    with patch_module_args({"repository": "registry.example.com/a"}):
+        found = AnsibleModule(argument_spec=container_image.argument_spec()).params
+    assert (found["registry_username"], found["registry_password"]) == ("user", "s3cret")
 
 
 class Registry(BaseHTTPRequestHandler):
