@@ -8,6 +8,7 @@ A link is one file in links/, one line of CHAIN and one section of docs/verify.m
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ from .log_agents import pods_of
 from .result import FAILED, SKIPPED, Look, Result
 from .run import Run, Target
 
+SECOND_LOOK = 3.0  # seconds
 # Families: what is followed together.
 APP, PROMISE, LOGS, STACK, NO_STACK, OUTSIDE = "application", "promise", "log lines", "stack", "no stack", "outside"
 
@@ -215,6 +217,8 @@ def verify(
     broken = {result.link for results in each for result in results if result.status == FAILED}
     for number, link in enumerate(links):
         if link.late and any(set(link.rows) & set(NEEDS.get(row, ())) for row in broken):
+            # What was waited for until the end has left no time.
+            run.deadline = max(run.deadline, time.monotonic() + SECOND_LOOK)
             each[number] = link.follow(run)
     found = [result for results in each for result in results]
     explain(found)

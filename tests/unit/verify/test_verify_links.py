@@ -773,14 +773,15 @@ def shipper(name="fluent-bit", **status):
     return {"metadata": {"name": name, "namespace": "logging", "labels": labels}, "spec": spec, "status": counts}
 
 
-@pytest.mark.usefixtures("soon")
-def test_an_agent_is_looked_at_again_where_its_lines_do_not_arrive():
+def test_an_agent_is_looked_at_again_where_its_lines_do_not_arrive(monkeypatch):
     """What it can't deliver has waited for no time at all when it is looked at first."""
     page, ages = "/api/v1/namespaces/logging/pods/log-collector-x:2020/proxy/metrics", itertools.chain([0], itertools.repeat(30))
+    left = []
 
     class Waiting(FakeCluster):
         def fetch(self, path, headers=None, seconds=10):
             if path.split("?")[0] == page:
+                left.append(seconds)
                 return 200, f"log_collector_spool_oldest_seconds {next(ages)}\nlog_collector_spool_bytes 9\n"
             return super().fetch(path, headers, seconds)
 
@@ -793,7 +794,9 @@ def test_an_agent_is_looked_at_again_where_its_lines_do_not_arrive():
         f"{VICTORIA_BASE}/metrics": (200, ""),
         f"{VICTORIA_BASE}/health": (200, "OK"),
     }
+    monkeypatch.setattr(log_store, "ARRIVAL", 60)
     found, _url = run(Waiting(VICTORIA, **answers))
+    assert left[1] > 1, "the second look had no time"
     assert [name for name, r in found.items() if r["status"] == "failed" and not r["follows"]] == ["log agent"]
     assert "lines wait for 30 s" in found["log agent"]["cause"] and found["victoria_logs"]["follows"] == "log agent"
 
