@@ -60,6 +60,13 @@ class Cluster:
     def namespaces(self) -> set[str]:
         return {namespace.metadata.name for namespace in self.core.list_namespace().items}
 
+    @property
+    def host(self) -> str:
+        """The address of this machine on the node's network, where pods reach it."""
+        node = self.core.list_node().items[0]
+        inside = next(each.address for each in node.status.addresses if each.type == "InternalIP")
+        return f"{inside.rpartition('.')[0]}.1"
+
     def address(self, service: str, namespace: str) -> str:
         """The load balancer's address of a Service."""
         status = self.core.read_namespaced_service(service, namespace).status

@@ -101,8 +101,7 @@ class Front:
 @pytest.fixture(scope="module")
 def deployed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of the reports; what the application's users make by themselves is there."""
-    folder, (node,) = tmp_path_factory.mktemp("everything"), cluster.core.list_node().items
-    inside = next(each.address for each in node.status.addresses if each.type == "InternalIP")
+    folder = tmp_path_factory.mktemp("everything")
     pair = certificate(HOST, left=90)
     (folder / "pair.pem").write_text("".join(pair))
     login = json.dumps({"auths": {"registry.test": {"auth": "dTpw"}}})
@@ -114,7 +113,7 @@ def deployed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     ):
         cluster.core.create_namespaced_secret(NAME, {"metadata": {"name": name}, "type": kind, "stringData": data})
     objects.request("POST", CLASSES, None, {"metadata": {"name": CLASS}, "spec": {"controller": "flaskops.test/front"}})
-    front = Front(cluster, inside.rpartition(".")[0] + ".1", folder / "pair.pem")
+    front = Front(cluster, cluster.host, folder / "pair.pem")
     yield folder
     front.close()
     objects.request("DELETE", f"{CLASSES}/{CLASS}")

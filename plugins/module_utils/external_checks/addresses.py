@@ -35,9 +35,6 @@ def of_routes(objects: Objects, namespace: str, service: str, path: str) -> list
 
     The listener of a Gateway that may not be read counts as one with TLS.
     """
-    status, found = objects.ask(f"{front.GATEWAY_API}/httproutes")
-    if status == 403:
-        status, found = objects.ask(f"{front.GATEWAY_API}/namespaces/{namespace}/httproutes")
 
     def schemed(way: front.Doorway) -> list[str]:
         urls = []
@@ -47,7 +44,7 @@ def of_routes(objects: Objects, namespace: str, service: str, path: str) -> list
             urls.append(front.url(listener["protocol"].lower(), way.host, listener["port"]))
         return urls
 
-    ways = [way for item in found.get("items") or [] for way in front.ways_of_route(item)]
+    ways = [way for item in front.httproutes(objects.ask, namespace) for way in front.ways_of_route(item)]
     return _sorted(ways, (namespace, service), path, schemed)
 
 
@@ -66,7 +63,7 @@ def of_service(service: dict[str, Any]) -> str:
         host, first = entry.get("hostname") or entry.get("ip") or "", service["spec"]["ports"][0]
         name, port = f"[{host}]" if ":" in host else host, first["port"]
         scheme = "https" if port == 443 or first.get("appProtocol") == "https" else "http"
-        return f"{scheme}://{name}{'' if (scheme, port) in (('http', 80), ('https', 443)) else f':{port}'}"
+        return front.url(scheme, name, port)
     return ""
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ INGRESSES = "/apis/networking.k8s.io/v1/namespaces/{}/ingresses"
 GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
 GRANTS = "/apis/gateway.networking.k8s.io/v1beta1/namespaces/{}/referencegrants"  # the version that every release serves
 PORTS = {"http": 80, "https": 443}
+# The status and the object at a path.
+Read = Callable[[str], tuple[int, Json]]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,14 @@ def ways_of_ingress(item: Json) -> list[Doorway]:
     ]
     default = backends(spec.get("defaultBackend"))
     return ways + ([Doorway(item, "Ingress", "", "/", "Prefix", default)] if default else [])
+
+
+def httproutes(read: Read, namespace: str) -> list[Json]:
+    """The HTTPRoutes of a cluster, or of a namespace where the account may not see more; none without the Gateway API."""
+    status, found = read(f"{GATEWAY_API}/httproutes")
+    if status == 403:
+        found = read(f"{GATEWAY_API}/namespaces/{namespace}/httproutes")[1]
+    return found.get("items") or []
 
 
 def ways_of_route(item: Json) -> list[Doorway]:

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..kube import front
-from ..kube.front import Doorway, Json
+from ..kube.front import Doorway, Json, Read
 from . import certificates, facts
 
-# The status and the object at a path; other statuses than 200 and 404 say that it may not be read.
-Read = Callable[[str], tuple[int, Json]]
 CLASSES = "/apis/networking.k8s.io/v1/ingressclasses"
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 OLD_CLASS = "kubernetes.io/ingress.class"
@@ -86,6 +83,7 @@ def find(ways: list[Doorway], app: Behind, host: str, path: str) -> Doorway:
 def opened(way: Doorway, host: str, read: Read) -> Door:
     """What a controller makes of a way.
 
+    :param read: other statuses than 200 and 404 say that something may not be read.
     :raises Broken: where nobody serves it, or it lacks what it refers to.
     """
     return _of_ingress(way, host, read) if way.kind == "Ingress" else _of_route(way, host, read)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from ...kube import front
-from ...kube.front import Doorway, Json
+from ...kube.front import Doorway, Json, Read
 from ...kube.transport import ApiError
 from .. import by_name, certificates, doors, facts, stack
 from ..doors import Broken, Door
@@ -88,7 +88,7 @@ def _read(run: Run) -> tuple[list[Doorway], list[Named]]:
     """All ways that may lead to the app, and where it is to answer: at its hosts, or at all names that lead to it."""
     target = run.target
     items = run.get(front.INGRESSES.format(target.namespace)).get("items") or []
-    routes = _routes(run)
+    routes = front.httproutes(_reader(run), target.namespace)
     ways = [way for item in items for way in front.ways_of_ingress(item)]
     ways += [way for item in routes for way in front.ways_of_route(item)]
     places = [Named(host["name"], host.get("path") or "/", bool(host.get("tls_secret"))) for host in target.hosts]
@@ -98,19 +98,9 @@ def _read(run: Run) -> tuple[list[Doorway], list[Named]]:
     return ways, list(dict.fromkeys(places))
 
 
-def _routes(run: Run) -> list[Json]:
-    """The HTTPRoutes of the cluster, or of the app's namespace where the account may not see more."""
-    for path in (f"{front.GATEWAY_API}/httproutes", f"{front.GATEWAY_API}/namespaces/{run.target.namespace}/httproutes"):
-        try:
-            found: list[Json] = run.get(path).get("items") or []
-            return found
-        except ApiError as error:
-            if error.status not in (403, 404):
-                raise
-    return []
+def _reader(run: Run) -> Read:
+    """Reads what may be refused or not be there; whatever else goes wrong is an error of the row."""
 
-
-def _open(run: Run, ways: list[Doorway], place: Named) -> Door:
     def read(path: str) -> tuple[int, Json]:
         try:
             return 200, run.get(path)
@@ -119,10 +109,14 @@ def _open(run: Run, ways: list[Doorway], place: Named) -> Door:
                 raise
             return error.status, {}
 
+    return read
+
+
+def _open(run: Run, ways: list[Doorway], place: Named) -> Door:
     target = run.target
     container = facts.app_container(run.deployment, target.name)
     app = doors.Behind(target.namespace, target.name, target.port, run.service, container)
-    door = doors.opened(doors.find(ways, app, place.host, place.path), place.asked, read)
+    door = doors.opened(doors.find(ways, app, place.host, place.path), place.asked, _reader(run))
     if place.encrypted and door.scheme == "http":
         raise Broken(f"{door.way.name} has no TLS for {place.host}")
     return door
