@@ -785,10 +785,12 @@ def test_an_agent_is_looked_at_again_where_its_lines_do_not_arrive(monkeypatch):
                 return 200, f"log_collector_spool_oldest_seconds {next(ages)}\nlog_collector_spool_bytes 9\n"
             return super().fetch(path, headers, seconds)
 
-    agent = pod("log-collector-x")
+    agent, collector = pod("log-collector-x"), shipper("log-collector")
     agent["metadata"]["namespace"] = "logging"
+    # As our own chart does, whose page of metrics is not where Fluent Bit's is all the same.
+    collector["metadata"]["annotations"] = {"flaskops/outputs": '[{"type": "victoria_logs"}]'}
     answers = {
-        "/apis/apps/v1/daemonsets": (200, {"items": [shipper("log-collector")]}),
+        "/apis/apps/v1/daemonsets": (200, {"items": [collector]}),
         "/api/v1/namespaces/logging/pods": (200, {"items": [agent]}),
         VICTORIA_QUERY: (200, ""),
         f"{VICTORIA_BASE}/metrics": (200, ""),

@@ -31,7 +31,7 @@ PAUSED = "fluentbit_input_ingestion_paused"
 LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_records_total", "fluentbit_output_retries_failed_total")
 # Restarts are told for an hour. kubelet waits 5 minutes at most, so what was restarted often and lately is about to be again.
 NOTED, LATELY, OFTEN = 3600.0, 600.0, 3
-METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus"}
+METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus", "log-collector": "/metrics"}
 
 
 def look(run: Run) -> list[Result]:
@@ -87,9 +87,9 @@ def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
         return evidence, cause, ""
     containers = item["spec"]["template"]["spec"]["containers"]
     ports = [p["containerPort"] for c in containers for p in c.get("ports") or [] if "metrics" in p.get("name", "")]
-    path = METRICS_PATHS.get((metadata.get("labels") or {}).get("app.kubernetes.io/name", ""), "/metrics")
-    if (metadata.get("annotations") or {}).get(OUTPUTS):
-        path = METRICS_PATHS["fluent-bit"]
+    # One of another name that names its outputs is the role's Fluent Bit.
+    other = METRICS_PATHS["fluent-bit"] if (metadata.get("annotations") or {}).get(OUTPUTS) else "/metrics"
+    path = METRICS_PATHS.get((metadata.get("labels") or {}).get("app.kubernetes.io/name", ""), other)
     if not ports:
         return f"{evidence}, which has no port for metrics", "", ""
     asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{'|'.join(map(str, ports))}/proxy{path}"
