@@ -40,6 +40,9 @@ class JobWaiter(Waiter):
     def revision_label(self) -> tuple[str, str]:
         return "", ""  # its selector is one of its own
 
+    def is_seen(self) -> bool:
+        return True  # its controller does not tell, and a Job that is there has one generation
+
     def has_ended(self) -> bool:
         return bool(condition(self.workload, "Complete") or condition(self.workload, "Failed"))
 

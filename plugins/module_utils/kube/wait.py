@@ -71,9 +71,8 @@ def replica_counts(workload: Json) -> dict[str, int]:
 
 
 def is_current(workload: Json) -> bool:
-    """Tell whether the controller has seen the newest generation, of which that of a Job does not tell."""
-    seen, newest = (workload.get("status") or {}).get("observedGeneration") or 0, workload["metadata"].get("generation") or 0
-    return workload["kind"] == "Job" or seen >= newest
+    """Tell whether the controller has seen the newest generation."""
+    return ((workload.get("status") or {}).get("observedGeneration") or 0) >= (workload["metadata"].get("generation") or 0)
 
 
 def is_done(workload: Json) -> bool:
@@ -222,9 +221,13 @@ class Waiter:
         """
         return all(map(is_ready, self.pods()))
 
+    def is_seen(self) -> bool:
+        """Tell whether the controller has seen what is wanted now."""
+        return is_current(self.workload)
+
     def hopeless(self) -> str:
         """Return why the rollout can't succeed, if so."""
-        if not is_current(self.workload):
+        if not self.is_seen():
             return ""
         now = time.monotonic()
         trouble = fatal_trouble(self.troubles(), self.since, now)
