@@ -14,6 +14,7 @@ from tests.harness import DEAD_KUBECONFIG, failures
 
 CLUSTER = {"cluster_kubeconfig": "TMP/config"}
 IMAGE = {"flask_app_image": "localhost/flask-app:1"}
+WORKER = {"name": "mail", "command": ["celery"]}
 
 CASES = [
     ("local_cluster", {}, "No kubeconfig is named for the cluster flaskops: set local_cluster_kubeconfig"),
@@ -95,6 +96,18 @@ CASES = [
     ("flask_app", {**IMAGE, "flask_app_kubeconfig": "TMP/none"}, "The kubeconfig TMP/none does not exist"),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_context": "other"}, "has no context other"),
     ("flask_app", {**IMAGE, **CLUSTER}, "check that the cluster runs"),
+    # Texts of numbers, as -e gives them, and what is not set.
+    (
+        "flask_app",
+        {**IMAGE, **CLUSTER, "flask_app_port": "8000", "flask_app_autoscale": {"max": "6"}, "flask_app_start_timeout": "9"},
+        "check that the cluster runs",
+    ),
+    (
+        "flask_app",
+        {**IMAGE, **CLUSTER, "flask_app_workers": [{**WORKER, "replicas": None}, {**WORKER, "name": "b", "replicas": "2"}]},
+        "check that the cluster runs",
+    ),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_workers": [{**WORKER, "replicas": "-1"}]}, "replicas below zero"),
     ("verify", {}, "No cluster is named for role verify; set cluster_kubeconfig"),
     ("verify", {"verify_kubeconfig": "TMP/none"}, "The kubeconfig TMP/none does not exist: give the path of a readable file."),
     ("verify", {**CLUSTER, "verify_context": "other"}, "name a context that the kubeconfig holds."),

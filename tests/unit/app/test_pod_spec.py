@@ -85,6 +85,15 @@ def test_ports_of_the_service(tmp_path: Path, options: dict[str, Any], ports: li
     assert {entry["targetPort"] for entry in ports} <= {*admitted}
 
 
+def test_numbers_and_truths_may_be_texts(tmp_path: Path) -> None:
+    """As `-e flask_app_port=8000` gives them."""
+    given: dict[str, Any] = {"port": 8000, "metrics_port": 8000, "health_port": 8081, "start_timeout": 60, "replicas": 3}
+    given |= {"network_policy": False, "create_namespace": False}
+    made = objects(tmp_path, **{key: str(value).lower() for key, value in given.items()})
+    assert made == objects(tmp_path, **given)
+    assert not [name for name in made if name.startswith(("NetworkPolicy", "Namespace"))]
+
+
 @pytest.mark.parametrize("names", [[], ["harbor", "other"]])
 def test_pull_secrets_are_named_where_there_are_some(tmp_path: Path, names: list[str]) -> None:
     assert pod(tmp_path, image_pull_secrets=names).get("imagePullSecrets", "none") == (
