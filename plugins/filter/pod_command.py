@@ -89,7 +89,7 @@ def pod_command(
 
     def running(one: dict[str, Any]) -> dict[str, Any]:
         kept = {key: value for key, value in one.items() if key not in SERVING}
-        return {**kept, "name": name, "command": command, "resources": pod_merge(one["resources"], resources or {}), **probed}
+        return {**kept, "name": name, "command": command, "resources": pod_merge(one.get("resources"), resources or {}), **probed}
 
     kept = [one for one in pod["containers"] if one["name"] == container or not alone]
     made = {**pod, "containers": [running(one) if one["name"] == container else one for one in kept]}

@@ -13,8 +13,9 @@ author:
 description:
   - Merges as C(kubectl patch) does by default. Dictionaries are merged. In lists of containers, volumes, mounts, ports and the
     like, an item is merged into the one with the same name (C(mountPath), C(containerPort)); others are added.
-  - A volume of another kind takes the whole place of the one of its name. So does a probe's way to ask, which is one of
-    C(httpGet), C(tcpSocket), C(grpc) and C(exec).
+  - A volume of another kind takes the whole place of the one of its name. So does what a probe or a hook does, which is one of
+    C(httpGet), C(tcpSocket), C(grpc), C(exec) and C(sleep).
+  - What is null is taken away.
 options:
   _input:
     description: The specification of the pod.
@@ -41,6 +42,8 @@ _value:
 from collections.abc import Callable
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+
 # The key by which Kubernetes tells the items of a list apart (x-kubernetes-patch-merge-key of its OpenAPI document).
 KEYS = {
     "containers": "name",
@@ -56,30 +59,41 @@ KEYS = {
 }
 # An item of these is of one kind, so keys of two don't go together: a volume, and a variable with a value or a source of it.
 ONE_KIND = {"volumes", "env"}
-PROBES = {"livenessProbe", "readinessProbe", "startupProbe"}
-HANDLERS = {"httpGet", "tcpSocket", "grpc", "exec"}
+ASKED = {"livenessProbe", "readinessProbe", "startupProbe", "preStop", "postStart"}
+HANDLERS = {"httpGet", "tcpSocket", "grpc", "exec", "sleep"}
 
 
 def pod_merge(base: Any, overrides: Any, field: str = "") -> Any:
-    """*base* with *overrides* merged into it, neither of them changed.
+    """*base*, None for nothing, with *overrides* merged into it, neither of them changed.
 
     :param field: the name under which both stand.
+    :raises AnsibleFilterError: where a field is of another type than Kubernetes'.
     """
-    if isinstance(base, dict) and isinstance(overrides, dict):
-        if field in PROBES and HANDLERS & overrides.keys():
-            base = {key: value for key, value in base.items() if key not in HANDLERS - overrides.keys()}
-        return {**base, **{key: pod_merge(base[key], value, key) if key in base else value for key, value in overrides.items()}}
-    if not (isinstance(base, list) and isinstance(overrides, list)):
-        return overrides
     key = KEYS.get(field)
+    if key and not (isinstance(overrides, list) and all(isinstance(item, dict) and key in item for item in overrides)):
+        raise AnsibleFilterError(f"{field} is no list of mappings that have {key} each: correct what is set of the pod.")
+    if isinstance(overrides, dict):
+        return _merged(base if isinstance(base, dict) else {}, overrides, field)
+    if isinstance(base, dict):
+        raise AnsibleFilterError(f"{field} is no mapping: correct what is set of the pod.")
+    if not isinstance(overrides, list):
+        return overrides
     if key is None:
-        return [*base, *(item for item in overrides if item not in base)]
-    found = {item.get(key): item for item in base}
+        return [*(base or []), *(item for item in overrides if item not in (base or []))]
+    found = {item.get(key): item for item in base or []}
     for item in overrides:
-        name = item.get(key)
+        name = item[key]
         same_kind = name in found and (field not in ONE_KIND or set(found[name]) == set(item))
-        found[name] = pod_merge(found[name], item) if same_kind else item
+        found[name] = pod_merge(found[name] if same_kind else None, item)
     return list(found.values())
+
+
+def _merged(base: dict[str, Any], overrides: dict[str, Any], field: str) -> dict[str, Any]:
+    if field in ASKED and HANDLERS & overrides.keys():
+        base = {key: value for key, value in base.items() if key not in HANDLERS - overrides.keys()}
+    kept = {key: value for key, value in base.items() if key not in overrides}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return {**kept, **{key: pod_merge(base.get(key), value, key) for key, value in given.items()}}
 
 
 class FilterModule:

@@ -249,7 +249,7 @@ options:
         description:
           - What is to differ in C(livenessProbe), C(readinessProbe) and C(startupProbe), in Kubernetes' words, such as
             C(timeoutSeconds). It is merged into the probes that ask C(health_path); another way to ask, such as
-            C(tcpSocket), takes the place of C(httpGet).
+            C(tcpSocket), takes the place of C(httpGet). There is no probe that is null.
         type: dict
         default: {}
       environment:

@@ -120,7 +120,7 @@ def test_probes_are_what_an_application_says(tmp_path: Path) -> None:
     assert {"name": "health", "containerPort": 8081, "protocol": "TCP"} in container["ports"]
     given = {"livenessProbe": None, "startupProbe": {"periodSeconds": 1}}
     (container,) = pod(tmp_path, start_timeout=60, probes=given)["containers"]
-    assert container["livenessProbe"] is None and container["startupProbe"]["failureThreshold"] == 12
+    assert "livenessProbe" not in container and container["startupProbe"]["failureThreshold"] == 12
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from ansible_collections.flaskops.observability.plugins.filter.pod_merge import pod_merge
 
 BASE: dict[str, Any] = {
@@ -23,6 +25,7 @@ BASE: dict[str, Any] = {
             "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
             "securityContext": {"capabilities": {"drop": ["ALL"]}},
             "livenessProbe": {"httpGet": {"path": "/health", "port": 5000}, "periodSeconds": 10},
+            "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         }
     ],
     "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
@@ -74,13 +77,24 @@ TMP = {"name": "tmp", "mountPath": "/tmp"}
             "livenessProbe",
             {"exec": {"command": ["true"]}, "periodSeconds": 10},
         ),
+        (
+            {"containers": [{"name": "shop", "lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}]},
+            "lifecycle",
+            {"preStop": {"exec": {"command": ["true"]}}},
+        ),
+        # The API server would take a probe that is null for one that lacks its way to ask.
+        ({"containers": [{"name": "shop", "livenessProbe": None}]}, "livenessProbe", None),
+        ({"containers": [{"name": "shop", "startupProbe": None}]}, "startupProbe", None),
+        ({"containers": [{"name": "shop", "resources": {"limits": {"cpu": None}}}]}, "resources", {"limits": {}}),
+        ({"initContainers": [{"name": "a", "livenessProbe": None}]}, "initContainers", [{"name": "a"}]),
         ({"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a"]}]}, "hostAliases", [{"ip": "10.0.0.1", "hostnames": ["a"]}]),
     ],
 )
 def test_lists_are_merged_by_what_tells_their_items_apart(given: dict[str, Any], where: str, expected: Any) -> None:
     before = copy.deepcopy(BASE)
     merged = pod_merge(BASE, given)
-    assert (merged[where] if where in merged else merged["containers"][0][where]) == expected
+    assert (merged[where] if where in merged else merged["containers"][0].get(where)) == expected
+    assert "null" not in json.dumps(merged)
     assert before == BASE
     assert merged["serviceAccountName"] == "shop" and len(merged["containers"]) == 1
 
@@ -89,3 +103,19 @@ def test_other_containers_are_added() -> None:
     merged = pod_merge(BASE, {"containers": [{"name": "proxy"}]})
     assert [one["name"] for one in merged["containers"]] == ["shop", "proxy"]
     assert merged["containers"][0] == BASE["containers"][0]
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"containers": {"name": "shop"}}, "containers"),
+        ({"containers": ["shop"]}, "containers"),
+        ({"imagePullSecrets": ["harbor"]}, "imagePullSecrets"),
+        ({"containers": [{"name": "shop", "env": [{"value": "s3cret"}]}]}, "env"),
+        ({"containers": [{"name": "shop", "livenessProbe": "s3cret"}]}, "livenessProbe"),
+    ],
+)
+def test_what_can_not_be_merged_is_named_without_its_value(given: dict[str, Any], word: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=word) as raised:
+        pod_merge(BASE, given)
+    assert "s3cret" not in str(raised.value)
