@@ -44,14 +44,18 @@ PLACE = ("mountPath", "subPath", "readOnly")
 
 def pod_volumes(given: list[dict[str, Any]]) -> dict[str, Any]:
     """The volumes and the mounts of *given*, and what of it can't be used."""
-    volumes, mounts, problem = [], [], ""
+    volumes: list[dict[str, Any]] = []
+    mounts, problem = [], ""
     for item in given:
         path = str(item.get("mountPath", ""))
         source = {key: value for key, value in item.items() if key not in (*PLACE, "name")}
         if len(path) < 2 or not path.startswith("/") or len(source) != 1:
             problem = problem or json.dumps(item)
-        name = item.get("name") or re.sub("[^a-z0-9]+", "-", path.lower()).strip("-")
-        volumes.append({"name": name, **source})
+        name = item.get("name") or re.sub("[^a-z0-9]+", "-", path.lower()).strip("-")[:63].rstrip("-")
+        volume = {"name": name, **source}
+        if not (item.get("name") and volume in volumes):  # a named one may have several places
+            problem = problem or (json.dumps(item) if any(other["name"] == name for other in volumes) else "")
+            volumes.append(volume)
         mounts.append({"name": name, **{key: item[key] for key in PLACE if key in item}})
     return {"volumes": volumes, "volumeMounts": mounts, "problem": problem}
 

@@ -253,7 +253,7 @@ options:
         type: dict
         default: {}
       environment:
-        description: Environment variables of the application; values become text.
+        description: Environment variables of the application; values become text, and what is null is not set.
         type: dict
         default: {}
       secret_environment:

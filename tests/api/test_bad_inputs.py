@@ -83,6 +83,11 @@ CASES = [
     ),
     (
         "flask_app",
+        {**IMAGE, **CLUSTER, "flask_app_volumes": [{"mountPath": path, "emptyDir": {}} for path in ("/a/b", "/a-b")]},
+        'flask_app_volumes has {"emptyDir": {}, "mountPath": "/a-b"}: give each volume',
+    ),
+    (
+        "flask_app",
         {**IMAGE, **CLUSTER, "flask_app_service_load_balancer_class": "a/b"},
         "flask_app_service_type is ClusterIP: only a",
     ),

@@ -120,7 +120,7 @@ def test_probes_are_what_an_application_says(tmp_path: Path) -> None:
     assert {"name": "health", "containerPort": 8081, "protocol": "TCP"} in container["ports"]
     given = {"livenessProbe": None, "startupProbe": {"periodSeconds": 1}}
     (container,) = pod(tmp_path, start_timeout=60, probes=given)["containers"]
-    assert "livenessProbe" not in container and container["startupProbe"]["failureThreshold"] == 12
+    assert "livenessProbe" not in container and container["startupProbe"]["failureThreshold"] == 60
 
 
 @pytest.mark.parametrize(
@@ -166,14 +166,26 @@ def test_volumes_have_one_source_and_one_place(tmp_path: Path) -> None:
     ]
 
 
+def test_one_volume_may_have_two_places(tmp_path: Path) -> None:
+    long = "/srv/" + "long-folder/" * 6
+    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    given = [{**claim, "mountPath": "/a", "subPath": "a"}, {**claim, "mountPath": "/b"}, {"mountPath": long, "emptyDir": {}}]
+    made = pod(tmp_path, volumes=given)
+    assert made["volumes"][1] == claim and len(made["volumes"]) == 3 and len(made["volumes"][2]["name"]) <= 63
+    places = [(mount["name"], mount["mountPath"]) for mount in made["containers"][0]["volumeMounts"][1:]]
+    assert places == [("data", "/a"), ("data", "/b"), (made["volumes"][2]["name"], long)]
+
+
 def test_a_volume_of_ones_own_for_tmp(tmp_path: Path) -> None:
-    made = pod(tmp_path, volumes=[{"mountPath": "/tmp", "persistentVolumeClaim": {"claimName": "uploads"}}])
+    made = pod(tmp_path, volumes=[{"mountPath": "/tmp/", "persistentVolumeClaim": {"claimName": "uploads"}}])
     assert made["volumes"] == [{"name": "tmp", "persistentVolumeClaim": {"claimName": "uploads"}}]
-    assert made["containers"][0]["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+    assert made["containers"][0]["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp/"}]
 
 
 def test_environment_of_config_maps_and_secrets(tmp_path: Path) -> None:
-    (container,) = pod(tmp_path, config_map_environment=["settings"], secret_environment=["keys"])["containers"]
+    given = {"environment": {"A": 1, "B": None}, "config_map_environment": ["settings"], "secret_environment": ["keys"]}
+    (container,) = pod(tmp_path, **given)["containers"]
+    assert container["env"] == [{"name": "A", "value": "1"}], "what is null is not set"
     assert container["envFrom"] == [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "keys"}}]
 
 
