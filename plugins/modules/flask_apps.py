@@ -272,7 +272,7 @@ options:
           - Folders and files in the application's container, each with C(mountPath) and one source in Kubernetes' words,
             such as C(emptyDir) for a folder that can be written to, C(configMap), C(secret) or C(persistentVolumeClaim).
           - C(subPath) mounts one file or folder of it, C(readOnly) keeps it as it is, and C(name) is its name, by default
-            made of the path.
+            made of the path. The same source of the same C(name) is one volume at several places.
         type: list
         elements: dict
         default: []

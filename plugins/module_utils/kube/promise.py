@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, NamedTuple, cast
 
 Json = dict[str, Any]
@@ -191,26 +192,27 @@ def _same(wanted: Any, live: Any) -> bool:
     return bool(wanted == live) or _quantity(wanted) == _quantity(live) is not None
 
 
+# As numbers of any size without a rounding: 0.7 and 700m are the same.
 SUFFIXES = {
-    "": 1.0,
-    "m": 0.001,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "Ki": 2.0**10,
-    "Mi": 2.0**20,
-    "Gi": 2.0**30,
-    "Ti": 2.0**40,
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "T": Decimal(10**12),
+    "Ki": Decimal(2**10),
+    "Mi": Decimal(2**20),
+    "Gi": Decimal(2**30),
+    "Ti": Decimal(2**40),
 }
 
 
-def _quantity(value: Any) -> float | None:
+def _quantity(value: Any) -> Decimal | None:
     """A quantity of Kubernetes as a number; None for what is none."""
-    found = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", str(value))
-    if isinstance(value, bool) or not found or found[2] not in SUFFIXES or found[1].count(".") > 1 or found[1] == ".":
+    found = re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?([a-zA-Z]*)", str(value))
+    if isinstance(value, bool) or not found or found[3] not in SUFFIXES:
         return None
-    return float(found[1]) * SUFFIXES[found[2]]
+    return Decimal(found[1] + (found[2] or "")) * SUFFIXES[found[3]]
 
 
 def _shown(path: tuple[str, ...]) -> str:

@@ -29,7 +29,7 @@ CONTAINER = {
     "image": "web:1",
     "env": [{"name": "A", "value": "1"}, {"name": "B", "value": ""}],
     "ports": [{"name": "http", "containerPort": 5000}],
-    "resources": {"limits": {"memory": "1Gi", "cpu": "1"}},
+    "resources": {"limits": {"memory": "1Gi", "cpu": "1"}, "requests": {"memory": "1e3", "cpu": 0.7}},
 }
 DEPLOYMENT: Json = {
     "apiVersion": "apps/v1",
@@ -79,6 +79,7 @@ def scaled(live: Json) -> None:
 
 def rewritten(live: Json) -> None:
     container(live)["resources"]["limits"] |= {"cpu": "1000m", "memory": "1024Mi"}
+    container(live)["resources"]["requests"] |= {"cpu": "700m", "memory": "1k"}
 
 
 SAME: list[tuple[Json, Callable[[Json], Any]]] = [
@@ -95,6 +96,11 @@ SAME: list[tuple[Json, Callable[[Json], Any]]] = [
 ]
 DIFFERENT: list[tuple[Json, Callable[[Json], Any], str]] = [
     (DEPLOYMENT, lambda live: container(live).update({"image": "web:2"}), "spec.template.spec.containers[web].image"),
+    (
+        DEPLOYMENT,
+        lambda live: container(live)["resources"]["requests"].update(cpu="7m"),
+        "spec.template.spec.containers[web].resources.requests.cpu",
+    ),
     (DEPLOYMENT, lambda live: container(live)["env"].pop(0), "spec.template.spec.containers[web].env[A]"),
     (DEPLOYMENT, lambda live: live["spec"]["template"]["spec"].pop("volumes"), "spec.template.spec.volumes"),
     (RULES, lambda live: live["spec"]["groups"][0]["rules"][0].update({"expr": "vector(0) > 1"}), "spec.groups[a].rules[0].expr"),
