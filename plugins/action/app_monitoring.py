@@ -91,6 +91,7 @@ class ActionModule(ClusterAction):
             adopt=options["adopt"],
             monitoring="always",
             monitoring_labels={},
+            labels=options["labels"],
             wait_timeout=options["wait_timeout"],
             check_mode=self._task.check_mode,
             called=self.called,

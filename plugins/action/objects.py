@@ -53,6 +53,8 @@ SPEC: dict[str, dict[str, Any]] = {
     "optional_namespaces": {"type": "list", "elements": "str", "default": []},
     "monitoring": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
     "monitoring_labels": {"type": "raw", "default": "auto"},
+    "labels": {"type": "dict", "default": {}},
+    "annotations": {"type": "dict", "default": {}},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 120},
 }
@@ -62,7 +64,9 @@ class ActionModule(ClusterAction):
     """Brings a list of Kubernetes objects to a state."""
 
     SPEC = SPEC
-    OF_ROLE = {name: name for name in ("adopt", "wait", "wait_timeout", "monitoring", "monitoring_labels")}
+    OF_ROLE = {
+        name: name for name in ("adopt", "wait", "wait_timeout", "monitoring", "monitoring_labels", "labels", "annotations")
+    }
 
     def work(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         labels = options["monitoring_labels"]

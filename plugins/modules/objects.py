@@ -142,6 +142,15 @@ options:
         type: list
         elements: str
         default: []
+  labels:
+    description: Labels of the ConfigMap in which the run writes down what it has applied; the definitions have their own. In a
+        role it is the option of that name, which an admission policy may ask for.
+    type: dict
+    default: {}
+  annotations:
+    description: Annotations of that ConfigMap.
+    type: dict
+    default: {}
   optional_namespaces:
     description: Namespaces whose objects are skipped where the namespace is missing, such as that of Grafana.
     type: list

@@ -28,12 +28,17 @@ LISTS = [
 
 @pytest.fixture(autouse=True)
 def policy(rig: Rig) -> Iterator[None]:
-    """Deployments of one namespace need a label that the role does not give them."""
-    rules = [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]
+    """What is made in one namespace needs a label that the role does not give it."""
+    plurals = ["services", "serviceaccounts", "configmaps", "pods", "networkpolicies", "ingresses", "deployments", "replicasets"]
+    plurals += ["jobs", "poddisruptionbudgets", "horizontalpodautoscalers"]
+    rules = [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": plurals}]
     selector = {"matchLabels": {"kubernetes.io/metadata.name": NAME}}
     spec = {
         "matchConstraints": {"resourceRules": rules, "namespaceSelector": selector},
-        "validations": [{"expression": "'team' in object.metadata.labels", "message": "name the team"}],
+        "matchConditions": [{"name": "ours", "expression": "!(object.metadata.name in ['default', 'kube-root-ca.crt'])"}],
+        "validations": [
+            {"expression": "has(object.metadata.labels) && 'team' in object.metadata.labels", "message": "name the team"}
+        ],
     }
     rig.request("POST", f"{ADMISSION}/validatingadmissionpolicies", {"metadata": {"name": NAME}, "spec": spec})
     binding = {"metadata": {"name": NAME}, "spec": {"policyName": NAME, "validationActions": ["Deny"]}}
@@ -76,6 +81,8 @@ def test_nothing_stays_behind(rig: Rig, tmp_path: Path) -> None:
 def test_labels_satisfy_the_policy(rig: Rig, tmp_path: Path) -> None:
     before = rig.versions(*LISTS)
     with kubelet(rig, NAME):
-        assert [run(rig, tmp_path, labels={"team": "web"}).changed for _ in range(2)] == [1, 0]
+        given: dict[str, Any] = {"labels": {"team": "web"}, "hosts": [{"name": "shop.test"}], "autoscale": {"max": 3}}
+        given |= {"migration": {"command": ["up"]}, "workers": [{"name": "mail", "command": ["mail"]}], "health_port": 8081}
+        assert [run(rig, tmp_path, **given).changed for _ in range(2)] == [1, 0]
     assert [run(rig, tmp_path, state="absent").changed for _ in range(2)] == [1, 0]
     assert rig.versions(*LISTS) == before

@@ -66,6 +66,9 @@ class Wish:
     optional_namespaces: list[str] = field(default_factory=list)
     monitoring: str = "auto"
     monitoring_labels: Any = "auto"
+    # Of what is written down of the objects, which have them already.
+    labels: Json = field(default_factory=dict)
+    annotations: Json = field(default_factory=dict)
     wait: bool = True
     wait_timeout: int = 120
     check_mode: bool = False
@@ -178,10 +181,13 @@ class State:
         spaces = sorted(space for entry in entries if (space := entry.item["metadata"].get("namespace")))
         if not spaces or not self.wish.prune:
             return []
-        labels = {OWNER: self.owner, MANAGED: MANAGER}
+        labels = {**self.wish.labels, OWNER: self.owner, MANAGED: MANAGER}
         home = max(spaces, key=spaces.count)
         lasting = [entry.item for entry in entries if entry.item["kind"] != jobs.KIND]
         entry = Entry(promises.promise(self.owner, home, lasting, labels))
+        if self.wish.annotations:
+            entry.item["metadata"]["annotations"] = dict(self.wish.annotations)
+        ours.write_texts(entry.item["metadata"])
         self.read(entry)
         return [entry]
 
