@@ -468,7 +468,7 @@ options:
         default: "http_2xx"
       public_url:
         description: Address of the health check outside the cluster, such as V(https://shop.example.com/health), which is asked
-            too; V(hosts) for that of the first of C(hosts).
+            too; V(hosts) for that of the first of C(hosts) that is one name.
         type: str
         default: ""
       alerts:

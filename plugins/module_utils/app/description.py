@@ -134,14 +134,14 @@ def outside_path(app: Json) -> str:
 
 
 def _public_url(where: str, app: Json) -> str:
-    """The address that the stack asks from outside, of which V(hosts) stands for that of the first host."""
+    """The address that the stack asks from outside, of which V(hosts) stands for that of the first host that is one name."""
     if app["public_url"] != "hosts":
         return str(app["public_url"])
-    if not app["hosts"]:
-        raise DescriptionError(f"{where} has the public_url hosts and no hosts: name one, or give the address.")
-    host = app["hosts"][0]
+    host = next((each for each in app["hosts"] if not each["name"].startswith("*")), None)
+    if host is None:
+        raise DescriptionError(f"{where} has the public_url hosts and none that is one name: name one, or give the address.")
     encrypted = host.get("tls_secret") or app["tls_issuer"] or app["gateway"]
-    return f"{'https' if encrypted else 'http'}://{host['name']}{outside_path(app)}"
+    return f"{'https' if encrypted else 'http'}://{host['name']}{outside_path({**app, 'hosts': [host]})}"
 
 
 def described(spec: dict[str, Json], apps: list[Json], defaults: Json, host: str = "") -> list[Json]:

@@ -150,6 +150,7 @@ HEALTH_ELSEWHERE = {"health_path": "/up", "path": "/shop/cart"}
         ([{"name": "a.test", "path": "/shop"}], HEALTH_ELSEWHERE, "http://a.test/shop/cart"),
         ([{"name": "a.test", "path": "/sho"}], HEALTH_ELSEWHERE, "http://a.test/sho"),
         ([{"name": "a.test"}], {"health_port": 8081}, "http://a.test/"),
+        ([{"name": "*.test"}, {"name": "a.test"}], {"health_path": "/up"}, "http://a.test/up"),
     ],
 )
 def test_what_is_asked_of_hosts(hosts: list[dict[str, str]], options: dict[str, Any], url: str) -> None:
@@ -158,6 +159,12 @@ def test_what_is_asked_of_hosts(hosts: list[dict[str, str]], options: dict[str, 
     assert [check["path"] for check in of_apps([{**app, "external_checks": [{}]}])] == [
         url.removeprefix("https:").removeprefix("http:")[8:]
     ]
+
+
+def test_the_first_host_is_asked_below_its_own_path() -> None:
+    hosts = [{"name": "a.test", "path": "/shop"}, {"name": "b.test"}]
+    (app,) = described(SPEC, [{"name": "shop", "hosts": hosts, "public_url": "hosts"}], {})
+    assert app["public_url"] == "http://a.test/shop"
 
 
 @pytest.mark.parametrize(
@@ -198,6 +205,11 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], list[str]]] = {
     "the drill's old path": ([{"name": "shop", "drill": {"path": "/cart"}}], {}, ["shop", "unknown key drill.path"]),
     "no path": ([{"name": "shop", "health_path": "healthz"}], {}, ["shop", "health_path", "slash"]),
     "an address of no host": ([{"name": "shop", "public_url": "hosts"}], {}, ["shop", "public_url"]),
+    "an address of any host": (
+        [{"name": "shop", "public_url": "hosts", "hosts": [{"name": "*.test"}]}],
+        {},
+        ["shop", "public_url"],
+    ),
     "a namespace in capitals": ([{"name": "shop", "namespace": "Web"}], {}, ["shop", "Web"]),
     "twice": ([{"name": "shop"}, {"name": "shop", "namespace": "shop"}], {}, ["shop", "twice"]),
 }
