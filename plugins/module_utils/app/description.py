@@ -125,7 +125,7 @@ def _refuse_values(where: str, app: Json) -> None:
 
 def outside_path(app: Json) -> str:
     """What is asked of an application from outside: its health check, or a page of it where the former is not answered there."""
-    folders = [host.get("path") or "/" for host in app["hosts"]] or ["/"]
+    folders = [host.get("path") or "/" for host in app["hosts"] if not host["name"].startswith("*")] or ["/"]
     paths = [app["health_path"]] if app["health_port"] in (0, app["port"]) else []
     for path in [*paths, app["path"] or "/"]:
         if any(f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/") for folder in folders):

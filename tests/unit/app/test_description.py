@@ -151,6 +151,7 @@ HEALTH_ELSEWHERE = {"health_path": "/up", "path": "/shop/cart"}
         ([{"name": "a.test", "path": "/sho"}], HEALTH_ELSEWHERE, "http://a.test/sho"),
         ([{"name": "a.test"}], {"health_port": 8081}, "http://a.test/"),
         ([{"name": "*.test"}, {"name": "a.test"}], {"health_path": "/up"}, "http://a.test/up"),
+        ([{"name": "*.test"}, {"name": "a.test", "path": "/shop"}], {}, "http://a.test/shop"),
     ],
 )
 def test_what_is_asked_of_hosts(hosts: list[dict[str, str]], options: dict[str, Any], url: str) -> None:
