@@ -305,6 +305,7 @@ options:
             It has the image, environment, volumes and account of the application.
           - It runs once for each image and configuration. Where it fails, or takes longer than C(timeout) seconds, by default
             600, the run ends with its last log lines, what is deployed serves on, and the next run tries again.
+            While one of another version runs, none is started.
           - Further containers of C(pod_overrides) are not in its pod, but init containers are, such as a sidecar with
             C(restartPolicy=Always).
         type: dict

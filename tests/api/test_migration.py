@@ -184,7 +184,7 @@ def test_one_that_still_runs_is_waited_for_and_not_made_again(shop: Shop, rig: R
         "spec": {"ports": [{"port": 80}]},
     }
 
-    def apply(seconds: int) -> list[str]:
+    def apply(seconds: int, job: dict[str, Any] = job) -> list[str]:
         wish = Wish("role shop", [space, job, service], wait_timeout=seconds)
         return list(State(Objects(api_client(str(rig.kubeconfig()), "")), wish).run("present")["changes"])
 
@@ -195,6 +195,32 @@ def test_one_that_still_runs_is_waited_for_and_not_made_again(shop: Shop, rig: R
     with kubelet(rig, NAME):
         assert apply(30) == [f"created Service {NAME}/{NAME}"]
     assert shop.uids() == before
+    # Nor does one of another version start beside it.
+    second, third = named(job, "second"), named(job, "third")
+    with kubelet(rig, NAME, None), pytest.raises(NotReady, match="has not ended after 1 s"):
+        apply(1, second)
+    with kubelet(rig, NAME, None), pytest.raises(NotReady, match="Job second .* still runs after 1 s"):
+        apply(1, third)
+    assert {item["metadata"]["name"] for item in shop.jobs()} == {"up", "second"}
+    with kubelet(rig, NAME):
+        assert f"created Job {NAME}/third" in apply(30, third)
+    assert [item["metadata"]["name"] for item in shop.jobs()] == ["third"]
+    # One that can't go on is not waited for, and does not come to life later.
+    with kubelet(rig, NAME, None):
+        with pytest.raises(NotReady, match="has not ended after 1 s"):
+            apply(1, second)
+        (pod,) = rig.request("GET", f"{NS}/pods?labelSelector=batch.kubernetes.io/job-name=second")["items"]
+        stuck = {"waiting": {"reason": "InvalidImageName"}}
+        told = {"name": "up", "image": "up:1", "imageID": "", "restartCount": 0, "ready": False, "state": stuck}
+        path = f"{NS}/pods/{pod['metadata']['name']}/status"
+        rig.request("PATCH", path, {"status": {"containerStatuses": [told]}}, "application/merge-patch+json")
+        with pytest.raises(NotReady, match="Job fourth .* has not ended after 5 s"):
+            apply(5, named(job, "fourth"))
+    assert {item["metadata"]["name"] for item in shop.jobs()} == {"third", "fourth"}
+
+
+def named(item: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**item, "metadata": {**item["metadata"], "name": name}}
 
 
 @pytest.mark.parametrize("given", [{"timeout": 5}, {"command": []}, {"command": ["a"], "timeout": 0}])

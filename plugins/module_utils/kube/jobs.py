@@ -27,6 +27,11 @@ def condition(job: Json, kind: str) -> Json | None:
     return next((item for item in found if item["type"] == kind and item["status"] == "True"), None)
 
 
+def has_ended(job: Json) -> bool:
+    """Whether a Job runs no more."""
+    return bool(condition(job, "Complete") or condition(job, "Failed"))
+
+
 def has_failed(live: Json) -> bool:
     """Whether an object is a Job that has failed, so that it has to be made again."""
     return bool(live["kind"] == KIND and condition(live, "Failed"))
@@ -44,7 +49,7 @@ class JobWaiter(Waiter):
         return True  # its controller does not tell, and a Job that is there has one generation
 
     def has_ended(self) -> bool:
-        return bool(condition(self.workload, "Complete") or condition(self.workload, "Failed"))
+        return has_ended(self.workload)
 
     def is_over(self) -> bool:
         return condition(self.workload, "Complete") is not None
@@ -70,13 +75,35 @@ class JobWaiter(Waiter):
         return {key: value for key, value in super().explain(reason).items() if key != "replicas"}
 
 
+class EarlierWaiter(JobWaiter):
+    """Waits until a Job of another version has ended, however it did, or can't go on."""
+
+    def is_over(self) -> bool:
+        return self.has_ended() or bool(super().hopeless())
+
+    def hopeless(self) -> str:
+        return ""
+
+    def overdue(self, timeout: int) -> str:
+        return f"The {self.label} is another version's and still runs after {timeout} s, so none is started beside it."
+
+
+def wait_for_earlier(objects: Objects, job: Json, timeout: int) -> None:
+    """Return when a Job of another version runs no more; see wait_for_job."""
+    _wait(EarlierWaiter, objects, job, timeout)
+
+
 def wait_for_job(objects: Objects, job: Json, timeout: int) -> None:
     """Return when a Job has succeeded.
 
     :param job: the live object; its own deadline takes the place of the *timeout*, in seconds.
     :raises NotReady: when it has failed, or not ended in time.
     """
-    waiter = JobWaiter(objects, KIND, job["metadata"]["namespace"], job["metadata"]["name"])
+    _wait(JobWaiter, objects, job, timeout)
+
+
+def _wait(kind: type[JobWaiter], objects: Objects, job: Json, timeout: int) -> None:
+    waiter = kind(objects, KIND, job["metadata"]["namespace"], job["metadata"]["name"])
     waiter.workload = job
     deadline = job["spec"].get("activeDeadlineSeconds")
     succeed(waiter, max(1, deadline - LEAD) if deadline else timeout)

@@ -159,7 +159,7 @@ class State:
         unwanted = self.unwanted({key_of(entry.item) for entry in (*entries, *kept)}, items) if self.wish.prune else []
         changed = [entry for entry in (*homes, *entries) if entry.changed]
         if not self.wish.check_mode:
-            self.run_jobs(entries)
+            self.run_jobs(entries, unwanted)
             # It would go on setting the number of pods that is applied now.
             self.delete([live for live in unwanted if live["kind"] == autoscalers.AUTOSCALER])
             self.apply([entry for entry in changed if not entry.made], entries)
@@ -441,12 +441,19 @@ class State:
             self.write_versions(now, entries)
             self.objects.each(self.bring, now)
 
-    def run_jobs(self, entries: list[Entry]) -> None:
-        """Apply the Jobs and what they may need, and wait until they have succeeded. Nothing else is touched before."""
+    def run_jobs(self, entries: list[Entry], unwanted: list[Json]) -> None:
+        """Apply the Jobs and what they may need, and wait until they have succeeded. Nothing else is touched before.
+
+        :param unwanted: among which are Jobs of other versions; none of these may go on beside a new one.
+        """
         running = [entry for entry in entries if entry.item["kind"] == jobs.KIND]
         needed = [e for e in entries if running and e.changed and phase_of(e.item) == NEEDED and not e.made]
         again = [entry for entry in running if entry.changed]
-        self.delete([cast(Json, entry.live) for entry in again if entry.live and jobs.has_failed(entry.live)])
+        earlier = self.objects.each(self.objects.get, [item for item in unwanted if again and item["kind"] == jobs.KIND])
+        earlier = [live for live in earlier if live and not jobs.has_ended(live)]
+        self.objects.each(lambda live: jobs.wait_for_earlier(self.objects, live, self.wish.wait_timeout), earlier)
+        # One that could not go on might do so later.
+        self.delete(earlier + [cast(Json, entry.live) for entry in again if entry.live and jobs.has_failed(entry.live)])
         for now in (needed, again):
             self.objects.each(self.bring, now)
             for entry in now:
