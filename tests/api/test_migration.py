@@ -199,7 +199,7 @@ def test_one_that_still_runs_is_waited_for_and_not_made_again(shop: Shop, rig: R
     second, third = named(job, "second"), named(job, "third")
     with kubelet(rig, NAME, None), pytest.raises(NotReady, match="has not ended after 1 s"):
         apply(1, second)
-    with kubelet(rig, NAME, None), pytest.raises(NotReady, match="Job second .* still runs after 1 s"):
+    with kubelet(rig, NAME, None), pytest.raises(NotReady, match=r"Job second .* still runs after 1 s"):
         apply(1, third)
     assert {item["metadata"]["name"] for item in shop.jobs()} == {"up", "second"}
     with kubelet(rig, NAME):
@@ -214,7 +214,7 @@ def test_one_that_still_runs_is_waited_for_and_not_made_again(shop: Shop, rig: R
         told = {"name": "up", "image": "up:1", "imageID": "", "restartCount": 0, "ready": False, "state": stuck}
         path = f"{NS}/pods/{pod['metadata']['name']}/status"
         rig.request("PATCH", path, {"status": {"containerStatuses": [told]}}, "application/merge-patch+json")
-        with pytest.raises(NotReady, match="Job fourth .* has not ended after 5 s"):
+        with pytest.raises(NotReady, match=r"Job fourth .* has not ended after 5 s"):
             apply(5, named(job, "fourth"))
     assert {item["metadata"]["name"] for item in shop.jobs()} == {"third", "fourth"}
 
