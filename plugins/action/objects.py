@@ -48,6 +48,7 @@ SPEC: dict[str, dict[str, Any]] = {
             "name": {"type": "str", "required": True},
             "namespace": {"type": "str", "required": True},
             "keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "type": {"type": "str", "default": ""},
         },
     },
     "optional_namespaces": {"type": "list", "elements": "str", "default": []},

@@ -109,8 +109,8 @@ def front_door(
             "rules": [rule(full, host, name, to) for host in dict.fromkeys(host["name"] for host in full)],
         },
     }
-    keys = ["tls.crt", "tls.key"]
-    needed = [{"name": secret, "namespace": namespace, "keys": keys} for secret in secrets if not issuer]
+    pair = {"keys": ["tls.crt", "tls.key"], "type": "kubernetes.io/tls"}
+    needed = [{"name": secret, "namespace": namespace, **pair} for secret in secrets if not issuer]
     return {**found, "objects": [made], "secrets": needed}
 
 

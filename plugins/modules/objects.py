@@ -142,6 +142,10 @@ options:
         type: list
         elements: str
         default: []
+      type:
+        description: Type that it must have, such as V(kubernetes.io/tls); empty for any.
+        type: str
+        default: ""
   labels:
     description: Labels of the ConfigMap in which the run writes down what it has applied; the definitions have their own. In a
         role it is the option of that name, which an admission policy may ask for.

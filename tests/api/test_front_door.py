@@ -120,6 +120,13 @@ def test_a_secret_that_is_missing_changes_nothing(rig: Rig, tmp_path: Path) -> N
     assert names(rig, f"{NS}/services") == []
 
 
+def test_a_secret_that_is_no_certificate_changes_nothing(rig: Rig, tmp_path: Path) -> None:
+    rig.request("POST", f"{NS}/secrets", {"metadata": {"name": "shop-tls"}, "stringData": {"tls.crt": "a", "tls.key": "b"}})
+    done = run(rig, tmp_path, hosts=HOSTS)
+    assert "Secret shop-tls in namespace front is of the type Opaque" in done.error and "kubernetes.io/tls" in done.error
+    assert names(rig, f"{NS}/services") == []
+
+
 def test_a_gateway_without_its_definitions_is_refused(rig: Rig, tmp_path: Path) -> None:
     done = run(rig, tmp_path, hosts=PLAIN, gateway=GATEWAY)
     assert "the cluster knows no HTTPRoute" in done.error and names(rig, f"{NS}/services") == []

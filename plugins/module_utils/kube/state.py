@@ -233,7 +233,7 @@ class State:
         return True
 
     def check_secret(self, wanted: Json) -> None:
-        """Refuse a Secret that is missing or lacks a key; of one that may not be read nothing is known."""
+        """Refuse a Secret that is missing, lacks a key or is of another type; of one that may not be read nothing is known."""
         name, space = wanted["name"], wanted["namespace"]
         if self.namespaces.get(space, {}) is None and self.wish.check_mode:
             return  # whoever makes the Secret needs the namespace first
@@ -243,6 +243,9 @@ class State:
             if error.status in (401, 403):
                 return
             raise
+        if found and wanted.get("type") not in (None, "", found.get("type")):
+            is_of = f"Secret {name} in namespace {space} is of the type {found.get('type')}"
+            raise KubeError(f"{is_of} and not {wanted['type']}: make it anew, as that can't be changed.")
         missing = sorted(set(wanted.get("keys") or []) - set((found or {}).get("data") or {}))
         if found is None or missing:
             problem = f"has no key {' and '.join(missing)}" if found else "does not exist"

@@ -37,7 +37,7 @@ def test_hosts_make_an_ingress() -> None:
     assert ingress["spec"]["tls"] == [{"secretName": "one", "hosts": ["shop.test", "*.shop.test"]}]
     paths = {rule["host"]: [path["path"] for path in rule["http"]["paths"]] for rule in ingress["spec"]["rules"]}
     assert paths == {"shop.test": ["/", "/b"], "*.shop.test": ["/a"], "plain.test": ["/"]}
-    assert found["secrets"] == [{"name": "one", "namespace": "web", "keys": ["tls.crt", "tls.key"]}]
+    assert found["secrets"] == [{"name": "one", "namespace": "web", "keys": ["tls.crt", "tls.key"], "type": "kubernetes.io/tls"}]
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,19 @@ def test_a_door_that_leads_to_the_app(world: World) -> None:
     assert rows(world, hosts=[])["route"]["status"] == "skipped"
 
 
+@BOTH
+def test_a_host_that_stands_for_many_is_asked_by_one_name(world: World) -> None:
+    wild, name = f"*.{HOST}", f"verify.{HOST}"
+    world.rename(wild)
+    world.ingress["spec"]["tls"][0]["hosts"] = [wild]
+    world.names = {name: [DOOR]}
+    assert rows(world, hosts=[{"name": wild}])["route"]["cause"].endswith(f"is for {HOST} and not for {name}")
+    world.answers[SECRET] = (200, secret(certificate(wild, left=80)))
+    for hosts in ([{"name": wild, "tls_secret": "shop-tls"}], []):
+        found = rows(world, hosts=hosts)["route"]
+        assert found["status"] == "ok" and found["url"] == f"https://{name}/"
+
+
 def elsewhere(world: World) -> None:
     world.names[HOST] = [ELSEWHERE]
 
@@ -262,6 +275,11 @@ REFUSED = condition("ResolvedRefs", "False", reason="RefNotPermitted", message="
 FAULTS: dict[str, tuple[str, Fault, list[str]]] = {
     "wrong host": ("Ingress HTTPRoute", lambda w: w.rename("shpo.test"), [HOST, "shpo.test"]),
     "missing Secret": ("Ingress HTTPRoute", lambda w: w.answers.pop(SECRET) and None, ["flask-app/shop-tls", "does not exist"]),
+    "missing Secret: of another type": (
+        "Ingress HTTPRoute",
+        lambda w: w.answers.update({SECRET: (200, {**secret(GOOD), "type": "Opaque"})}),
+        ["shop-tls", "Opaque"],
+    ),
     "expired certificate": (
         "Ingress HTTPRoute",
         lambda w: w.answers.update({SECRET: (200, secret(EXPIRED))}),
