@@ -199,7 +199,8 @@ from ..module_utils.image.inputs import secret_parts
 from ..module_utils.node.engine import EngineError
 from ..module_utils.node.images import ImageError, one_line
 
-REPOSITORY = re.compile(r"^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$")
+# Of a short name each engine makes another one.
+REPOSITORY = re.compile(r"^(?=localhost[:/]|[^/]*[.:])[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$")
 
 
 def argument_spec() -> dict[str, Any]:
@@ -247,7 +248,8 @@ def main() -> None:
     repository = module.params["repository"]
     if not REPOSITORY.match(repository):
         module.fail_json(
-            msg=f"repository {repository} is not a full image name without a tag; write it like localhost/flask-app."
+            msg=f"repository {repository} is not a full image name without a tag; write it like localhost/flask-app"
+            " or docker.io/myuser/shop."
         )
     try:
         result = bring(module)

@@ -60,6 +60,11 @@ CASES = [
         {"flask_image_source": "TMP", "flask_image_wsgi": "a:b", "flask_image_build_secrets": {"netrc": {"src": "TMP/none"}}},
         "The src of build_secrets.netrc can't be read (FileNotFoundError)",
     ),
+    (
+        "flask_image",
+        {"flask_image_source": "TMP", "flask_image_wsgi": "a:b", "flask_image_repository": "myuser/shop"},
+        "write it like localhost/flask-app or docker.io/myuser/shop",
+    ),
     ("flask_image", {"flask_image_build_args": "A"}, "argument 'flask_image_build_args' is of type str"),
     ("flask_app", IMAGE, "No cluster was named: set flask_app_kubeconfig or flask_app_context"),
     ("flask_app", CLUSTER, "flask_app_image is empty: set it to the image of the application."),

@@ -21,7 +21,7 @@ from .build import DEBIAN_BASE, build
 from .build_context import content_tag
 from .cluster_tools import TOOLS, ClusterTool
 from .inputs import check, inputs, secret_texts
-from .registry import in_registry, push
+from .registry import engine_finds, in_registry, push
 
 CONTENT_TAG = re.compile(r"^[0-9a-f]{12}$")
 
@@ -142,6 +142,7 @@ def present(module: AnsibleModule, engine: Engine) -> dict[str, Any]:
         delivered = not tool.lacking(ref)
     else:
         delivered = delivery == "none" or in_registry(params["repository"], tag, *login)
+        delivered = delivered or (not all(login) and engine_finds(engine, ref))
     # what the registry has already need not be built here
     needs_build = not (delivery == "push" and delivered) and not engine.image_exists(ref)
     base = ""

@@ -18,7 +18,7 @@ from ansible.module_utils.urls import open_url
 
 from .._files import write_whole
 from ..credentials.guard import basic
-from ..node.engine import Engine, EngineError
+from ..node.engine import ASK_TIMEOUT, Engine, EngineError
 from ..node.images import ImageError, one_line
 
 PUSH_TIMEOUT = 600
@@ -66,6 +66,15 @@ def _has_manifest(url: str, username: str | None, password: str | None) -> bool:
         except (URLError, OSError):
             return False
     return False
+
+
+def engine_finds(engine: Engine, ref: str) -> bool:
+    """Whether the engine finds an image in its registry, with the login that it has, such as of a cloud's program."""
+    try:
+        engine.run(["manifest", "inspect", ref], timeout=ASK_TIMEOUT)
+    except EngineError as error:
+        return "single image" in str(error)  # so podman 4 and buildah say of one that is there
+    return True
 
 
 def push(engine: Engine, ref: str, username: str | None, password: str | None) -> None:

@@ -37,6 +37,7 @@ class FakeEngine:
     def __init__(self, images: set[str] | None = None, name: str = "podman") -> None:
         self.name, self.path, self.env = name, name, {}
         self.images = images or set()
+        self.pushed: dict[str, str] = {}  # what a registry has that knows the engine's login, and what the engine says of it
         self.calls: list[list[str]] = []
         self.builds: list[dict[str, Any]] = []
         self.fail_pull = self.fail_build = ""
@@ -49,6 +50,8 @@ class FakeEngine:
         self.calls.append(args)
         if args[0] == "pull" and self.fail_pull:
             raise EngineError(self.fail_pull)
+        if args[:2] == ["manifest", "inspect"] and (said := self.pushed.get(args[2], "manifest unknown")):
+            raise EngineError(said)
         return SimpleNamespace(stdout="\n".join(sorted(self.images)).encode())
 
     def build(
@@ -440,6 +443,21 @@ def test_the_login_comes_from_two_variables(monkeypatch: pytest.MonkeyPatch) -> 
     with patch_module_args({"repository": "registry.example.com/a"}):
         found = AnsibleModule(argument_spec=container_image.argument_spec()).params
     assert (found["registry_username"], found["registry_password"]) == ("user", "s3cret")
+
+
+@pytest.mark.parametrize("said", ["", "Treating single images as manifest lists is not implemented"])
+def test_a_registry_that_knows_the_engine_s_login_is_asked_by_it(source: Path, said: str) -> None:
+    """As one of a cloud does, whose program gives the engine a login: an image that is there is neither built nor pushed again."""
+    params = {"source": str(source), "repository": "registry.invalid/a", "delivery": "push"}
+    engine = FakeEngine()
+    first = deliver.present(FakeModule(**params), engine)
+    assert first["changed"] and ["push", first["image"]] in engine.calls
+    there = FakeEngine()
+    there.pushed[first["image"]] = said
+    assert not deliver.present(FakeModule(**params), there)["changed"] and not there.builds
+    # Whoever names a login is not helped by another one.
+    named = FakeModule(True, **params, registry_username="user", registry_password="s3cret")
+    assert deliver.present(named, there)["delivered"]
 
 
 class Registry(BaseHTTPRequestHandler):
