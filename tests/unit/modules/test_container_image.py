@@ -447,7 +447,7 @@ def test_the_login_comes_from_two_variables(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("said", ["", "Treating single images as manifest lists is not implemented"])
 def test_a_registry_that_knows_the_engine_s_login_is_asked_by_it(source: Path, said: str) -> None:
-    """As one of a cloud does, whose program gives the engine a login: an image that is there is neither built nor pushed again."""
+    """As one of a cloud, whose program gives the engine a login: what is there is neither built nor pushed again."""
     params = {"source": str(source), "repository": "registry.invalid/a", "delivery": "push"}
     engine = FakeEngine()
     first = deliver.present(FakeModule(**params), engine)
