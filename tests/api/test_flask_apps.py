@@ -236,6 +236,7 @@ class Host:
             "Service": f"/api/v1/namespaces/{namespace}/services",
             "Ingress": f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses",
             "NetworkPolicy": f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
+            "ConfigMap": f"/api/v1/namespaces/{namespace}/configmaps?labelSelector=flaskops/promise",
             **{kind: path(kind, namespace) for kind in KINDS},
         }
         return {
