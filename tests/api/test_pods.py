@@ -88,11 +88,16 @@ def test_an_application_with_everything(rig: Rig, tmp_path: Path) -> None:
     assert service["metadata"]["annotations"] == {"note": "true", "internal": "true"}
     assert (service["spec"]["loadBalancerClass"], len(service["spec"]["ports"])) == ("example.com/nlb", 2)
     # What was an option goes with it, and the defaults come back.
-    plain = {"service_type": "LoadBalancer", "service_load_balancer_class": "example.com/nlb"}
+    plain: dict[str, Any] = {"service_type": "LoadBalancer", "service_load_balancer_class": "example.com/nlb"}
+    # The API server takes no probe that is null, and no hook that does two things.
+    hook = {"preStop": {"exec": {"command": ["sleep", "9"]}}}
+    plain |= {"probes": {"livenessProbe": None}, "pod_overrides": {"containers": [{"name": NAME, "lifecycle": hook}]}}
     assert [run(rig, tmp_path, **plain).changed for _ in range(2)] == [1, 0]
     assert f"{NAME}-health" not in {item["metadata"]["name"] for item in rig.request("GET", KINDS[0])["items"]}
     template = rig.request("GET", f"{KINDS[4]}/{NAME}")["spec"]["template"]
     assert len(template["spec"]["containers"]) == len(template["spec"]["volumes"]) == 1
+    (shop,) = template["spec"]["containers"]
+    assert "livenessProbe" not in shop and shop["readinessProbe"]["httpGet"] and "sleep" not in shop["lifecycle"]["preStop"]
     assert "team" not in template["metadata"]["labels"]
     assert [run(rig, tmp_path, state="absent").changed for _ in range(2)] == [1, 0]
     left = [item["metadata"]["name"] for path in KINDS for item in rig.request("GET", path)["items"]]
