@@ -205,15 +205,14 @@ def test_one_that_still_runs_is_waited_for_and_not_made_again(shop: Shop, rig: R
     with kubelet(rig, NAME):
         assert f"created Job {NAME}/third" in apply(30, third)
     assert [item["metadata"]["name"] for item in shop.jobs()] == ["third"]
-    # One that can't go on is not waited for, and does not come to life later.
+    # One that has not begun is not waited for, and does not come to life later.
     with kubelet(rig, NAME, None):
         with pytest.raises(NotReady, match="has not ended after 1 s"):
             apply(1, second)
         (pod,) = rig.request("GET", f"{NS}/pods?labelSelector=batch.kubernetes.io/job-name=second")["items"]
-        stuck = {"waiting": {"reason": "InvalidImageName"}}
-        told = {"name": "up", "image": "up:1", "imageID": "", "restartCount": 0, "ready": False, "state": stuck}
+        waiting = {"phase": "Pending", "containerStatuses": [], "conditions": [{"type": "Ready", "status": "False"}]}
         path = f"{NS}/pods/{pod['metadata']['name']}/status"
-        rig.request("PATCH", path, {"status": {"containerStatuses": [told]}}, "application/merge-patch+json")
+        rig.request("PATCH", path, {"status": waiting}, "application/merge-patch+json")
         with pytest.raises(NotReady, match=r"Job fourth .* has not ended after 5 s"):
             apply(5, named(job, "fourth"))
     assert {item["metadata"]["name"] for item in shop.jobs()} == {"third", "fourth"}

@@ -76,10 +76,12 @@ class JobWaiter(Waiter):
 
 
 class EarlierWaiter(JobWaiter):
-    """Waits until a Job of another version has ended, however it did, or can't go on."""
+    """Waits until a Job of another version has ended, however it did; one whose pod has not begun need not be waited for."""
 
     def is_over(self) -> bool:
-        return self.has_ended() or bool(super().hopeless())
+        # Whoever may not list pods is told by the Job.
+        told = (self.workload.get("status") or {}).get("ready")
+        return self.has_ended() or not (told or any(pod["status"].get("phase") == "Running" for pod in self.pods()))
 
     def hopeless(self) -> str:
         return ""

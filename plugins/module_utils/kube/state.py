@@ -455,7 +455,7 @@ class State:
         earlier = self.objects.each(self.objects.get, [item for item in unwanted if again and item["kind"] == jobs.KIND])
         earlier = [live for live in earlier if live and not jobs.has_ended(live)]
         self.objects.each(lambda live: jobs.wait_for_earlier(self.objects, live, self.wish.wait_timeout), earlier)
-        # One that could not go on might do so later.
+        # One that has not begun would do so later.
         self.delete(earlier + [cast(Json, entry.live) for entry in again if entry.live and jobs.has_failed(entry.live)])
         for now in (needed, again):
             self.objects.each(self.bring, now)
