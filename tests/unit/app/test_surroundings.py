@@ -241,3 +241,15 @@ def test_no_limit_of_memory_is_none_to_speak_of(tmp_path: Path) -> None:
     for name, content in (("memory.max", "max"), ("memory.current", "1"), ("memory.stat", "inactive_file 0")):
         (tmp_path / name).write_text(f"{content}\n")
     assert memory.used(tmp_path) is None
+
+
+@pytest.mark.parametrize("path", ["/shop/up", "/shop/up?full=1"])
+def test_an_application_below_a_path_is_asked_there(start: Callable[..., Server], path: str) -> None:
+    server = start(TOLD, SCRIPT_NAME="/shop", HEALTH_PATH=path)
+    assert server.request(path)[:2] == (200, '{"status":"ok"}\n')
+    assert server.status("/shop/other") == 404
+
+
+def test_an_own_health_check_below_a_path_is_the_answer(start: Callable[..., Server]) -> None:
+    own = "from flask import Flask\napp = Flask(__name__)\n@app.get('/up')\ndef up():\n    return 'own'\n"
+    assert start(own, SCRIPT_NAME="/shop", HEALTH_PATH="/shop/up").request("/shop/up")[:2] == (200, "own")

@@ -30,7 +30,7 @@ with contextlib.suppress(ModuleNotFoundError):  # the application need not be on
     from flask import request as flask_request
     from werkzeug.exceptions import HTTPException
 
-HEALTH = os.environ.get("HEALTH_PATH") or "/health"
+HEALTH = (os.environ.get("HEALTH_PATH") or "/health").partition("?")[0]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # RFC 9110 and PATCH; an application's own routes may add some.
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
@@ -196,7 +196,9 @@ class Layer:
             got_request_exception.connect(_failed)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") == HEALTH and environ.get("REQUEST_METHOD") in ("GET", "HEAD"):
+        path = environ.get("PATH_INFO", "")
+        # Below a prefix the path is named as the probes ask it, or as the application knows it.
+        if HEALTH in (path, environ.get("SCRIPT_NAME", "") + path) and environ.get("REQUEST_METHOD") in ("GET", "HEAD"):
             return self.health(environ, start_response)
         request = environ[KEY] = Request(environ, self.outermost)
         logs.current.set(request.log)
@@ -284,7 +286,8 @@ class Layer:
         """
         app = self.outermost
         rules = app.url_map.iter_rules() if app else ()
-        rule = next((one for one in rules if one.rule == HEALTH and not one.arguments and "GET" in (one.methods or ())), None)
+        path = environ["PATH_INFO"]
+        rule = next((one for one in rules if one.rule == path and not one.arguments and "GET" in (one.methods or ())), None)
         if app is None or rule is None:
             return None
         view = app.view_functions[rule.endpoint]
