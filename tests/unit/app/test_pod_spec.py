@@ -72,6 +72,18 @@ def test_labels_and_annotations_are_on_what_they_are_for(tmp_path: Path) -> None
             {"scheme": "https", "service_ports": [{"name": "a", "port": 1, "targetPort": "http"}, {"port": 2, "targetPort": 3}]},
             [{"name": "a", "port": 1, "targetPort": "http", "appProtocol": "https"}, {"port": 2, "targetPort": 3}],
         ),
+        (
+            {
+                "service_ports": [
+                    {"name": "http", "port": 80},
+                    {"name": "quic", "port": 80, "protocol": "UDP", "targetPort": 8443},
+                ]
+            },
+            [
+                {"name": "http", "port": 80, "targetPort": 5000},
+                {"name": "quic", "port": 80, "targetPort": 8443, "protocol": "UDP"},
+            ],
+        ),
     ],
 )
 def test_ports_of_the_service(tmp_path: Path, options: dict[str, Any], ports: list[dict[str, Any]]) -> None:
@@ -81,8 +93,20 @@ def test_ports_of_the_service(tmp_path: Path, options: dict[str, Any], ports: li
     (container,) = made["Deployment shop"]["spec"]["template"]["spec"]["containers"]
     schemes = {container[probe]["httpGet"].get("scheme") for probe in ("livenessProbe", "readinessProbe")}
     assert schemes == {"HTTPS" if options.get("scheme") else None}
-    admitted = [entry["port"] for entry in made["NetworkPolicy shop"]["spec"]["ingress"][0]["ports"]]
-    assert {entry["targetPort"] for entry in ports} <= {*admitted}
+    admitted = {(entry["protocol"], entry["port"]) for entry in made["NetworkPolicy shop"]["spec"]["ingress"][0]["ports"]}
+    assert admitted == {("TCP", 5000), *((entry.get("protocol", "TCP"), entry["targetPort"]) for entry in ports)}
+
+
+def test_names_that_yaml_takes_for_something_else_are_texts(tmp_path: Path) -> None:
+    secrets = {"image_pull_secrets": ["no"], "secret_environment": ["1e3"], "config_map_environment": ["null"]}
+    worker = {"name": "off", "command": ["on"]}
+    made = objects(tmp_path, name="on", namespace="123", workers=[worker], autoscale={"max": 3}, **secrets)
+    assert {"Namespace 123", "Deployment on", "Deployment on-off"} <= made.keys()
+    assert made["NetworkPolicy on"]["spec"]["podSelector"] == {"matchLabels": {"app": "on"}}
+    spec = made["Deployment on"]["spec"]["template"]["spec"]
+    assert spec["imagePullSecrets"] == [{"name": "no"}] and spec["serviceAccountName"] == "on"
+    assert spec["containers"][0]["envFrom"] == [{"configMapRef": {"name": "null"}}, {"secretRef": {"name": "1e3"}}]
+    assert made["Deployment on-off"]["spec"]["selector"]["matchLabels"]["flaskops/worker"] == "off"
 
 
 def test_numbers_and_truths_may_be_texts(tmp_path: Path) -> None:
