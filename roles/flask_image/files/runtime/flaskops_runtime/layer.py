@@ -286,7 +286,7 @@ class Layer:
         """
         app = self.outermost
         rules = app.url_map.iter_rules() if app else ()
-        path = environ["PATH_INFO"]
+        path = environ.get("PATH_INFO")
         rule = next((one for one in rules if one.rule == path and not one.arguments and "GET" in (one.methods or ())), None)
         if app is None or rule is None:
             return None
