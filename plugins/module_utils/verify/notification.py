@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import promql, routing
+from . import promql, relabeling, routing
 from .routing import Delivery, Labels
 
 Json = dict[str, Any]
@@ -23,11 +23,12 @@ ALWAYS = "Watchdog"  # it fires by design as long as alerts are evaluated, so wh
 
 @dataclass
 class Alert:
-    """A loaded alert, with the labels that it will have."""
+    """A loaded alert, with the labels that it will have; :param dropped: whether Prometheus sends it to no Alertmanager."""
 
     name: str
     severity: str
     labels: Labels
+    dropped: bool = False
 
 
 @dataclass
@@ -44,17 +45,19 @@ class Alertmanager:
     firing: list[dict[str, str]] = field(default_factory=list)
 
 
-def alert_of(rule: Json, tree: Json | None, external: dict[str, str]) -> Alert:
+def alert_of(rule: Json, tree: Json | None, config: Json) -> Alert:
     """A rule of ``/api/v1/rules`` as the alert that it makes.
 
     :param tree: its expression, as promql reads it; None where Prometheus does not tell, so that any label may be there.
-    :param external: labels that Prometheus adds.
+    :param config: what Prometheus has loaded, by which it adds and changes labels.
     """
+    external = {name: str(value) for name, value in ((config.get("global") or {}).get("external_labels") or {}).items()}
     found = promql.labels(tree) if tree else Labels(open=True)
     # A label that is a template has a value that nobody knows yet.
     own = {name: None if "{{" in value else value for name, value in (rule.get("labels") or {}).items()}
     named: dict[str, str | None] = {**external, **found.known, **own, "alertname": rule["name"]}
-    return Alert(rule["name"], str(named.get("severity") or ""), Labels(named, found.open))
+    arriving = relabeling.relabeled(Labels(named, found.open), relabeling.rules_of(config))
+    return Alert(rule["name"], str(named.get("severity") or ""), arriving or Labels(named, found.open), arriving is None)
 
 
 def bare(receiver: str) -> str:
@@ -86,8 +89,11 @@ class Judge:
 
     def judge(self, alerts: list[Alert]) -> None:
         """Judge the alerts that somebody must be notified of."""
+        if lost := [alert for alert in alerts if alert.dropped]:
+            self.problems.append(f"a relabeling of Prometheus (alert_relabel_configs) drops {listed(lost)} before Alertmanager")
+        alerts = [alert for alert in alerts if not alert.dropped]
         self._routes(alerts)
-        self._inhibitions(alerts)
+        self._inhibitions([alert for alert in alerts if not self._silenced(alert)])
         self._silences(alerts)
 
     def _routes(self, alerts: list[Alert]) -> None:
@@ -119,23 +125,30 @@ class Judge:
         fires = [
             Alert(given.get("alertname", "?"), given.get("severity", ""), Labels(dict(given))) for given in self.server.firing
         ]
+        # An alert that is silenced holds others back all the same.
+        unheard = [each for each in fires if self._silenced(each)]
+        unheard += [
+            each for each in (*self.loaded, *fires) if not each.dropped and (each.name == ALWAYS or not self.reaches(each))
+        ]
         held: dict[str, list[Alert]] = {}
         for alert in alerts:
             for rule in routing.inhibitions(self.server.config, alert.labels):
-                for source in [*self.loaded, *fires]:
-                    if routing.inhibits(rule, source.labels, alert.labels) is True and (
-                        source.name == ALWAYS or not self.reaches(source)
-                    ):
+                for source in unheard:
+                    if routing.inhibits(rule, source.labels, alert.labels) is True:
                         held.setdefault(source.name, []).append(alert)
         for name, which in held.items():
             distinct = list({alert.name: alert for alert in which}.values())
             why = f"{name} always fires" if name == ALWAYS else f"nobody is notified of {name} itself"
             self.problems.append(f"{name} holds {listed(distinct)} back by an inhibition, and {why}")
 
+    def _active(self) -> list[Json]:
+        return [each for each in self.server.silences if each.get("status", {}).get("state") == "active"]
+
+    def _silenced(self, alert: Alert) -> bool:
+        return any(routing.silenced(silence, alert.labels) is True for silence in self._active())
+
     def _silences(self, alerts: list[Alert]) -> None:
-        for silence in self.server.silences:
-            if silence.get("status", {}).get("state") != "active":
-                continue
+        for silence in self._active():
             under = [alert for alert in alerts if routing.silenced(silence, alert.labels) is True]
             if not under:
                 continue
@@ -157,9 +170,9 @@ def wanted(alerts: list[Alert], severities: list[str]) -> list[Alert]:
     return [alert for alert in alerts if alert.severity in severities]
 
 
-def read(rules: list[Json], parse: Callable[[str], Json | None], external: dict[str, str]) -> list[Alert]:
+def read(rules: list[Json], parse: Callable[[str], Json | None], config: Json) -> list[Alert]:
     """The alerts among loaded rules.
 
-    :param parse: gives the tree of an expression, or None.
+    :param parse: gives the tree of an expression, or None. :param config: what Prometheus has loaded.
     """
-    return [alert_of(rule, parse(rule["query"]), external) for rule in rules if rule.get("type") == "alerting"]
+    return [alert_of(rule, parse(rule["query"]), config) for rule in rules if rule.get("type") == "alerting"]

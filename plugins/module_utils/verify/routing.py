@@ -26,6 +26,7 @@ DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "satur
 MONTHS = tuple(name.lower() for name in calendar.month_name)  # the first is empty, so that january is 1
 AHEAD, STEP = 7 * 24 * 60, 15  # minutes of time intervals that are looked at, and from one look to the next
 MANY = 64  # alternatives that are followed at most
+EVERY = (".*", "(.*)", "^.*$")  # expressions that take whatever a label says, and that it is not there
 
 
 @dataclass
@@ -42,7 +43,9 @@ class Labels:
     def holds(self, name: str, op: str, value: str) -> bool | None:
         """Whether a matcher holds; None where that is not known."""
         have = self.value(name)
-        if have is None:
+        if "~" in op and value in EVERY:
+            return op == "=~"
+        if have is None or ("~" in op and "[[:" in value):  # a class of POSIX, which Python reads otherwise
             return None
         try:
             equal = have == value if op in ("=", "!=") else re.fullmatch(value, have, re.DOTALL) is not None

@@ -220,14 +220,17 @@ class Series:
         stems = {name, *(name.removesuffix(end) for end in ("_bucket", "_count", "_sum", "_total", "_created"))}
         return not stems.isdisjoint(self.types)
 
+    def config(self) -> Json:
+        """The configuration that Prometheus has loaded."""
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return yaml.load(self._get("/api/v1/status/config")[0]["yaml"], Loader=loader) or {}
+
     @cached_property
     def _relabelings(self) -> list[tuple[str, Json]]:
         """The rules of each scrape by which Prometheus takes or drops a series by its name."""
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        config = yaml.load(self._get("/api/v1/status/config")[0]["yaml"], Loader=loader) or {}
         return [
             (scrape["job_name"], rule)
-            for scrape in config.get("scrape_configs") or []
+            for scrape in self.config().get("scrape_configs") or []
             for rule in scrape.get("metric_relabel_configs") or []
             if rule.get("source_labels") == ["__name__"] and rule.get("action") in ("drop", "keep")
         ]

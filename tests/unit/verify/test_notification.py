@@ -55,6 +55,7 @@ SILENCE = {
     "comment": "no idea",
     "matchers": [{"name": "namespace", "value": "web", "isRegex": False, "isEqual": True}],
 }
+TEAM_X = {"name": "team", "value": "x", "isRegex": False, "isEqual": True}
 BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "the default receiver is none": (config({"receiver": "none"}), {}, ["FlaskTargetDown (critical)", "none", "nobody"]),
     "only the inbox": (config({"receiver": "alert-inbox"}, INBOX), {}, ["alert-inbox", "nobody"]),
@@ -92,6 +93,11 @@ BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         ["Own"],
     ),
     "silenced": (config(ALL, TEAM), {"silences": [SILENCE]}, ["silence", "2027-01-01", "ann"]),
+    "held back by what fires and is silenced": (
+        config(ALL, TEAM, inhibit_rules=[{"source_matchers": ["team=x"], "target_matchers": ["app=web"]}]),
+        {"firing": [{"alertname": "Own", "team": "x"}], "silences": [{**SILENCE, "matchers": [TEAM_X]}]},
+        ["Own", "inhibition"],
+    ),
 }
 
 
@@ -164,7 +170,42 @@ def test_an_alert_without_the_labels_of_its_route_is_named() -> None:
 
 def test_labels_of_a_loaded_rule() -> None:
     rule = {"name": "Own", "query": "up", "labels": {"severity": "warning", "who": "{{ $labels.team }}", "app": "web"}}
-    found = alert_of(rule, {"type": "numberLiteral", "val": "1"}, {"cluster": "c"})
+    found = alert_of(rule, {"type": "numberLiteral", "val": "1"}, {"global": {"external_labels": {"cluster": "c"}}})
     assert (found.severity, found.labels.open) == ("warning", False)
     assert found.labels.known == {"alertname": "Own", "severity": "warning", "who": None, "app": "web", "cluster": "c"}
     assert alert_of(rule, None, {}).labels.open
+
+
+@pytest.mark.parametrize(
+    ("rules", "wanted"),
+    [
+        ([{"source_labels": ["severity"], "regex": "critical", "action": "drop"}], None),
+        ([{"source_labels": ["severity", "app"], "separator": "-", "regex": "critical-.*", "action": "Drop"}], None),
+        ([{"source_labels": ["severity"], "regex": "warning", "action": "keep"}], None),
+        ([{"source_labels": ["pod"], "regex": "web-1", "action": "drop"}], {}),
+        ([{"source_labels": ["pod"], "regex": ".*", "action": "drop"}], None),
+        ([{"regex": "app|replica", "action": "labeldrop"}], {"app": ""}),
+        ([{"source_labels": ["app"], "regex": "(w)(.*)", "target_label": "team", "replacement": "${2}-$1"}], {"team": "eb-w"}),
+        ([{"source_labels": ["app"], "regex": "shop", "target_label": "severity", "replacement": "none"}], {}),
+        ([{"source_labels": ["pod"], "target_label": "where"}], {"where": None}),
+        ([{"target_label": "severity", "replacement": ""}], {"severity": ""}),
+        ([{"source_labels": ["app"], "target_label": "n", "action": "hashmod", "modulus": 3}], {"n": None}),
+    ],
+)
+def test_labels_that_prometheus_changes_before_it_sends(
+    rules: list[dict[str, Any]], wanted: dict[str, str | None] | None
+) -> None:
+    labels = {"severity": "critical", "app": "web", "replica": "r"}
+    found = alert_of(
+        {"name": "A", "query": "a", "labels": {**labels, "pod": "{{ $labels.pod }}"}},
+        {"type": "numberLiteral", "val": "1"},
+        {"alerting": {"alertmanagers": [{"alert_relabel_configs": rules[1:]}], "alert_relabel_configs": rules[:1]}},
+    )
+    assert found.dropped is (wanted is None) and found.severity == "critical"
+    assert {name: found.labels.value(name) for name in wanted or ()} == (wanted or {})
+
+
+def test_what_prometheus_drops_reaches_nobody_and_holds_nobody_back() -> None:
+    lost = Alert("Lost", "critical", Labels({"alertname": "Lost"}), dropped=True)
+    (problem,) = judged(config(ALL, TEAM), [DOWN, lost]).problems
+    assert "alert_relabel_configs" in problem and "Lost (critical)" in problem and "FlaskTargetDown" not in problem

@@ -163,6 +163,10 @@ def test_inhibitions() -> None:
         ([("namespace", "web", False, False)], False),
         ([("instance", "10.0.0.1", False, True)], None),
         ([("instance", "10.0.0.1", False, True), ("namespace", "other", False, True)], False),
+        # Whatever the label is, or is not there.
+        ([("instance", ".*", True, True), ("namespace", "web", False, True)], True),
+        ([("instance", ".*", True, False)], False),
+        ([("namespace", "[[:alpha:]]+", True, True)], None),
     ],
 )
 def test_silences(matchers: list[tuple[str, str, bool, bool]], wanted: bool | None) -> None:

@@ -154,6 +154,7 @@ class FakeStack(FakeCluster):
         self.dead: tuple[str, ...] = ()
         self.old = False
         self.names: list[str] = []
+        self.config = ""
         self.skew: dict[str, float] = {}
         self.refusing: tuple[str, ...] = ()
         self.receivers = ["alert-inbox"]
@@ -194,7 +195,7 @@ class FakeStack(FakeCluster):
         if parts.path in (f"{PROMETHEUS}/metadata", f"{PROMETHEUS}/label/job/values"):
             return 200, json.dumps({"data": {}})
         if parts.path == f"{PROMETHEUS}/status/config":
-            return 200, json.dumps({"data": {"yaml": ""}})
+            return 200, json.dumps({"data": {"yaml": self.config}})
         if parts.path == f"{PROMETHEUS}/parse_query" and not self.old:
             return 200, json.dumps({"data": self.parsed(parse_qs(parts.query)["query"][0])})
         if parts.path == f"{PROMETHEUS}/query":
@@ -359,6 +360,23 @@ def test_nobody_need_be_notified():
     # An alert of a severity that nobody asked for may end anywhere.
     found = run(FakeStack(**{f"{ALERTMANAGER}/status": nowhere}), notified_severities=["warning"])["alert routes"]
     assert found["status"] == "skipped"
+
+
+ADDED = "global: {external_labels: {prometheus: monitoring/stack}}\n"
+DROPPING = "alerting: {alert_relabel_configs: [{source_labels: [severity], regex: critical, action: drop}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"), [(ADDED, "a silence holds A (critical) back"), (DROPPING, "drops A (critical)"), ("", "")]
+)
+def test_what_prometheus_does_to_labels_counts(config, words):
+    """The test alert, which has other labels, passes all the same."""
+    matcher = {"name": "prometheus", "value": "monitoring/stack", "isRegex": False, "isEqual": True}
+    cluster = FakeStack(**{f"{ALERTMANAGER}/silences": (200, [{**SILENCE, "matchers": [matcher]}])})
+    cluster.config = config
+    results = run(cluster)
+    assert [name for name, r in results.items() if r["status"] == "failed"] == (["alert routes"] if words else [])
+    assert words in results["alert routes"]["cause"]
 
 
 PROMISED = {

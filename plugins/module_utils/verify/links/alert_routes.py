@@ -39,12 +39,12 @@ def _look(run: Run) -> list[Result]:
         return [skipped(LINK, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
     path = alertmanager_path(stack.namespace, found)
     config = stack.alertmanager_config(path)
-    query = f"GET {stack.api}/api/v1/rules; GET {path}/api/v2/status, silences and alerts"
+    query = f"GET {stack.api}/api/v1/rules and status/config; GET {path}/api/v2/status, silences and alerts"
     objects = stack.rules_of_ours()
     loaded, ours = _alerts(run, objects)
     if not ours:
         return [skipped(LINK, "no alert of ours is loaded that somebody is to be notified of")]
-    firing = [alert["labels"] for alert in stack.ask(f"{path}/api/v2/alerts?silenced=false")]
+    firing = [alert["labels"] for alert in stack.ask(f"{path}/api/v2/alerts")]
     server = notification.Alertmanager(config, stack.ask(f"{path}/api/v2/silences"), firing)
     judge = notification.Judge(server, loaded, datetime.datetime.now(datetime.UTC))
     judge.judge(ours)
@@ -61,12 +61,12 @@ def _alerts(run: Run, objects: list[dict[str, Any]]) -> tuple[list[notification.
     """All loaded alerts, and those of the objects that somebody is to be notified of."""
     stack = run.stack
     files = files_of(objects)
-    external = {key: str(value) for key, value in (stack.server["spec"].get("externalLabels") or {}).items()}
+    config = stack.series.config()
     loaded: list[notification.Alert] = []
     ours: list[notification.Alert] = []
     for group in stack.ask(f"{stack.api}/api/v1/rules?type=alert")["data"]["groups"]:
         own = file_of(group).startswith(files)
-        found = notification.read(group["rules"], stack.parsed if own else lambda _expr: None, external)
+        found = notification.read(group["rules"], stack.parsed if own else lambda _expr: None, config)
         loaded += found
         ours += found if own else []
     return loaded, notification.wanted(ours, run.target.notified_severities)
