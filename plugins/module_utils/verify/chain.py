@@ -135,7 +135,7 @@ CHAIN = (
     Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging),
     Link({"log alerts": ("log agent", "prometheus")}, LOGS, log_alerts.look, pods_of_logging),
     Link({"ruler": ("loki", "alertmanager")}, LOGS, ruler.look, pods_of_logging),
-    Link({"metrics stack": ()}, NO_STACK, metrics_stack.look, only_notes=True),
+    Link({"metrics stack": ("promise",)}, NO_STACK, metrics_stack.look, metrics_stack.next_command),
     Link({"prometheus": ()}, STACK, prometheus.look, pods_of_the_stack),
     Link({"exporters": ("prometheus",)}, STACK, exporters.look, pods_of_the_stack),
     Link({"target": ("prometheus", "metric requests", "metric duration")}, STACK, target.look, pods_of_the_stack),

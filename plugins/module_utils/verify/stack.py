@@ -33,6 +33,7 @@ OPERATOR = "/apis/monitoring.coreos.com"
 # A new rule goes through a ConfigMap, a kubelet's sync and a reload before Prometheus has it: up to two minutes. A Prometheus
 # that was just started reads what it had written before, and scrapes everything again.
 FRESH, SETTLE_FRESH = 180.0, 150.0
+FORBIDDEN = 403
 UNAVAILABLE = 503  # of the API server's proxy, where no pod of a Service is ready
 ASK_AGAIN = 0.5  # seconds
 SKIPPED = "flaskops/skipped"
@@ -128,6 +129,10 @@ class Stack:
         self.cluster = run.cluster
         self.app = run.target
         self.absent = "no Prometheus was looked for"  # empty where there is one
+        self.unread: ApiError | None = None  # why it is not known whether there is one
+        self.lost: list[
+            str
+        ] = []  # namespace and name of each Prometheus that the app's monitoring was made for, and is not there
         self.namespace = ""
         self.api = ""  # the path of Prometheus
         self.server: dict[str, Any] = {}
@@ -137,23 +142,29 @@ class Stack:
 
     def find(self) -> None:
         """Look for a Prometheus, and read the app's monitoring objects."""
-        self.absent = self._find()
+        until = min(self.run.deadline, time.monotonic() + self.run.settle)
+        while True:
+            self.unread = None
+            try:
+                self.absent = self._find()
+            except ApiError as error:
+                self.unread, self.absent = error, f"the objects of the Prometheus operator can't be read: {error}"
+            if self.unread is None or self.unread.status == FORBIDDEN or time.monotonic() > until:
+                break
+            time.sleep(ASK_AGAIN)
 
     def _find(self) -> str:
-        try:
-            found = self.run.get(f"{OPERATOR}/v1/prometheuses").get("items", [])
-        except ApiError as error:
-            if error.status == 404:
-                return "no Prometheus operator is installed on this cluster"
-            return f"the Prometheus objects can't be read: {error}"
+        found = self._listed(f"{OPERATOR}/v1/prometheuses")
+        if found is None:
+            return "no Prometheus operator is installed on this cluster"
+        base = f"{OPERATOR}/v1/namespaces/{self.app.namespace}"
+        for plural in PLURALS.values():
+            self.objects[plural] = self._listed(f"{base}/{plural}") or []
+        there = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in found}
+        wanted = [(namespace, name) for kind, namespace, name in self.parts() if kind == "Prometheus"]
+        self.lost = ["/".join(each) for each in wanted if each not in there]
         if not found:
             return "the Prometheus operator runs no Prometheus on this cluster"
-        base = f"{OPERATOR}/v1/namespaces/{self.app.namespace}"
-        try:
-            for plural in PLURALS.values():
-                self.objects[plural] = self.run.get(f"{base}/{plural}").get("items", [])
-        except ApiError as error:
-            return f"the monitoring objects of namespace {self.app.namespace} can't be read: {error}"
         self.server, self.alone = chosen(found, self.parts()), len(found) == 1
         self.namespace = self.server["metadata"]["namespace"]
         self.api = prometheus_path(self.server)
@@ -163,6 +174,16 @@ class Stack:
         if facts.age(started) < FRESH:
             self._patient = min(self.run.deadline, time.monotonic() + SETTLE_FRESH)
         return ""
+
+    def _listed(self, path: str) -> list[dict[str, Any]] | None:
+        """The objects of a kind; None where the cluster does not know it."""
+        try:
+            found: list[dict[str, Any]] = self.run.get(path).get("items", [])
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+        return found
 
     @cached_property
     def series(self) -> Series:

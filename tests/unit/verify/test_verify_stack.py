@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.flaskops.observability.plugins.module_utils.kube import promise
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import promise, transport
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, objects
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
@@ -503,6 +503,38 @@ def test_the_prometheus_of_the_app_is_asked_where_there_are_several():
     # Without the role's word for it the first is asked, and a rule of the only Prometheus has to be loaded.
     cluster.answers[f"{OPERATOR}/prometheuses"] = (200, {"items": [SERVER]})
     assert "0 of 1 rules of the group flask-app.alerts (theirs)" in run(cluster)["rules"]["cause"]
+
+
+MADE_FOR = {
+    f"{OPERATOR}/namespaces/flask-app/servicemonitors": (
+        200,
+        {"items": [owned("flask-app", [*PARTS, "Prometheus/monitoring/stack"])]},
+    )
+}
+
+
+@pytest.mark.parametrize(
+    ("servers", "more", "link", "status", "words"),
+    [
+        ((200, {"items": []}), {}, "metrics stack", "skipped", "runs no Prometheus"),
+        ((200, {"items": []}), MADE_FOR, "metrics stack", "failed", "monitoring/stack, for which the app's monitoring was made"),
+        ((500, {"message": "etcd is away"}), {}, "metrics stack", "failed", "etcd is away"),
+        (transport.ApiError(0, "timed out"), MADE_FOR, "metrics stack", "failed", "timed out"),
+        ((403, {"message": "not for you"}), MADE_FOR, "metrics stack", "skipped", "not for you"),
+        (
+            (200, {"items": [{**SERVER, "metadata": {"namespace": "monitoring", "name": "other"}}]}),
+            MADE_FOR,
+            "prometheus",
+            "failed",
+            "monitoring/stack, for which",
+        ),
+    ],
+)
+def test_a_prometheus_that_is_not_there(servers, more, link, status, words):
+    results = run(FakeStack(**{f"{OPERATOR}/prometheuses": servers, **more}), context="staging")
+    found = results[link]
+    assert (found["status"], found["follows"]) == (status, "") and words in found["evidence"] + found["cause"]
+    assert status == "skipped" or found["next_command"].startswith("kubectl ")
 
 
 def test_what_is_not_there_to_be_asked_is_skipped():

@@ -11,6 +11,7 @@ from typing import Any
 from ..result import Result, failed, ok
 from ..run import Run
 from ..stack import OPERATOR, Server, Stack, told_apart
+from . import metrics_stack
 
 RUNTIME, CONFIG = "/api/v1/status/runtimeinfo", "/api/v1/status/config"
 
@@ -21,6 +22,12 @@ def look(run: Run) -> list[Result]:
 
 def _look(run: Run) -> list[Result]:
     stack = run.stack
+    if stack.lost:  # another one is there, which has nothing of the app's
+        return [
+            failed(
+                "prometheus", "another Prometheus is there", metrics_stack.cause(stack.lost), f"GET {OPERATOR}/v1/prometheuses"
+            )
+        ]
     name = stack.server["metadata"]["name"]
     server = run.get(f"{OPERATOR}/v1/namespaces/{stack.namespace}/prometheuses/{name}")
     query = f"GET {OPERATOR}/v1/namespaces/{stack.namespace}/prometheuses/{name} and its pods; GET {stack.api}{RUNTIME}"
