@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from ..kube.transport import ApiError, Cluster, message_of, read_object
 from ..monitoring.paths import alertmanager_path, prometheus_path, service_path
-from ..verify import facts, log_stores, stack
+from ..verify import facts, log_agents, log_stores, stack
 from ..verify.links import health, rollout
 from ..verify.result import FAILED, OK
 from ..verify.run import http_get, slices_path
@@ -177,8 +177,8 @@ class App:
         """The first log back end of the cluster, and the way to it, where there is one."""
         for store in log_stores.STORES.values():
             with contextlib.suppress(ApiError):
-                if found := log_stores.service(self.get, store):
-                    return store, log_stores.Way(self.cluster, found)
+                if found := log_agents.services(self.get, store):
+                    return store, log_stores.Way(self.cluster, found[0])
         return log_stores.Store(), None
 
     def lines(self, seconds: float, text: str = "", levels: str = "") -> list[float]:

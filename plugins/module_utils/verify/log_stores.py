@@ -160,13 +160,13 @@ def refused(store: Store, before: str, after: str) -> str:
 STORES: dict[str, Store] = {store.name: store for store in (Loki(), VictoriaLogs())}
 
 
-def service(get: Callable[[str], Any], store: Store) -> dict[str, Any]:
-    """The Service through which a back end is asked; empty where none is installed.
+def services(get: Callable[[str], Any], store: Store) -> list[dict[str, Any]]:
+    """The Services of a kind of back end on the cluster.
 
     :param get: reads an object or list of the API server.
     """
-    found = get(f"/api/v1/services?{urlencode({'labelSelector': store.services})}").get("items", [])
-    return found[0] if found else {}
+    found: list[dict[str, Any]] = get(f"/api/v1/services?{urlencode({'labelSelector': store.services})}").get("items", [])
+    return found
 
 
 def search_path(index: str, text: str, size: int = 1) -> str:

@@ -147,8 +147,7 @@ def find(run: Run) -> dict[str, Ask]:
     for given in run.target.log_backends:
         add(given["type"], _given(run, given))
     for name, store in log_stores.STORES.items():
-        service = {} if name in named else log_stores.service(run.get, store)
-        if service:
+        for service in [] if name in named else log_agents.services(run.get, store):
             add(name, partial(_store, store, partial(along, run.way(service)), run.target.namespace))
     for output in log_agents.outputs(run):
         name = log_agents.TITLES[output["type"]]

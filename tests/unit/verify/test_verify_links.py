@@ -1010,7 +1010,7 @@ def test_credentials_that_can_not_be_sent_are_refused(given, word):
 @pytest.mark.parametrize(("kind", "host"), [("loki", "loki.logs.svc"), ("victoria_logs", "vl.logs.svc")])
 @pytest.mark.parametrize("there", [False, True])
 def test_a_back_end_whose_service_is_gone(kind, host, there):
-    """One that is there under other labels is somebody's, and not looked for."""
+    """One that is there under other labels is somebody's: how it is asked has to be said."""
     item = shipper()
     item["metadata"]["annotations"] = {"flaskops/outputs": json.dumps([{"type": kind, "host": host, "port": 1}])}
     name = host.split(".")[0]
@@ -1022,8 +1022,9 @@ def test_a_back_end_whose_service_is_gone(kind, host, there):
         f"/api/v1/namespaces/logs/services/{name}": service,
     }
     found, _url = run(FakeCluster(**answers))
-    assert (kind in found) is not there
-    assert there or (found[kind]["status"], host in found[kind]["cause"]) == ("failed", True)
+    assert "log back end" not in found
+    assert found[kind]["status"] == ("skipped" if there else "failed")
+    assert f"sends lines to {host}" in (found[kind]["evidence"] if there else found[kind]["cause"])
 
 
 @pytest.mark.parametrize(
@@ -1047,3 +1048,92 @@ def test_outputs_of_the_shipper(output, status, text):
     name = "cloudwatch" if output["type"] == "cloudwatch_logs" else "elasticsearch"
     assert found[name]["status"] == status
     assert text in found[name]["evidence"]
+
+
+def sending(*outputs):
+    """Answers of a cluster whose Fluent Bit says that it has these outputs."""
+    item = shipper()
+    item["metadata"]["annotations"] = {"flaskops/outputs": json.dumps(outputs)}
+    return {
+        "/apis/apps/v1/daemonsets": (200, {"items": [item]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),
+    }
+
+
+class Twice(FakeCluster):
+    """Two Lokis, of which the one in the namespace logs alone has the lines."""
+
+    def __init__(self, **changes):
+        no_rules = {f"/api/v1/namespaces/{space}/configmaps": (200, {"items": []}) for space in ("a-team", "logs")}
+        line = (200, {"data": {"result": [{"stream": STREAM, "values": [["1", "x"]]}]}})
+        nothing = (200, {"data": {"result": []}})
+        super().__init__(**{LOKI_QUERY: line, LOKI_QUERY.replace("/logs/", "/a-team/"): nothing, **no_rules, **changes})
+
+    def fetch(self, path, headers=None, seconds=10):
+        if path.startswith("/api/v1/services?") and "name%3Dloki" in path:
+            both = [{**LOKI["loki"], "metadata": {"name": "loki", "namespace": space}} for space in ("a-team", "logs")]
+            return 200, json.dumps({"items": both})
+        return super().fetch(path, headers, seconds)
+
+
+THEIRS, HERE = ({"type": "loki", "host": f"loki.{space}.svc", "name": space} for space in ("a-team", "logs"))
+SEARCH = ({"type": "es", "host": f"es.{space}.svc", "port": 9200, "index": "a"} for space in ("one", "two"))
+ONE, OTHER = SEARCH
+FOUND = {
+    "/api/v1/namespaces/one/services/es:9200/proxy/a/_search": (200, {"hits": {"hits": [{"_source": STREAM}]}}),
+    "/api/v1/namespaces/one/services/es:9200/proxy/": (200, {}),
+    "/api/v1/namespaces/two/services/es:9200/proxy/": (200, {}),
+}
+EMPTY = {"/api/v1/namespaces/two/services/es:9200/proxy/a/_search": (200, {"hits": {"hits": []}})}
+FAR = {"type": "loki", "host": "loki.example.com", "name": "far"}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "outputs", "row", "status", "words"),
+    [
+        (Twice, [HERE], "loki", "ok", "found after"),
+        (Twice, [THEIRS], "loki", "failed", "no line with"),
+        (Twice, [THEIRS, HERE], "loki", "failed", "a-team/loki: no line with"),
+        (Twice, [HERE, FAR], "loki", "skipped", "loki.example.com"),
+        (FakeCluster, [FAR], "loki", "skipped", "sends lines to loki.example.com: name it"),
+        (FakeCluster, [ONE], "elasticsearch", "ok", "found after"),
+        (FakeCluster, [ONE, OTHER], "elasticsearch", "failed", "es.two.svc: nothing found"),
+        (FakeCluster, [ONE, {**OTHER, "login": True}], "elasticsearch", "skipped", "sends lines to es.two.svc: name it"),
+    ],
+)
+def test_each_of_several_back_ends_of_a_kind_is_looked_at(soon, cluster, outputs, row, status, words):
+    found, _url = run(cluster(**sending(*outputs), **FOUND, **EMPTY))
+    assert (found[row]["status"], "log back end" in found) == (status, False)
+    assert words in found[row]["evidence"] + found[row]["cause"]
+
+
+def test_one_of_two_outputs_is_named_by_the_user(soon, monkeypatch):
+    hit = json.dumps({"hits": {"hits": [{"_source": STREAM}]}})
+    monkeypatch.setattr(given_backends, "from_here", lambda given, url, run: hit)
+    given = [{"type": "elasticsearch", "url": "https://search.example.com", "index": "a"}]
+    outputs = [{"type": "es", "host": host, "tls": True} for host in ("search.example.com", "archive.example.com")]
+    for sent, status in ((outputs[:1], "ok"), (outputs, "skipped"), ([{"type": "es", "host": "10.0.0.9", "tls": True}], "ok")):
+        found, _url = run(FakeCluster(**sending(*sent)), log_backends=given)
+        assert found["elasticsearch"]["status"] == status
+    assert "archive.example.com" in run(FakeCluster(**sending(*outputs)), log_backends=given)[0]["elasticsearch"]["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "counts", "status", "words"),
+    [
+        (True, {"desiredNumberScheduled": 0, "numberReady": 0}, "ok", "fluent-bit is ready on 1 of 1"),
+        (False, {"desiredNumberScheduled": 0, "numberReady": 0}, "ok", "fluent-bit is ready on 1 of 1"),
+        (False, {"desiredNumberScheduled": 2, "numberReady": 1}, "failed", "windows is not ready everywhere"),
+    ],
+)
+def test_a_log_agent_of_somebody_else_s(annotation, counts, status, words):
+    """One of ours is the app's; of others one may be for nodes that the cluster does not have."""
+    answers = sending({"type": "loki", "host": "loki"})
+    ours = answers["/apis/apps/v1/daemonsets"][1]["items"][0]
+    if not annotation:
+        del ours["metadata"]["annotations"]
+    theirs = shipper("windows", **counts)
+    answers["/apis/apps/v1/daemonsets"] = (200, {"items": [theirs, ours]})
+    found = run(FakeCluster(**answers))[0]["log agent"]
+    assert found["status"] == status and words in found["evidence"] + found["cause"]

@@ -16,7 +16,7 @@ from ...credentials.guard import hide
 from ...kube.transport import ApiError, message_of
 from .. import log_stores, queries
 from ..facts import ended_by, is_ready, pod_trouble, samples
-from ..log_agents import OUTPUTS, SELECTORS, agents, outputs_of
+from ..log_agents import OUTPUTS, SELECTORS, agents, outputs, outputs_of, services
 from ..result import Result, Unanswered, failed, ok, skipped
 from ..run import Run
 
@@ -41,14 +41,17 @@ def look(run: Run) -> list[Result]:
 
 def _look(run: Run) -> list[Result]:
     link = "log agent"
-    found = agents(run)
+    found = agents(run.get)
     if not found:
         return [skipped(link, "no collector and no Fluent Bit is installed on this cluster; the stage logging installs one")]
     query = f"GET /apis/apps/v1/daemonsets?labelSelector={SELECTORS[0]}"
     said = []
-    for item in found:
+    # Of several of somebody else's each may be for other nodes, such as those with Windows, of which there may be none.
+    shared = len(found) > 1 and not outputs_of(found[0])
+    running = [item for item in found if item.get("status", {}).get("desiredNumberScheduled")]
+    for item in (running or found) if shared else found:
         try:
-            evidence, cause, asked = _agent(run, item)
+            evidence, cause, asked = _agent(run, item, shared)
         except Unanswered as unknown:
             return [skipped(link, str(unknown))]
         query = f"{query}; {asked}" if asked else query
@@ -63,8 +66,11 @@ def _look(run: Run) -> list[Result]:
     return [ok(link, "; ".join(said), query)]
 
 
-def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
-    """What is seen of one agent, what is wrong with it, and what was asked beside its DaemonSet."""
+def _agent(run: Run, item: dict[str, Any], shared: bool) -> tuple[str, str, str]:
+    """What is seen of one agent, what is wrong with it, and what was asked beside its DaemonSet.
+
+    :param shared: whether another one may be on a node in its place.
+    """
     metadata, status = item["metadata"], item.get("status", {})
     namespace, name = metadata["namespace"], metadata["name"]
     wanted, ready = status.get("desiredNumberScheduled") or 0, status.get("numberReady") or 0
@@ -79,7 +85,7 @@ def _agent(run: Run, item: dict[str, Any]) -> tuple[str, str, str]:
         return evidence, f"{name} is not ready everywhere: {'; '.join(troubles[:3]) or 'its pods are missing'}", ""
     carrying = {p["spec"]["nodeName"] for p in run.pods if p.get("spec", {}).get("nodeName")}
     bare = sorted(carrying - {p["spec"].get("nodeName") for p in well})
-    if bare:
+    if bare and not shared:
         return evidence, f"no ready pod of {name} on {', '.join(bare)}, where the app runs", ""
     noted, cause = restarts(pods, datetime.datetime.now(datetime.UTC))
     evidence += noted
@@ -200,10 +206,11 @@ def _stuck(run: Run, item: dict[str, Any], pods: list[dict[str, Any]], idle: set
     :param idle: the pods' names and the outputs, empty for the collector, which has one. :param long: how long that goes on.
     """
     kinds = {given.get("name"): given["type"] for given in outputs_of(item)}
+    elsewhere = {given.get("name") for given in outputs(run)} if idle else set()
     by_name = {pod["metadata"]["name"]: pod for pod in pods}
     for name, output in sorted(each for each in idle if each[0] in by_name):
         pod, kind = by_name[name], kinds.get(output, "")
-        if output and kind not in log_stores.STORES:
+        if output and (kind not in log_stores.STORES or output in elsewhere):
             though = ""  # nobody here knows whether it is ready
         elif ready := _ready(run, kind):
             though = f", though {ready} is ready"
@@ -245,8 +252,7 @@ def _ready(run: Run, kind: str = "") -> str:
     titles = []
     for store in [log_stores.STORES[kind]] if kind else log_stores.STORES.values():
         try:
-            service = log_stores.service(run.get, store)
-            if service:
+            for service in services(run.get, store):
                 way, seconds = run.way(service), run.request_seconds()
                 status, _ = way.fetch(store.ready, seconds)
                 if status != 200 or store.trouble(way.fetch("/metrics", seconds)[1]):

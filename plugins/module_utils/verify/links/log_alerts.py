@@ -24,7 +24,7 @@ def _look(run: Run) -> list[Result]:
     link, stack, target = "log alerts", run.stack, run.target
     if stack.absent:
         return [skipped(link, "no Prometheus of an operator runs on this cluster")]
-    shipping = agents(run)
+    shipping = agents(run.get)
     if not shipping:
         return [skipped(link, "no log agent is installed on this cluster, so that nothing counts lines")]
     wanted = sorted(name for name in stack.alerts() if name.startswith("Log"))

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...kube.transport import ApiError, message_of, read_object
 from .. import given_backends, log_stores, queries
 from ..facts import IN_CLUSTER, is_ready, samples
-from ..log_agents import TITLES, Index, agents, index_inside, outputs, outputs_of, pods_of
-from ..result import OK, Look, Result, Unanswered, failed, ok, skipped
+from ..log_agents import TITLES, Index, agents, index_inside, outputs, outputs_of, pods_of, services
+from ..result import FAILED, OK, SKIPPED, Look, Result, Unanswered, failed, ok, skipped
 from ..run import Marked, Run
 
 ARRIVAL = 30.0  # seconds that a line may take
@@ -30,7 +31,22 @@ def look(run: Run) -> list[Result]:
     found = run.side_by_side([Look((UNKNOWN,), partial(_stores, run)), *given, Look((UNKNOWN,), partial(_other_outputs, run))])
     # What keeps both from being looked for is told once.
     first = next((result for result in found if result.link == UNKNOWN), None)
-    return [result for result in found if result.link != UNKNOWN or result is first]
+    return one_row_each([result for result in found if result.link != UNKNOWN or result is first])
+
+
+def one_row_each(results: list[Result]) -> list[Result]:
+    """Of several back ends of a kind the row of the worst, with what the others say; nothing is ok where one was not asked."""
+    rows: dict[str, list[Result]] = {}
+    for result in results:
+        rows.setdefault(result.link, []).append(result)
+    found = []
+    for same in rows.values():
+        worst = next(result for status in (FAILED, SKIPPED, OK) for result in same if result.status == status)
+        said = [result for result in same if result.status != SKIPPED or worst.status == SKIPPED]
+        worst.evidence = "; ".join(dict.fromkeys(result.evidence for result in said))
+        worst.cause = "; ".join(result.cause for result in same if result.cause)
+        found.append(worst)
+    return found
 
 
 def _title(given: dict[str, Any]) -> str:
@@ -40,21 +56,27 @@ def _title(given: dict[str, Any]) -> str:
 def _stores(run: Run) -> list[Result]:
     """The line of the marked request is found in each back end that runs on the cluster, with the labels of the contract."""
     given = {item["type"] for item in run.target.log_backends}
-    found = {name: log_stores.service(run.get, store) for name, store in log_stores.STORES.items() if name not in given}
-    there = {name: service for name, service in found.items() if service}
-    gone = _gone(run, found.keys() - there.keys())
+    found = {name: services(run.get, store) for name, store in log_stores.STORES.items() if name not in given}
+    there = [(name, service) for name, each in found.items() for service in each]
+    gone = _gone(run, [name for name, each in found.items() if not each])
     if not there and not gone:
         elsewhere = given or outputs(run)
         why = "no Loki and no VictoriaLogs is installed on this cluster; the stage logging installs one"
         return [] if elsewhere else [skipped(UNKNOWN, why)]
-    return gone + run.side_by_side([Look((name,), partial(_store, run, log_stores.STORES[name], there[name])) for name in there])
+    looks = [Look((name,), partial(_store, run, log_stores.STORES[name], service)) for name, service in there]
+    results = run.side_by_side(looks)
+    for result, (name, service) in zip(results, there, strict=True):
+        if len(found[name]) > 1:
+            where = f"{service['metadata']['namespace']}/{service['metadata']['name']}: "
+            result.evidence, result.cause = where + result.evidence, where + result.cause if result.cause else ""
+    return gone + results
 
 
 def _gone(run: Run, names: Collection[str]) -> list[Result]:
     """The rows of those back ends to which an agent sends lines by a Service that is not there."""
     results: dict[str, Result] = {}
     try:
-        sent = [(item["metadata"]["name"], output) for item in agents(run) for output in outputs_of(item)]
+        sent = [(item["metadata"]["name"], output) for item in agents(run.get) for output in outputs_of(item)]
     except ApiError:  # the link of the log agent says so
         return []
     for agent, output in sent:
@@ -230,22 +252,25 @@ def _dropped(run: Run, store: log_stores.Store, way: log_stores.Way, page: str) 
 
 def _other_outputs(run: Run) -> list[Result]:
     """The backends that the log agent names and nobody gave credentials for."""
-    named = {_title(item) for item in run.target.log_backends}
+    given = [(_title(item), urlsplit(item.get("url") or "").hostname) for item in run.target.log_backends]
     try:
-        found = outputs(run)
+        found = {json.dumps(output, sort_keys=True): output for output in outputs(run)}
     except ApiError:  # the link of the log agent says so
         return []
     results = []
-    for output in found:
+    for output in found.values():
         title = TITLES[output["type"]]
-        if title in named:
+        same = [each for each in found.values() if TITLES[each["type"]] == title]
+        named = [host for kind, host in given if kind == title]
+        # Somebody may call the host of one otherwise than the agent does, so that as many as were given are known.
+        if named and (len(named) >= len(same) or output.get("host") in named):
             continue
-        named.add(title)
+        where = output.get("host") or output.get("log_group") or "somewhere"
         inside = index_inside(run, output) if run.target.log_check else None
         if inside:
             results += run.followed(Look((title,), partial(_search_inside, run, title, inside)))
+            results[-1].evidence = f"{where}: {results[-1].evidence}" if len(same) > 1 else results[-1].evidence
         else:
-            where = output.get("host") or output.get("log_group") or "somewhere"
             why = f"{output['agent']} sends lines to {where}: name it, with an account that may search, in verify_log_backends"
             if output["type"] == "es" and IN_CLUSTER.match(str(where)):
                 why += "; one of role elastic_stack is known by itself where elastic_stack_reader_password is set"
@@ -325,7 +350,7 @@ def _tenants(run: Run, given: dict[str, Any]) -> str:
     try:
         named = {
             item["metadata"]["name"]: tenant_of(output)
-            for item in agents(run)
+            for item in agents(run.get)
             for output in outputs_of(item)
             if output["type"] == given["type"]
         }

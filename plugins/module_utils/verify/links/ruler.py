@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from ...kube.transport import ApiError, message_of
 from .. import log_stores, queries
 from ..facts import IN_CLUSTER, late, ready_endpoints, scalar
+from ..log_agents import services
 from ..result import Result, failed, ok, skipped
 from ..run import Run
 
@@ -21,7 +22,7 @@ def look(run: Run) -> list[Result]:
 
 
 def _look(run: Run) -> list[Result]:
-    link, stack, service = "ruler", run.stack, log_stores.service(run.get, log_stores.STORES["loki"])
+    link, stack, service = "ruler", run.stack, next(iter(services(run.get, log_stores.STORES["loki"])), {})
     if not service:
         return []
     namespace, base = service["metadata"]["namespace"], log_stores.proxy(service)
