@@ -18,12 +18,22 @@ def pod_path(namespace: str, pod: str, port: int, prefix: str = "") -> str:
     return f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{prefix.rstrip('/')}"
 
 
+def tls_of(item: dict[str, Any]) -> str:
+    """What stands before a name in a path of the API server's proxy where a Prometheus or Alertmanager object says TLS."""
+    return "https:" if (item["spec"].get("web") or {}).get("tlsConfig") else ""
+
+
 def prometheus_path(server: dict[str, Any]) -> str:
     """The path of the Prometheus that a Prometheus object describes, through the API server."""
-    return service_path(server["metadata"]["namespace"], "prometheus-operated", 9090, server["spec"].get("routePrefix") or "")
+    return _path(server, server["metadata"]["namespace"], "prometheus-operated", 9090)
 
 
 def alertmanager_path(namespace: str, found: list[dict[str, Any]]) -> str:
     """The path of the Alertmanager that a namespace's Alertmanager objects describe, through the API server."""
-    prefixes = [item["spec"].get("routePrefix") or "" for item in found]
-    return service_path(namespace, "alertmanager-operated", 9093, min(prefixes, default=""))
+    item = min(found, key=lambda item: str(item["spec"].get("routePrefix") or ""), default={"spec": {}})
+    return _path(item, namespace, "alertmanager-operated", 9093)
+
+
+def _path(item: dict[str, Any], namespace: str, service: str, port: int) -> str:
+    spec = item["spec"]
+    return service_path(namespace, tls_of(item) + (spec.get("serviceName") or service), port, spec.get("routePrefix") or "")

@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import yaml
 
 from ..kube.transport import ApiError
 from ..monitoring.names import OURS, PART_OF, PARTS
-from ..monitoring.paths import alertmanager_path, pod_path, prometheus_path
+from ..monitoring.paths import alertmanager_path, pod_path, prometheus_path, tls_of
 from . import facts, quiet
 from .series import Series
 
@@ -137,6 +137,8 @@ class Stack:
         self.api = ""  # the path of Prometheus
         self.server: dict[str, Any] = {}
         self.alone = True  # no other Prometheus is there that could have the rules
+        self.mates = False  # whether others are in its namespace
+        self.crowded = False  # whether its namespace has several Alertmanagers, which share a Service
         self.objects: dict[str, list[Any]] = {}
         self._patient = 0.0  # until when an answer is waited for
 
@@ -168,6 +170,10 @@ class Stack:
         self.server, self.alone = chosen(found, self.parts()), len(found) == 1
         self.namespace = self.server["metadata"]["namespace"]
         self.api = prometheus_path(self.server)
+        self.mates = sum(item["metadata"]["namespace"] == self.namespace for item in found) > 1
+        if self.mates:  # which share a Service
+            with contextlib.suppress(ApiError):
+                self.api = self.servers()[0].api
         started = self._started()
         if facts.age([*self._changed(), *started]) < FRESH:
             self.run.settle = SETTLE_FRESH
@@ -339,17 +345,21 @@ class Stack:
 
     def servers(self) -> list[Server]:
         """Each ready pod of Prometheus."""
-        return self._servers(self.server, self.selector, 9090, self.api, wanted_pods(self.server) < 2)
+        return self._servers(self.server, self.selector, 9090, self.api, wanted_pods(self.server) < 2 and not self.mates)
 
     def alertmanager_config(self, path: str) -> dict[str, Any]:
         """The configuration that an Alertmanager has loaded; :param path: the way to it."""
         found: dict[str, Any] = yaml.safe_load(self.ask(f"{path}/api/v2/status")["config"]["original"]) or {}
         return found
 
+    def alertmanager(self, items: list[dict[str, Any]]) -> str:
+        """The way to the Alertmanager objects, as alertmanagers() gives them."""
+        return self.alertmanager_servers(items)[0].api if self.crowded else alertmanager_path(self.namespace, items)
+
     def alertmanager_servers(self, items: list[dict[str, Any]]) -> list[Server]:
         """Each ready pod of the Alertmanager objects."""
-        api, alone = alertmanager_path(self.namespace, items), sum(map(wanted_pods, items)) < 2
-        found = [self._servers(item, f"alertmanager={item['metadata']['name']}", 9093, api, alone) for item in items]
+        api, alone = alertmanager_path(self.namespace, items), sum(map(wanted_pods, items)) < 2 and not self.crowded
+        found = [self._servers(item, _selector(item), 9093, api, alone) for item in items]
         return list(dict.fromkeys(server for servers in found for server in servers))
 
     def _servers(self, item: dict[str, Any], selector: str, port: int, api: str, alone: bool) -> list[Server]:
@@ -358,7 +368,7 @@ class Stack:
         found = []
         for pod in ready:
             name, labels = pod["metadata"]["name"], pod["metadata"].get("labels") or {}
-            path = pod_path(self.namespace, name, port, prefix)
+            path = pod_path(self.namespace, tls_of(item) + name, port, prefix)
             group = labels.get(SHARD) or item["metadata"]["name"]
             found.append(Server(path, name, group, pod["status"].get("podIP", "")))
         return found or [Server(api)]
@@ -397,5 +407,16 @@ class Stack:
         return found
 
     def alertmanagers(self) -> list[dict[str, Any]]:
+        """The Alertmanager objects beside Prometheus; of several those to whose pods it sends, where it sends to pods."""
         found: list[dict[str, Any]] = self.run.get(f"{OPERATOR}/v1/namespaces/{self.namespace}/alertmanagers").get("items", [])
-        return found
+        self.crowded = len(found) > 1
+        if not self.crowded:
+            return found
+        active = [each for data in self.data("/api/v1/alertmanagers") for each in data["activeAlertmanagers"]]
+        hosts = {urlsplit(each["url"]).hostname for each in active}
+        addresses = [{pod["status"].get("podIP") for pod in self.pods_of(_selector(item))} for item in found]
+        return [item for item, own in zip(found, addresses, strict=True) if own & hosts] or found
+
+
+def _selector(alertmanager: dict[str, Any]) -> str:
+    return f"alertmanager={alertmanager['metadata']['name']}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
@@ -20,12 +20,14 @@ from .test_verify_stack import (
     LINKS,
     LOADED,
     OPERATOR,
+    PARTS,
     PROMETHEUS,
     SERVER,
     TEST_RULE,
     FakeStack,
     data,
     group,
+    owned,
     run,
     target,
 )
@@ -205,3 +207,86 @@ def test_one_pod_is_asked_through_its_service_as_ever() -> None:
     assert asked.count(PODS) == 3  # when it was started, and the links prometheus and alertmanager
     assert not [path for path in asked if path.startswith(f"{PODS}/")]
     assert sum(path.endswith("/api/v1/targets") for path in asked) == 1
+
+
+class Shared(FakeStack):
+    """Two Prometheus and two Alertmanagers in one namespace, whose Services therefore lead to any of them.
+
+    :param sends: whom Prometheus sends to.
+    """
+
+    def __init__(self, sends: tuple[str, ...], **changes: Any) -> None:
+        super().__init__()
+        other = {**SERVER, "metadata": {**SERVER["metadata"], "name": "other"}}
+        made_for = owned("flask-app", [*PARTS, "Prometheus/monitoring/stack"])
+        active = data(
+            activeAlertmanagers=[{"url": f"http://10.0.0.{'12'[name == 'other']}:9093/api/v2/alerts"} for name in sends]
+        )
+        self.answers |= {
+            f"{OPERATOR}/prometheuses": (200, {"items": [other, SERVER]}),
+            f"{OPERATOR}/namespaces/flask-app/servicemonitors": (200, {"items": [made_for]}),
+            f"{OPERATOR}/namespaces/monitoring/alertmanagers": (200, {"items": [other, SERVER]}),
+            f"{PROMETHEUS}/alertmanagers": active,
+            f"{self.pod('alertmanager-other', 9093)}/api/v2/status": NOBODY,
+            f"{self.pod('alertmanager-other', 9093)}/metrics": self.answers[ALERTMANAGER_PAGE],
+            **changes,
+        }
+
+    @staticmethod
+    def pod(name: str, port: int) -> str:
+        return f"{PODS}/{name}:{port}/proxy"
+
+    def fetch(self, path: str, headers: Any = None, seconds: float = 10) -> tuple[int, str]:
+        assert "-operated" not in path, "nobody knows whom that reaches"
+        parts = urlsplit(path)
+        if parts.path == PODS:
+            (selector,) = parse_qs(parts.query)["labelSelector"]
+            name = f"{'alertmanager' if 'alertmanager' in selector else 'prometheus'}-{selector.rpartition('=')[2]}"
+            return 200, json.dumps({"items": [pod(name, podIP=f"10.0.0.{'12'[name.endswith('other')]}")]})
+        if path.split("?")[0] in self.answers:
+            return super().fetch(path, headers, seconds)
+        for name, port in (("prometheus-stack", 9090), ("alertmanager-stack", 9093), ("alertmanager-other", 9093)):
+            service = f"/api/v1/namespaces/monitoring/services/{name.split('-')[0]}-operated:{port}/proxy"
+            path = path.replace(self.pod(name, port), service)
+        return super().fetch(path, headers, seconds)
+
+
+NOBODY = (200, {"config": {"original": CONFIG.replace("team", "none")}})
+
+
+@pytest.mark.parametrize(
+    ("sends", "changes", "blamed_on"),
+    [
+        (("stack",), {}, None),
+        # One that notifies is enough.
+        (("stack", "other"), {}, None),
+        (("other",), {}, "alert routes"),
+        (("stack", "other"), {f"{Shared.pod('alertmanager-stack', 9093)}/api/v2/status": NOBODY}, "alert routes"),
+        (("stack", "other"), {f"{Shared.pod('alertmanager-other', 9093)}/metrics": REFUSED_PAGE}, "alertmanager"),
+        (("stack",), {f"{Shared.pod('alertmanager-other', 9093)}/metrics": REFUSED_PAGE}, None),
+    ],
+)
+def test_those_of_the_app_are_asked_of_several_in_one_namespace(
+    sends: tuple[str, ...], changes: dict[str, Any], blamed_on: str | None
+) -> None:
+    assert list(blamed(run(Shared(sends, **changes), alert_check=False))) == ([blamed_on] if blamed_on else [])
+
+
+def test_a_stack_that_speaks_tls_under_names_of_its_own() -> None:
+    class Encrypted(FakeStack):
+        def fetch(self, path: str, headers: Any = None, seconds: float = 10) -> tuple[int, str]:
+            assert "-operated" not in path
+            for kind, port in (("prometheus", 9090), ("alertmanager", 9093)):
+                path = path.replace(f"/https:my-{kind}:{port}/", f"/{kind}-operated:{port}/")
+            return super().fetch(path, headers, seconds)
+
+    def with_tls(kind: str) -> dict[str, Any]:
+        return {**SERVER, "spec": {"replicas": 1, "serviceName": f"my-{kind}", "web": {"tlsConfig": {"keySecret": {}}}}}
+
+    cluster = Encrypted()
+    cluster.answers |= {
+        f"{OPERATOR}/prometheuses": (200, {"items": [with_tls("prometheus")]}),
+        f"{OPERATOR}/namespaces/monitoring/prometheuses/stack": (200, with_tls("prometheus")),
+        f"{OPERATOR}/namespaces/monitoring/alertmanagers": (200, {"items": [with_tls("alertmanager")]}),
+    }
+    assert blamed(run(cluster)) == {}

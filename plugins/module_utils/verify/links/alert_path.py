@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from ...kube.transport import read_object
 from ...monitoring.names import NOTIFY, TEST_SERVICE
-from ...monitoring.paths import alertmanager_path, service_path
+from ...monitoring.paths import service_path
 from .. import queries
 from ..notification import INBOX, NOBODY, bare
 from ..result import FAILED, Result, failed, ok, skipped
@@ -147,7 +147,7 @@ def look(run: Run) -> list[Result]:
     alertmanagers = stack.alertmanagers()
     if not alertmanagers:
         return [skipped(link, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
-    alertmanager = alertmanager_path(stack.namespace, alertmanagers)
+    alertmanager = stack.alertmanager(alertmanagers)
     inbox = service_path(stack.namespace, INBOX, 80)
     config = stack.ask(f"{alertmanager}/api/v2/status")["config"]["original"]
     has_inbox = any(item["metadata"]["name"] == INBOX for item in stack.deployments())

@@ -9,7 +9,6 @@ import datetime
 from typing import Any
 
 from ...kube.transport import ApiError
-from ...monitoring.paths import alertmanager_path
 from .. import notification
 from ..result import Result, failed, ok, skipped
 from ..run import Run
@@ -37,17 +36,14 @@ def _look(run: Run) -> list[Result]:
     found = stack.alertmanagers()
     if not found:
         return [skipped(LINK, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
-    path = alertmanager_path(stack.namespace, found)
-    config = stack.alertmanager_config(path)
-    query = f"GET {stack.api}/api/v1/rules and status/config; GET {path}/api/v2/status, silences and alerts"
+    paths = list(dict.fromkeys(stack.alertmanager([item]) for item in found))
+    query = f"GET {stack.api}/api/v1/rules and status/config; GET {' and '.join(paths)}/api/v2/status, silences and alerts"
     objects = stack.rules_of_ours()
     loaded, ours = _alerts(run, objects)
     if not ours:
         return [skipped(LINK, "no alert of ours is loaded that somebody is to be notified of")]
-    firing = [alert["labels"] for alert in stack.ask(f"{path}/api/v2/alerts")]
-    server = notification.Alertmanager(config, stack.ask(f"{path}/api/v2/silences"), firing)
-    judge = notification.Judge(server, loaded, datetime.datetime.now(datetime.UTC))
-    judge.judge(ours)
+    # Where Prometheus sends to several, one that notifies is enough.
+    judge = min((_judged(run, path, loaded, ours) for path in paths), key=lambda each: len(each.problems))
     problems = judge.problems + unloaded(_configs(run), judge.kinds)
     evidence = f"{len(ours)} alerts of severity {' and '.join(severities)}"
     if problems:
@@ -55,6 +51,16 @@ def _look(run: Run) -> list[Result]:
         return [failed(LINK, evidence, "; ".join(problems[:4]) + advice, query)]
     reached = ", ".join(f"{name} gets {count}" for name, count in sorted(judge.reached.items()))
     return [ok(LINK, "; ".join([f"{evidence}: {reached}", *judge.notes[:2]]), query)]
+
+
+def _judged(run: Run, path: str, loaded: list[notification.Alert], ours: list[notification.Alert]) -> notification.Judge:
+    """What the Alertmanager at a path would do with our alerts."""
+    stack = run.stack
+    firing = [alert["labels"] for alert in stack.ask(f"{path}/api/v2/alerts")]
+    server = notification.Alertmanager(stack.alertmanager_config(path), stack.ask(f"{path}/api/v2/silences"), firing)
+    judge = notification.Judge(server, loaded, datetime.datetime.now(datetime.UTC))
+    judge.judge(ours)
+    return judge
 
 
 def _alerts(run: Run, objects: list[dict[str, Any]]) -> tuple[list[notification.Alert], list[notification.Alert]]:

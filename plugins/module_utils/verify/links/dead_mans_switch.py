@@ -10,7 +10,6 @@ import time
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from ...monitoring.paths import alertmanager_path
 from .. import queries
 from ..result import Result, failed, ok, skipped
 from ..run import Run
@@ -63,7 +62,7 @@ def _look(run: Run, promised: dict[str, Any]) -> Result:
     items = stack.alertmanagers()
     if not items:
         return failed(LINK, "no Alertmanager", f"namespace {stack.namespace} has no Alertmanager that could send {ALERT}")
-    path = f"{alertmanager_path(stack.namespace, items)}/api/v2/alerts?{urlencode({'filter': f'alertname={ALERT}'})}"
+    path = f"{stack.alertmanager(items)}/api/v2/alerts?{urlencode({'filter': f'alertname={ALERT}'})}"
     names = {"namespace": stack.namespace, "receiver": promised["receiver"], "window": f"{window}s"}
     fires = queries.filled("alert_fires", alert=ALERT)
     asked, refused = queries.filled("switch_asked", **names), queries.filled("switch_refused", **names)

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ...kube.transport import ApiError, message_of
-from ...monitoring.paths import alertmanager_path
 from .. import routing
 from ..deliveries import FEATURE, Key, Refusal, read_counters, read_log
 from ..labels import end, reached, solve
@@ -88,7 +87,7 @@ def look(run: Run) -> list[Result]:
         return [
             failed(row, "nothing sent", why, next_command=run.target.kubectl("get", "alertmanagers")) for row in rows.values()
         ]
-    path = alertmanager_path(stack.namespace, found)
+    path = stack.alertmanager(found)
     config = stack.alertmanager_config(path)
     tests, results = plan(config, names, run.target.namespace)
     try:
