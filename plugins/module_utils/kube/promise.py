@@ -94,7 +94,8 @@ def _kept(item: Json) -> Json:
     if item["apiVersion"] == "apps/v1" and "replicas" in item.get("spec", {}):
         kept["spec"] = {key: value for key, value in item["spec"].items() if key != "replicas"}  # autoscalers set it, and people
     if item["kind"] == "Secret":
-        kept["keys"] = sorted({**(item.get("data") or {}), **(item.get("stringData") or {})})
+        values = {**(item.get("data") or {}), **(item.get("stringData") or {})}
+        kept["keys"] = sorted(key for key, value in values.items() if value)
     elif "data" in item:
         kept["data"] = item["data"]
     return cast(Json, _short(kept))
@@ -126,7 +127,7 @@ def departures(wanted: Json, live: Json | None) -> list[Departure]:
     if live is None:
         return [Departure(wanted, "")]
     if wanted["kind"] == "Secret":
-        gone = [key for key in wanted.get("keys", []) if key not in (live.get("data") or {})]
+        gone = [key for key in wanted.get("keys", []) if not (live.get("data") or {}).get(key)]
         return [Departure(wanted, f"data.{key}") for key in gone]
     found = [Departure(wanted, path) for path in _missing(wanted, live, ())]
     if str(wanted["apiVersion"]).startswith(MONITORING) and not found:

@@ -131,7 +131,11 @@ def test_what_is_gone() -> None:
 def test_a_secret_is_promised_by_its_keys() -> None:
     assert "CANARY" not in json.dumps(promise("a", "shop", [SECRET], {}))
     assert departures(kept(SECRET), {**SECRET, "data": {"key": "b3RoZXI="}}) == []
-    assert [found.path for found in departures(kept(SECRET), {**SECRET, "data": {}})] == ["data.key"]
+    for emptied in ({}, {"key": ""}):
+        assert [found.path for found in departures(kept(SECRET), {**SECRET, "data": emptied})] == ["data.key"]
+    assert (
+        departures(kept({**SECRET, "stringData": {"key": "CANARY", "empty": ""}}), {**SECRET, "data": {"key": "b3RoZXI="}}) == []
+    )
 
 
 def test_a_field_that_somebody_else_wrote_into_an_object_of_the_monitoring() -> None:

@@ -400,7 +400,7 @@ RULES = f"{OPERATOR}/namespaces/flask-app/prometheusrules/flask-app"
             "failed",
             "spec.groups[flask-app.alerts]",
         ),
-        ("app_monitoring flask-app flask-app", (403, {}), "ok", "1 may not be read"),
+        ("app_monitoring flask-app flask-app", (403, {}), "skipped", "none of the 1 objects of 1 promises may be read"),
         ("kube_prometheus_stack monitoring stack", (404, {}), "failed", "is gone"),
         ("app_monitoring other other", (404, {}), "skipped", "no run has written down"),
     ],
@@ -410,6 +410,21 @@ def test_what_was_promised(owner, live, status, words):
     changes = {"/api/v1/configmaps": (200, {"items": [given]}), OPERATOR: (200, {"resources": [KIND]}), RULES: live}
     found = run(FakeStack(**changes))["promise"]
     assert found["status"] == status and words in found["cause"] + found["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("written", "words"), [(("app_monitoring", "flask_app"), ""), (("app_monitoring",), "flask_app.flask-app"), ((), "")]
+)
+def test_a_promise_that_is_gone(written, words):
+    """Where none of the app's is there, nobody could write one, or nobody did."""
+    app, given = deployment(), []
+    app["metadata"]["labels"] = {"flaskops/owner": promise.owner_label("flask_app flask-app flask-app")}
+    for role in (*written, "kube_prometheus_stack"):
+        owner = promise.owner_label(f"{role} flask-app flask-app")
+        given.append(promise.promise(owner, "flask-app", [PROMISED], {"flaskops/owner": owner}))
+    changes = {"/api/v1/configmaps": (200, {"items": given}), OPERATOR: (200, {"resources": [KIND]}), RULES: (200, {**PROMISED})}
+    found = run(FakeStack(**changes, **{"/apis/apps/v1/namespaces/flask-app/deployments/flask-app": (200, app)}))["promise"]
+    assert (found["status"], words in found["cause"]) == ("failed" if words else "ok", True)
 
 
 RULE_A = {"alert": "A", "expr": "up == 0", "for": "5m", "labels": {"severity": "critical"}}

@@ -45,7 +45,12 @@ def _look(run: Run) -> list[Result]:
     differing = [one for each in found for one in each or []]
     evidence = f"{len(items) - unread} objects of {len(ours)} promises compared"
     evidence += f", {unread} may not be read" if unread else ""
-    causes = [f"somebody has emptied the ConfigMap {name}, which says what was applied" for name in emptied]
+    if items and unread == len(items):
+        return [skipped(LINK, f"none of the {unread} objects of {len(ours)} promises may be read")]
+    causes = [
+        f"the promise of {owner} is gone, which says what was applied: run site.yml again" for owner in _unwritten(run, ours)
+    ]
+    causes += [f"somebody has emptied the ConfigMap {name}, which says what was applied" for name in emptied]
     causes += [words(one) for one in _first_of_each(differing)]
     if causes:
         more = f" and {len(causes) - SHOWN} more" if len(causes) > SHOWN else ""
@@ -65,9 +70,22 @@ def _maps(run: Run, selector: str) -> list[dict[str, Any]]:
     return items
 
 
+def _unwritten(run: Run, maps: list[dict[str, Any]]) -> list[str]:
+    """Whose objects of the app are there without their promise, where others of its promises are: who may write one, may all."""
+    target = run.target
+    own = {owner_label(f"{role} {target.namespace} {target.name}") for role in OF_APP}
+    live = [run.deployment, *(item for items in run.stack.objects.values() for item in items)]
+    there, written = ({_owner(item) for item in found} & own for found in (live, maps))
+    return sorted(there - written) if written else []
+
+
+def _owner(item: dict[str, Any]) -> str:
+    return str((item.get("metadata", {}).get("labels") or {}).get(OWNER, ""))
+
+
 def _is_about(config_map: dict[str, Any], namespace: str, name: str) -> bool:
     """Whether a promise is about this application, or about what all applications share."""
-    owner = str((config_map["metadata"].get("labels") or {}).get(OWNER, ""))
+    owner = _owner(config_map)
     if not owner.startswith(tuple(f"{role}." for role in OF_APP)):
         return True
     return owner in [owner_label(f"{role} {namespace} {name}") for role in OF_APP]
