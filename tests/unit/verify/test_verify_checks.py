@@ -97,6 +97,23 @@ def test_ready_pod_with_another_image(image):
     assert "pod-1" in found.cause
 
 
+@pytest.mark.parametrize(
+    ("runs", "status"),
+    [
+        ("mirror.test/cache/flask-app:1@sha256:ab", "ok"),
+        ("mirror.test/flask-app:1", "ok"),
+        ("mirror.test/flask-app:2", "failed"),
+        ("mirror.test/flask-app@sha256:ab", "failed"),
+        ("mirror.test/other-flask-app:1", "failed"),
+    ],
+)
+def test_an_image_that_an_admission_has_rewritten(runs, status):
+    named = deployment()
+    named["spec"]["template"]["spec"]["containers"][0]["image"] = "registry.test/flask-app:1"
+    found = judge_image(named, [pod(image=runs)], "flask-app", "registry.test/flask-app:1")
+    assert (found.status, runs in found.evidence) == (status, status == "ok")
+
+
 def test_image_that_cannot_be_had():
     waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such host"}}}
     found = judge_image(deployment(), [pod(), pod("pod-2", ready="False", containerStatuses=[waiting])], "flask-app")
