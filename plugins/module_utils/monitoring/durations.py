@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
-DURATION = re.compile(r"(?:\d+(?:ms|[smhdwy]))+")
+DURATION = re.compile(r"0|(?:\d+(?:ms|[smhdwy]))+")
 
 
 def seconds(duration: str) -> float:

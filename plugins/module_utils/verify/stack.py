@@ -71,10 +71,14 @@ def file_of(group: dict[str, Any]) -> str:
     return str(group["file"]).rsplit("/", 1)[-1]
 
 
-def _of_another_app(item: dict[str, Any]) -> bool:
+def _concerns(item: dict[str, Any], namespace: str, name: str) -> bool:
+    """Whether an object of this collection is about what applications share, or the schedule of this one."""
     labels = item["metadata"].get("labels") or {}
-    monitored = labels.get("app.kubernetes.io/part-of") == PART_OF["app.kubernetes.io/part-of"]
-    return monitored or labels.get("app.kubernetes.io/name") == "flaskops-verify"
+    if labels.get("app.kubernetes.io/part-of") == PART_OF["app.kubernetes.io/part-of"]:
+        return False
+    if labels.get("app.kubernetes.io/name") != "flaskops-verify":
+        return True
+    return (item["metadata"]["namespace"], labels.get("app.kubernetes.io/instance")) == (namespace, name)
 
 
 def chosen(servers: list[dict[str, Any]], parts: list[tuple[str, ...]]) -> dict[str, Any]:
@@ -291,9 +295,7 @@ class Stack:
             if error.status != 403:
                 raise
             listed = []
-        here = self.app.namespace
-        of_app, shared = self.rules_of_app(), [item for item in listed if not _of_another_app(item)]
-        found = [*of_app, *(item for item in listed if item["metadata"]["namespace"] == here), *shared]
+        found = self.rules_of_app() + [item for item in listed if _concerns(item, self.app.namespace, self.app.name)]
         return list({(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in found}.values())
 
     def gone(self, kind: str, there: list[dict[str, Any]]) -> list[str]:

@@ -439,12 +439,65 @@ LOADED_A = {"name": "A", "query": "up  == 0", "duration": 300, "labels": {"sever
         ({"duration": 60}, "another for"),
         ({"labels": {"severity": "none"}}, "another labels"),
         ({"name": "B"}, "B is evaluated in the place of A"),
+        ({"duration": 0}, "another for"),
         ({"query": "vector(0) > 1", "duration": 0}, "another for and expr"),
     ],
 )
 def test_a_rule_that_is_evaluated_otherwise(loaded, words):
     assert words in (found := rules.differing(RULE_A, {**LOADED_A, **loaded}, lambda one, other: False))
     assert bool(found) == bool(words)
+
+
+def test_an_alert_that_waits_for_nothing():
+    """As Prometheus writes no time, and the operator takes it."""
+    assert rules.differing({**RULE_A, "for": "0"}, {**LOADED_A, "duration": 0}, lambda one, other: False) == ""
+
+
+def test_rules_of_another_app_in_the_namespace_are_its_own_affair():
+    """The schedule of the app is not."""
+
+    def alert(name, app, **labels):
+        groups = [{"name": name, "rules": [{"alert": name, "expr": "up", "labels": {"severity": "critical"}}]}]
+        labels = {**objects.OURS, "app.kubernetes.io/name": app, **labels}
+        return {"metadata": {"name": name, "namespace": "flask-app", "labels": labels}, "spec": {"groups": groups}}
+
+    schedule = {"app.kubernetes.io/part-of": "flaskops-verify", "app.kubernetes.io/instance": "flask-app"}
+    items = [alert("Theirs", "shop"), alert("Theirs", "flaskops-verify", **{**schedule, "app.kubernetes.io/instance": "shop"})]
+    items.append(alert("Own", "flaskops-verify", **schedule))
+    nowhere = 'routes:\n    - {matchers: [alertname=~"Theirs|Own"], receiver: nobody}'
+    cluster = FakeStack(
+        **{
+            f"{OPERATOR}/prometheusrules": (200, {"items": [RULE, *items]}),
+            f"{PROMETHEUS}/rules": data(
+                groups=[group([LOADED]), *(group([{**LOADED, "name": name}], name, name) for name in ("Theirs", "Own"))]
+            ),
+            f"{ALERTMANAGER}/status": (200, {"config": {"original": CONFIG.replace("routes:", nowhere)}}),
+        }
+    )
+    found = run(cluster)["alert routes"]
+    assert found["status"] == "failed" and found["cause"].startswith("Own (critical) ends at nobody")
+
+
+def test_a_target_is_told_by_the_pod_that_it_was_found_by():
+    """A relabeling of somebody else's monitor may take the labels namespace and pod away."""
+    found = [
+        {
+            **target(name),
+            "labels": {"job": "shop", "namespace": "elsewhere"},
+            "discoveredLabels": {"__meta_kubernetes_namespace": "flask-app", "__meta_kubernetes_pod_name": name},
+        }
+        for name in ("pod-1", "pod-2")
+    ]
+    theirs = {"metadata": {"name": "shop", "namespace": "flask-app"}, "spec": {}}
+    cluster = FakeStack(
+        **{
+            f"{PROMETHEUS}/targets": data(activeTargets=found),
+            f"{OPERATOR}/namespaces/flask-app/servicemonitors": (200, {"items": [theirs]}),
+            f"{OPERATOR}/namespaces/flask-app/probes": NONE,
+            f"{OPERATOR}/namespaces/flask-app/prometheusrules": NONE,
+        }
+    )
+    assert run(cluster)["target"]["status"] == "ok"
 
 
 def test_a_change_is_blamed_where_it_is_felt():

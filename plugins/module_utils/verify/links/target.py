@@ -38,7 +38,7 @@ def _look(run: Run, seen: Targets) -> list[Result]:
     path = "/api/v1/targets?state=active"
     seen.clear()
     for server, answer in stack.ask_each(stack.servers(), path).items():
-        seen[server] = [t for t in answer["data"]["activeTargets"] if t["labels"].get("namespace") == namespace]
+        seen[server] = [t for t in map(placed, answer["data"]["activeTargets"]) if t["labels"].get("namespace") == namespace]
     problems = [f"the ServiceMonitor {name} is gone" for name in stack.gone("ServiceMonitor", stack.objects["servicemonitors"])]
     problems += doubled(seen, run.target.name, [part for part in stack.parts() if part[0] == "ServiceMonitor"])
     result = judge(seen, run.pods, problems).asked(f"GET {stack.api}{path}")
@@ -58,6 +58,13 @@ def _stored(run: Run, seen: Targets, up: Result) -> list[Result]:
         return [ok("target", up.evidence, query)]
     command = run.target.kubectl("get", "servicemonitors", "-o", "yaml")
     return [failed("target", up.evidence, "; ".join(problems[:4]), query, command)]
+
+
+def placed(target: dict[str, Any]) -> dict[str, Any]:
+    """A target with the namespace and pod that it was found by: a relabeling may have changed its labels."""
+    told = target.get("discoveredLabels") or {}
+    found = {"namespace": told.get("__meta_kubernetes_namespace"), "pod": told.get("__meta_kubernetes_pod_name")}
+    return {**target, "labels": {**target["labels"], **{name: value for name, value in found.items() if value}}}
 
 
 def stale(target: dict[str, Any]) -> str:
