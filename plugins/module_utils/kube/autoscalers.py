@@ -30,6 +30,15 @@ def among(definitions: list[dict[str, Any]], workload: dict[str, Any]) -> str:
     return next((named(item) for item in here if targets(item, meta["name"], workload["kind"])), "")
 
 
+def may_idle(item: dict[str, Any]) -> bool:
+    """Whether an autoscaler, with its kind, may set the number of pods to 0."""
+    spec, meta = item.get("spec", {}), item["metadata"]
+    if item["kind"] == AUTOSCALER:  # one of KEDA's is about the numbers above 0
+        return spec.get("minReplicas") == 0 or any(owner["kind"] == "ScaledObject" for owner in meta.get("ownerReferences") or [])
+    paused = any(key.startswith("autoscaling.keda.sh/paused") for key in meta.get("annotations") or {})
+    return paused or not spec.get("minReplicaCount") or spec.get("idleReplicaCount") == 0
+
+
 def named(item: dict[str, Any]) -> str:
     return f"{item['kind']} {item['metadata']['name']}"
 

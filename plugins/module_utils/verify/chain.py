@@ -133,7 +133,7 @@ CHAIN = (
     Link({"promise": ()}, PROMISE, promise.look, promise.next_command),
     Link({"log agent": ("node",)}, LOGS, log_agent.look, pods_of_logging, late=True),
     Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging),
-    Link({"log alerts": ("log agent", "prometheus")}, LOGS, log_alerts.look, pods_of_logging),
+    Link({"log alerts": ("logs", "log agent", "prometheus")}, LOGS, log_alerts.look, pods_of_logging),
     Link({"ruler": ("loki", "alertmanager")}, LOGS, ruler.look, pods_of_logging),
     Link({"metrics stack": ("promise",)}, NO_STACK, metrics_stack.look, metrics_stack.next_command),
     Link({"prometheus": ()}, STACK, prometheus.look, pods_of_the_stack),

@@ -213,11 +213,26 @@ def scaler(kind, *conditions):
     return {"kind": kind, "metadata": {"name": "shop"}, "status": {"conditions": list(conditions)}}
 
 
-def test_rollout_of_what_an_autoscaler_has_scaled_to_nothing():
+@pytest.mark.parametrize(
+    ("kind", "spec", "meta", "status"),
+    [
+        ("ScaledObject", {}, {}, "skipped"),
+        ("ScaledObject", {"minReplicaCount": 2}, {}, "failed"),
+        ("ScaledObject", {"minReplicaCount": 2, "idleReplicaCount": 0}, {}, "skipped"),
+        ("ScaledObject", {"minReplicaCount": 2}, {"annotations": {"autoscaling.keda.sh/paused-replicas": "0"}}, "skipped"),
+        ("HorizontalPodAutoscaler", {"minReplicas": 0}, {}, "skipped"),
+        ("HorizontalPodAutoscaler", {"minReplicas": 2}, {}, "failed"),
+        ("HorizontalPodAutoscaler", {}, {}, "failed"),
+        # Where the account sees no ScaledObject.
+        ("HorizontalPodAutoscaler", {"minReplicas": 1}, {"ownerReferences": [{"kind": "ScaledObject"}]}, "skipped"),
+    ],
+)
+def test_an_app_without_pods_that_has_an_autoscaler(kind, spec, meta, status):
+    """Not every autoscaler goes down to nothing: then somebody else has."""
     found = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
     found["spec"]["replicas"] = 0
-    skipped = judge_rollout(found, [], [scaler("ScaledObject")])
-    assert (skipped.status, skipped.evidence) == ("skipped", "scaled to 0 by ScaledObject shop")
+    result = judge_rollout(found, [], [{"kind": kind, "metadata": {"name": "shop", **meta}, "spec": spec}])
+    assert (result.status, f"{kind} shop" in result.evidence + result.cause) == (status, True)
 
 
 def ago(seconds):
@@ -274,7 +289,7 @@ def test_rollout_of_an_autoscaler_that_does_not_work(kind, condition, since, wel
 
 
 def test_what_needs_pods_is_skipped_where_there_are_to_be_none():
-    names = ("node", "endpoint", "health", "metric duration", "loki", "dashboards", "rules", "check at pingdom")
+    names = ("node", "endpoint", "health", "metric duration", "loki", "log alerts", "dashboards", "rules", "check at pingdom")
     found = [result.failed(name, "", "broken") for name in names]
     chain.explain([*found, result.skipped("rollout", "scaled to 0 by ScaledObject shop")])
     assert [r.link for r in found if r.status == "failed"] == ["node", "rules", "check at pingdom"]

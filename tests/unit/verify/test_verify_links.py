@@ -329,7 +329,8 @@ SCALED_OBJECTS = "/apis/keda.sh/v1alpha1/namespaces/flask-app/scaledobjects"
 
 
 def scaler(called, **target):
-    return (200, {"items": [{"metadata": {"name": called}, "spec": {"scaleTargetRef": {"name": "flask-app", **target}}}]})
+    spec = {"minReplicas": 0, "scaleTargetRef": {"name": "flask-app", **target}}
+    return (200, {"items": [{"metadata": {"name": called}, "spec": spec}]})
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,12 @@ def judge(deployment: dict[str, Any], pods: list[dict[str, Any]], scalers: Seque
     evidence = f"{available} of {wanted} replicas available, {updated} updated"
     if (status.get("observedGeneration") or 0) < deployment.get("metadata", {}).get("generation", 0):
         return failed("rollout", evidence, "the Deployment's newest version has not been seen by its controller yet")
-    if not wanted and scalers:
-        return skipped("rollout", f"scaled to 0 by {autoscalers.named(scalers[0])}")
     if not wanted:
-        return failed("rollout", evidence, "the Deployment is scaled to 0 replicas")
+        idle = [autoscalers.named(scaler) for scaler in scalers if autoscalers.may_idle(scaler)]
+        if idle:
+            return skipped("rollout", f"scaled to 0 by {idle[0]}")
+        why = f", and {autoscalers.named(scalers[0])} never goes below 1: somebody else has done it" if scalers else ""
+        return failed("rollout", evidence, f"the Deployment is scaled to 0 replicas{why}")
     evidence += f"; {autoscalers.named(scalers[0])} sets their number" if scalers else ""
     if not updated == available == total == wanted and not (scalers and _is_growing(deployment, pods)):
         troubles = [pod_trouble(p) for p in pods if not is_ready(p)]
