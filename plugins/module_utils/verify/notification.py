@@ -18,6 +18,8 @@ Json = dict[str, Any]
 INBOX = "alert-inbox"
 # Receivers that wake nobody, whatever they are made of; the dead man's switch is glad of whatever arrives.
 NOBODY = {INBOX, "none", "null", "dead-mans-switch"}
+# Seconds that the first notification of an alert may take by its route, and that of another one of its group.
+SLOW: dict[str, tuple[float, float]] = {"critical": (3600, 86400), "": (86400, 86400)}
 ALWAYS = "Watchdog"  # it fires by design as long as alerts are evaluated, so whoever gets it learns nothing
 
 
@@ -99,6 +101,7 @@ class Judge:
     def _routes(self, alerts: list[Alert]) -> None:
         astray: dict[str, list[Alert]] = {}
         shut: dict[str, list[Alert]] = {}
+        late: list[Alert] = []
         for alert in alerts:
             possible = self._possible(alert)
             telling = [way for ways in possible for way in ways if self._tells(way)]
@@ -113,10 +116,17 @@ class Judge:
                 soonest = min(found for found in opening if found is not None)
                 if soonest:
                     self.notes.append(f"{alert.name} is muted for {soonest // 60} h {soonest % 60} min by a time interval")
+                first, next_one = SLOW.get(alert.severity, SLOW[""])
+                if all(way.wait > first or way.interval > next_one for way in telling):
+                    late.append(alert)
                 for name in {bare(way.receiver) for way in telling}:
                     self.reached[name] = self.reached.get(name, 0) + 1
         for where, which in astray.items():
             self.problems.append(f"{listed(which)} {'end' if len(which) > 1 else 'ends'} at {where}, which notifies nobody")
+        if late:
+            self.problems.append(
+                f"{listed(late)} would be told of late: the route has a group_wait or group_interval of hours or days"
+            )
         for names, which in shut.items():
             verb = "are" if len(which) > 1 else "is"
             self.problems.append(f"{listed(which)} {verb} held back for the next seven days by the time interval {names}")

@@ -17,6 +17,8 @@ import zoneinfo
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..monitoring.durations import seconds
+
 Json = dict[str, Any]
 
 MATCHER = re.compile(
@@ -26,6 +28,7 @@ DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "satur
 MONTHS = tuple(name.lower() for name in calendar.month_name)  # the first is empty, so that january is 1
 AHEAD, STEP = 7 * 24 * 60, 15  # minutes of time intervals that are looked at, and from one look to the next
 MANY = 64  # alternatives that are followed at most
+INHERITED = ("receiver", "group_wait", "group_interval")
 EVERY = (".*", "(.*)", "^.*$")  # expressions that take whatever a label says, and that it is not there
 
 
@@ -60,11 +63,13 @@ class Labels:
 
 @dataclass(frozen=True)
 class Delivery:
-    """The end of a route: the receiver, and when it is told nothing."""
+    """The end of a route: the receiver, when it is told nothing, and the seconds that a new group waits, or one that is there."""
 
     receiver: str
     muted: tuple[str, ...] = ()  # names of time intervals in which nothing is sent
     active: tuple[str, ...] = ()  # and of those outside of which nothing is
+    wait: float = 0.0
+    interval: float = 0.0
 
 
 def both(*found: bool | None) -> bool | None:
@@ -99,9 +104,12 @@ def holds(item: Json, labels: Labels, prefix: str = "") -> bool | None:
     return both(*(labels.holds(*matcher) for matcher in matchers(item, prefix)))
 
 
-def outcomes(route: Json, labels: Labels, receiver: str = "") -> list[list[Delivery]]:
-    """The ways of an alert through a tree of routes, for each possibility that unknown labels leave."""
-    own = route.get("receiver") or receiver
+def outcomes(route: Json, labels: Labels, above: Json | None = None) -> list[list[Delivery]]:
+    """The ways of an alert through a tree of routes, for each possibility that unknown labels leave.
+
+    :param above: what a route has of the one above it.
+    """
+    own = {**(above or {}), **{key: route[key] for key in INHERITED if route.get(key)}}
     states: list[tuple[tuple[Delivery, ...], bool]] = [((), False)]
     for child in route.get("routes") or []:
         fits = holds(child, labels)
@@ -115,7 +123,8 @@ def outcomes(route: Json, labels: Labels, receiver: str = "") -> list[list[Deliv
                 for more in outcomes(child, labels, own):
                     found[(*ways, *more), not child.get("continue")] = None
         states = list(found)[:MANY]
-    last = Delivery(own, tuple(route.get("mute_time_intervals") or ()), tuple(route.get("active_time_intervals") or ()))
+    times = [tuple(route.get(f"{kind}_time_intervals") or ()) for kind in ("mute", "active")]
+    last = Delivery(own.get("receiver", ""), *times, *(seconds(str(own.get(key) or "0s")) for key in INHERITED[1:]))
     return [list(ways) or [last] for ways in dict.fromkeys(ways for ways, _ended in states)]
 
 

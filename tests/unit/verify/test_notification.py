@@ -93,6 +93,17 @@ BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         ["Own"],
     ),
     "silenced": (config(ALL, TEAM), {"silences": [SILENCE]}, ["silence", "2027-01-01", "ann"]),
+    "told of after a month": (
+        config({"receiver": "none", "group_wait": "30d", "routes": [ALL]}, TEAM),
+        {},
+        ["FlaskTargetDown (critical), FlaskHighLatencyP95 (warning)", "group_wait"],
+    ),
+    "told of another day": (config({**ALL, "group_interval": "1w"}, TEAM), {}, ["FlaskTargetDown", "group_interval"]),
+    "a critical one is collected for hours": (
+        config({**ALL, "group_wait": "4h"}, TEAM),
+        {},
+        ["FlaskTargetDown (critical) would"],
+    ),
     "held back by what fires and is silenced": (
         config(ALL, TEAM, inhibit_rules=[{"source_matchers": ["team=x"], "target_matchers": ["app=web"]}]),
         {"firing": [{"alertname": "Own", "team": "x"}], "silences": [{**SILENCE, "matchers": [TEAM_X]}]},
@@ -126,6 +137,10 @@ WELL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         config(
             ALL, TEAM, inhibit_rules=[{"source_matchers": ["alertname=FlaskTargetDown"], "target_matchers": ["severity=warning"]}]
         ),
+        {},
+    ),
+    "at once at one of two": (
+        config({"receiver": "team", "group_wait": "2d", "routes": [{**ALL, "group_wait": "30s", "continue": True}, ALL]}, TEAM),
         {},
     ),
     "a silence of others": (config(ALL, TEAM), {"silences": [OTHER]}),
