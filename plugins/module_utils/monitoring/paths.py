@@ -30,7 +30,8 @@ def prometheus_path(server: dict[str, Any]) -> str:
 
 def alertmanager_path(namespace: str, found: list[dict[str, Any]]) -> str:
     """The path of the Alertmanager that a namespace's Alertmanager objects describe, through the API server."""
-    item = min(found, key=lambda item: str(item["spec"].get("routePrefix") or ""), default={"spec": {}})
+    nothing: dict[str, Any] = {"spec": {}}
+    item = min(found, key=lambda item: str(item["spec"].get("routePrefix") or ""), default=nothing)
     return _path(item, namespace, "alertmanager-operated", 9093)
 
 

@@ -123,8 +123,9 @@ def outcomes(route: Json, labels: Labels, above: Json | None = None) -> list[lis
                 for more in outcomes(child, labels, own):
                     found[(*ways, *more), not child.get("continue")] = None
         states = list(found)[:MANY]
-    times = [tuple(route.get(f"{kind}_time_intervals") or ()) for kind in ("mute", "active")]
-    last = Delivery(own.get("receiver", ""), *times, *(seconds(str(own.get(key) or "0s")) for key in INHERITED[1:]))
+    muted, active = (tuple(route.get(f"{kind}_time_intervals") or ()) for kind in ("mute", "active"))
+    wait, interval = (seconds(str(own.get(key) or "0s")) for key in INHERITED[1:])
+    last = Delivery(own.get("receiver", ""), muted, active, wait, interval)
     return [list(ways) or [last] for ways in dict.fromkeys(ways for ways, _ended in states)]
 
 
