@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import threading
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import ruler
 
 from tests.fakes.loki import Loki
 
@@ -160,6 +162,51 @@ def test_the_ruler_of_one_s_own_rules(loki, switches, said):
     found = verified(cluster, "ruler")
     assert found["status"] == ("failed" if said else "ok")
     assert said in found["cause"]
+
+
+WRITTEN = {
+    "alert": "Mine",
+    "expr": 'sum by (level) (count_over_time({app="shop"} |~ `a\\d+` [60m])) > 5',
+    "for": "1m",
+    "labels": {"severity": "critical"},
+}
+# As Loki writes it.
+EVALUATED = {
+    "name": "Mine",
+    "query": '(sum by (level)(count_over_time({app="shop"} |~ "a\\\\d+"[1h])) > 5)',
+    "duration": 60,
+    "labels": {"severity": "critical", "more": "x"},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, []),
+        ({"query": EVALUATED["query"].replace("> 5", "> 500")}, ["another expr"]),
+        ({"query": EVALUATED["query"].replace("shop", "other")}, ["another expr"]),
+        ({"duration": 86400, "labels": {}}, ["another for and labels"]),
+        ({"name": "Theirs", "duration": 5}, []),
+    ],
+)
+def test_a_rule_of_the_ruler_that_is_evaluated_otherwise(change, said):
+    found = ruler.otherwise([WRITTEN], [{**EVALUATED, **change}])
+    assert len(found) == len(said) and all(word in text for word, text in zip(said, found, strict=True))
+
+
+def test_sums_of_numbers_are_loki_s():
+    assert not ruler.other_expr('count_over_time({a="b"}[5m]) > 60 * 5', '(count_over_time({a="b"}[5m]) > 300)')
+
+
+def test_what_was_written_is_held_against_the_ruler(loki):
+    loki.set(alertmanager="http://am.monitoring.svc:9093")
+    item = copy.deepcopy(MINE[MAPS][1]["items"][0])
+    item["data"] = {
+        "rules.yaml": json.dumps({"groups": [{"name": "log-lines", "rules": [{**RULE, "labels": {"severity": "x"}}]}]})
+    }
+    cluster = Cluster(loki, **{MAPS: (200, {"items": [item]}), SLICES.format("monitoring"): (200, {"items": slices("am-0")})})
+    found = verified(cluster, "ruler")
+    assert (found["status"], "another labels" in found["cause"]) == ("failed", True)
 
 
 def test_a_ruler_that_nobody_needs_is_not_missed(loki):

@@ -1,19 +1,28 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Loki's ruler has the rules that you gave it, evaluates them without an error, and reaches an Alertmanager."""
+"""Loki's ruler has your rules, as you wrote them, evaluates them without an error, and reaches an Alertmanager."""
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import yaml
+
 from ...kube.transport import ApiError, message_of
+from ...monitoring.durations import seconds
 from .. import log_stores, queries
 from ..facts import IN_CLUSTER, late, ready_endpoints, scalar
 from ..log_agents import services
 from ..result import Result, failed, ok, skipped
 from ..run import Run
+
+# Texts and numbers of an expression. Loki writes it in a form of its own, in which these stay, but for sums of numbers.
+CONSTANT = re.compile(r'"((?:\\.|[^"\\])*)"|`([^`]*)`|(?<![\w.])(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w.])')
+SUM = re.compile(r"\d\s*[-+*/%^]\s*\d")
 
 
 def look(run: Run) -> list[Result]:
@@ -26,7 +35,8 @@ def _look(run: Run) -> list[Result]:
     if not service:
         return []
     namespace, base = service["metadata"]["namespace"], log_stores.proxy(service)
-    wanted = _wanted_alerts(run, namespace)
+    maps = _maps(run, namespace)
+    wanted = {name for item in maps for name in (item["metadata"].get("annotations") or {}).get("flaskops/alerts", "").split()}
     if not wanted:
         return []
     command = run.target.kubectl("-n", namespace, "logs", "-l", "app.kubernetes.io/name=loki", "--tail=50", namespaced=False)
@@ -40,6 +50,7 @@ def _look(run: Run) -> list[Result]:
     loaded = {rule["name"] for rule in rules}
     evidence = f"{len(rules)} rules loaded"
     problems = [f"the alert {name} is not loaded" for name in sorted(wanted - loaded)]
+    problems += otherwise([rule for item in maps for rule in _written(item)], rules)
     problems += [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule.get("lastError")]
     problems += [why for group in groups if (why := late(group))]
     if not problems:
@@ -61,11 +72,49 @@ def _look(run: Run) -> list[Result]:
     return [ok(link, evidence, query)]
 
 
-def _wanted_alerts(run: Run, namespace: str) -> set[str]:
-    """The alerts that the role loki wrote down beside its rules."""
+def _maps(run: Run, namespace: str) -> list[dict[str, Any]]:
+    """The ConfigMaps in which the role loki wrote down rules, and their alerts beside them."""
     selector = urlencode({"labelSelector": "app.kubernetes.io/part-of=loki,app.kubernetes.io/managed-by=flaskops"})
-    maps = run.get(f"/api/v1/namespaces/{namespace}/configmaps?{selector}").get("items", [])
-    return {name for item in maps for name in (item["metadata"].get("annotations") or {}).get("flaskops/alerts", "").split()}
+    found: list[dict[str, Any]] = run.get(f"/api/v1/namespaces/{namespace}/configmaps?{selector}").get("items", [])
+    return found
+
+
+def _written(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rules of a ConfigMap."""
+    if "flaskops/alerts" not in (item["metadata"].get("annotations") or {}):
+        return []
+    files = [yaml.safe_load(text) or {} for text in (item.get("data") or {}).values()]
+    return [rule for file in files for group in file.get("groups") or [] for rule in group.get("rules") or []]
+
+
+def otherwise(written: list[dict[str, Any]], loaded: list[dict[str, Any]]) -> list[str]:
+    """The alerts that Loki evaluates in another way than they were written."""
+    problems = []
+    for rule in written:
+        same = [each for each in loaded if each["name"] == rule.get("alert")]
+        found = [differing(rule, each) for each in same]
+        if found and all(found):
+            problems.append(f"{rule['alert']} is evaluated with another {' and '.join(found[0])} than it was written with")
+    return problems
+
+
+def differing(written: dict[str, Any], loaded: dict[str, Any]) -> list[str]:
+    """In what a loaded rule differs from the one that was written."""
+    labels = {key: str(value) for key, value in (written.get("labels") or {}).items()}
+    waits = "duration" in loaded and seconds(written.get("for") or "0s") != float(loaded["duration"])
+    told = "labels" in loaded and not labels.items() <= loaded["labels"].items()
+    expr = "query" in loaded and other_expr(str(written.get("expr")), str(loaded["query"]))
+    return [word for word, differs in (("for", waits), ("labels", told), ("expr", expr)) if differs]
+
+
+def other_expr(written: str, loaded: str) -> bool:
+    """Whether two expressions have other texts or numbers. Numbers that are added up say nothing: Loki does that itself."""
+    texts, numbers = [], []
+    for expr in (written, loaded):
+        found = [(re.sub(r"\\(.)", r"\1", quoted) or raw, number) for quoted, raw, number in CONSTANT.findall(expr)]
+        texts.append(sorted(text for text, _number in found if text))
+        numbers.append(sorted(float(number) for _text, number in found if number))
+    return texts[0] != texts[1] or (numbers[0] != numbers[1] and not SUM.search(written))
 
 
 def _alertmanager_of(run: Run, base: str) -> tuple[str, str]:
