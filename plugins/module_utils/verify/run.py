@@ -334,6 +334,20 @@ class Run:
             return [result for results in pool.map(self.followed, looks) for result in results]
 
 
+def reached(run: Run, page: str) -> tuple[int, str, str]:
+    """The status and the text of a page of metrics, and why the API server's proxy has no way to it, or an empty text.
+
+    It dials for longer than anybody waits here, where a NetworkPolicy lets what it sends vanish.
+    """
+    try:
+        status, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
+    except ApiError as error:
+        if error.status:
+            raise
+        return 0, "", str(error)
+    return status, text, facts.unreached(status, text)
+
+
 def slices_path(namespace: str, service: str) -> str:
     """Where the EndpointSlices of a Service are."""
     selector = urlencode({"labelSelector": f"kubernetes.io/service-name={service}"})

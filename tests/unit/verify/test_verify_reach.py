@@ -17,8 +17,9 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube.transp
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain, facts, queries
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
 
-from .test_verify_links import NS, SERVICE, FakeCluster
-from .test_verify_stack import PROMETHEUS, FakeStack, data
+from .test_verify_checks import pod
+from .test_verify_links import NS, SERVICE, SHIPPER_PAGE, FakeCluster, shipper
+from .test_verify_stack import OPERATOR, PROMETHEUS, FakeStack, data
 
 TIMEOUT = {"kind": "Status", "message": "error trying to reach service: dial tcp 10.1.2.3:9200: i/o timeout"}
 REFUSED = {"kind": "Status", "message": "error trying to reach service: dial tcp 10.1.2.3:9200: connect: connection refused"}
@@ -78,6 +79,40 @@ def test_without_a_prometheus_only_a_refusal_says_that_nobody_listens(said: dict
     found = rows(FakeCluster(**shut(said)))
     assert [found[name]["status"] for name in METRICS] == [status] * 3
     assert said["message"] in found["metric requests"]["evidence"] + found["metric requests"]["cause"]
+
+
+def test_a_page_whose_packets_vanish_is_one_that_the_api_server_may_not_reach() -> None:
+    """It dials for half a minute then, so that this end gives up first."""
+    vanishing = {path: ApiError(0, "no answer from https://api: Read timed out") for path in shut(TIMEOUT)}
+    assert [rows(Scraped(**vanishing))[name]["status"] for name in METRICS] == ["ok", "ok", "skipped"]
+    found = rows(FakeCluster(**vanishing))
+    assert [found[name]["status"] for name in METRICS] == ["skipped"] * 3 and "NetworkPolicy" in found[METRICS[0]]["evidence"]
+
+
+VANISHING = ApiError(0, "no answer from https://api: Read timed out")
+
+
+@pytest.mark.parametrize(
+    ("page", "watched", "status", "words"),
+    [
+        ((503, TIMEOUT), True, "ok", "by Prometheus alone, because the API server can't reach the metrics of fluent-bit-x"),
+        (VANISHING, True, "ok", "Read timed out"),
+        ((503, TIMEOUT), False, "skipped", "i/o timeout"),
+        ((503, REFUSED), True, "failed", "connection refused"),
+        ((403, {"kind": "Status", "message": "pods/proxy is forbidden"}), True, "failed", "pods/proxy is forbidden"),
+    ],
+)
+def test_the_metrics_of_a_log_agent(page: Any, watched: bool, status: str, words: str) -> None:
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [shipper()]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        f"{OPERATOR}/namespaces/logging/servicemonitors": (200, {"items": [{}] if watched else []}),
+        SHIPPER_PAGE: page,
+    }
+    cluster = FakeStack(**answers)
+    cluster.empty = ("(sum(increase", "(sum by (pod, name)")
+    found = rows(cluster)["log agent"]
+    assert found["status"] == status and words in found["evidence"] + found["cause"]
 
 
 PRIVATE, PUBLIC, NAMED = "10.9.8.7", "198.41.0.4", "internal-a1.elb.example.invalid"

@@ -18,7 +18,7 @@ from .. import log_stores, queries
 from ..facts import ended_by, is_ready, pod_trouble, samples
 from ..log_agents import OUTPUTS, SELECTORS, agents, outputs, outputs_of, services
 from ..result import Result, Unanswered, failed, ok, skipped
-from ..run import Run
+from ..run import Run, reached
 
 WAITING = 10.0  # seconds that lines may wait in the log agent while the back end is ready
 # What an agent writes into its log when it can't send, and what that is where its login is wrong.
@@ -31,6 +31,7 @@ PAUSED = "fluentbit_input_ingestion_paused"
 LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_records_total", "fluentbit_output_retries_failed_total")
 # Restarts are told for an hour. kubelet waits 5 minutes at most, so what was restarted often and lately is about to be again.
 NOTED, LATELY, OFTEN = 3600.0, 600.0, 3
+SHUT = 2  # pages without an answer after which no other one is asked, since each takes its time
 METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus", "log-collector": "/metrics"}
 
 
@@ -91,21 +92,23 @@ def _agent(run: Run, item: dict[str, Any], shared: bool) -> tuple[str, str, str]
     evidence += noted
     if cause:
         return evidence, cause, ""
-    containers = item["spec"]["template"]["spec"]["containers"]
-    ports = [p["containerPort"] for c in containers for p in c.get("ports") or [] if "metrics" in p.get("name", "")]
-    # One of another name that names its outputs is the role's Fluent Bit.
-    other = METRICS_PATHS["fluent-bit"] if (metadata.get("annotations") or {}).get(OUTPUTS) else "/metrics"
-    path = METRICS_PATHS.get((metadata.get("labels") or {}).get("app.kubernetes.io/name", ""), other)
+    ports, path = _pages_of(item)
     if not ports:
         return f"{evidence}, which has no port for metrics", "", ""
     asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{'|'.join(map(str, ports))}/proxy{path}"
     oldest, behind, gone = 0.0, well[0], dict.fromkeys(map(_place, well), 0.0)
     idle: set[tuple[str, str]] = set()
+    shut: dict[str, str] = {}
     for pod, port in product(well, ports):
         page = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:{port}/proxy{path}"
-        status_code, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
+        status_code, text, unread = reached(run, page)
+        if unread and "refused" not in unread and not 400 <= status_code < 500:
+            shut[_place(pod)] = unread
+            if len(shut) == SHUT:
+                break
+            continue
         if status_code != 200:
-            return evidence, f"the metrics page of {_place(pod)} answers {status_code} {message_of(text)}", asked
+            return evidence, f"the metrics page of {_place(pod)} answers {unread or f'{status_code} {message_of(text)}'}", asked
         seen = samples(text, (SPOOL_BYTES, SPOOL_OLDEST, PAUSED, *LOST))
         if seen.get(PAUSED):
             return evidence, f"{_place(pod)} is paused: it reads no line until its buffer has room", asked
@@ -116,7 +119,21 @@ def _agent(run: Run, item: dict[str, Any], shared: bool) -> tuple[str, str, str]
     if oldest > WAITING and (ready := _ready(run)):
         return evidence, f"lines wait for {oldest:.0f} s in {_place(behind)}, though {ready} is ready: {_why(run, behind)}", asked
     said, cause, more = _delivery(run, item, well, len(well) * len(ports), gone, idle)
+    if shut and not cause:
+        why = f"the API server can't reach the metrics of {min(shut)}, which a NetworkPolicy may block: {shut[min(shut)]}"
+        if not said:
+            raise Unanswered(f"{evidence}; {why}")
+        said += f", by Prometheus alone, because {why}"
     return evidence + said, cause, asked + more
+
+
+def _pages_of(item: dict[str, Any]) -> tuple[list[int], str]:
+    """The ports of an agent's metrics, and their path."""
+    metadata, containers = item["metadata"], item["spec"]["template"]["spec"]["containers"]
+    ports = [p["containerPort"] for c in containers for p in c.get("ports") or [] if "metrics" in p.get("name", "")]
+    # One of another name that names its outputs is the role's Fluent Bit.
+    other = METRICS_PATHS["fluent-bit"] if (metadata.get("annotations") or {}).get(OUTPUTS) else "/metrics"
+    return ports, METRICS_PATHS.get((metadata.get("labels") or {}).get("app.kubernetes.io/name", ""), other)
 
 
 def only_tried(page: str) -> list[str]:

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from ...kube.transport import ApiError, message_of
 from .. import queries
-from ..facts import is_ready, samples, spread, unreached
+from ..facts import is_ready, samples, spread
 from ..result import Result, failed, ok, skipped
-from ..run import Run
+from ..run import Run, reached
 
 # What the exporter puts its prefix before.
 REQUESTS, DURATION, EXCEPTIONS = "http_request_total", "http_request_duration_seconds", "http_request_exceptions_total"
@@ -144,8 +144,8 @@ def _pages(run: Run, pod: str, reads: int) -> tuple[list[str], str]:
         for _read in range(reads):
             # Before the first too: the exporter shows its series only after a request.
             run.cluster.fetch(run.pod_path(pod, target.port) + run.path, None, run.request_seconds())
-            status, text = run.cluster.fetch(page, {"Accept": "text/plain"}, run.request_seconds())
-            if said := unreached(status, text):
+            status, text, said = reached(run, page)
+            if said:
                 return texts, f"{UNREACHED}{said}"
             if status != 200:
                 return texts, f"metrics page answered {status} {message_of(text)}".strip()
