@@ -25,6 +25,8 @@ HANDLERS = ("httpGet", "tcpSocket", "grpc", "exec")
 IN_CLUSTER = re.compile(r"^(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?$")
 
 
+SOURCE_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
+
 # The errors of a machine that has no way to an address.
 NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
@@ -42,10 +44,11 @@ def unreached(status: int, body: str) -> str:
     return message_of(body) or str(status) if isinstance(found, dict) and found.get("kind") == "Status" else ""
 
 
-def out_of_reach(error: BaseException | None, host: str) -> bool:
+def out_of_reach(error: BaseException | None, host: str, restricted: bool = False) -> bool:
     """Whether an error of a connection says that this machine has no way to a host, and not that nobody answers there.
 
     :param host: a name or an address. Where a public one gives no answer in time, nobody gets one.
+    :param restricted: unless it answers some addresses only.
     """
     while error is not None:
         inner = getattr(error, "reason", None)
@@ -53,7 +56,7 @@ def out_of_reach(error: BaseException | None, host: str) -> bool:
         if isinstance(cause, socket.gaierror) or getattr(cause, "errno", None) in NO_WAY:
             return True
         if isinstance(cause, TimeoutError):
-            return _is_private(host)
+            return restricted or _is_private(host)
         error = error.__cause__
     return False
 
@@ -147,6 +150,13 @@ def load_balancer_address(service: dict[str, Any]) -> str:
         if address:
             return f"[{address}]" if ":" in address else address
     return ""
+
+
+def is_restricted(service: dict[str, Any]) -> bool:
+    """Whether the load balancer of a Service answers some addresses only."""
+    ranges = set(service.get("spec", {}).get("loadBalancerSourceRanges") or [])
+    noted = (service.get("metadata", {}).get("annotations") or {}).get(SOURCE_RANGES, "")
+    return bool((ranges | set(filter(None, noted.split(",")))) - {"0.0.0.0/0", "::/0"})
 
 
 def tls_prefix(entry: dict[str, Any]) -> str:

@@ -234,7 +234,7 @@ class Run:
                 return self.plain_get(self.url + path, headers or {}, self.request_seconds())
             except ApiError as error:
                 if time.monotonic() > until:
-                    if not facts.out_of_reach(error, urlsplit(self.url).hostname or ""):
+                    if not facts.out_of_reach(error, urlsplit(self.url).hostname or "", facts.is_restricted(self.service)):
                         raise
                     self.out_of_reach, self.through_proxy = str(error), self._proxy
                     return self.ask(path, headers)

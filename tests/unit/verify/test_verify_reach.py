@@ -148,6 +148,28 @@ def test_a_load_balancer_to_which_this_machine_has_no_way(host: str, error: OSEr
         assert str(error) in found["health"]["cause"]
 
 
+@pytest.mark.parametrize(
+    ("spec", "annotations", "status"),
+    [
+        ({"loadBalancerSourceRanges": ["10.0.0.0/8"]}, {}, "ok"),
+        ({}, {facts.SOURCE_RANGES: "10.0.0.0/8"}, "ok"),
+        ({"loadBalancerSourceRanges": ["0.0.0.0/0"]}, {}, "failed"),
+        ({}, {}, "failed"),
+    ],
+)
+def test_a_load_balancer_that_answers_some_addresses_only(spec: Any, annotations: dict[str, str], status: str) -> None:
+    service = {
+        "metadata": {"annotations": annotations},
+        "spec": {**SERVICE["spec"], **spec},
+        "status": {"loadBalancer": {"ingress": [{"ip": PUBLIC}]}},
+    }
+
+    def plain_get(url: str, _headers: Any, _seconds: float) -> tuple[int, str]:
+        raise ApiError(0, f"no answer from {url}: timed out") from TimeoutError("timed out")
+
+    assert rows(FakeCluster(**{f"{NS}/services/flask-app": (200, service)}), plain_get)["health"]["status"] == status
+
+
 @pytest.mark.parametrize("inner", [socket.gaierror(-2, "unknown"), TimeoutError("timed out")])
 def test_an_error_is_known_by_what_caused_it(inner: OSError) -> None:
     outer = ApiError(0, "no answer")
