@@ -365,6 +365,24 @@ def test_app_that_is_scaled_to_nothing(answer):
         assert {"rollout", "endpoint", "metric requests"} <= failed
 
 
+def test_the_log_is_that_of_the_app_s_container():
+    """An admission may put one of its own before it, and its owner may have called it otherwise than the app."""
+    own = deployment()
+    own["spec"]["template"]["spec"]["containers"][0]["name"] = "web"
+    pods = [pod(), pod("pod-2")]
+    for item in pods:
+        item["spec"]["containers"] = [{"name": "istio-proxy", "image": "proxy"}, {**item["spec"]["containers"][0], "name": "web"}]
+    asked = []
+
+    class Injected(FakeCluster):
+        def lines(self, path, seconds):
+            asked.extend(parse_qs(urlsplit(path).query)["container"])
+            return super().lines(path, seconds)
+
+    results, _url = run(Injected(**{f"{DEPLOYMENTS}/flask-app": (200, own), f"{NS}/pods": (200, {"items": pods})}))
+    assert results["logs"]["status"] == "ok" and set(asked) == {"web"}
+
+
 def test_pods_of_another_deployment_are_not_the_app():
     found = deployment()
     found["spec"]["selector"] = {"matchLabels": {"app": "flask-app", "role": "web"}}

@@ -11,6 +11,7 @@ import time
 from urllib.parse import urlencode
 
 from ...kube.transport import ApiError
+from ..facts import app_container
 from ..result import Result, failed, ok, skipped
 from ..run import Run
 
@@ -103,11 +104,13 @@ def find(run: Run, wanted: set[str], began: float, seconds: float) -> str:
 
 
 def _container(run: Run, pod: str) -> str:
+    """The app's container of a pod, before which an admission may have put one of its own."""
+    own = app_container(run.deployment, run.target.name).get("name") or run.target.name
     for found in run.pods:
         if found["metadata"]["name"] == pod:
             names = [c["name"] for c in found.get("spec", {}).get("containers", [])]
-            return run.target.name if run.target.name in names or not names else names[0]
-    return run.target.name
+            return own if own in names or not names else names[0]
+    return own
 
 
 def next_command(run: Run) -> str:
