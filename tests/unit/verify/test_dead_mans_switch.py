@@ -70,6 +70,15 @@ def test_where_watchdog_ends_it_is_said(broken: dict[str, Any], words: str) -> N
     assert found["next_command"].startswith("kubectl") and found["query"]
 
 
+@pytest.mark.parametrize(("cluster", "words"), [("a", ""), ("b", "Alertmanager does not have it")])
+def test_the_watchdog_of_another_prometheus_is_another_one(cluster: str, words: str) -> None:
+    (alert,) = watchdog("dead-mans-switch")
+    made = stack(watchdog=[{**alert, "labels": {"cluster": "a"}}])
+    made.config = f"global: {{external_labels: {{cluster: {cluster}, prometheus_replica: '0'}}}}"
+    found = run(made)[LINK]
+    assert (found["status"], words in found["cause"]) == ("failed" if words else "ok", True)
+
+
 def test_a_promise_without_an_alertmanager_is_broken() -> None:
     made = stack()
     made.answers[f"{OPERATOR}/namespaces/monitoring/alertmanagers"] = (200, {"items": []})

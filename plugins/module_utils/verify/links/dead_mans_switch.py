@@ -67,7 +67,10 @@ def _look(run: Run, promised: dict[str, Any]) -> Result:
     fires = queries.filled("alert_fires", alert=ALERT)
     asked, refused = queries.filled("switch_asked", **names), queries.filled("switch_refused", **names)
     counted, failures = ([float(series["value"][1]) for series in stack.query(text)] for text in (asked, refused))
-    seen = Seen(bool(stack.query(fires)), stack.ask(path), sum(counted) if counted else None, sum(failures))
+    # Another Prometheus may send its Watchdog there too; what a relabeling takes away tells nothing.
+    own = (stack.series.config().get("global") or {}).get("external_labels") or {}
+    alerts = [each for each in stack.ask(path) if all(each["labels"].get(name, value) == value for name, value in own.items())]
+    seen = Seen(bool(stack.query(fires)), alerts, sum(counted) if counted else None, sum(failures))
     query = f"GET {path}; PromQL {fires}; {asked}; {refused}"
     cause = judge(seen, promised["receiver"], window)
     evidence = f"{round(seen.taken)} notifications taken and {round(seen.refused)} not in {window} s"
