@@ -10,7 +10,7 @@ import time
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from .. import queries
+from .. import notification, queries
 from ..result import Result, failed, ok, skipped
 from ..run import Run
 
@@ -67,9 +67,10 @@ def _look(run: Run, promised: dict[str, Any]) -> Result:
     fires = queries.filled("alert_fires", alert=ALERT)
     asked, refused = queries.filled("switch_asked", **names), queries.filled("switch_refused", **names)
     counted, failures = ([float(series["value"][1]) for series in stack.query(text)] for text in (asked, refused))
-    # Another Prometheus may send its Watchdog there too; what a relabeling takes away tells nothing.
-    own = (stack.series.config().get("global") or {}).get("external_labels") or {}
-    alerts = [each for each in stack.ask(path) if all(each["labels"].get(name, value) == value for name, value in own.items())]
+    # Another Prometheus may send its Watchdog there too, with other labels.
+    own = notification.alert_of({"name": ALERT}, None, stack.series.config()).labels.known
+    found = stack.ask(path)
+    alerts = [each for each in found if all(value in (None, each["labels"].get(name, value)) for name, value in own.items())]
     seen = Seen(bool(stack.query(fires)), alerts, sum(counted) if counted else None, sum(failures))
     query = f"GET {path}; PromQL {fires}; {asked}; {refused}"
     cause = judge(seen, promised["receiver"], window)
