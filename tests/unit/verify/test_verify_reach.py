@@ -115,6 +115,19 @@ def test_the_metrics_of_a_log_agent(page: Any, watched: bool, status: str, words
     assert found["status"] == status and words in found["evidence"] + found["cause"]
 
 
+def test_another_log_agent_is_looked_at_all_the_same() -> None:
+    agents = [shipper(), shipper("second", desiredNumberScheduled=2, numberReady=1)]
+    for agent in agents:
+        agent["metadata"]["annotations"] = {"flaskops/outputs": '[{"type": "http"}]'}
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": agents}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
+        SHIPPER_PAGE: (503, TIMEOUT),
+    }
+    found = rows(FakeCluster(**answers))["log agent"]
+    assert found["status"] == "failed" and "second is not ready everywhere" in found["cause"]
+
+
 PRIVATE, PUBLIC, NAMED = "10.9.8.7", "198.41.0.4", "internal-a1.elb.example.invalid"
 
 

@@ -46,15 +46,17 @@ def _look(run: Run) -> list[Result]:
     if not found:
         return [skipped(link, "no collector and no Fluent Bit is installed on this cluster; the stage logging installs one")]
     query = f"GET /apis/apps/v1/daemonsets?labelSelector={SELECTORS[0]}"
-    said = []
+    said: list[str] = []
+    unknown: list[str] = []
     # Of several of somebody else's each may be for other nodes, such as those with Windows, of which there may be none.
     shared = len(found) > 1 and not outputs_of(found[0])
     running = [item for item in found if item.get("status", {}).get("desiredNumberScheduled")]
     for item in (running or found) if shared else found:
         try:
             evidence, cause, asked = _agent(run, item, shared)
-        except Unanswered as unknown:
-            return [skipped(link, str(unknown))]
+        except Unanswered as why:
+            unknown.append(str(why))
+            continue
         query = f"{query}; {asked}" if asked else query
         said.append(evidence)
         if cause:
@@ -64,7 +66,7 @@ def _look(run: Run) -> list[Result]:
                 words = ("-n", metadata["namespace"], "describe", "daemonset", metadata["name"])
             command = run.target.kubectl(*words, namespaced=False)
             return [failed(link, "; ".join(said), cause, query, command)]
-    return [ok(link, "; ".join(said), query)]
+    return [skipped(link, "; ".join([*unknown, *said])) if unknown else ok(link, "; ".join(said), query)]
 
 
 def _agent(run: Run, item: dict[str, Any], shared: bool) -> tuple[str, str, str]:
