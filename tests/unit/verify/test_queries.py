@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import ApiError
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import queries
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as run_module
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import alert_path, target
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import prometheus as prometheus_link
 
 from tests.harness import ROOT
 from tests.prometheus import Prometheus, running
@@ -332,3 +336,11 @@ def test_a_query_without_an_answer_is_never_well(impatient: None, name: str, ans
 @pytest.mark.parametrize("name", [name for name, (_row, empty) in ROWS.items() if not empty])
 def test_an_empty_answer_is_never_well_where_series_were_promised(impatient: None, name: str) -> None:
     assert run(Whole(name, NOTHING))[ROWS[name][0]]["status"] != "ok"
+
+
+def test_prometheus_tells_how_old_its_newest_sample_is(tmp_path: Path) -> None:
+    """The link reads it of its own page."""
+    with running(tmp_path, ["probe 1"]) as found, urlopen(f"{found.url}/metrics") as page:
+        text = page.read().decode()
+    now = time.time()
+    assert prometheus_link.behind(text, now) == [] and len(prometheus_link.behind(text, now + 400)) == 1

@@ -18,7 +18,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube import
 from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import dashboards, objects
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
-from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import alert_path, log_agent, rules
+from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import alert_path, log_agent, prometheus, rules
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import target as links_target
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.clocks import judge as judge_clocks
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links.rules import judge as judge_rules
@@ -571,6 +571,34 @@ def test_the_prometheus_of_the_app_is_asked_where_there_are_several():
     # Without the role's word for it the first is asked, and a rule of the only Prometheus has to be loaded.
     cluster.answers[f"{OPERATOR}/prometheuses"] = (200, {"items": [SERVER]})
     assert "0 of 1 rules of the group flask-app.alerts (theirs)" in run(cluster)["rules"]["cause"]
+
+
+SELF = f"{MONITORING}/prometheus-operated:9090/proxy/metrics"
+
+
+def own_page(head, **sent):
+    """Prometheus' page of metrics, with the ages of its newest sample and of the newest that was sent to each host."""
+    now = time.time()
+    lines = [f"prometheus_tsdb_head_max_time_seconds {now - head if head is not None else -9.2e15}"]
+    labels = 'remote_name="a1",url="https://{}.test/api?token=CANARY"'
+    lines += [f"{prometheus.SENT}{{{labels.format(host)}}} {now - age if age is not None else 0}" for host, age in sent.items()]
+    return 200, "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("page", "status", "words"),
+    [
+        (lambda: own_page(20, far=20), "ok", "configuration loaded"),
+        (lambda: own_page(900), "failed", "stores nothing: its newest sample is 90"),
+        (lambda: own_page(None), "failed", "its newest sample is none at all"),
+        (lambda: own_page(5, near=5, far=4000), "failed", "does not send to far.test: the newest sample there is 400"),
+        (lambda: own_page(5, far=None), "failed", "far.test: the newest sample there is none at all"),
+        (lambda: (404, "not found"), "ok", "do not tell how old"),
+    ],
+)
+def test_samples_that_are_not_stored_or_not_sent(page, status, words):
+    found = run(FakeStack(**{SELF: page()}))["prometheus"]
+    assert found["status"] == status and words in found["cause"] + found["evidence"] and "CANARY" not in str(found)
 
 
 MADE_FOR = {

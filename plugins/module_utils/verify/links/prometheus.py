@@ -1,18 +1,25 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prometheus runs with the configuration that the operator makes, and the operator works."""
+"""Prometheus runs with the configuration that the operator makes, stores what it gets, and the operator works."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
+from .. import queries
+from ..facts import samples
+from ..log_stores import SAMPLE, STREAM_LABEL
 from ..result import Result, failed, ok
 from ..run import Run
 from ..stack import OPERATOR, Server, Stack, told_apart
 from . import metrics_stack
 
+# On its own page: the times of the newest sample that it has, and of the newest that it has sent to each place.
+HEAD, SENT = "prometheus_tsdb_head_max_time_seconds", "prometheus_remote_storage_queue_highest_sent_timestamp_seconds"
+OLD = 300.0  # seconds: five of the scrapes and evaluations that are usual
 RUNTIME, CONFIG = "/api/v1/status/runtimeinfo", "/api/v1/status/config"
 
 
@@ -42,10 +49,40 @@ def _look(run: Run) -> list[Result]:
         elif problems := _configuration(stack):
             cause = "; ".join(problems)
             command = stack.command("logs", "-l", stack.selector, "-c", "prometheus", "--tail=50")
+        else:
+            problems, note = _stored(run)
+            cause, evidence = "; ".join(problems), evidence + note
         evidence += ", operator available, configuration loaded" if operators and not cause else ""
     if cause:
         return [failed("prometheus", evidence, cause, query, command)]
     return [ok("prometheus", evidence, query)]
+
+
+def _stored(run: Run) -> tuple[list[str], str]:
+    """Which pods store nothing, or send nothing where it is to be sent, and what is to be noted."""
+    stack, found = run.stack, {}
+    for server in stack.servers():
+        status, page = run.cluster.fetch(f"{server.api}/metrics", {"Accept": "text/plain"}, run.request_seconds())
+        if status != 200 or not samples(page, (HEAD,)):
+            return [], "; its own metrics do not tell how old its newest sample is"
+        # By its own clock: that of this machine may differ, which is another link.
+        now = stack.query_each([server], queries.filled("now"))[server][1]
+        found[server] = behind(page, float(now))
+    return told_apart(found), ""
+
+
+def behind(page: str, now: float) -> list[str]:
+    """What a page of Prometheus' own metrics says of samples that are not stored, or not sent; :param now: seconds since 1970."""
+    ages = {"stores nothing: its newest sample": now - samples(page, (HEAD,))[HEAD]}
+    for name, labels, value in SAMPLE.findall(page):
+        if name == SENT:
+            host = urlsplit(dict(STREAM_LABEL.findall(labels)).get("url", "")).hostname or "its remote write"
+            ages[f"does not send to {host}: the newest sample there"] = now - float(value)
+    return [f"Prometheus {what} is {ago(age)}" for what, age in ages.items() if age > OLD]
+
+
+def ago(age: float) -> str:
+    return f"{age:.0f} s old" if age < 10**9 else "none at all"
 
 
 def _configuration(stack: Stack) -> list[str]:
