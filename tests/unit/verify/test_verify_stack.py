@@ -427,6 +427,17 @@ def test_a_promise_that_is_gone(written, words):
     assert (found["status"], words in found["cause"]) == ("failed" if words else "ok", True)
 
 
+def test_a_promise_in_a_namespace_that_the_account_may_not_see():
+    app = deployment()
+    app["metadata"]["labels"] = {"flaskops/owner": promise.owner_label("flask_app flask-app flask-app")}
+    owner = promise.owner_label("app_monitoring flask-app flask-app")
+    given = promise.promise(owner, "flask-app", [PROMISED], {"flaskops/owner": owner})
+    changes = {"/api/v1/configmaps": (403, {}), f"{NS}/configmaps": (200, {"items": [given]}), RULES: (200, {**PROMISED})}
+    changes[OPERATOR] = (200, {"resources": [KIND]})
+    found = run(FakeStack(**changes, **{"/apis/apps/v1/namespaces/flask-app/deployments/flask-app": (200, app)}))["promise"]
+    assert found["status"] == "ok" and "1 objects of 1 promises" in found["evidence"]
+
+
 RULE_A = {"alert": "A", "expr": "up == 0", "for": "5m", "labels": {"severity": "critical"}}
 LOADED_A = {"name": "A", "query": "up  == 0", "duration": 300, "labels": {"severity": "critical"}}
 

@@ -32,7 +32,7 @@ def next_command(run: Run) -> str:
 def _look(run: Run) -> list[Result]:
     selector = urlencode({"labelSelector": LABEL})
     query = f"GET /api/v1/configmaps?{selector}, and each object that they name"
-    maps = _maps(run, selector)
+    maps, everywhere = _maps(run, selector)
     ours = [item for item in maps if _is_about(item, run.target.namespace, run.target.name)]
     if not ours:
         return [skipped(LINK, "no run has written down what it applied; site.yml does")]
@@ -45,29 +45,28 @@ def _look(run: Run) -> list[Result]:
     differing = [one for each in found for one in each or []]
     evidence = f"{len(items) - unread} objects of {len(ours)} promises compared"
     evidence += f", {unread} may not be read" if unread else ""
-    if items and unread == len(items):
-        return [skipped(LINK, f"none of the {unread} objects of {len(ours)} promises may be read")]
-    causes = [
-        f"the promise of {owner} is gone, which says what was applied: run site.yml again" for owner in _unwritten(run, ours)
-    ]
+    unwritten = _unwritten(run, ours) if everywhere else []
+    causes = [f"the promise of {owner} is gone, which says what was applied: run site.yml again" for owner in unwritten]
     causes += [f"somebody has emptied the ConfigMap {name}, which says what was applied" for name in emptied]
     causes += [words(one) for one in _first_of_each(differing)]
     if causes:
         more = f" and {len(causes) - SHOWN} more" if len(causes) > SHOWN else ""
         return [failed(LINK, evidence, "; ".join(causes[:SHOWN]) + more, query)]
+    if items and unread == len(items):
+        return [skipped(LINK, f"none of the {unread} objects of {len(ours)} promises may be read")]
     return [ok(LINK, f"{evidence}, all as they were applied", query)]
 
 
-def _maps(run: Run, selector: str) -> list[dict[str, Any]]:
-    """The promises of the whole cluster, or of the app's namespace where the account may not see more."""
+def _maps(run: Run, selector: str) -> tuple[list[dict[str, Any]], bool]:
+    """The promises of the whole cluster, or of the app's namespace where the account may not see more; and whether it may."""
+    everywhere = True
     try:
         found = run.get(f"/api/v1/configmaps?{selector}")
     except ApiError as error:
         if error.status != 403:
             raise
-        found = run.get(f"/api/v1/namespaces/{run.target.namespace}/configmaps?{selector}")
-    items: list[dict[str, Any]] = found.get("items", [])
-    return items
+        everywhere, found = False, run.get(f"/api/v1/namespaces/{run.target.namespace}/configmaps?{selector}")
+    return list(found.get("items", [])), everywhere
 
 
 def _unwritten(run: Run, maps: list[dict[str, Any]]) -> list[str]:
