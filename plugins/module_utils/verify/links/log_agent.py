@@ -69,7 +69,7 @@ def _look(run: Run) -> list[Result]:
     return [skipped(link, "; ".join([*unknown, *said])) if unknown else ok(link, "; ".join(said), query)]
 
 
-def _agent(run: Run, item: dict[str, Any], shared: bool) -> tuple[str, str, str]:
+def _agent(run: Run, item: dict[str, Any], shared: bool = False) -> tuple[str, str, str]:
     """What is seen of one agent, what is wrong with it, and what was asked beside its DaemonSet.
 
     :param shared: whether another one may be on a node in its place.
