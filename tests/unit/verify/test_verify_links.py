@@ -1138,6 +1138,17 @@ def test_one_of_two_outputs_is_named_by_the_user(soon, monkeypatch):
     assert "archive.example.com" in run(FakeCluster(**sending(*outputs)), log_backends=given)[0]["elasticsearch"]["evidence"]
 
 
+@pytest.mark.parametrize(("outputs", "status"), [([HERE], "ok"), ([FAR], "ok"), ([HERE, FAR], "failed")])
+def test_the_loki_of_the_cluster_is_asked_beside_one_that_is_named(soon, monkeypatch, outputs, status):
+    """One alone that is named may be that of the cluster, by another way."""
+    line = json.dumps({"data": {"result": [{"stream": STREAM, "values": [["1", "x"]]}]}})
+    monkeypatch.setattr(given_backends, "from_here", lambda given, url, run: line)
+    nothing = {LOKI_QUERY: (200, {"data": {"result": []}}), "/api/v1/namespaces/logs/configmaps": (200, {"items": []})}
+    given = [{"type": "loki", "url": "https://loki.example.com"}]
+    found, _url = run(FakeCluster(LOKI, **sending(*outputs), **nothing), log_backends=given)
+    assert found["loki"]["status"] == status
+
+
 @pytest.mark.parametrize(
     ("annotation", "counts", "status", "words"),
     [

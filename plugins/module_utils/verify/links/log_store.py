@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
@@ -55,8 +56,13 @@ def _title(given: dict[str, Any]) -> str:
 
 def _stores(run: Run) -> list[Result]:
     """The line of the marked request is found in each back end that runs on the cluster, with the labels of the contract."""
-    given = {item["type"] for item in run.target.log_backends}
-    found = {name: services(run.get, store) for name, store in log_stores.STORES.items() if name not in given}
+    given, sent = (
+        Counter(item["type"] for item in run.target.log_backends),
+        Counter(output["type"] for _name, output in _sent(run)),
+    )
+    # What is given may be the one of the cluster by another way, unless lines go to more than that.
+    wanted = [name for name in log_stores.STORES if not given[name] or sent[name] > given[name]]
+    found = {name: services(run.get, log_stores.STORES[name]) for name in wanted}
     there = [(name, service) for name, each in found.items() for service in each]
     gone = _gone(run, [name for name, each in found.items() if not each])
     if not there and not gone:
@@ -72,14 +78,18 @@ def _stores(run: Run) -> list[Result]:
     return gone + results
 
 
+def _sent(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    """The outputs of all log agents, each with the agent's name."""
+    try:
+        return [(item["metadata"]["name"], output) for item in agents(run.get) for output in outputs_of(item)]
+    except ApiError:  # the link of the log agent says so
+        return []
+
+
 def _gone(run: Run, names: Collection[str]) -> list[Result]:
     """The rows of those back ends to which an agent sends lines by a Service that is not there."""
     results: dict[str, Result] = {}
-    try:
-        sent = [(item["metadata"]["name"], output) for item in agents(run.get) for output in outputs_of(item)]
-    except ApiError:  # the link of the log agent says so
-        return []
-    for agent, output in sent:
+    for agent, output in _sent(run):
         place = IN_CLUSTER.match(output.get("host") or "")
         if output["type"] not in names or not place:
             continue
