@@ -25,7 +25,17 @@ from tests.harness import until
 from tests.prometheus import Prometheus, running
 
 PAGE = Path(__file__).with_suffix(".prom").read_text()
-CACHE = "# TYPE cache_evictions_total counter\ncache_evictions_total 5\n"
+# Its histogram is stored as a native one.
+CACHE = """# TYPE cache_evictions_total counter
+cache_evictions_total 5
+# TYPE cache_answers_total counter
+cache_answers_total{code="200"} 5
+# TYPE cache_wait_seconds histogram
+cache_wait_seconds_bucket{le="0.5"} 5
+cache_wait_seconds_bucket{le="+Inf"} 5
+cache_wait_seconds_count 5
+cache_wait_seconds_sum 1
+"""
 ENDED = {"cache_disk_bytes": 1800, "cache_tape_bytes": 7200}  # seconds since there were series of a name
 DENIED = [
     "--resources=deployments,horizontalpodautoscalers,nodes,pods,resourcequotas,services",
@@ -63,16 +73,20 @@ def scraped(folder: Path, files: dict[str, list[dict[str, Any]]], page: str = PA
     threading.Thread(target=server.serve_forever, daemon=True).start()
     targets = [{"targets": [f"127.0.0.1:{server.server_port}"]}]
     every = {"scrape_interval": "1s", "scrape_timeout": "1s", "honor_labels": True, "static_configs": targets}
-    drop = {"action": "drop", "source_labels": ["__name__"], "regex": "cache_evictions_.+"}
+    drop = [
+        {"action": "drop", "source_labels": ["__name__"], "regex": "cache_evictions_.+"},
+        {"action": "drop", "source_labels": ["__name__", "code"], "regex": "cache_answers_total;5.."},
+    ]
+    cache = {"metrics_path": "/cache", "metric_relabel_configs": drop, "convert_classic_histograms_to_nhcb": True}
     scrapes = [
         {"job_name": "healthy", "metrics_path": "/healthy", **every},
-        {"job_name": "serviceMonitor/cache/cache/0", "metrics_path": "/cache", "metric_relabel_configs": [drop], **every},
+        {"job_name": "serviceMonitor/cache/cache/0", **cache, **every},
     ]
     try:
         ended = [f"{name} 5 {int(time.time()) - seconds}" for name, seconds in ENDED.items()]
         with running(folder, ["probe 1"], files, scrapes, ended) as found:
             until(lambda: series_of(found).names > {"cache_misses_total", "queue_size"}, 60, "the pages to be scraped")
-            until(lambda: "cache_evictions_total" in series_of(found).types, 60, "the second page to be scraped")
+            until(lambda: "cache_wait_seconds" in series_of(found).names, 60, "the second page to be scraped")
             yield found
     finally:
         server.shutdown()

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether an expression can ever give a series: it has all that it needs, misses something for a known reason, or is dead.
 
-Only what must be there counts: an alternative (``or``) needs one of its sides, ``unless`` its left one, ``absent`` nothing. What
-an expression compares with is skipped, except where it compares a quantile of a histogram with what no bucket reaches.
+Only what must be there counts: an alternative (``or``) needs one of its sides, ``unless`` its left one, ``absent`` nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from typing import Any
 
 from ..monitoring.names import TEST_SERVICE
 from . import promql, quiet
-from .nearest import TYPO, holds, meant, near, nearest, number_of
+from .measures import Measures
+from .nearest import TYPO, holds, meant, near, nearest
 from .routing import Labels
 from .series import SOME, Series, Unasked
 
@@ -111,6 +111,12 @@ class RuleJudge:
         for rule in self.rules:
             if rule.record:
                 self.records.setdefault(rule.record, []).append(rule)
+        self.measures = Measures(series, self._recorded)
+
+    def _recorded(self, name: str) -> Json | None:
+        """The tree of the one rule that records a metric; None where none or several do."""
+        trees = [tree for rule in self.records.get(name, []) if (tree := self.series.trees.get(rule.expr))]
+        return trees[0] if len(trees) == 1 else None
 
     def of_rules(self) -> list[Verdict]:
         """What each rule is; one whose expression is refused is unknown."""
@@ -173,13 +179,10 @@ def labels_of(tree: Json) -> set[str]:
     return {m["name"] for m in tree["matchers"]} - {"__name__"}
 
 
-def _below(op: str, number: float, least: float) -> bool:
-    """Whether a comparison holds only for what is below the least that there can be."""
-    return (op == "<" and number <= least) or (op in ("<=", "==") and number < least)
-
-
 def _joins(tree: Json) -> bool:
-    return tree["type"] == "binaryExpr" and bool(tree.get("matching")) and tree["op"] not in ("or", "unless")
+    """Whether two sides need series that go together; which labels the next alert will have is not known."""
+    matched = tree["type"] == "binaryExpr" and tree.get("matching") and tree["op"] not in ("or", "unless")
+    return bool(matched) and not any(promql.name_of(node) in ALERTS for node in promql.selectors(tree))
 
 
 class Expression:
@@ -200,7 +203,7 @@ class Expression:
         if kind == "call" and tree["func"]["name"] in ("absent", "absent_over_time"):
             return ALIVE
         found = worst(self.judge(part, low) for part in promql.parts(tree))
-        wrong = "" if found.state == Standing.DEAD else self._misused(tree)
+        wrong = "" if found.state == Standing.DEAD else self.of.measures.misused(tree)
         return dead(Death.MISUSED, wrong) if wrong else found
 
     def _two(self, tree: Json, low: bool) -> Verdict:
@@ -212,108 +215,67 @@ class Expression:
             if any(constant):
                 return ALIVE if low else self.judge(right if constant[0] else left, low)
             return best([self.judge(left, low), self.judge(right, low)])
+        if op == "and":  # of whose right side no value counts
+            found = worst([self.judge(left, low), self.judge(right, True)])
+            return self._matched(tree, found)
         low = low or op in ("-", "/", "%", "==") or op in (("<", "<=") if constant[1] else (">", ">="))
         found = worst([self.judge(left, low), self.judge(right, low)])
         if found.state in (Standing.QUIET, Standing.ALIVE) and any(constant):
-            return worst([self._threshold(tree, constant[0]), found])
-        return self._join(tree) if found.state == Standing.ALIVE and _joins(tree) else found
+            return self._compared(tree, constant[0]) or found
+        return self._matched(tree, found)
 
-    # Histograms and counters.
+    def _compared(self, tree: Json, turned: bool) -> Verdict | None:
+        """What a constant is compared with in vain. :param turned: whether the constant is on the left."""
+        name = self.of.measures.histogram(tree["rhs" if turned else "lhs"]) if tree["op"] in promql.COMPARISONS else ""
+        if name:
+            return dead(Death.MISUSED, f"{name} is a native histogram, which is never compared: use histogram_count")
+        wrong = self.of.measures.threshold(tree, turned)
+        return dead(Death.THRESHOLD, wrong) if wrong else None
 
-    def _misused(self, tree: Json) -> str:
-        """How a function or an aggregation is used on what it is not for; empty where it is not."""
-        if tree["type"] == "aggregation":
-            lost = tree["op"] in ("sum", "avg") and promql.loses(tree, "le")
-            buckets = self._buckets(tree["expr"]) if lost and promql.labels(tree["expr"]).value("le") != "" else []
-            return f"{tree['op']} adds up the buckets of {buckets[0]}: add by (le), or ask its _count" if buckets else ""
-        if tree["type"] != "call":
-            return ""
-        name, arguments = tree["func"]["name"], tree["args"]
-        names = [promql.name_of(arg) for arg in arguments if arg["type"] == "matrixSelector"]
-        kinds = self.series.types.get(names[0], set()) if names else set()
-        if name in ("rate", "irate", "increase") and kinds == {"gauge"}:
-            return f"{name} is for counters, and {names[0]} is a gauge"
-        if name in ("delta", "idelta") and kinds == {"counter"}:
-            return f"{name} is for gauges, and {names[0]} is a counter"
-        if name == "histogram_quantile":
-            return self._no_histogram(arguments[1])
-        return ""
-
-    def _no_histogram(self, tree: Json) -> str:
-        selectors = [node for node in promql.nodes(tree) if node["type"] in promql.SELECTORS]
-        names = [promql.name_of(node) for node in selectors]
-        if any("histogram" in self.series.types.get(name, ()) for name in names):
-            return ""  # a native one has no buckets of its own
-        if promql.labels(tree).value("le") == "" or promql.loses(promql.bare(tree), "le"):
-            return "histogram_quantile gets no label le: add le to the by of its aggregation"
-        plain = [name for name in names if name and re.search(r"_(count|sum|total)$", name)]
-        return f"histogram_quantile gets {plain[0]}, which has no buckets" if plain else ""
-
-    @staticmethod
-    def _buckets(tree: Json) -> list[str]:
-        """The buckets that an expression takes all of."""
-        return [
-            promql.name_of(node)
-            for node in promql.nodes(tree)
-            if node["type"] in promql.SELECTORS
-            and promql.name_of(node).endswith("_bucket")
-            and not any(m["name"] == "le" for m in node["matchers"])
-        ]
-
-    def _threshold(self, tree: Json, turned: bool) -> Verdict:
-        """Whether a count, or a quantile of a histogram, can be what it is compared with."""
-        number = promql.number(tree["lhs" if turned else "rhs"])
-        op = tree["op"].translate(str.maketrans("<>", "><")) if turned else tree["op"]
-        side = promql.bare(tree["rhs" if turned else "lhs"])
-        if number is None or tree.get("bool"):
-            return ALIVE
-        if side["type"] == "aggregation" and side["op"] in ("count", "group") and _below(op, number, 1):
-            return dead(Death.THRESHOLD, f"{side['op']} is never below 1, for of no series there is none: use absent")
-        quantile = self._quantile(side)
-        if op not in (">", ">=", "<", "<=") or quantile is None:
-            return ALIVE
-        selectors = [node for node in promql.nodes(quantile) if node["type"] in promql.SELECTORS]
-        bounds = [number_of(value) for node in selectors for value in self.series.values("le", promql.selection(node))]
-        finite = [bound for bound in bounds if bound is not None and bound != float("inf")]
-        if finite and min(finite) >= 0 and _below(op, number, 0):
-            return dead(Death.THRESHOLD, f"no quantile is below {number:g}")
-        if not finite or number < max(finite) or (op == ">=" and number == max(finite)) or op.startswith("<"):
-            return ALIVE
-        name = promql.name_of(selectors[0])
-        return dead(
-            Death.THRESHOLD, f"no quantile of {name} is above {max(finite):g}, its last bucket, and the threshold is {number:g}"
-        )
-
-    def _quantile(self, tree: Json) -> Json | None:
-        """The histogram that a quantile is of, also of one that a rule records; None of all else."""
-        tree = promql.bare(tree)
-        if tree["type"] == "call" and tree["func"]["name"] == "histogram_quantile":
-            found: Json = tree["args"][1]
-            return found
-        if tree["type"] == "aggregation" and tree["op"] in ("max", "min", "avg"):
-            return self._quantile(tree["expr"])
-        rules = self.of.records.get(promql.name_of(tree), []) if tree["type"] in promql.SELECTORS else []
-        trees = [inner for rule in rules if (inner := self.series.trees.get(rule.expr))]
-        return self._quantile(trees[0]) if len(trees) == 1 and promql.name_of(tree) not in self.seen else None
+    def _matched(self, tree: Json, found: Verdict) -> Verdict:
+        """Two sides of which neither is dead by itself. :param found: what they are."""
+        return worst([found, self._join(tree)]) if found.state in (Standing.QUIET, Standing.ALIVE) and _joins(tree) else found
 
     # Two sides.
 
     def _join(self, tree: Json) -> Verdict:
         """Whether series of both sides go together."""
-        both, sides = promql.shape(tree), [promql.shape(tree[side]) for side in ("lhs", "rhs")]
+        both, sides = promql.shape(tree), [tree["lhs"], tree["rhs"]]
         # Of what is refused the link rules tells.
-        if not both or self.series.there(both) is not False or not all(self.series.there(side) for side in sides):
+        if not both or self.series.there(both) is not False:
+            return ALIVE
+        there = [self.series.there(promql.shape(side)) for side in sides]
+        if None in there:
             return ALIVE
         matching = tree["matching"]
         names = set(matching.get("labels") or ())
         if not matching.get("on"):
-            names = (self.series.labels(sides[0]) | self.series.labels(sides[1])) - names
+            names = (self._names(sides[0]) | self._names(sides[1])) - names
         for label in sorted(names):
-            values = [self.series.values(label, side) for side in sides]
+            values = [self._values(side, label) for side in sides]
             whole = all(0 < len(found) < SOME for found in values)
             if whole and values[0].isdisjoint(values[1]):
                 return self._apart(tree, label, values)
-        return calm("no series of its two sides have the same labels at the moment")
+        return calm("no series of its two sides have the same labels at the moment") if all(there) else ALIVE
+
+    def _alike(self, side: Json) -> str:
+        """What has series with the labels of a side of a join: itself, or it without what comes with events; or nothing."""
+        exprs = promql.shape(side), promql.shape(side, quiet.COMING)
+        return next((expr for expr in exprs if self.series.there(expr)), "")
+
+    def _names(self, side: Json) -> set[str]:
+        alike = self._alike(side)
+        return self.series.labels(alike) if alike else set(promql.labels(side).known)
+
+    def _values(self, side: Json, label: str) -> set[str]:
+        """The values of a label of one side of a join, empty where they are not known."""
+        alike = self._alike(side)
+        there = self.series.values(label, alike) if alike else set()
+        # Of what comes with events, others come with other values, but none with a label that no series has.
+        if there and (alike == promql.shape(side) or (there == {""} and label not in quiet.COMING)):
+            return there
+        value = promql.labels(side).value(label)
+        return set() if value is None else {value}
 
     @staticmethod
     def _apart(tree: Json, label: str, values: list[set[str]]) -> Verdict:
@@ -406,7 +368,7 @@ class Expression:
         if ":" in name:
             other = near(name, {*self.of.records, *(each for each in series.names if ":" in each)})
             return dead(Death.RECORD, f"no loaded rule records {name}" + _hint(other))
-        if where := series.dropped(name):
+        if where := series.dropped(name, self._asked(tree)):
             return dead(Death.DROPPED, f"no series {shown}: the relabeling of {where} drops {name}")
         denied = next((place for pattern, place in series.denied.items() if re.search(pattern, name)), "")
         if not denied and quiet.ALLOWED.fullmatch(name):
@@ -430,7 +392,8 @@ class Expression:
         if matchers and not known:
             return f"nothing on this cluster is scraped as job {matchers[0]['value']}"
         begin = re.split("[_:]", name)[0]
-        if name and not any(re.split("[_:]", each)[0] == begin for each in self.series.names):
+        # What a rule records comes from a rule, whatever the cluster has.
+        if name and ":" not in name and not any(re.split("[_:]", each)[0] == begin for each in self.series.names):
             return f"nothing on this cluster serves metrics that begin with {begin}"
         return ""
 
@@ -440,6 +403,8 @@ class Expression:
         labels = sorted(labels_of(tree))
         if self.whose == Whose.OTHERS and (why := self._foreign(tree, "")):
             return calm(why)
+        if name and (where := series.dropped(name, self._asked(tree))):
+            return dead(Death.DROPPED, f"no series {promql.shown(tree)}: the relabeling of {where} drops them")
         series.want(variants(tree))
         without = {label: promql.selection(tree, {label}) for label in labels}
         alone = {label: promql.selection(tree, set(labels) - {label}) for label in labels}
@@ -448,8 +413,9 @@ class Expression:
         if coming and series.there(rest):
             found = [self._blamed(tree, label, rest) for label in sorted(coming)]
             return worst(found)
+        without_it = next((label for label in labels if label in quiet.PLACES and self._lacks(tree, name, label)), "")
         if (why := quiet.unborn(name)) and not series.there(promql.selection(tree, set(labels) - set(quiet.PLACES))):
-            return self._unborn(tree, why)
+            return self._blamed(tree, without_it, promql.selection(tree, set(labels))) if without_it else self._unborn(tree, why)
         blamed = [self._blamed(tree, label, without[label]) for label in labels if series.there(without[label])]
         if blamed:
             # Of several the one that a value is nearest to.
@@ -460,13 +426,36 @@ class Expression:
             return self._blamed(tree, wrong, promql.selection(tree, set(labels)))
         return dead(Death.VALUE, f"no series {promql.shown(tree)}: none has these {len(labels)} labels together")
 
+    def _lacks(self, tree: Json, name: str, label: str) -> bool:
+        """Whether a selector wants a label that no series of its metric has; an alert has others than the next one."""
+        every = promql.selection(tree, labels_of(tree))
+        return (
+            bool(name)
+            and name not in ALERTS
+            and not holds(self._of(tree, label), "")
+            and self.series.values(label, every) == {""}
+        )
+
     def _unborn(self, tree: Json, why: str) -> Verdict:
         """Whether what a series is to report, once it is born, is there at all."""
         for label in dict.fromkeys(m["name"] for m in tree["matchers"] if m["name"] in quiet.LASTING):
             there = self.series.all_values(label)
             if len(there) < SOME and not any(holds(self._of(tree, label), value) for value in {*there, ""}):
                 return self._wrong(tree, label, there)
+        reasons = (quiet.COMING["reason"] or ()) if promql.name_of(tree).startswith("kube_pod_") else ()
+        asked = self._of(tree, "reason")
+        if nearest("reason", asked, reasons, TYPO) and not any(holds(asked, reason) for reason in (*reasons, "")):
+            return self._wrong(tree, "reason", set(reasons))
         return calm(why)
+
+    def _asked(self, tree: Json) -> dict[str, list[str]]:
+        """The values that a selector asks for of each of its labels, as far as they can be listed."""
+        found = {}
+        for label in labels_of(tree):
+            matchers = self._of(tree, label)
+            known = [*meant([m for m in matchers if m["type"] in ("=", "=~")]), *(quiet.COMING.get(label) or ())]
+            found[label] = [value for value in dict.fromkeys(known) if holds(matchers, value)]
+        return found
 
     @staticmethod
     def _of(tree: Json, label: str) -> list[Json]:

@@ -28,6 +28,7 @@ ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "*": operator.mul,
     "/": operator.truediv,
 }
+COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 CHOOSERS = ("topk", "bottomk", "limitk", "limit_ratio")
 
 
@@ -136,9 +137,14 @@ def nodes(tree: Json) -> Iterator[Json]:
         yield from nodes(part)
 
 
+def selectors(tree: Json) -> list[Json]:
+    """The selectors of an expression."""
+    return [node for node in nodes(tree) if node["type"] in SELECTORS]
+
+
 def is_constant(tree: Json) -> bool:
     """Whether an expression needs no series."""
-    return not any(node["type"] in SELECTORS for node in nodes(tree))
+    return not selectors(tree)
 
 
 def loses(tree: Json, label: str) -> bool:
@@ -174,21 +180,21 @@ def shown(tree: Json) -> str:
     return name + (rest if rest != "{}" else "")
 
 
-def shape(tree: Json) -> str:
+def shape(tree: Json, leave: Collection[str] = ()) -> str:
     """PromQL whose series have the labels of an expression's, whatever their values are: it compares nothing, and asks for now.
 
-    It is empty where that can't be said, as of what must be absent.
+    It is empty where that can't be said, as of what must be absent. :param leave: labels whose matchers are skipped.
     """
     kind = tree["type"]
     if kind in SELECTORS:
-        return selection(tree)
+        return selection(tree, leave)
     if is_constant(tree):
         return queries.filled("constant")
     if kind == "binaryExpr":
-        return _shape_of_two(tree)
+        return _shape_of_two(tree, leave)
     if kind == "call":
-        return _shape_of_call(tree)
-    inner = shape(tree["expr"])
+        return _shape_of_call(tree, leave)
+    inner = shape(tree["expr"], leave)
     if kind != "aggregation" or not inner:
         return inner and f"({inner})"
     op, names = tree["op"], ",".join(_label(name) for name in tree.get("grouping") or ())
@@ -200,11 +206,11 @@ def shape(tree: Json) -> str:
     return f"{op} {'without' if tree.get('without') else 'by'} ({names}) ({parameter}{inner})"
 
 
-def _shape_of_call(tree: Json) -> str:
+def _shape_of_call(tree: Json, leave: Collection[str]) -> str:
     name, vectors = tree["func"]["name"], [arg for arg in tree["args"] if not is_scalar(arg)]
     if name in ("absent", "absent_over_time") or not vectors:
         return ""
-    inner = shape(vectors[0])
+    inner = shape(vectors[0], leave)
     if not inner or name not in ("label_replace", "label_join", "histogram_quantile"):
         return inner
     if name == "histogram_quantile":
@@ -212,11 +218,11 @@ def _shape_of_call(tree: Json) -> str:
     return f"{name}({inner}, {', '.join(_text(arg['val']) for arg in tree['args'][1:])})"
 
 
-def _shape_of_two(tree: Json) -> str:
+def _shape_of_two(tree: Json, leave: Collection[str]) -> str:
     left, right, op = tree["lhs"], tree["rhs"], tree["op"]
     if is_scalar(left) or is_scalar(right):
-        return shape(right if is_scalar(left) else left)
-    sides = [shape(left), "" if op == "unless" else shape(right)]
+        return shape(right if is_scalar(left) else left, leave)
+    sides = [shape(left, leave), "" if op == "unless" else shape(right, leave)]
     if op == "unless" or not all(sides):
         return sides[0] if op == "unless" else ""
     matching = tree.get("matching") or {}
@@ -251,3 +257,34 @@ def number(tree: Json) -> float | None:
     if left is None or right is None or (right == 0 and tree["op"] == "/"):
         return None
     return ARITHMETIC[tree["op"]](left, right)
+
+
+def is_share(tree: Json) -> bool:
+    """Whether a quotient is of a part by its whole: counts or rates of the same series, of which the part selects fewer."""
+    part = bare(tree["lhs"])
+    if part.get("op") == "or" and is_constant(part["rhs"]):
+        part = part["lhs"]  # such as the 0 of what has not happened yet
+    counted = any(
+        node.get("op") == "count" or (node["type"] == "call" and node["func"]["name"] in ("rate", "irate", "increase"))
+        for node in nodes(part)
+    )
+    return counted and (tree.get("matching") or {}).get("card") == "one-to-one" and _is_part(part, tree["rhs"])
+
+
+def _is_part(one: Json, other: Json) -> bool:
+    """Whether two expressions are the same but for matchers that the first one has in addition."""
+    one, other = bare(one), bare(other)
+    kind = one["type"]
+    if kind != other["type"]:
+        return False
+    if kind in SELECTORS:
+        rest = [{key: value for key, value in tree.items() if key != "matchers"} for tree in (one, other)]
+        own, wanted = ([(m["name"], m["type"], m["value"]) for m in tree["matchers"]] for tree in (one, other))
+        return rest[0] == rest[1] and set(wanted) <= set(own)
+    if kind == "aggregation":
+        same = all((one.get(key) or "") == (other.get(key) or "") for key in ("op", "without"))
+        groups = [set(tree.get("grouping") or ()) for tree in (one, other)]
+        return same and one["op"] in ("sum", "count") and groups[0] == groups[1] and _is_part(one["expr"], other["expr"])
+    if kind == "call" and one["func"]["name"] == other["func"]["name"] in ("rate", "irate", "increase"):
+        return _is_part(one["args"][0], other["args"][0])
+    return False

@@ -234,6 +234,9 @@ def _patterns(option: str, values: list[str]) -> list[str]:
     """What an option of kube-state-metrics omits."""
     if option in ("--metric-denylist", "--metric-blacklist"):
         return [f"^(?:{pattern})$" for pattern in values if _compiles(pattern)]
+    if option in ("--metric-allowlist", "--metric-whitelist"):
+        allowed = [f"(?!(?:{pattern})$)" for pattern in values if _compiles(pattern)]
+        return [f"^{''.join(allowed)}kube_"] if allowed else []
     if option == "--resources":
         return [f"^kube_{kind}(_|$)" for kind, plural in KINDS.items() if plural not in values]
     return []

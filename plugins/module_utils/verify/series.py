@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import product
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
@@ -26,6 +27,15 @@ MANY, SOME = 100_000, 1000  # names, and series of one answer, that are read at 
 URL, QUESTIONS = 7500, 80
 AT_ONCE = 8  # requests
 REFUSED = (400, 422)  # a question that can't be answered; any other status is of the server
+# How the names of series go on behind the name of their metric, and the types of metrics of which they do.
+PARTS = {
+    "_bucket": {"histogram", "gaugehistogram"},
+    "_count": {"histogram", "summary"},
+    "_sum": {"histogram", "summary"},
+    "_total": {"counter"},
+    "_created": {"counter", "histogram", "summary"},
+    "_info": {"info"},
+}
 NUMBER = "__number"  # the label of an answer that says to which question of several it belongs
 
 
@@ -216,9 +226,13 @@ class Series:
         return found
 
     def declared(self, name: str) -> bool:
-        """Whether an exporter reports a metric, be it without series."""
-        stems = {name, *(name.removesuffix(end) for end in ("_bucket", "_count", "_sum", "_total", "_created"))}
-        return not stems.isdisjoint(self.types)
+        """Whether an exporter reports a metric, be it without series, as the type of it says: a gauge has no _count."""
+        kinds = self.types.get(name, set())
+        # Either series have its plain name, as of a native histogram, or they have the longer ones.
+        if kinds and not any(kinds & types and f"{name}{end}" in self.names for end, types in PARTS.items()):
+            return True
+        stems = {name.removesuffix(end): types for end, types in PARTS.items() if name.endswith(end)}
+        return any(self.types.get(stem, set()) & types and stem not in self.names for stem, types in stems.items())
 
     def config(self) -> Json:
         """The configuration that Prometheus has loaded."""
@@ -227,21 +241,23 @@ class Series:
 
     @cached_property
     def _relabelings(self) -> list[tuple[str, Json]]:
-        """The rules of each scrape by which Prometheus takes or drops a series by its name."""
+        """The rules of each scrape by which Prometheus takes or drops series by their name, alone or with other labels."""
         return [
             (scrape["job_name"], rule)
             for scrape in self.config().get("scrape_configs") or []
             for rule in scrape.get("metric_relabel_configs") or []
-            if rule.get("source_labels") == ["__name__"] and rule.get("action") in ("drop", "keep")
+            if "__name__" in (rule.get("source_labels") or ()) and rule.get("action") in ("drop", "keep")
         ]
 
-    def dropped(self, name: str) -> str:
-        """The scrape that drops a metric by a relabeling; empty where none is known to."""
+    def dropped(self, name: str, asked: dict[str, list[str]]) -> str:
+        """The scrape that drops series by a relabeling; empty where none is known to. :param asked: values of their labels."""
         for job, rule in self._relabelings:
+            sources = [[name] if label == "__name__" else asked.get(label, []) for label in rule["source_labels"]]
+            texts = [rule.get("separator", ";").join(values) for values in product(*sources)]
             try:
-                hit = re.fullmatch(str(rule.get("regex", ".*")), name) is not None
+                hits = [re.fullmatch(str(rule.get("regex", ".*")), text) is not None for text in texts]
             except re.error:  # Go's expressions are nearly Python's
                 continue
-            if hit if rule["action"] == "drop" else not hit and self.declared(name):
+            if hits and (all(hits) if rule["action"] == "drop" else not any(hits) and self.declared(name)):
                 return job
         return ""

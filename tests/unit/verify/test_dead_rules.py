@@ -33,7 +33,10 @@ from tests.healthy import many_rules, scraped, series_of
 from tests.prometheus import Prometheus
 
 WEB = '{namespace="shop", job="web"}'
-BUCKETS = f"rate(flask_http_request_duration_seconds_bucket{WEB}[5m])"
+SECONDS = "flask_http_request_duration_seconds"
+BUCKETS = f"rate({SECONDS}_bucket{WEB}[5m])"
+P95 = f"histogram_quantile(0.95, sum by (le) ({BUCKETS}))"
+REQUESTS = "rate(flask_http_request_total[5m])"
 
 # Name, kind and expression of rules that can never fire, and what the finding must name.
 SEEDS: list[tuple[Death, str, str]] = [
@@ -49,6 +52,11 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.METRIC, 'rate(node_cpu{mode="idle"}[5m]) < 0.1', "node_cpu_seconds_total"),
     (Death.METRIC, "cache_tape_bytes > 1e9", "an hour"),
     (Death.METRIC, 'cache_tape_bytes{job="cache", tape="1"} > 1e9', "an hour"),
+    # A name that no series of a metric of such a type has.
+    (Death.METRIC, f"{SECONDS} > 1", SECONDS),
+    (Death.METRIC, f"rate({SECONDS}_total{WEB}[5m]) > 1", SECONDS),
+    (Death.METRIC, "queue_size_count > 5", "queue_size"),
+    (Death.METRIC, "cache_wait_seconds_bucket > 1", "cache_wait_seconds"),
     # A job that nothing is scraped as.
     (Death.JOB, 'up{job="webb"} == 0', 'job="web"'),
     (Death.JOB, 'rate(flask_http_request_total{namespace="shop", job="web-app", status=~"5.."}[5m]) > 0', 'job="web"'),
@@ -70,6 +78,8 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.VALUE, 'kube_pod_owner{namespace="shop", owner_kind="Statefulset"} == 1', "StatefulSet"),
     (Death.VALUE, 'sum by (pod) (kube_pod_container_resource_limits{resource="Memory"}) > 5', 'resource="memory"'),
     (Death.VALUE, 'rate(alertmanager_notifications_failed_total{integration!~".*"}[5m]) > 0', "integration"),
+    (Death.VALUE, 'kube_pod_container_status_terminated_reason{reason="OOMKill"} == 1', "OOMKilled"),
+    (Death.VALUE, 'rate(flask_http_request_total{app="web", status="500"}[5m]) > 0', "the label app"),
     # A bucket that the histogram does not have.
     (Death.BUCKET, 'rate(flask_http_request_duration_seconds_bucket{job="web", le="1"}[5m]) > 0', 'le="1.0"'),
     (Death.BUCKET, 'sum(rate(flask_http_request_duration_seconds_bucket{job="web", le="0.3"}[5m])) > 1', "le="),
@@ -85,22 +95,36 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.THRESHOLD, f"histogram_quantile(0.5, sum by (le) ({BUCKETS})) < 0", "0"),
     (Death.THRESHOLD, 'count(up{job="web"}) < 1', "absent"),
     (Death.THRESHOLD, "0 == count by (namespace) (kube_pod_info)", "absent"),
+    (Death.THRESHOLD, f"{P95} * 1000 > 20000", "10"),
+    (Death.THRESHOLD, f"{P95} == 30", "30"),
+    (Death.THRESHOLD, f"max_over_time({P95}[10m:1m]) > 20", "20"),
+    (Death.THRESHOLD, f"topk(1, histogram_quantile(0.95, {BUCKETS})) > 20", "20"),
+    (Death.THRESHOLD, 'absent(up{job="web"}) == 0', "absent"),
+    (Death.THRESHOLD, "1 - avg(probe_success) > 1", "probe_success"),
+    (Death.THRESHOLD, f"sum({REQUESTS}) < 0", "rate"),
+    (Death.THRESHOLD, f'(sum(rate(flask_http_request_total{{status="200"}}[5m])) or vector(0)) / sum({REQUESTS}) > 1', "100 %"),
+    (Death.THRESHOLD, f'sum(rate(flask_http_request_total{{status=~"5.."}}[5m])) / sum({REQUESTS}) > 5', "100 %"),
     # A label that an aggregation takes away.
     (Death.LOST, f"sum(up{WEB}) * on (pod) group_left (node) kube_pod_info > 1", "pod"),
     (Death.LOST, "sum by (namespace) (kube_pod_created) and on (namespace, pod) kube_pod_info", "pod"),
     (Death.LOST, 'job:requests:rate5m{job="web", pod=~"web-.+"} > 5', "pod"),
     (Death.LOST, "sum without (pod) (up) * on (pod) group_left (node) kube_pod_info > 1", "pod"),
+    # Of a side that has no series yet.
+    (Death.LOST, f'sum by (status) (rate(flask_http_request_total{{status=~"5.."}}[5m])) / sum by (job) ({REQUESTS}) > 1', "job"),
+    (Death.LOST, f"sum(rate(flask_http_request_exceptions_total[5m])) / on (pod) sum by (pod) ({REQUESTS}) > 1", "pod"),
     # Two sides that never go together.
     (Death.JOIN, "node_memory_MemAvailable_bytes / on (node) kube_node_info < 1", "node"),
     (Death.JOIN, 'up{job="node-exporter"} * on (instance) group_left (node) kube_node_info == 0', "instance"),
     (Death.JOIN, f"kube_pod_info * on (namespace, pod, instance) group_left () up{WEB} == 0", "instance"),
     (Death.JOIN, "kube_deployment_spec_replicas - kube_pod_created > 0", "deployment"),
+    (Death.JOIN, 'flask_http_request_total{status="500"} and on (container) container_memory_working_set_bytes', "container"),
     (Death.JOIN, "predict_linear(cache_queue_length[5m], 60 * 10) > min_over_time(cache_queue_capacity[5m])", "upstream"),
     # A metric that no rule records any more, and one whose rule can record nothing.
     (Death.RECORD, 'job:requests:rate10m{job="web"} > 5', "job:requests:rate5m"),
     (Death.RECORD, "shop:lost:sum > 1", "shop_lost_total"),
     # What Prometheus drops, and what an exporter is told not to serve.
     (Death.DROPPED, "rate(cache_evictions_total[5m]) > 1", "cache_evictions_total"),
+    (Death.DROPPED, 'rate(cache_answers_total{code=~"5.."}[5m]) > 1', "serviceMonitor/cache/cache/0"),
     (Death.DENIED, 'kube_pod_labels{label_team="shop"} > 0', "kube_pod_labels"),
     (Death.DENIED, "kube_pod_tolerations > 0", "--metric-denylist"),
     (Death.DENIED, "time() - kube_secret_created > 1e7", "--resources"),
@@ -117,6 +141,17 @@ SEEDS: list[tuple[Death, str, str]] = [
         "le",
     ),
     (Death.MISUSED, "delta(shop_orders_total[5m]) > 1", "counter"),
+    (Death.MISUSED, "deriv(shop_orders_total[5m]) > 1", "counter"),
+    (Death.MISUSED, "rate(queue_size[5m:1m]) > 1", "gauge"),
+    (Death.MISUSED, "resets(queue_size[1h]) > 1", "gauge"),
+    (Death.MISUSED, "increase(ALERTS[5m]) > 1", "gauge"),
+    (Death.MISUSED, "irate(job:requests:rate5m[5m]) > 1", "recorded as a rate"),
+    (Death.MISUSED, f"histogram_quantile(95, sum by (le) ({BUCKETS})) > 1", "95"),
+    (Death.MISUSED, "histogram_quantile(0.9, gc_seconds) > 1", "gc_seconds"),
+    (Death.MISUSED, f"histogram_fraction(0, 0.5, rate({SECONDS}_count[5m])) < 1", "buckets"),
+    (Death.MISUSED, f'histogram_quantile(0.9, rate({SECONDS}_bucket{{le="0.5"}}[5m])) > 0.2', "+Inf"),
+    (Death.MISUSED, f"histogram_count(rate({SECONDS}_bucket[5m])) > 5", "native"),
+    (Death.MISUSED, "sum(rate(cache_wait_seconds[5m])) > 5", "cache_wait_seconds"),
 ]
 RECORDS = [
     {"record": "job:latency:p95", "expr": f"histogram_quantile(0.95, sum by (job, le) ({BUCKETS}))"},
@@ -154,6 +189,32 @@ WELL: list[tuple[str, str]] = [
     ("quiet", "kubelet_volume_stats_available_bytes < 5"),
     ("quiet", 'ALERTS{severity="info"} == 1'),
     ("alive", '(count(up{job="nobody"}) or vector(0)) < 1'),
+    ("alive", "up == 0 and on () (nobody or vector(1))"),
+    ("alive", f"{P95} * 1000 > 9000"),
+    ("alive", "100 * (1 - avg_over_time(probe_success[5m])) > 99"),
+    ("alive", f'sum({SECONDS}_bucket{{le="0.5"}}) / sum({SECONDS}_count) < 0.9'),
+    ("alive", f"rate({SECONDS}_sum[5m]) / rate({SECONDS}_count[5m]) > 5"),
+    ("alive", "sum(up) / count(up) > 5"),
+    ("alive", "rate(gc_seconds_count[5m]) > 1"),
+    ("alive", "histogram_quantile(0.9, sum(rate(cache_wait_seconds[5m]))) > 5"),
+    ("alive", "histogram_count(rate(cache_wait_seconds[5m])) > 5"),
+    ("quiet", f'sum(rate(flask_http_request_total{{status=~"5.."}}[5m])) / sum({REQUESTS}) > 0.9'),
+    (
+        "quiet",
+        'sum by (pod) (rate(flask_http_request_total{status="500"}[5m])) / ignoring (job) sum by (pod, job)'
+        f" ({REQUESTS}) > 0.9",
+    ),
+    ("quiet", f"sum by (pod) (rate(flask_http_request_exceptions_total[5m])) / on (pod) sum by (pod) ({REQUESTS}) > 1"),
+    ("quiet", "rate(shop_returns_total[5m]) > 1"),
+    # Others would come with other pods and namespaces than those of now.
+    (
+        "quiet",
+        'kube_pod_container_status_waiting_reason{reason="CrashLoopBackOff"} * on (namespace) group_left () kube_pod_info == 1',
+    ),
+    ("quiet", 'ALERTS{alertname="HighErrorRate"} and on (namespace) kube_pod_info'),
+    ("alive", 'ALERTS{severity="critical"} and on (namespace) kube_pod_info'),
+    ("quiet", "histogram_quantile(0.9, rate(shop_returns_seconds_bucket[5m])) > 1"),
+    ("quiet", 'kube_pod_container_status_terminated_reason{reason=~"OOMKilled|Error"} == 1'),
     ("alive", "count(up) < 2"),
     ("quiet", "shop:errors:rate5m > 1"),
     ("quiet", "increase(flask_http_request_exceptions_total[5m]) > 0"),
@@ -258,6 +319,7 @@ STRANGERS = [
     (Whose.OTHERS, 'up{job="node_exporter"} == 0', Standing.DEAD, 'job="node-exporter"'),
     (Whose.OTHERS, "node_memory_MemAvail < 5", Standing.DEAD, "node_memory_MemAvailable"),
     (Whose.APP, "windows_os_info > 1", Standing.DEAD, "windows_os_info"),
+    (Whose.OTHERS, "instance:cpu:ratio > 1", Standing.DEAD, "no loaded rule"),
     (Whose.APP, "redis_up == 0", Standing.DEAD, "redis_up"),
     (Whose.OURS, "loki_request_total > 0", Standing.QUIET, "no Loki is scraped"),
     (Whose.OURS, "log_collector_spool_bytes > 0", Standing.QUIET, "no log collector"),
@@ -318,6 +380,13 @@ def test_no_panel_of_ours_is_dead(prometheus: Prometheus) -> None:
     verdicts = {(query.panel, query.expr): verdict for query, verdict in zip(asked, found, strict=True)}
     assert len(verdicts) > 40
     assert {panel: found for panel, found in verdicts.items() if found.state not in (Standing.ALIVE, Standing.QUIET)} == {}
+
+
+def test_what_kube_state_metrics_serves_alone() -> None:
+    container = {"name": "kube-state-metrics", "args": ["--metric-allowlist=kube_pod_.*,kube_node_info"]}
+    (pattern,) = quiet.denied([{"spec": {"template": {"spec": {"containers": [container]}}}}])
+    names = ["kube_pod_info", "kube_node_info", "kube_node_info_2", "kube_deployment_created", "up"]
+    assert [name for name in names if re.search(pattern, name)] == ["kube_node_info_2", "kube_deployment_created"]
 
 
 def test_what_prometheus_counts_once_it_writes_elsewhere() -> None:
