@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 from ..verify.log_agents import SELECTORS
 from ..verify.log_stores import STORES
-from .app import Options, selector_of
+from .app import Options, differences, selector_of
 from .dead_man import Field, Request, Step, StepError, ask, value_at
 
 NOBODY = {"flaskops/drill": "nowhere"}  # a selector that selects nothing
@@ -32,6 +32,7 @@ KINDS = {
     "Service": "/api/v1/namespaces/{}/services/{}",
 }
 ANY = object()  # in a patch: whatever
+LIMIT, LONGER = ["spec", "revisionHistoryLimit"], 2  # what keeps a Deployment's history, and by how much while it is broken
 NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 KEYS = {
     "put_back": {"do", "path", "uid", "fields"},
@@ -144,6 +145,12 @@ class Record:
             places = [part_of(patch, field["at"]) for patch in patches]
             if set(field) != {"at", "wrote", "was"} or not any(there and wrote(part, field["wrote"]) for there, part in places):
                 return f"no scenario makes {field['wrote']!r} of {field['at']} in {path}"
+            # What a plan names is as small as it can be: what it leaves alone is in no field, and so is not put back either.
+            smallest = differences(field["was"], field["wrote"]) == [{**field, "at": []}]
+            if not smallest or (
+                field["at"] == LIMIT and field["wrote"] != (10 if field["was"] is None else field["was"]) + LONGER
+            ):
+                return f"no scenario makes {field['wrote']!r} of {field['was']!r} at {field['at']} in {path}"
         return self._template(path, step["uid"], [field for field in fields if field["at"][:2] == ["spec", "template"]])
 
     def _is_watching(self, path: str) -> bool:

@@ -22,7 +22,19 @@ from .bounds import ENDS, FORGOTTEN, LATE, MISSING, READINESS, SILENT, Stage
 from .dead_man import PAUSE, Step
 from .guard import DrillError
 from .nodes import drain, lose
-from .record import CRASHES, KINDS, NO_NAMES, NOBODY, NOT_READY, NOWHERE, broken_template, out_of_memory, unresolved
+from .record import (
+    CRASHES,
+    KINDS,
+    LIMIT,
+    LONGER,
+    NO_NAMES,
+    NOBODY,
+    NOT_READY,
+    NOWHERE,
+    broken_template,
+    out_of_memory,
+    unresolved,
+)
 from .watchers import darken, kill_prometheus, refuse_at_inbox, silence_by_logs, stop_alertmanager, stop_prometheus, stop_store
 
 SECONDS = 600  # after so long a fault switch ends by itself
@@ -101,9 +113,9 @@ def template(app: App, how: str, spec: dict[str, Any]) -> Plan:
     """
     limit = int(app.deployment["spec"].get("revisionHistoryLimit", 10))
     path = app.deployment_path
-    steps, undo = patched(app, path, broken_template(spec, limit + 2))
+    steps, undo = patched(app, path, broken_template(spec, limit + LONGER))
     back = undo[0]
-    lasting = [field for field in back["fields"] if field["at"] != ["spec", "revisionHistoryLimit"]]
+    lasting = [field for field in back["fields"] if field["at"] != LIMIT]
     shortened = [field for field in back["fields"] if field not in lasting]
     restored = [{**back, "fields": lasting}, history(back, "replicasets", app.selector), {**back, "fields": shortened}]
     return Plan(how, steps, [*restored, *undo[1:]], [path])

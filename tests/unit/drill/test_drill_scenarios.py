@@ -707,6 +707,11 @@ COMMAND = ["spec", "template", "spec", "containers", {"name": "shop"}, "command"
         (lambda app: undo_of("log_backend_down", "put_back", app, path="/apis/apps/v1/namespaces/shop/statefulsets/db"),
          "is no log back end"),
         (lambda app: undo_of("node_drained", "put_back", app, fields=field_of(["spec", "taints"], None, [])), "scenario makes"),
+        # More than what a scenario makes of it: all the rest of an object that is as the scenario would leave it.
+        (lambda app: undo_of("prometheus_down", "put_back", app,
+                             fields=field_of(["spec"], {"replicas": 0, "image": "a"}, {"replicas": 2, "image": "evil"})),
+         "of .*evil"),
+        (lambda app: undo_of("crash_loop", "put_back", app, fields=field_of(["spec", "revisionHistoryLimit"], 10, 0)), "10 of 0"),
         (lambda app: undo_of("endpoint_lost", "owners", app, path="/api/v1/nodes/one"), "nothing else of /api/v1/nodes/one"),
         (lambda app: undo_of("crash_loop", "history", app, fields=[]), "nothing of the history"),
         (lambda app: undo_of("crash_loop", "history", app, owner="d2"), "nothing of the history"),
