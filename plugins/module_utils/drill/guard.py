@@ -93,6 +93,7 @@ class Guard:
         self.kept = False  # whether something is left that could not be undone
         self._renewed = 0.0
         self._stop = threading.Event()
+        self._renewal: threading.Thread | None = None
         self._elsewhere: list[str] = []  # what belongs to us outside the namespace
 
     # The lock.
@@ -134,13 +135,24 @@ class Guard:
                 self._refuse_if_alive(lease)
             lease = self._get_lease() or lease
         steps = self._believed()
+        began = time.clock_gettime(CLOCK)
         if lease is not None and not dead_man.take_over(self.namespace, lease, self.holder, self.request):
             raise DrillError(f"Somebody else repairs what a drill left in namespace {self.namespace}: try again in a minute.")
-        problems = dead_man.undo(steps, self.request, machine.DO)
+        # It takes as long as it takes: who lost the lock meanwhile must not undo, and remove, what is the next drill's.
+        if lease is not None:
+            self._hold(began)
+        try:
+            problems = dead_man.undo(steps, self.request if lease is None else self.change, machine.DO)
+        finally:
+            self._let_go()
         if problems:
             raise DrillError(f"What a drill left can't be undone: {'; '.join(problems)}. Its record is {self._record_words()}.")
-        ask(self.request, "DELETE", f"/api/v1/namespaces/{self.namespace}")
+        self._remove(found["metadata"]["uid"])
         return self._gone(f"{len(steps)} recorded steps of a drill that was killed were undone")
+
+    def _remove(self, uid: str) -> None:
+        """Remove the namespace, unless it is by now that of another drill."""
+        ask(self.request, "DELETE", f"/api/v1/namespaces/{self.namespace}", {"preconditions": {"uid": uid}})
 
     def _believed(self) -> list[Step]:
         """The recorded steps, of which each is one that a plan could have made: whoever may make a namespace may write a record.
@@ -221,7 +233,15 @@ class Guard:
     def _hold(self, since: float) -> None:
         self._renewed = since
         self.lost.clear()
-        threading.Thread(target=self._renew, name="lease", daemon=True).start()
+        self._renewal = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._renewal.start()
+
+    def _let_go(self) -> None:
+        """Renew the lease no more."""
+        self._stop.set()
+        if self._renewal:
+            self._renewal.join()
+        self._stop.clear()
 
     def _create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         made: dict[str, Any] = ask(self.request, "POST", path, body, gone_ok=False)
@@ -299,7 +319,7 @@ class Guard:
             return
         for path in self._elsewhere:
             ask(self.request, "DELETE", path)
-        ask(self.request, "DELETE", f"/api/v1/namespaces/{self.namespace}", {"preconditions": {"uid": self.uid}})
+        self._remove(self.uid)
         self._gone("")
 
     # The dead man's switch.

@@ -70,6 +70,8 @@ class Server:
             return 404, "not found"
         found = self.objects[path]
         if method == "DELETE":
+            if (body or {}).get("preconditions", found["metadata"])["uid"] != found["metadata"]["uid"]:
+                return 409, "another uid"
             inside = f"/namespaces/{path.rsplit('/', 1)[1]}"
             self.objects = {key: value for key, value in self.objects.items() if not (inside in key or key == path)}
         elif kind == dead_man.PATCH:
@@ -140,6 +142,33 @@ def test_what_a_killed_drill_has_left_is_undone_by_the_next(server: Server, held
     assert server.shop["spec"]["replicas"] == 2
     assert server.objects == {}
     assert guard_of(server, "you").recover() == []
+
+
+def test_who_undoes_late_leaves_the_next_drill_alone(server: Server, held: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a closed laptop: somebody else has undone it meanwhile, and drills."""
+    held.record([*UNDO, *UNDO])
+    held._stop.set()
+    server.objects[LEASE]["spec"]["renewTime"] = "2026-01-01T00:00:00.000000Z"
+    threading.Event().wait(0.1)
+    late, other = guard_of(server, "late"), guard_of(server, "other")
+    done: list[Any] = []
+    put_back = dead_man.DO["put_back"]
+
+    def slow(step: Any, request: Any) -> None:
+        if not done:
+            server("DELETE", NAMESPACE)
+            server.count += 1
+            other.acquire()
+            late.lost.wait(5)
+        done.append(step)
+        put_back(step, request)
+
+    monkeypatch.setitem(guard.machine.DO, "put_back", slow)
+    with pytest.raises(DrillError):
+        late.recover()
+    other._stop.set()
+    assert len(done) == 2 and server.shop["spec"]["replicas"] == 0
+    assert server.objects[LEASE]["spec"]["holderIdentity"] == "other"
 
 
 def test_what_could_not_be_undone_keeps_its_record(server: Server, held: Guard) -> None:
