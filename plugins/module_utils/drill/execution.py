@@ -180,11 +180,10 @@ class Drill:
         }
         try:
             self._until(lambda: not self.app.unhealthy(), HEALTHY, 0.5)
-            # A user may have changed something since the scenario before.
-            self.app = self.observers.app = App(self.app.cluster, self.app.options)
-            plan = plan_of(scenario, self.app)
+            plan = self._planned(scenario)
             result["how"] = plan.how
-            self._wait_for_quiet(scenario)
+            if self._wait_for_quiet(scenario):
+                plan = self._planned(scenario)
             return self._break(scenario, plan, result)
         except Skipped as error:
             return {**result, "reason": str(error)}
@@ -195,7 +194,16 @@ class Drill:
         except Interrupted as error:
             return {**result, "status": "aborted", "reason": str(error)}
 
-    def _wait_for_quiet(self, scenario: Scenario) -> None:
+    def _planned(self, scenario: Scenario) -> Plan:
+        """How a scenario is caused and undone by what the cluster has now: a user may have changed something since the last look.
+
+        :raises Skipped: where it can't be caused.
+        """
+        self.app = self.observers.app = App(self.app.cluster, self.app.options)
+        return plan_of(scenario, self.app)
+
+    def _wait_for_quiet(self, scenario: Scenario) -> bool:
+        """Wait until nothing fires that a scenario is to show; whether that took time."""
         trouble = self.app.unhealthy()
         if trouble:
             raise Skipped(f"the application was not healthy before the scenario: {trouble}")
@@ -207,10 +215,12 @@ class Drill:
         def noisy() -> set[str]:
             return wanted & {name.split(" ", 1)[1] for name in self.observers.active()}
 
-        if loud := noisy():
+        loud = noisy()
+        if loud:
             self.journal({"event": "wait", "alerts": sorted(loud)})
         if not self._until(lambda: not noisy(), QUIET):
             raise Skipped(f"the alert {', '.join(sorted(noisy()))} fires already, so it can't show anything")
+        return bool(loud)
 
     def _digests(self, plan: Plan) -> dict[str, str]:
         """What the objects that a plan touches are like, by path."""

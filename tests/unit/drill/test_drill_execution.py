@@ -10,6 +10,7 @@ import json
 import signal
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -320,6 +321,18 @@ def test_a_refused_request_costs_one_scenario(monkeypatch: pytest.MonkeyPatch) -
     assert result["reason"] == "The API server refuses a request (replicasets is forbidden)."
 
 
+@pytest.mark.parametrize(("waited", "plans"), [(False, 1), (True, 2)])
+def test_what_changed_while_it_waited_is_planned_for_again(monkeypatch: pytest.MonkeyPatch, waited: bool, plans: int) -> None:
+    """Else a change of somebody's would be put back to what it was before."""
+    drill, _guard, _entries = drill_of(FakeApp(), monkeypatch)
+    drill.app.cluster, made = None, []  # type: ignore[assignment]
+    monkeypatch.setattr(execution, "App", lambda _cluster, _options: drill.app)
+    monkeypatch.setattr(execution, "plan_of", lambda *_given: made.append(replace(PLAN, how=f"plan {len(made) + 1}")) or made[-1])
+    monkeypatch.setattr(drill, "_wait_for_quiet", lambda _scenario: waited)
+    monkeypatch.setattr(drill, "_break", lambda _scenario, plan, _result: plan)
+    assert [drill._scenario(QUICK), len(made)] == [made[-1], plans]
+
+
 def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     drill, _guard, entries = drill_of(FakeApp(), monkeypatch)
     drill.limits = Limits(240, 1)
@@ -332,7 +345,7 @@ def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPa
         return last[0]
 
     monkeypatch.setattr(drill.observers, "active", active)
-    drill._wait_for_quiet(SCENARIO)
+    assert drill._wait_for_quiet(SCENARIO)
     assert last == [set()] and entries == [{"event": "wait", "alerts": ["HighErrorRate"]}]
     monkeypatch.setattr(execution, "QUIET", 0.2)
     monkeypatch.setattr(drill.observers, "active", lambda: {"prometheus HighErrorRate"})
@@ -340,7 +353,7 @@ def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPa
         drill._wait_for_quiet(SCENARIO)
     # What the drill would not wait for may fire as long as it likes.
     drill.limits = Limits(1, 1)
-    drill._wait_for_quiet(SCENARIO)
+    assert not drill._wait_for_quiet(SCENARIO)
 
 
 def test_numbered_lines_take_as_long_as_the_live_schedule() -> None:
