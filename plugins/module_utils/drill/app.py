@@ -371,6 +371,11 @@ class Plan:
     excuses: dict[str, str] = field(default_factory=dict)  # by observer, why it may see nothing of this way
     stages: dict[str, list[Stage]] = field(default_factory=dict)  # by observer and event, what it takes by this way
 
+    def stays_in(self, namespace: str) -> bool:
+        """Whether nothing outside of a namespace is changed."""
+        inside = f"/namespaces/{namespace}/"
+        return all(inside in step.get("path", "") or step.get("namespace") == namespace for step in self.steps)
+
     def scales(self, path: str) -> bool:
         """Whether it is this plan itself that changes an object's number of replicas."""
         return any(step.get("path") == path and "replicas" in ((step.get("body") or {}).get("spec") or {}) for step in self.steps)

@@ -99,14 +99,20 @@ def stamp(seconds: float) -> str:
 
 
 class Drill:
-    """One drill of one application. Its lock is held by the caller."""
+    """One drill of one application. Its lock is held by the caller.
 
-    def __init__(self, app: App, guard: Guard, limits: Limits, journal: Journal, interruption: Interruption) -> None:
+    :param spared: why nothing outside of its namespace may be broken; empty where it may.
+    """
+
+    def __init__(
+        self, app: App, guard: Guard, limits: Limits, journal: Journal, interruption: Interruption, spared: str = ""
+    ) -> None:
         self.app = app
         self.guard = guard
         self.limits = limits
         self.journal = journal
         self.interruption = interruption
+        self.spared = spared
         self.observers = Observers(app, f"drill-{uuid.uuid4().hex[:12]}", journal)
 
     # Waiting.
@@ -200,7 +206,10 @@ class Drill:
         :raises Skipped: where it can't be caused.
         """
         self.app = self.observers.app = App(self.app.cluster, self.app.options)
-        return plan_of(scenario, self.app)
+        plan = plan_of(scenario, self.app)
+        if self.spared and not plan.stays_in(self.app.namespace):
+            raise Skipped(self.spared)
+        return plan
 
     def _wait_for_quiet(self, scenario: Scenario) -> bool:
         """Wait until nothing fires that a scenario is to show; whether that took time."""

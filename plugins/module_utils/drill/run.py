@@ -65,10 +65,38 @@ def problem(params: dict[str, Any]) -> str:
 def environments(app: App) -> dict[str, str]:
     """What the cluster says of the environment that an application is in, by the object that says it."""
     found = {f"Deployment {app.name}": app.deployment}
-    with suppress(ApiError):  # who may not read namespaces has the Deployment
-        found[f"namespace {app.namespace}"] = app.get(f"/api/v1/namespaces/{app.namespace}")
+    if namespace := _readable(app, f"/api/v1/namespaces/{app.namespace}"):
+        found[f"namespace {app.namespace}"] = namespace
+    return _said(found)
+
+
+def _readable(app: App, path: str) -> Any:
+    """What is there; None for an account that may not read it, such as a namespace, where the Deployment says enough."""
+    try:
+        return app.get(path)
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return None
+
+
+def _said(found: dict[str, Any]) -> dict[str, str]:
     said = {name: (item["metadata"].get("annotations") or {}).get(ENVIRONMENT, "") for name, item in found.items()}
     return {name: value for name, value in said.items() if value}
+
+
+def spared(params: dict[str, Any], app: App) -> str:
+    """Why nothing may be broken that other applications of the cluster need too; empty where it may."""
+    if params["cluster_label"] and params["confirm"] == params["cluster_label"]:
+        return ""
+    items = (_readable(app, "/api/v1/namespaces") or {}).get("items") or []
+    said = _said({item["metadata"]["name"]: item for item in items if item["metadata"]["name"] != app.namespace})
+    unsafe = [
+        f"namespace {name}, in the environment {value}"
+        for name, value in said.items()
+        if value not in params["safe_environments"]
+    ]
+    return f"it is also needed by {unsafe[0]}: set confirm to the name of the cluster if you mean it" if unsafe else ""
 
 
 def refuse_another_environment(params: dict[str, Any], said: dict[str, str]) -> None:
@@ -223,7 +251,7 @@ def run(params: dict[str, Any], cluster: KubeCluster, folder: Path | None, resul
             limits = Limits(params["notice_timeout"], params["settle_timeout"], params["objectives"])
             alerts = {expect.observer.removeprefix("alert ") for scenario in wanted for expect in scenario.expects}
             settings = bounds.read_settings(app).numbers(alerts)
-            drill = Drill(app, guard, limits, journal, interruption)
+            drill = Drill(app, guard, limits, journal, interruption, spared(params, app))
             found = drill.run(wanted)
         finally:
             trouble = released(guard)

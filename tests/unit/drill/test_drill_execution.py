@@ -333,6 +333,15 @@ def test_what_changed_while_it_waited_is_planned_for_again(monkeypatch: pytest.M
     assert [drill._scenario(QUICK), len(made)] == [made[-1], plans]
 
 
+def test_what_others_need_too_is_not_broken_where_it_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    drill, _guard, _entries = drill_of(FakeApp(), monkeypatch)
+    drill.app.cluster, drill.spared = None, "namespace pay needs it"  # type: ignore[assignment]
+    monkeypatch.setattr(execution, "App", lambda _cluster, _options: drill.app)
+    monkeypatch.setattr(execution, "plan_of", lambda *_given: PLAN)
+    result = drill._scenario(QUICK)
+    assert (result["status"], result["reason"], drill.app.done) == ("skipped", "namespace pay needs it", [])  # type: ignore[attr-defined]
+
+
 def test_what_fires_already_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     drill, _guard, entries = drill_of(FakeApp(), monkeypatch)
     drill.limits = Limits(240, 1)

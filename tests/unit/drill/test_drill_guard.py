@@ -437,17 +437,27 @@ def test_the_environment_is_on_the_namespace_and_on_the_deployment() -> None:
     class App:
         name = namespace = "shop"
         deployment: dict[str, Any] = {"metadata": {"annotations": {"flaskops/environment": "production"}}}
-        readable = True
+        status = 200
 
         def get(self, path: str) -> Any:
-            if not self.readable:
-                raise ApiError(403, "namespaces is forbidden")
-            return {"metadata": {"annotations": {"flaskops/environment": "staging"}}} if path.endswith("/shop") else None
+            if self.status != 200:
+                raise ApiError(self.status, "namespaces")
+            names = {"shop": "staging", "pay": "production"}
+            found = {name: {"metadata": {"name": name, "annotations": {"flaskops/environment": names[name]}}} for name in names}
+            return found.get(path.rsplit("/", 1)[1], {"items": list(found.values())})
 
     app: Any = App()
+    # What is shared with an application in production is spared, unless that is meant.
+    assert "namespace pay, in the environment production" in drill_run.spared(params(), app)
+    assert drill_run.spared(params(confirm="staging-1"), app) == ""
+    assert drill_run.spared(params(safe_environments=["staging", "production"]), app) == ""
     assert drill_run.environments(app) == {"Deployment shop": "production", "namespace shop": "staging"}
-    app.readable = False
-    assert drill_run.environments(app) == {"Deployment shop": "production"}
+    app.status = 403
+    assert drill_run.environments(app) == {"Deployment shop": "production"} and drill_run.spared(params(), app) == ""
+    app.status = 500
+    with pytest.raises(ApiError):
+        drill_run.environments(app)
+    app.status = 403
     app.deployment = {"metadata": {}}
     assert drill_run.environments(app) == {}
 

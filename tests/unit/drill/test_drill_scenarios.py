@@ -248,6 +248,13 @@ def test_plan_is_data_and_is_undone_by_its_own_steps(scenario: Scenario, switche
         assert app.objects == before
 
 
+def test_what_stays_in_the_namespace_of_the_application() -> None:
+    names = {scenario.name for scenario in SCENARIOS if planned(scenario.name, FakeApp()).stays_in("shop")}
+    others = {"node_drained", "node_lost", "log_silence", "log_backend_down", "prometheus_restart", "receiver_refuses"}
+    others |= {"prometheus_down", "alertmanager_down", "cluster_dark"}
+    assert {scenario.name for scenario in SCENARIOS} - names == others
+
+
 def test_what_somebody_changes_meanwhile_stays() -> None:
     app: Any = FakeApp(switches=False)
     plan = planned("crash_loop", app)
