@@ -373,8 +373,8 @@ def take_over(namespace: str, lease: dict[str, Any], holder: str, request: Reque
     body = [
         {"op": "test", "path": "/spec/holderIdentity", "value": spec.get("holderIdentity")},
         {"op": "test", "path": "/spec/renewTime", "value": spec.get("renewTime")},
-        {"op": "replace", "path": "/spec/holderIdentity", "value": holder},
-        {"op": "replace", "path": "/spec/renewTime", "value": now()},
+        {"op": "add", "path": "/spec/holderIdentity", "value": holder},
+        {"op": "add", "path": "/spec/renewTime", "value": now()},
     ]
     status, _text = request("PATCH", lease_path(namespace), body, {"Content-Type": PATCH})
     return 200 <= status < 300

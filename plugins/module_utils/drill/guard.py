@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import inspect
 import json
+import math
 import threading
 import time
 import uuid
@@ -71,8 +72,11 @@ def rights(steps: Iterable[Step]) -> dict[str, list[Rule]]:
 
 
 def age(lease: dict[str, Any]) -> float:
-    """Seconds since a lease was renewed, by this machine's clock."""
-    renewed = datetime.datetime.fromisoformat(lease["spec"]["renewTime"])
+    """Seconds since a lease was renewed, by this machine's clock; for ever for one that says nothing, which no drill renews."""
+    told = lease["spec"].get("renewTime")
+    if not told:
+        return math.inf
+    renewed = datetime.datetime.fromisoformat(told)
     return (datetime.datetime.now(datetime.UTC) - renewed).total_seconds()
 
 
@@ -128,7 +132,7 @@ class Guard:
             return self._gone("a drill that was ending has ended")
         lease = self._get_lease()
         if lease is not None:
-            holder = lease["spec"]["holderIdentity"]
+            holder = lease["spec"].get("holderIdentity")
             if holder == "dead-man" and self._until_gone(GOING / 2):
                 return [f"the dead man's switch in namespace {self.namespace} has restored what a drill left"]
             if holder != "dead-man":
@@ -182,15 +186,15 @@ class Guard:
 
     def _refuse_if_alive(self, lease: dict[str, Any]) -> None:
         """A lease that looks old may only be of a clock that is behind: it is looked at twice."""
-        seconds = lease["spec"]["leaseDurationSeconds"]
+        seconds = lease["spec"].get("leaseDurationSeconds") or LEASE_SECONDS
         old = age(lease) > seconds
         if old:
             time.sleep(2 * RENEWAL)
             again = self._get_lease()
-            old = again is None or again["spec"]["renewTime"] == lease["spec"]["renewTime"]
+            old = again is None or again["spec"].get("renewTime") == lease["spec"].get("renewTime")
         if not old:
             raise DrillError(
-                f"Another drill runs on this cluster (by {lease['spec']['holderIdentity']}): wait for its end, or end it and try"
+                f"Another drill runs on this cluster (by {lease['spec'].get('holderIdentity')}): wait for its end, or end it and try"
                 f" again {seconds} seconds later."
             )
 
@@ -273,7 +277,7 @@ class Guard:
         if self.holds():
             return True
         began, lease = time.clock_gettime(CLOCK), self._get_lease()
-        if lease is None or lease["metadata"]["uid"] != self._lease_uid or lease["spec"]["holderIdentity"] != self.holder:
+        if lease is None or lease["metadata"]["uid"] != self._lease_uid or lease["spec"].get("holderIdentity") != self.holder:
             self.lost.set()
             return False
         if not dead_man.take_over(self.namespace, lease, self.holder, self.request):

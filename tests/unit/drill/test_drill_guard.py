@@ -144,6 +144,15 @@ def test_what_a_killed_drill_has_left_is_undone_by_the_next(server: Server, held
     assert guard_of(server, "you").recover() == []
 
 
+def test_a_lease_that_says_nothing_keeps_nobody_from_undoing(server: Server, held: Guard) -> None:
+    held.record(UNDO)
+    held._stop.set()
+    threading.Event().wait(0.1)
+    server.objects[LEASE]["spec"] = {}
+    assert guard_of(server, "you").recover() == ["1 recorded steps of a drill that was killed were undone"]
+    assert server.shop["spec"]["replicas"] == 2
+
+
 def test_who_undoes_late_leaves_the_next_drill_alone(server: Server, held: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a closed laptop: somebody else has undone it meanwhile, and drills."""
     held.record([*UNDO, *UNDO])
