@@ -194,8 +194,8 @@ class Guard:
             old = again is None or again["spec"].get("renewTime") == lease["spec"].get("renewTime")
         if not old:
             raise DrillError(
-                f"Another drill runs on this cluster (by {lease['spec'].get('holderIdentity')}): wait for its end, or end it and try"
-                f" again {seconds} seconds later."
+                f"Another drill runs on this cluster (by {lease['spec'].get('holderIdentity')}): wait for its end, or end it and"
+                f" try again {seconds} seconds later."
             )
 
     def acquire(self) -> None:

@@ -13,22 +13,32 @@ from .routing import Json, Labels, holds, matchers
 OTHER = "flaskops-verify"  # a value that no matcher expects
 INHERITED = ("receiver", "group_by", "group_wait", "group_interval")
 STEPS = 5000  # guesses, at most: a tree of routes has few labels, and a wrong guess is soon known to be one
-GROUP = re.compile(r"\((?:\?:)?([^()]*)\)[?*+]?")
-# Parts of an expression that stand for some text, each with one of its repetitions.
-PART = re.compile(r"\[(\^?)(.)[^]]*\][?*+]?|\\([dws])[?*+]?|\.[?*+]|\.(?=$)")
+TIMES = r"(?:[?*+]|\{(\d+)(?:,\d*)?\})?"
+FLAGS = re.compile(r"\(\?[a-zA-Z]+\)")
+GROUP = re.compile(r"\((?:\?:)?([^()]*)\)" + TIMES)
+# A part of an expression that stands for a letter: one of several, one of a kind, or itself.
+PART = re.compile(r"(?:\[(\^?)(\\?.)[^]]*\]|(\\.)|(.))" + TIMES, re.DOTALL)
+LETTERS = {r"\d": "1", r"\s": " ", r"\w": "x", r"\D": "x", r"\S": "x", r"\W": "-", r"\b": "", ".": "x", "^": "", "$": ""}
+
+
+def _letters(part: re.Match[str]) -> str:
+    """What such a part takes."""
+    found = part[2] or part[3] or part[4]
+    return ("x" if part[1] else LETTERS.get(found, found[-1])) * int(part[5] or 1)
 
 
 def samples(pattern: str) -> list[str]:
     """Texts that a regular expression takes, at least one for each of its alternatives where it is a simple one."""
-    plain = pattern.removeprefix("^").removesuffix("$")
+    if "[:" in pattern:  # a class of Go's, which Python reads otherwise
+        return []
+    plain = FLAGS.sub("", pattern).removeprefix("^").removesuffix("$")
     if whole := re.fullmatch(r"\((?:\?:)?([^()]*)\)", plain):
         plain = whole[1]
     while group := GROUP.search(plain):
-        plain = plain[: group.start()] + group[1].split("|")[0] + plain[group.end() :]
+        plain = plain[: group.start()] + group[1].split("|")[0] * int(group[2] or 1) + plain[group.end() :]
     found = []
     for part in plain.split("|"):
-        text = PART.sub(lambda m: m[2] if m[2] and not m[1] else {"d": "1", "s": " "}.get(m[3], "x"), part)
-        text = re.sub(r"\\(.)", r"\1", text)
+        text = PART.sub(_letters, part)
         found += [text] if Labels({"": text}).holds("", "=~", pattern) else []
     return found
 

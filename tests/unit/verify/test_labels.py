@@ -40,7 +40,11 @@ def test_what_is_found_is_all_that_there_is(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["critical|warning", "^(?:a|b)$", "web-(a|b)+", "shop-.+", r"10\.0\.[0-9]+\.\d+", "[^/]+/x", ".*", "(prod|stag.*)"]
+    "pattern",
+    [
+        *("critical|warning", "^(?:a|b)$", "web-(a|b)+", "shop-.+", r"10\.0\.[0-9]+\.\d+", "[^/]+/x", ".*", "(prod|stag.*)"),
+        *(r"prod-\d{2}", "(?i)critical", "[a-z]{2,}", r"[\w-]+", ".{1,5}", r"\bweb\b", "(ab|c){2}d+", r"\S+"),
+    ],
 )
 def test_samples_fit_their_expression(pattern: str) -> None:
     found = samples(pattern)
