@@ -34,6 +34,7 @@ GIVEN_UP = re.compile(
 WORDS = 300  # characters of what a provider says
 PAGES = 5  # of metrics that are read at most until two are the same
 LINES = 2000  # of a log, at most
+MINUTE = 60.0  # seconds to which it is known when something was sent
 # What a refusal is, by its words: the first that fits. The statuses of three digits are those of SMTP (RFC 5321, 4954).
 CAUSES = (
     (r"template|function \"\w+\" not defined", "its template fails"),
@@ -204,12 +205,13 @@ def ago(seconds: float) -> str:
 class Deliveries:
     """When receivers refused last and when they took something last, in seconds since 1970.
 
-    :param known: those that Alertmanager has now.
+    :param known: those that Alertmanager has now. :param gave_up: when the last notification was given up.
     """
 
     known: set[Key]
     failed: dict[Key, float]
     took: dict[Key, float]
+    gave_up: dict[Key, float]
 
     @property
     def by_name(self) -> bool:
@@ -219,6 +221,15 @@ class Deliveries:
         """Those that refused after they took something last."""
         return sorted(
             key for key in self.known if concerns(key.receiver, namespace) and self.failed.get(key, 0.0) > self.took.get(key, 0.0)
+        )
+
+    def partly(self, namespace: str) -> list[Key]:
+        """Those of which the last notification was given up and taken, as by two integrations of a type."""
+        found = set(self.gave_up) & set(self.took) & self.known - set(self.broken(namespace))
+        return sorted(
+            key
+            for key in found
+            if key.receiver and concerns(key.receiver, namespace) and self.gave_up[key] > self.took[key] - MINUTE
         )
 
     def notifying(self, namespace: str) -> list[Key]:

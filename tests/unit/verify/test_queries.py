@@ -104,6 +104,7 @@ def series() -> Iterator[str]:
                 labels = f'namespace="{namespace}",pod="{alertmanager}",integration="{kind}",receiver_name="{kind}-1"'
                 yield f"alertmanager_notification_requests_total{{{labels}}} +{total}"
                 yield f"alertmanager_notification_requests_failed_total{{{labels}}} +{failed}"
+                yield f'alertmanager_notifications_failed_total{{{labels},reason="clientError"}} +{failed}'
             for name, failed in (("team", 9), ("dead-mans-switch", 1)):
                 labels = f'namespace="{namespace}",pod="{alertmanager}",integration="webhook",receiver_name="{name}"'
                 yield f"alertmanager_notification_requests_total{{{labels}}} +9"
@@ -143,6 +144,7 @@ ANSWERS: list[tuple[str, dict[str, str], tuple[str, ...], set[tuple[str, ...]]]]
     ("test_service", {"service": "web-admin-mark"}, ("service",), {("web-admin-mark",)}),
     ("receivers", AGENT, ("receiver_name", "integration"), {*RECEIVERS, *WEBHOOKS}),
     ("receivers_refused", AGENT, ("receiver_name", "integration"), {("slack-1", "slack"), *WEBHOOKS}),
+    ("receivers_gave_up", AGENT, ("receiver_name", "integration"), {("slack-1", "slack")}),
     ("receivers_took", AGENT, ("receiver_name", "integration"), {("email-1", "email"), WEBHOOKS[1]}),
     ("alert_fires", {"alert": "Watchdog"}, ("instance",), {("prometheus-0",), ("prometheus-1",)}),
     ("switch_asked", SWITCH, (), {()}),
@@ -239,6 +241,7 @@ ROWS = {
     "test_alert": ("alert path", False),
     "receivers": ("receivers", False),
     "receivers_refused": ("receivers", True),
+    "receivers_gave_up": ("receivers", True),
     "receivers_took": ("receivers", False),
     "alert_fires": ("dead man's switch", False),
     "switch_asked": ("dead man's switch", False),

@@ -40,6 +40,9 @@ STACKS: dict[str, dict[tuple[str, str], tuple[Ages, Ages]]] = {
         ("web/web/mail", "email"): ([2 * HOUR], []),
         ("team", "slack"): ([], [HOUR]),
     },
+    # Of two integrations of each one refuses what the other one takes, and one gives nothing up.
+    "twins": {("team", "webhook"): ([4 * MINUTE], [4 * MINUTE]), ("pair", "webhook"): ([HOUR], [HOUR, MINUTE])},
+    "alone": {("mail", "webhook"): ([4 * MINUTE], [4 * MINUTE])},
     "unnamed": {("", "webhook"): ([4 * MINUTE], list(INBOX))},
     "quiet": {("", "webhook"): ([HOUR], list(INBOX)), ("", "slack"): ([], [])},
     "one kind": {("", "slack"): ([2 * HOUR], [4 * HOUR])},
@@ -47,11 +50,26 @@ STACKS: dict[str, dict[tuple[str, str], tuple[Ages, Ages]]] = {
 RESTARTED = 3 * HOUR  # Alertmanager of the stack "old" read a new configuration then, and counts from 0
 
 
+GAVE_UP = "alertmanager_notifications_failed_total"  # what "attempts" does not: it takes the second one
+HOOKS = {"team": 2, "pair": 2, "mail": 1}
+CONFIG = {"receivers": [{"name": name, "webhook_configs": [{}] * count} for name, count in HOOKS.items()]}
+
+
+class Loaded(Api):
+    """An Alertmanager with these receivers."""
+
+    def fetch(self, path: str, headers: Any = None, seconds: float = 0) -> tuple[int, str]:
+        if path.endswith("/api/v2/status"):
+            return 200, json.dumps({"config": {"original": json.dumps(CONFIG)}})
+        return super().fetch(path, headers, seconds)
+
+
 def samples(now: int) -> Iterator[str]:
-    for name in ("alertmanager_notification_requests_total", "alertmanager_notification_requests_failed_total"):
+    for name in ("alertmanager_notification_requests_total", "alertmanager_notification_requests_failed_total", GAVE_UP):
         for stack, found in STACKS.items():
             for (receiver, kind), (refused, took) in found.items():
-                ages = sorted(refused if "failed" in name else [*refused, *took], reverse=True)
+                failed = [] if name == GAVE_UP and stack == "attempts" else refused
+                ages = sorted(failed if "failed" in name else [*refused, *took], reverse=True)
                 labels = f'namespace="{stack}",integration="{kind}"' + (f',receiver_name="{receiver}"' if receiver else "")
                 for back in range(FIRST, -1, -STEP):
                     begin = RESTARTED if stack == "old" and back <= RESTARTED else FIRST
@@ -76,7 +94,7 @@ def given_up(receiver: str, kind: str, words: str) -> str:
 
 def look(prometheus: Prometheus, folder: Path, stack: str, *lines: str) -> Result:
     (folder / "log").write_text("\n".join(lines))
-    api = Api({"prometheus-operated:9090": prometheus.url}, folder / "log")
+    api = Loaded({"prometheus-operated:9090": prometheus.url}, folder / "log")
     run = Run(api, Target(namespace="web", name="web"))  # type: ignore[arg-type]
     run.stack.absent, run.stack.namespace = "", stack
     run.stack.server, run.stack.api = {"spec": {}}, f"{SERVICES}prometheus-operated:9090/proxy"
@@ -97,6 +115,14 @@ CASES: dict[str, tuple[str, list[tuple[float, str]], str, list[str]]] = {
     "the log says no more": ("new", [(HOUR, REVOKED)], "failed", ["team (webhook) failed 4 min ago"]),
     "it works again": ("mended", [], "ok", ["2 took something"]),
     "the second attempt is taken": ("attempts", [], "ok", []),
+    "one of two in a receiver": (
+        "twins",
+        [(240, given_up("team", "webhook", "unexpected status code 404: no such hook"))],
+        "failed",
+        ["one of 2 integrations of team (webhook) failed 4 min ago", "no such hook"],
+    ),
+    "one of two in a receiver, without words": ("twins", [], "failed", ["one of 2 integrations of team (webhook)"]),
+    "the only one was given up and took at once": ("alone", [], "ok", []),
     "nobody was sent anything": ("untried", [], "skipped", ["team (webhook)", "verify_receivers"]),
     "a cluster that is new": ("fresh", [], "ok", ["none has had anything to take yet"]),
     "one was sent nothing": ("partly", [], "ok", ["not tried: pager (pagerduty)"]),

@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from functools import partial
 
 from ...kube.transport import ApiError
+from ...monitoring.paths import alertmanager_path
 from .. import queries
 from ..deliveries import FEATURE, Deliveries, Key, Refusal, ago, by_key, concerns, read_log
 from ..result import Result, failed, ok, skipped
+from ..routing import integrations
 from ..run import Run
 from ..stack import OPERATOR, Stack
 
 LINK = "receivers"
-QUERIES = ("receivers", "receivers_refused", "receivers_took")
+QUERIES = ("receivers", "receivers_refused", "receivers_took", "receivers_gave_up")
 UNCOUNTED = "Prometheus has no counters of Alertmanager, so it is not known whether its receivers take notifications"
 SLACK = 300.0  # seconds of the log before the failure that the counters report: they are read now and then
 RECENT = 600.0  # seconds for which a line of the log counts by itself: no counter tells when it is over
@@ -30,9 +33,11 @@ def look(run: Run) -> list[Result]:
         return [skipped(LINK, UNCOUNTED) if result.cause == UNCOUNTED else result for result in gone]
     # Asked once: it looks back for days, and what failed is not mended by looking again.
     asked = {name: queries.filled(name, namespace=stack.namespace) for name in QUERIES}
-    known, refused, took = (by_key(stack.query(expr)) for expr in asked.values())
+    known, refused, took, gave_up = (by_key(stack.query(expr)) for expr in asked.values())
     return [
-        _judged(stack, Deliveries(set(known), refused, took)).asked(f"GET {_configs(run)}; PromQL {'; '.join(asked.values())}")
+        _judged(stack, Deliveries(set(known), refused, took, gave_up)).asked(
+            f"GET {_configs(run)}; PromQL {'; '.join(asked.values())}"
+        )
     ]
 
 
@@ -60,11 +65,17 @@ def _gone(run: Run) -> list[Result]:
 def _judged(stack: Stack, record: Deliveries) -> Result:
     now, namespace = time.time(), stack.app.namespace
     broken = record.broken(namespace)
+    partly = _several(stack, record.partly(namespace))
     # What counts by integration alone hides a receiver behind another one, which the log alone tells apart.
-    windows = [now - record.failed[key] + SLACK for key in broken] + ([] if record.by_name else [RECENT])
+    windows = [now - record.failed[key] + SLACK for key in broken]
+    windows += [now - record.gave_up[key] + SLACK for key in partly] + ([] if record.by_name else [RECENT])
     log, _why = read_log(stack, max(windows)) if windows else ([], "")
     if record.by_name:
         problems = [problem(key, now - record.failed[key], log) for key in broken]
+        problems += [
+            f"one of {count} integrations of {key} failed {ago(now - record.gave_up[key])}{words_of(key, log)}"
+            for key, count in partly.items()
+        ]
     else:
         problems = suspects(record, broken, [each for each in log if concerns(each.key.receiver, namespace)], now)
     limits = [] if record.by_name else [LIMITS]
@@ -83,10 +94,24 @@ def _judged(stack: Stack, record: Deliveries) -> Result:
     return ok(LINK, "; ".join([f"no receiver refuses what Alertmanager sends, and {said}", *tried, *limits]))
 
 
+def _several(stack: Stack, keys: list[Key]) -> dict[Key, int]:
+    """Of receivers those that have several integrations of the type, with their number."""
+    if not keys:
+        return {}
+    config = stack.alertmanager_config(alertmanager_path(stack.namespace, stack.alertmanagers()))
+    kinds = {name: Counter(found) for name, found in integrations(config).items()}
+    counts = {key: kinds.get(key.receiver, Counter())[key.integration] for key in keys}
+    return {key: count for key, count in counts.items() if count > 1}
+
+
+def words_of(key: Key, log: list[Refusal]) -> str:
+    """The last words of who refused, as far as the log has them."""
+    return "".join([f": {each}" for each in log if each.key == key][-1:])
+
+
 def problem(key: Key, seconds: float, log: list[Refusal]) -> str:
-    """What is wrong with a receiver, with the last words of who refused as far as the log has them."""
-    said = [f": {each}" for each in log if each.key == key][-1:]
-    return f"{key} failed {ago(seconds)} and has taken nothing since{''.join(said)}"
+    """What is wrong with a receiver."""
+    return f"{key} failed {ago(seconds)} and has taken nothing since{words_of(key, log)}"
 
 
 def suspects(record: Deliveries, broken: list[Key], log: list[Refusal], now: float) -> list[str]:
