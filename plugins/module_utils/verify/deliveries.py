@@ -37,13 +37,17 @@ LINES = 2000  # of a log, at most
 MINUTE = 60.0  # seconds to which it is known when something was sent
 # What a refusal is, by its words: the first that fits. The statuses of three digits are those of SMTP (RFC 5321, 4954).
 CAUSES = (
+    # Before all that may be a word in the name of a host.
+    (r"no such host|connection refused|no route to host|network is unreachable", "its address is wrong, or nobody answers there"),
     (r"template|function \"\w+\" not defined", "its template fails"),
     (r"x509|tls: |STARTTLS|certificate", "no TLS connection"),
     (r"status code 429|rate.?limit|too many|\b4[25][012] ", "it is sent too much"),
-    (r"status code 40[13]|\b53[0458] |auth|routing key|invalid_token", "it refuses the credentials"),
     (
-        r"status code 4(04|10)|no such host|connection refused|network is unreachable|timeout|deadline|no such file|\b55[013] "
-        r"|no_service|channel_(not_found|is_archived)",
+        r"status code 40[13]|\b53[0458] |auth|(routing|service) key|_token|token_(revoked|expired)|_inactive|missing_scope",
+        "it refuses the credentials",
+    ),
+    (
+        r"status code 4(04|10)|timeout|deadline|no such file|\b55[013] |no_service|channel_not_found|is_archived",
         "its address is wrong, or nobody answers there",
     ),
     (r"status code 5\d\d", "it has trouble of its own"),

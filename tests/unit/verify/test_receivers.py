@@ -177,6 +177,28 @@ def test_lines_of_the_log(text: str, wanted: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("dial tcp: lookup auth.mail.test: no such host", "address"),
+        ('Post "https://templates.test/x": dial tcp 10.0.0.9:443: connect: no route to host', "address"),
+        ("establish TLS: x509: certificate signed by unknown authority", "no TLS"),
+        ("530 5.7.0 Must issue a STARTTLS command first", "no TLS"),
+        ("unsuccessful error message from Slack: token_revoked", "credentials"),
+        ("unsuccessful error message from Slack: account_inactive", "credentials"),
+        ("unexpected status code 400: Service key is invalid", "credentials"),
+        ("unexpected status code 404: channel_is_archived", "address"),
+        ("unsuccessful error message from Slack: is_archived", "address"),
+        ("unsuccessful error message from Slack: ratelimited", "too much"),
+        ("context deadline exceeded", "address"),
+        ("unexpected status code 422: Key format is not valid!", "it refuses"),
+    ],
+)
+def test_what_is_wrong_by_the_words_of_who_refused(words: str, cause: str) -> None:
+    (found,) = refusals(line(0, given_up("team", "slack", words)))
+    assert cause in str(found).split(": ")[0]
+
+
+@pytest.mark.parametrize(
     "words",
     [
         'Post "https://hooks.test/services/T0/B0/secret": EOF',
