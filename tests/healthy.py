@@ -120,7 +120,11 @@ def series_of(prometheus: Prometheus) -> Series:
         except ApiError:
             return None
 
-    denied = {"spec": {"template": {"spec": {"containers": [{"name": "kube-state-metrics", "args": DENIED}]}}}}
+    containers = [
+        {"name": "kube-state-metrics", "args": DENIED},
+        {"name": "node-exporter", "args": ["--no-collector.wifi"]},
+    ]
+    denied = {"spec": {"template": {"spec": {"containers": containers}}}}
     return Series(
         lambda expr, most: ask("/api/v1/query", query=expr, limit=str(most))["result"],
         lambda path: [ask(path)],

@@ -217,20 +217,20 @@ def of_value(label: str, there: Collection[str]) -> list[str] | None:
     return coming
 
 
-def denied(deployments: list[dict[str, Any]]) -> dict[str, str]:
-    """Patterns of the metrics that kube-state-metrics is told not to serve, each with the option that says so."""
+def denied(workloads: list[dict[str, Any]]) -> dict[str, str]:
+    """Patterns of the metrics that an exporter is told not to serve, each with the option that says so."""
     found = {}
-    for item in deployments:
+    for item in workloads:
         for container in item["spec"]["template"]["spec"].get("containers") or []:
-            if "kube-state-metrics" not in f"{container.get('name')} {container.get('image')}":
-                continue
-            for word in [*(container.get("command") or []), *(container.get("args") or [])]:
+            exporter = next((name for name in EXPORTERS if name in f"{container.get('name')} {container.get('image')}"), "")
+            for word in [*(container.get("command") or []), *(container.get("args") or [])] if exporter else []:
                 option, _, value = word.partition("=")
-                found.update(dict.fromkeys(_patterns(option, value.split(",")), f"{option} of kube-state-metrics"))
+                patterns = EXPORTERS[exporter](option, value.split(","))
+                found.update(dict.fromkeys(patterns, f"{option} of {exporter}"))
     return found
 
 
-def _patterns(option: str, values: list[str]) -> list[str]:
+def _of_objects(option: str, values: list[str]) -> list[str]:
     """What an option of kube-state-metrics omits."""
     if option in ("--metric-denylist", "--metric-blacklist"):
         return [f"^(?:{pattern})$" for pattern in values if _compiles(pattern)]
@@ -240,6 +240,17 @@ def _patterns(option: str, values: list[str]) -> list[str]:
     if option == "--resources":
         return [f"^kube_{kind}(_|$)" for kind, plural in KINDS.items() if plural not in values]
     return []
+
+
+def _of_nodes(option: str, values: list[str]) -> list[str]:
+    """What an option of the node exporter omits."""
+    collector = option.removeprefix("--no-collector.")
+    return [f"^node_{COLLECTORS.get(collector, f'{collector}_')}"] if collector != option and values == [""] else []
+
+
+EXPORTERS = {"kube-state-metrics": _of_objects, "node-exporter": _of_nodes}
+# What the series of a collector begin with, where that is not its name.
+COLLECTORS = {"diskstats": "disk_", "meminfo": "memory_", "netdev": "network_", "netclass": "network_", "loadavg": "load"}
 
 
 def _compiles(pattern: str) -> bool:

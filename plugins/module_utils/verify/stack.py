@@ -197,11 +197,12 @@ class Stack:
 
     @cached_property
     def series(self) -> Series:
-        """What this Prometheus has; what kube-state-metrics denies is unknown to whom may not list Deployments."""
-        deployments: list[dict[str, Any]] = []
-        with contextlib.suppress(ApiError):
-            deployments = self.deployments()
-        return Series(self.query, self.data, self.parsed, quiet.denied(deployments))
+        """What this Prometheus has; what an exporter denies is unknown to whom may not list its workload."""
+        workloads: list[dict[str, Any]] = []
+        for plural in ("deployments", "daemonsets"):
+            with contextlib.suppress(ApiError):
+                workloads += self.run.get(f"/apis/apps/v1/namespaces/{self.namespace}/{plural}").get("items", [])
+        return Series(self.query, self.data, self.parsed, quiet.denied(workloads))
 
     @property
     def skipped(self) -> dict[str, str]:

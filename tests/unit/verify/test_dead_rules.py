@@ -128,6 +128,7 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.DENIED, 'kube_pod_labels{label_team="shop"} > 0', "kube_pod_labels"),
     (Death.DENIED, "kube_pod_tolerations > 0", "--metric-denylist"),
     (Death.DENIED, "time() - kube_secret_created > 1e7", "--resources"),
+    (Death.DENIED, "node_wifi_interface_frequency_hertz > 1", "--no-collector.wifi"),
     # Histograms and counters that are taken for something else.
     (Death.MISUSED, f"rate(queue_size{WEB}[5m]) > 1", "gauge"),
     (Death.MISUSED, f"histogram_quantile(0.95, sum by (job) ({BUCKETS})) > 0.5", "le"),
@@ -382,11 +383,30 @@ def test_no_panel_of_ours_is_dead(prometheus: Prometheus) -> None:
     assert {panel: found for panel, found in verdicts.items() if found.state not in (Standing.ALIVE, Standing.QUIET)} == {}
 
 
-def test_what_kube_state_metrics_serves_alone() -> None:
-    container = {"name": "kube-state-metrics", "args": ["--metric-allowlist=kube_pod_.*,kube_node_info"]}
-    (pattern,) = quiet.denied([{"spec": {"template": {"spec": {"containers": [container]}}}}])
-    names = ["kube_pod_info", "kube_node_info", "kube_node_info_2", "kube_deployment_created", "up"]
-    assert [name for name in names if re.search(pattern, name)] == ["kube_node_info_2", "kube_deployment_created"]
+@pytest.mark.parametrize(
+    ("exporter", "option", "omitted"),
+    [
+        ("kube-state-metrics", "--metric-allowlist=kube_pod_.*,kube_node_info", ["kube_deployment_created", "kube_node_info_2"]),
+        ("kube-state-metrics", "--resources=pods,nodes", ["kube_deployment_created"]),
+        ("node-exporter", "--no-collector.loadavg", ["node_load1"]),
+        ("node-exporter", "--no-collector.wifi", ["node_wifi_interface"]),
+        ("node-exporter", "--collector.wifi", []),
+        ("shop", "--no-collector.wifi", []),
+    ],
+)
+def test_what_an_exporter_is_told_not_to_serve(exporter: str, option: str, omitted: list[str]) -> None:
+    container = {"name": exporter, "args": [option]}
+    found = quiet.denied([{"spec": {"template": {"spec": {"containers": [container]}}}}])
+    names = (
+        "kube_deployment_created",
+        "kube_node_info",
+        "kube_node_info_2",
+        "kube_pod_info",
+        "node_load1",
+        "node_wifi_interface",
+        "up",
+    )
+    assert [name for name in names if any(re.search(pattern, name) for pattern in found)] == omitted
 
 
 def test_what_prometheus_counts_once_it_writes_elsewhere() -> None:
