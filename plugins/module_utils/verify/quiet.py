@@ -87,7 +87,6 @@ KINDS = {
     "deployment": "deployments",
     "endpoint": "endpoints",
     "endpointslice": "endpointslices",
-    "hpa": "horizontalpodautoscalers",
     "horizontalpodautoscaler": "horizontalpodautoscalers",
     "ingress": "ingresses",
     "ingressclass": "ingressclasses",

@@ -50,6 +50,8 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.METRIC, f"(sum(rate(flask_request_total{WEB}[5m])) or vector(0)) > 5", "flask_request_total"),
     (Death.METRIC, 'rate(http_requests_total{job="web", status=~"5.."}[5m]) > 0', "http_requests_total"),
     (Death.METRIC, 'rate(node_cpu{mode="idle"}[5m]) < 0.1', "node_cpu_seconds_total"),
+    # As kube-state-metrics called it before its version 2.
+    (Death.METRIC, "kube_hpa_status_current_replicas > 5", "kube_hpa_status_current_replicas"),
     (Death.METRIC, "cache_tape_bytes > 1e9", "an hour"),
     (Death.METRIC, 'cache_tape_bytes{job="cache", tape="1"} > 1e9', "an hour"),
     # A name that no series of a metric of such a type has.
