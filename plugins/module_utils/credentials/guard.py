@@ -35,7 +35,7 @@ HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 # Keys whose value is a credential; one that ends in _file names a file with it.
 SECRET_KEY = re.compile(
     r"passw|token(?!_url)|api_?key|credential|bearer|(^|_)secrets?(_key)?$|(routing|service|user|access|private)_key$|^key$"
-    r"|^(api|webhook)_url$|^authorization$",
+    r"|^(api|webhook)_url$|^(proxy-)?authorization$",
     re.IGNORECASE,
 )
 # An address with a login; a password may hold the characters that end a host.

@@ -113,6 +113,10 @@ def test_what_is_not_foreseen_is_one_sentence(capsys: pytest.CaptureFixture[str]
         ),
         ({"http_config": {"http_headers": {"X-A": {"secrets": ["x"]}}}}, ["http_config.http_headers.X-A.secrets[0]"]),
         (
+            {"http_config": {"proxy_connect_header": {"Proxy-Authorization": ["Basic x"]}}},
+            ["http_config.proxy_connect_header.Proxy-Authorization[0]"],
+        ),
+        (
             {"http_config": {"proxy_url": "http://u:x@proxy", "tls_config": {"key": "x"}}},
             ["http_config.proxy_url", "http_config.tls_config.key"],
         ),
