@@ -220,6 +220,8 @@ class Expression:
             return self._matched(tree, found)
         low = low or op in ("-", "/", "%", "==") or op in (("<", "<=") if constant[1] else (">", ">="))
         found = worst([self.judge(left, low), self.judge(right, low)])
+        if all(constant):
+            return ALIVE  # it asks nothing of the cluster
         if found.state in (Standing.QUIET, Standing.ALIVE) and any(constant):
             return self._compared(tree, constant[0]) or found
         return self._matched(tree, found)

@@ -173,6 +173,8 @@ class Measures:
         """Between which numbers an expression is, as far as that is known. :param seen: recorded metrics on the way to it."""
         tree = promql.bare(tree)
         kind = tree["type"]
+        if (number := promql.number(tree)) is not None:
+            return Range(number, number, f"it is {number:g}", f"it is {number:g}")
         if kind == "subquery":
             return self.range(tree["expr"], seen)
         if kind in promql.SELECTORS:
@@ -199,6 +201,11 @@ class Measures:
         left, right, op = tree["lhs"], tree["rhs"], tree["op"]
         if op in promql.COMPARISONS:
             return ANY if tree.get("bool") else self.range(left, seen)
+        if op in ("and", "unless"):
+            return self.range(left, seen)
+        if op == "or":
+            one, other = self.range(left, seen), self.range(right, seen)
+            return replace(one, low=min(one.low, other.low), high=max(one.high, other.high))
         numbers = [promql.number(left), promql.number(right)]
         for turned, number in enumerate(numbers):
             if number is not None and op in promql.ARITHMETIC:
@@ -213,6 +220,9 @@ class Measures:
             return Range(1, 1, f"{name} is 1 or nothing", f"{name} is 1 or nothing")
         if name in OVER_TIME or name in RENAMING:
             return self.range(arguments[1 if name == "quantile_over_time" else 0], seen)
+        if name in ("ceil", "floor", "round") and len(arguments) == 1:
+            inner = self.range(arguments[0], seen)
+            return replace(inner, low=inner.low // 1, high=-(-inner.high // 1)) if inner.high < inf else ANY
         if name in (*RATES, "resets", "changes"):
             return Range(0, below=f"{name} is never below 0")
         if name != "histogram_quantile":

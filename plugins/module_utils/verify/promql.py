@@ -244,10 +244,12 @@ def _text(value: str) -> str:
 
 
 def number(tree: Json) -> float | None:
-    """The value of a number, also of a small sum; None of all else."""
+    """The value of a number, also of a small sum and as a vector; None of all else."""
     tree = bare(tree)
     if tree["type"] == "numberLiteral":
         return float(tree["val"])
+    if tree["type"] == "call" and tree["func"]["name"] in ("vector", "scalar"):
+        return number(tree["args"][0])
     if tree["type"] == "unaryExpr":
         value = number(tree["expr"])
         return -value if value is not None and tree["op"] == "-" else value
