@@ -18,7 +18,8 @@ description:
   - What undoes a fault is recorded in a namespace of the drill's own before the fault is caused. A pod there, the dead man's
     switch, undoes it when this module is gone; without one, O(state=restored) or the next drill does.
   - Refuses to begin when a link of the monitoring chain is broken, when another drill runs, or in an environment that
-    O(safe_environments) does not name, unless O(confirm) names the cluster.
+    O(safe_environments) does not name, unless O(confirm) names the cluster. Where another namespace is in such an
+    environment, scenarios that break what it needs too are skipped.
   - The namespace of the drill is its lock, one for a cluster, and is removed in the end.
 extends_documentation_fragment: [flaskops.observability.cluster, flaskops.observability.app]
 options:
