@@ -446,7 +446,8 @@ class Expression:
                 return self._wrong(tree, label, there)
         reasons = (quiet.COMING["reason"] or ()) if promql.name_of(tree).startswith("kube_pod_") else ()
         asked = self._of(tree, "reason")
-        if nearest("reason", asked, reasons, TYPO) and not any(holds(asked, reason) for reason in (*reasons, "")):
+        typo = any(near(word, reasons, TYPO) for word in meant(asked))
+        if typo and not any(holds(asked, reason) for reason in (*reasons, "")):
             return self._wrong(tree, "reason", set(reasons))
         return calm(why)
 

@@ -224,6 +224,8 @@ WELL: list[tuple[str, str]] = [
     ("alive", 'ALERTS{severity="critical"} and on (namespace) kube_pod_info'),
     ("quiet", "histogram_quantile(0.9, rate(shop_returns_seconds_bucket[5m])) > 1"),
     ("quiet", 'kube_pod_container_status_terminated_reason{reason=~"OOMKilled|Error"} == 1'),
+    ("quiet", 'kube_pod_container_status_terminated_reason{reason!="Completed"} == 1'),
+    ("quiet", 'kube_pod_container_status_terminated_reason{reason="NodeShutdown"} == 1'),
     ("alive", "count(up) < 2"),
     ("quiet", "shop:errors:rate5m > 1"),
     ("quiet", "increase(flask_http_request_exceptions_total[5m]) > 0"),
