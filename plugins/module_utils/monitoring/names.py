@@ -26,6 +26,8 @@ QUIET = "quiet"
 TEST_SERVICE = "flaskops-verify-"
 # Where it is followed by this the alert is critical, and goes on to whoever is notified of such alerts.
 NOTIFY = "notify-"
+# A label that no alert has but those of verify_receivers, so that each of them has a group of its own, which waits for no other.
+VERIFY_GROUP = "flaskops_verify"
 
 
 def job_of_probe(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..kube.transport import KubeError
 from . import dashboards, receivers, rules
-from .names import ALERTS, OURS, PARTS, job_of_probe
+from .names import ALERTS, OURS, PARTS, VERIFY_GROUP, job_of_probe
 
 Json = dict[str, Any]
 
@@ -191,7 +191,7 @@ def alertmanager_config(options: Json, labels: dict[str, str]) -> Json:
             "receiver": given[0]["name"],
             # What no receiver takes must not fall to the first one.
             "matchers": matchers({"severity": "|".join(taken)}),
-            "groupBy": ["namespace", "app"],
+            "groupBy": ["namespace", "app", VERIFY_GROUP],
             "groupWait": options["group_wait"],
             "groupInterval": options["group_interval"],
             "repeatInterval": options["repeat_interval"],

@@ -81,7 +81,7 @@ SEEDS: list[tuple[Death, str, str]] = [
     (Death.VALUE, 'sum by (pod) (kube_pod_container_resource_limits{resource="Memory"}) > 5', 'resource="memory"'),
     (Death.VALUE, 'rate(alertmanager_notifications_failed_total{integration!~".*"}[5m]) > 0', "integration"),
     (Death.VALUE, 'kube_pod_container_status_terminated_reason{reason="OOMKill"} == 1', "OOMKilled"),
-    (Death.VALUE, 'rate(flask_http_request_total{app="web", status="500"}[5m]) > 0', "the label app"),
+    (Death.VALUE, 'rate(flask_http_request_total{node="node-1", status="500"}[5m]) > 0', "the label node"),
     # A bucket that the histogram does not have.
     (Death.BUCKET, 'rate(flask_http_request_duration_seconds_bucket{job="web", le="1"}[5m]) > 0', 'le="1.0"'),
     (Death.BUCKET, 'sum(rate(flask_http_request_duration_seconds_bucket{job="web", le="0.3"}[5m])) > 1', "le="),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import receivers
+from ansible_collections.flaskops.observability.plugins.module_utils.monitoring import objects, receivers
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import named_receivers
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.run import Run, Target
 
@@ -197,6 +197,21 @@ def test_what_is_wrong_before_anything_is_sent(look: Callable[..., dict[str, Any
 def test_those_that_get_the_same_are_sent_one(look: Callable[..., dict[str, Any]], api: Api) -> None:
     look(api, "twin 1", "twin 2")
     assert len(api.sent[0][1]) == 1
+
+
+def test_a_receiver_of_an_application_can_be_tried_again_at_once(
+    look: Callable[..., dict[str, Any]], written: dict[str, Any], there: OnCall, tmp_path: Path
+) -> None:
+    """Its route takes the alerts of one namespace and application alone, and would keep those of a group for minutes."""
+    name = name_of("webhook", "whole")
+    options = {"name": "shop", "namespace": "shop", "receivers": [{"name": name, "type": "webhook", "url": "https://a.test/"}]}
+    waits = {"group_wait": "0s", "group_interval": "5m", "repeat_interval": "1h", "labels": {}}
+    made = objects.alertmanager_config({**options, **waits}, {})["spec"]["route"]
+    own = {"receiver": name, "matchers": ['namespace="shop"', 'app="shop"'], "group_by": made["groupBy"]}
+    tree = {"receiver": "none", "group_wait": "0s", "group_by": ["namespace", "alertname"], "routes": [own]}
+    with alertmanager.running(tmp_path, {**written, "route": tree}, alertmanager.FEATURE) as api:
+        assert [look(api, name, timeout=5)[name].status for _time in range(2)] == ["ok", "ok"]
+    assert there.names() == [name, name]
 
 
 def test_a_silence_is_no_broken_receiver(look: Callable[..., dict[str, Any]], api: Api, there: OnCall) -> None:
