@@ -156,6 +156,28 @@ def _go_binary(needed: str, cache: Path) -> str:
     return str(own / "bin" / "go")
 
 
+def with_ours(source: Path, instead: dict[str, dict[str, str]], go: Callable[..., str], scratch: Path) -> Path:
+    """A go.mod below *scratch* by which packages of modules are ours; the rest of those modules is what go.sum pins.
+
+    :param source: the folder of the component's go.mod.
+    :param instead: for each module the path of a package in it, and the folder beside go.mod that takes its place.
+    """
+    edited = scratch / "go.mod"
+    for file in ("go.mod", "go.sum"):
+        shutil.copyfile(source / file, scratch / file)
+    for module, packages in instead.items():
+        go("mod", "download", module)
+        copy = scratch / "modules" / module
+        shutil.copytree(go("list", "-m", "-f", "{{.Dir}}", module), copy, copy_function=shutil.copyfile)
+        for folder, _folders, _files in os.walk(copy):
+            Path(folder).chmod(0o755)  # read-only in the cache
+        for package, folder in packages.items():
+            shutil.rmtree(copy / package)
+            shutil.copytree(source / folder, copy / package)
+        go("mod", "edit", f"-replace={module}={copy}", str(edited))
+    return edited
+
+
 def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Path) -> None:
     """Build the component's binaries into *target* from its Go module, and copy the module's own files that are asked for."""
     needed = re.search(r"^go (\S+)$", (source / name / "go.mod").read_text(), re.MULTILINE)
@@ -175,21 +197,26 @@ def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Pa
     packages = [spec["module"] + ("" if path == "." else f"/{path}") for path in spec["packages"].values()]
     if (source / name / "main.go").exists():
         packages = ["."]
-    go = go_binary(needed.group(1) if needed else "1.26.0", cache)
-    command = [go, "build", "-trimpath", "-buildvcs=false", "-tags", ",".join(spec.get("tags", []))]
-    command += ["-ldflags", flags, "-o", f"{target}/", *packages]
-    done = subprocess.run(command, cwd=source / name, env=env, capture_output=True, text=True)
-    if done.returncode:
-        raise ToolchainError(
-            f"{name} {spec['version']} does not build: {' | '.join(dict.fromkeys(done.stderr.strip().splitlines()[-4:]))}"
-        )
+    program = go_binary(needed.group(1) if needed else "1.26.0", cache)
+
+    def go(*words: str) -> str:
+        """Run Go where the component's go.mod is; what it prints."""
+        done = subprocess.run([program, *words], cwd=source / name, env=env, capture_output=True, text=True)
+        if done.returncode:
+            said = " | ".join(dict.fromkeys(done.stderr.strip().splitlines()[-4:]))
+            raise ToolchainError(f"{name} {spec['version']} does not build: {said}")
+        return done.stdout.strip()
+
+    options = ["-trimpath", "-buildvcs=false", "-tags", ",".join(spec.get("tags", [])), "-ldflags", flags]
+    if spec.get("instead"):
+        options.append(f"-modfile={with_ours(source / name, spec['instead'], go, scratch)}")
+    go("build", *options, "-o", f"{target}/", *packages)
     if len(packages) == 1:
         # A module root's binary is named after the module, not after the program.
         (only,) = target.iterdir()
         only.rename(target / next(iter(spec["packages"])))
     if spec.get("files"):
-        listed = [go, "list", "-m", "-f", "{{.Dir}}", spec["module"]]
-        folder = subprocess.run(listed, cwd=source / name, env=env, capture_output=True, text=True, check=True).stdout.strip()
+        folder = go("list", "-m", "-f", "{{.Dir}}", spec["module"])
         for inside, path in spec["files"].items():
             # The module cache is read-only, its copy is not.
             shutil.copytree(Path(folder, path), target / inside, copy_function=shutil.copyfile)
@@ -200,7 +227,7 @@ def key(name: str, spec: dict[str, Any], source: Path, base: str) -> str:
     """The cache folder's name: component, version, and a hash of all that decides its content."""
     parts = [json.dumps(spec, sort_keys=True), base]
     parts += [sha256(source / name / file) for file in ("go.mod", "go.sum")]
-    parts += [sha256(file) for file in sorted((source / name).glob("*.go"))]
+    parts += [sha256(file) for file in sorted((source / name).rglob("*.go"))]
     return f"{name}-{spec['version']}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:12]}"
 
 

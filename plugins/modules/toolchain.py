@@ -30,9 +30,10 @@ options:
     description:
       - The component's entry in C(images.yml), with C(version), C(module) and C(packages), which maps a binary to its package.
       - Optional are C(release), where the release has another number than the module; C(ldflags) and C(tags) of the build;
-        C(files), which maps a folder beside the binaries to one of the module, for a build; C(base), C(file) and C(checksum)
-        of the release, without which it is always built; and C(sha256), which maps C(arch/file) to a checksum that wins
-        over the published one.
+        C(files), which maps a folder beside the binaries to one of the module, for a build; C(instead), which maps a module
+        to packages in it and the folders beside C(go.mod) that take their places in a build; C(base), C(file) and
+        C(checksum) of the release, without which it is always built; and C(sha256), which maps C(arch/file) to a checksum
+        that wins over the published one.
     type: dict
   components:
     description: Several components at once, each with its entry; replaces O(name) and O(spec).

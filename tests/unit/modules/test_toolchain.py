@@ -319,6 +319,26 @@ def test_main_of_our_own_is_built_and_decides_the_cache(release: Release) -> Non
     assert paths[0] != paths[1]
 
 
+def test_package_of_ours_is_built_in_the_place_of_a_modules(release: Release) -> None:
+    """The rest of the module is as it is, and nothing of ours is written into it."""
+    source, module = release.source / "tool", release.source / "module"
+    (module / "word").mkdir(parents=True)
+    (module / "go.mod").write_text("module example.org/tool\n\ngo 1.22\n")
+    (module / "main.go").write_text('package main\n\nimport "example.org/tool/word"\n\nfunc main() { println(word.Word) }\n')
+    (module / "word" / "theirs.go").write_text('package word\n\nimport _ "example.org/refused"\n\nconst Word = "theirs"\n')
+    pinned = "require example.org/tool v0.1.0\n\nreplace example.org/tool => ../module\n"
+    (source / "go.mod").write_text(f"module flaskops.invalid/toolchain/tool\n\ngo 1.22\n\n{pinned}")
+    (source / "ours").mkdir()
+    spec: dict[str, Any] = {"version": "0.1.0", "module": "example.org/tool", "packages": {"tool": "."}}
+    assert "example.org/refused" in release.run(spec, mode="build")["msg"]
+    spec["instead"] = {"example.org/tool": {"word": "ours"}}
+    for word in ("first", "second"):
+        (source / "ours" / "word.go").write_text(f'package word\n\nconst Word = "{word}"\n')
+        path = Path(release.run(spec, mode="build")["path"])
+        assert subprocess.run([path / "tool"], capture_output=True, text=True, check=True).stderr == f"{word}\n"
+    assert [file.name for file in (module / "word").iterdir()] == ["theirs.go"]
+
+
 REFUSED = {"version": "1.9.9", "module": "example.org/refused", "packages": {"tool": "."}}
 
 
