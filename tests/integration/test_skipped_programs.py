@@ -30,8 +30,8 @@ IMAGES = yaml.safe_load((ROOT / "images.yml").read_text())
 PARTS: dict[str, list[str]] = IMAGES["parts"]
 # There is no cluster without them.
 REQUIRED = {"cluster", "network_policy"}
-# Only a cluster whose user asks for an autoscaler's figures has it, and without it there is none.
-BY_OPTION = {"metrics-server"}
+# Only a cluster whose user asks for them has these, and none without them.
+BY_OPTION = {"metrics-server", "traefik"}
 OPTIONAL = sorted(component for part, needed in PARTS.items() if part not in REQUIRED for component in needed)
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
 # What the part is to the chain: the links that have nothing to say without it.
