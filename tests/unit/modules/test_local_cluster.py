@@ -29,6 +29,8 @@ from ansible_collections.flaskops.observability.plugins.module_utils.node.engine
 from ansible_collections.flaskops.observability.plugins.module_utils.node.node import Node
 from ansible_collections.flaskops.observability.plugins.modules import local_cluster
 
+from tests.evaluation import evaluate
+
 ROOT = Path(__file__).resolve().parents[3]
 NAME = f"flaskops-test-{os.getpid()}"
 FREE = "10.231.77.0/24"
@@ -511,3 +513,20 @@ def test_changed_mirrors_reach_a_cluster_that_runs(
 def test_a_mirror_on_loopback_is_refused_with_the_address_that_a_node_reaches(run: Any) -> None:
     done = run(registry_mirrors=[{"registry": "docker.io", "endpoint": "http://127.0.0.1:5000"}])
     assert done["failed"] and "listen on 10.231.77.1" in done["msg"] and done["actions"] == []
+
+
+def test_additions_are_marked_as_ours_and_are_what_tells_so(tmp_path: Path) -> None:
+    """What a later run knows them by, and their programs' images."""
+    lookup = "lookup('ansible.builtin.template', item.name ~ '.yml.j2', template_vars={'addition': item}) | from_yaml_all"
+    made = {str(number): lookup.replace("item", f"__local_cluster_additions[{number}]") + " | list" for number in range(2)}
+    given = {"local_cluster_ingress": True}
+    found = evaluate(tmp_path, {"additions": "__local_cluster_additions", **made}, given, ROOT / "roles/local_cluster")
+    assert [addition["wanted"] for addition in found["additions"]] == [False, True]
+    for number, addition in enumerate(found["additions"]):
+        objects = {item["kind"]: item for item in found[str(number)]}
+        assert {item["metadata"]["labels"]["app.kubernetes.io/managed-by"] for item in found[str(number)]} == {"flaskops"}
+        assert objects[addition["sign"]["kind"]]["metadata"]["name"] == addition["sign"]["metadata"]["name"]
+        spec = objects["Deployment"]["spec"]
+        assert [container["image"] for container in spec["template"]["spec"]["containers"]] == [addition["image"]]
+        for selector in (spec["selector"]["matchLabels"], objects["Service"]["spec"]["selector"]):
+            assert selector.items() <= spec["template"]["metadata"]["labels"].items()
