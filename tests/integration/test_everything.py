@@ -3,19 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An application with all that flask_apps has for deployments: a name with TLS, an autoscaler, a migration, a worker and more.
 
-The local cluster has no ingress controller. A small one of this test serves the name on this machine, where the cluster's pods
-reach it, and tells the Ingress so.
+The name is served by the local cluster's own ingress controller, which it has for these tests alone.
 """
 
 from __future__ import annotations
 
 import json
-import ssl
-import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +22,11 @@ from tests.fakes.certificates import certificate
 from tests.harness import LONG, ROOT, Cluster, Run, playbook, until
 
 pytestmark = LONG
-NAME, HOST, CLASS = "everything", "everything.test", "test-front"
+NAME, HOST = "everything", "everything.test"
 NS = f"/api/v1/namespaces/{NAME}"
-INGRESS = f"/apis/networking.k8s.io/v1/namespaces/{NAME}/ingresses/{NAME}"
 JOBS = f"/apis/batch/v1/namespaces/{NAME}/jobs"
 CLASSES = "/apis/networking.k8s.io/v1/ingressclasses"
+ADDED = {"local_cluster_ingress": True}
 WAITS = "import signal; signal.sigwait([signal.SIGTERM])"
 APP: dict[str, Any] = {
     "name": NAME,
@@ -44,58 +39,8 @@ APP: dict[str, Any] = {
     "migration": {"command": ["python", "-c", "print('migrated')"]},
     "workers": [{"name": "mail", "command": ["python", "-c", WAITS]}],
     "hosts": [{"name": HOST, "tls_secret": "tls"}],
-    "ingress_class": CLASS,
     "alerts": {"FlaskWorkerCrashLooping": {"for": "10s", "window": "1m"}},
 }
-
-
-class Front:
-    """An ingress controller of one Ingress, with a server for its name."""
-
-    def __init__(self, cluster: Cluster, address: str, pair: Path) -> None:
-        self.cluster, self.objects, self.address, self.over = cluster, Objects(cluster.api), address, threading.Event()
-        front = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, body = front.answer(self.headers["Host"], self.path, self.headers["X-Request-ID"] or "")
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_given: Any) -> None:
-                """Nothing: verify tells what arrived."""
-
-        self.server = ThreadingHTTPServer((address, 443), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pair)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        threading.Thread(target=self._admit, daemon=True).start()
-
-    def answer(self, host: str, path: str, request_id: str) -> tuple[int, bytes]:
-        if host.partition(":")[0] != HOST:
-            return 404, b""
-        asked = urllib.request.Request(f"http://{self.cluster.address(NAME, NAME)}{path}", headers={"X-Request-ID": request_id})
-        try:
-            with urllib.request.urlopen(asked, timeout=10) as reply:
-                return reply.status, reply.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-
-    def _admit(self) -> None:
-        """Tell an Ingress of the class where its name is served."""
-        told = {"status": {"loadBalancer": {"ingress": [{"ip": self.address}]}}}
-        while not self.over.wait(0.5):
-            status, text = self.objects.cluster.send("GET", INGRESS)
-            if status == 200 and json.loads(text)["spec"]["ingressClassName"] == CLASS and self.address not in text:
-                self.objects.request("PATCH", f"{INGRESS}/status", None, told, "application/merge-patch+json")
-
-    def close(self) -> None:
-        self.over.set()
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -103,20 +48,19 @@ def deployed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The folder of the reports; what the application's users make by themselves is there."""
     folder = tmp_path_factory.mktemp("everything")
     pair = certificate(HOST, left=90)
-    (folder / "pair.pem").write_text("".join(pair))
     login = json.dumps({"auths": {"registry.test": {"auth": "dTpw"}}})
-    objects = Objects(cluster.api)
+    for options, changed in ((ADDED, True), (ADDED, False)):
+        assert bool(playbook("playbooks/cluster.yml", extra=options).changed) == changed
     cluster.core.create_namespace({"metadata": {"name": NAME}})
     for name, kind, data in (
         ("tls", "kubernetes.io/tls", {"tls.crt": pair[0], "tls.key": pair[1]}),
         ("pull", "kubernetes.io/dockerconfigjson", {".dockerconfigjson": login}),
     ):
         cluster.core.create_namespaced_secret(NAME, {"metadata": {"name": name}, "type": kind, "stringData": data})
-    objects.request("POST", CLASSES, None, {"metadata": {"name": CLASS}, "spec": {"controller": "flaskops.test/front"}})
-    front = Front(cluster, cluster.host, folder / "pair.pem")
     yield folder
-    front.close()
-    objects.request("DELETE", f"{CLASSES}/{CLASS}")
+    for changed in (True, False):
+        assert bool(playbook("playbooks/cluster.yml").changed) == changed
+    assert Objects(cluster.api).request("GET", CLASSES)["items"] == []
     cluster.core.delete_namespace(NAME)
     until(lambda: NAME not in cluster.namespaces(), 120, "the end of the namespace")
 
