@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.external_checks import addresses
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import front
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
@@ -21,10 +24,11 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify impo
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import route
 
-from tests.api_rig import Rig
+from tests.api_rig import Rig, free_ports
+from tests.evaluation import ROOT, evaluate
 from tests.fakes.certificates import certificate
 from tests.fakes.kubelet import kubelet
-from tests.harness import Run, run_role, until
+from tests.harness import LONG, Run, run_role, until
 from tests.toolchain import gateway_definitions, programs
 
 NAME = "front"
@@ -195,12 +199,17 @@ class Controller:
 
 
 @pytest.fixture
-def controller(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Controller]:
-    found = Controller(rig)
-    monkeypatch.setitem(front.PORTS, "http", found.port)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for what may come yet, and no name server knows the hosts."""
     monkeypatch.setattr(by_name, "resolve", lambda _host: [])
     monkeypatch.setattr(running, "SETTLE", 0)
     monkeypatch.setattr(stack, "SETTLE_FRESH", 0)
+
+
+@pytest.fixture
+def controller(rig: Rig, at_once: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Controller]:
+    found = Controller(rig)
+    monkeypatch.setitem(front.PORTS, "http", found.port)
     yield found
     found.server.shutdown()
     found.server.server_close()
@@ -255,3 +264,100 @@ def test_a_route_is_followed(rig: Rig, tmp_path: Path, gateway_api: None, contro
     # A new version of the route has to be seen again.
     assert run(rig, tmp_path, **{**options, "hosts": [{"name": "shop.test", "path": "/a"}]}).changed == 1
     assert "newest version" in followed(rig)[1]
+
+
+class Ok(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_given: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def backend(rig: Rig) -> Iterator[None]:
+    """A server behind the application's Service, at this machine's own address, for no endpoint is on loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 1))  # which sends nothing
+        address = probe.getsockname()[0]
+    with ThreadingHTTPServer((address, 0), Ok) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        slices = {
+            "metadata": {"name": "own", "labels": {"kubernetes.io/service-name": NAME}},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": server.server_port}],
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        }
+        rig.request("POST", f"/apis/discovery.k8s.io/v1/namespaces/{NAME}/endpointslices", slices)
+        yield
+        server.shutdown()
+
+
+@pytest.fixture
+def traefik(rig: Rig, tmp_path: Path, at_once: None, backend: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What starts Traefik as the local cluster does, with the same objects and rights, and only on loopback."""
+    (tmp_path / "evaluated").mkdir()
+    text = "lookup('ansible.builtin.template', 'traefik.yml.j2', template_vars={'addition': {'image': 'traefik'}})"
+    objects = evaluate(tmp_path / "evaluated", {"objects": text}, {}, ROOT / "roles/local_cluster")["objects"]
+    (tmp_path / "traefik.yml").write_text(objects)
+    kubectl = [programs("kubernetes") / "kubectl", f"--kubeconfig={rig.kubeconfig()}"]
+    subprocess.run([*kubectl, "apply", f"--filename={tmp_path}/traefik.yml"], check=True, capture_output=True, timeout=60)
+    account = "/api/v1/namespaces/kube-system/serviceaccounts/traefik"
+    service = "/api/v1/namespaces/kube-system/services/traefik/status"
+    told = {"status": {"loadBalancer": {"ingress": [{"ip": "127.0.0.1"}]}}}
+    rig.request("PATCH", service, told, "application/merge-patch+json")
+    token = rig.request("POST", f"{account}/token", {"spec": {}})["status"]["token"]
+    ports = dict(zip(("8000", "8443", "8080"), free_ports(3), strict=True))
+    monkeypatch.setitem(front.PORTS, "http", ports["8000"])
+    monkeypatch.setitem(front.PORTS, "https", ports["8443"])
+    (deployment,) = [item for item in yaml.safe_load_all(objects) if item["kind"] == "Deployment"]
+    words = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    for inside, outside in ports.items():
+        words = [word.replace(f"=:{inside}", f"=127.0.0.1:{outside}") for word in words]
+    yield [str(programs("traefik") / "traefik"), *words, *api(rig, "kubernetesingress", token)]
+    subprocess.run([*kubectl, "delete", f"--filename={tmp_path}/traefik.yml"], check=True, capture_output=True, timeout=60)
+
+
+def api(rig: Rig, provider: str, token: str) -> list[str]:
+    """How a provider of Traefik's reaches the API server from outside."""
+    told = {"endpoint": rig.url, "token": token, "certauthfilepath": f"{rig.folder}/tls.crt"}
+    return [f"--providers.{provider}.{name}={value}" for name, value in told.items()]
+
+
+@contextmanager
+def serving(command: list[str]) -> Iterator[None]:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+@LONG
+def test_traefik_serves_an_ingress(rig: Rig, tmp_path: Path, tls: None, traefik: list[str]) -> None:
+    assert run(rig, tmp_path, hosts=HOSTS).changed == 1
+    assert rig.request("GET", f"{INGRESSES}/{NAME}")["spec"]["ingressClassName"] == "traefik"
+    assert "no controller has given" in followed(rig)[1]
+    with serving(traefik):
+        until(lambda: followed(rig)[0] == "ok", 30, "an answer")
+        said = followed(rig, hosts=HOSTS)[1]
+        assert "https://shop.test" in said and "https://www.shop.test" in said and "certificate until" in said
+    # The class and the address are not this role's.
+    assert run(rig, tmp_path, hosts=HOSTS).changed == 0
+
+
+@LONG
+def test_traefik_serves_a_route(rig: Rig, tmp_path: Path, gateway_api: None, traefik: list[str]) -> None:
+    door = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "any"}}
+    rig.request("POST", f"{GATEWAY_API}/gatewayclasses", {**door, "spec": {"controllerName": "traefik.io/gateway-controller"}})
+    gateway = f"{GATEWAY_API}/namespaces/default/gateways/public"
+    listener: dict[str, Any] = {"name": "http", "port": front.PORTS["http"], "protocol": "HTTP"}
+    rig.request("PATCH", gateway, {"spec": {"listeners": [listener]}}, "application/merge-patch+json")
+    assert run(rig, tmp_path, hosts=PLAIN[:1], gateway={**GATEWAY, "section": "http"}).changed == 1
+    words = ["--providers.kubernetesgateway=true", "--providers.kubernetesgateway.statusaddress.ip=127.0.0.1"]
+    with serving([*traefik, *words, *api(rig, "kubernetesgateway", rig.tokens["admin"])]):
+        until(lambda: "NotAllowedByListeners" in followed(rig)[1], 30, "a refusal")
+        listener["allowedRoutes"] = {"namespaces": {"from": "All"}}
+        rig.request("PATCH", gateway, {"spec": {"listeners": [listener]}}, "application/merge-patch+json")
+        until(lambda: followed(rig)[0] == "ok", 30, "an answer")
