@@ -28,7 +28,7 @@ from tests.api_rig import Rig, free_ports
 from tests.evaluation import ROOT, evaluate
 from tests.fakes.certificates import certificate
 from tests.fakes.kubelet import kubelet
-from tests.harness import LONG, Run, run_role, until
+from tests.harness import LONG, Run, playbook, run_role, until
 from tests.toolchain import gateway_definitions, programs
 
 NAME = "front"
@@ -332,6 +332,23 @@ def serving(command: list[str]) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+
+
+def test_a_class_of_somebody_elses_is_left_alone(rig: Rig, tmp_path: Path) -> None:
+    path, classes = tmp_path / "play.yml", "/apis/networking.k8s.io/v1/ingressclasses"
+    task = {"ansible.builtin.include_role": {"name": "flaskops.observability.local_cluster", "tasks_from": "additions"}}
+    path.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+
+    def added(wanted: bool) -> Run:
+        given = {"local_cluster_kubeconfig": str(rig.kubeconfig()), "local_cluster_ingress": wanted}
+        return playbook(str(path), "-c", "local", inventory=("-i", "localhost,"), extra=given)
+
+    rig.request("POST", classes, {"metadata": {"name": "traefik"}, "spec": {"controller": "test.example/door"}})
+    assert "IngressClass traefik" in added(True).error
+    assert added(False).changed == 0 and names(rig, classes) == ["traefik"]
+    ours = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "flaskops"}}}
+    rig.request("PATCH", f"{classes}/traefik", ours, "application/merge-patch+json")
+    assert added(False).changed == 1 and names(rig, classes) == []
 
 
 @LONG
