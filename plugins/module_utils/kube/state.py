@@ -245,7 +245,7 @@ class State:
             raise
         if found and wanted.get("type") not in (None, "", found.get("type")):
             is_of = f"Secret {name} in namespace {space} is of the type {found.get('type')}"
-            raise KubeError(f"{is_of} and not {wanted['type']}: make it anew, as that can't be changed.")
+            raise KubeError(f"{is_of} and not {wanted['type']}: make it again, as that can't be changed.")
         missing = sorted(set(wanted.get("keys") or []) - set((found or {}).get("data") or {}))
         if found is None or missing:
             problem = f"has no key {' and '.join(missing)}" if found else "does not exist"

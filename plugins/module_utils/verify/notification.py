@@ -125,7 +125,7 @@ class Judge:
             self.problems.append(f"{listed(which)} {'end' if len(which) > 1 else 'ends'} at {where}, which notifies nobody")
         if late:
             self.problems.append(
-                f"{listed(late)} would be told of late: the route has a group_wait or group_interval of hours or days"
+                f"{listed(late)} would be notified of late: the route has a group_wait or group_interval of hours or days"
             )
         for names, which in shut.items():
             verb = "are" if len(which) > 1 else "is"
