@@ -90,9 +90,12 @@ class EarlierWaiter(JobWaiter):
         return f"The {self.label} is another version's and still runs after {timeout} s, so none is started beside it."
 
 
-def wait_for_earlier(objects: Objects, job: Json, timeout: int) -> None:
-    """Return when a Job of another version runs no more; see wait_for_job."""
-    _wait(EarlierWaiter, objects, job, timeout)
+def wait_for_earlier(objects: Objects, unwanted: list[Json], timeout: int) -> list[Json]:
+    """Return when no Job among unwanted objects runs any more, with those that had not ended before; see wait_for_job."""
+    found = objects.each(objects.get, [item for item in unwanted if item["kind"] == KIND])
+    going = [job for job in found if job and not has_ended(job)]
+    objects.each(lambda job: _wait(EarlierWaiter, objects, job, timeout), going)
+    return going
 
 
 def wait_for_job(objects: Objects, job: Json, timeout: int) -> None:

@@ -452,9 +452,7 @@ class State:
         running = [entry for entry in entries if entry.item["kind"] == jobs.KIND]
         needed = [e for e in entries if running and e.changed and phase_of(e.item) == NEEDED and not e.made]
         again = [entry for entry in running if entry.changed]
-        earlier = self.objects.each(self.objects.get, [item for item in unwanted if again and item["kind"] == jobs.KIND])
-        earlier = [live for live in earlier if live and not jobs.has_ended(live)]
-        self.objects.each(lambda live: jobs.wait_for_earlier(self.objects, live, self.wish.wait_timeout), earlier)
+        earlier = jobs.wait_for_earlier(self.objects, unwanted if again else [], self.wish.wait_timeout)
         # One that has not begun would do so later.
         self.delete(earlier + [cast(Json, entry.live) for entry in again if entry.live and jobs.has_failed(entry.live)])
         for now in (needed, again):
