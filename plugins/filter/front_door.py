@@ -121,6 +121,9 @@ def problem(hosts: list[Json], ingress_class: str, secrets: list[str], issuer: J
             return f"hosts has the name {host['name']}: use one such as shop.example.com or *.example.com"
         if not host["path"].startswith("/"):
             return f"hosts has the path {host['path']}: begin it with a slash"
+        own = [secret for secret in secrets if host["name"] in names(hosts, "tls_secret", secret)]
+        if len(own) > 1:
+            return f"hosts has {host['name']} with the Secrets {' and '.join(own)}: give it one, as a name shows one certificate"
     for option, given in (("tls_issuer", issuer), ("gateway", gateway)):
         if given and not given.get("name"):
             return f"{option} has no name: name it"
