@@ -341,6 +341,15 @@ def test_an_empty_answer_is_never_well_where_series_were_promised(impatient: Non
     assert run(Whole(name, NOTHING))[ROWS[name][0]]["status"] != "ok"
 
 
+@pytest.mark.parametrize(
+    ("log_check", "lines", "status"), [(False, [], "skipped"), (False, ["a line"], "failed"), (True, [], "failed")]
+)
+def test_an_app_that_logs_nothing_has_no_counter(impatient: None, log_check: bool, lines: list[str], status: str) -> None:
+    cluster = Whole("lines", NOTHING)
+    cluster.logs_ids, cluster.logs = False, {"pod-1": [], "pod-2": lines}
+    assert run(cluster, log_check=log_check)["log alerts"]["status"] == status
+
+
 def test_prometheus_tells_how_old_its_newest_sample_is(tmp_path: Path) -> None:
     """The link reads it of its own page."""
     with running(tmp_path, ["probe 1"]) as found, urlopen(f"{found.url}/metrics") as page:

@@ -73,7 +73,7 @@ class FakeCluster:
         return status, body if isinstance(body, str) else json.dumps(body)
 
     def lines(self, path, seconds):
-        assert "follow=true" in path
+        assert "follow=true" in path or "tailLines=1" in path
         yield from self.logs[urlsplit(path).path.split("/")[-2]]
 
 

@@ -11,6 +11,7 @@ from .. import queries
 from ..log_agents import agents
 from ..result import Result, failed, ok, skipped
 from ..run import Run
+from . import logs
 
 COUNTER = "flaskops_log_lines_total"  # what every log agent counts, by namespace, app and level
 
@@ -32,6 +33,9 @@ def _look(run: Run) -> list[Result]:
         return [skipped(link, "no alert about log lines is installed; the role app_monitoring installs them")]
     expr = queries.filled("lines", namespace=target.namespace, name=target.name)
     series, query = stack.query(expr), f"PromQL {expr}"
+    # An agent has no counter of an app before its first line.
+    if not series and not target.log_check and logs.silent(run):
+        return [skipped(link, "the app has not logged a line, so that no log agent has counted one of it")]
     if not series:
         name, namespace = (shipping[0]["metadata"][key] for key in ("name", "namespace"))
         cause = (

@@ -103,6 +103,17 @@ def find(run: Run, wanted: set[str], began: float, seconds: float) -> str:
     return ""
 
 
+def silent(run: Run) -> bool:
+    """Whether the app has running pods, of which none has a line in its log.
+
+    :raises ApiError: where a log can't be read.
+    """
+    names = [p["metadata"]["name"] for p in run.pods if p.get("status", {}).get("phase") == "Running"]
+    queries = {name: urlencode({"tailLines": 1, "container": _container(run, name)}) for name in names}
+    lines = (run.cluster.lines(f"{run.base}/pods/{name}/log?{query}", run.request_seconds()) for name, query in queries.items())
+    return bool(names) and not any(True for each in lines for _line in each)
+
+
 def _container(run: Run, pod: str) -> str:
     """The app's container of a pod, before which an admission may have put one of its own."""
     own = app_container(run.deployment, run.target.name).get("name") or run.target.name
