@@ -215,6 +215,9 @@ def controller(rig: Rig, at_once: None, monkeypatch: pytest.MonkeyPatch) -> Iter
     found.server.server_close()
 
 
+NEITHER = "and this machine knows no shop.test either"
+
+
 def followed(rig: Rig, **options: Any) -> tuple[str, str]:
     """The row route: its status, and its cause or evidence. No pod really runs here, and so none logs a request."""
     target = running.Target(name=NAME, namespace=NAME, log_check=False, timeout=5, **options)
@@ -232,7 +235,7 @@ def test_an_ingress_is_followed(rig: Rig, tmp_path: Path, controller: Controller
     classes = "/apis/networking.k8s.io/v1/ingressclasses"
     rig.request("POST", classes, {"metadata": {"name": "door"}, "spec": {"controller": "test.example/door"}})
     try:
-        assert followed(rig) == ("failed", f"no controller has given Ingress {NAME} an address")
+        assert followed(rig) == ("failed", f"no controller has given Ingress {NAME} an address, {NEITHER}")
         controller.patch(f"{INGRESSES}/{NAME}", loadBalancer={"ingress": [{"ip": "127.0.0.1"}]})
         for hosts in ([], PLAIN[:1]):
             status, said = followed(rig, hosts=hosts)
@@ -256,7 +259,7 @@ def test_a_route_is_followed(rig: Rig, tmp_path: Path, gateway_api: None, contro
     controller.say(reason="RefNotPermitted")
     assert "RefNotPermitted" in followed(rig)[1]
     controller.say()
-    assert followed(rig) == ("failed", "no controller has given Gateway default/public an address")
+    assert followed(rig) == ("failed", f"no controller has given Gateway default/public an address, {NEITHER}")
     controller.patch(gateways, addresses=[{"type": "IPAddress", "value": "127.0.0.1"}])
     status, said = followed(rig, hosts=PLAIN[:1])
     assert status == "ok" and "answered 200" in said

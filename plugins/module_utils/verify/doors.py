@@ -39,6 +39,7 @@ class Door:
     """A way that holds as far as objects tell, and where it is asked.
 
     :param addresses: what its controller has given it; none where that may not be read. :param notes: what was not seen.
+    :param unserved: why its controller seems not to serve it, which the name alone can disprove: some give no address.
     """
 
     way: Doorway
@@ -46,6 +47,7 @@ class Door:
     port: int
     addresses: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unserved: str = ""
 
 
 def find(ways: list[Doorway], app: Behind, host: str, path: str) -> Doorway:
@@ -92,18 +94,22 @@ def opened(way: Doorway, host: str, read: Read) -> Door:
 def _of_ingress(way: Doorway, host: str, read: Read) -> Door:
     status = (way.item.get("status") or {}).get("loadBalancer") or {}
     addresses = [entry.get("ip") or entry.get("hostname") or "" for entry in status.get("ingress") or []]
-    _check_class(way, bool(addresses), read)
+    unclassed = _check_class(way, bool(addresses), read)
     secret = front.secret_of(way.item, host)
     scheme = "http" if secret is None else "https"
     door = Door(way, scheme, front.PORTS[scheme], list(filter(None, addresses)))
     if secret:
         door.notes += _check_secret(way.item["metadata"]["namespace"], secret, host, read)
     if not door.addresses:
-        raise Broken(f"no controller has given {way.name} an address")
+        door.unserved = unclassed or f"no controller has given {way.name} an address"
     return door
 
 
-def _check_class(way: Doorway, served: bool, read: Read) -> None:
+def _check_class(way: Doorway, served: bool, read: Read) -> str:
+    """Why nobody's class takes an Ingress that names none; empty where one may.
+
+    :raises Broken: where its class is not there.
+    """
     meta, spec = way.item["metadata"], way.item.get("spec", {})
     if name := spec.get("ingressClassName"):
         if read(f"{CLASSES}/{name}")[0] == 404:
@@ -112,7 +118,8 @@ def _check_class(way: Doorway, served: bool, read: Read) -> None:
         status, found = read(CLASSES)
         notes = [item["metadata"].get("annotations") or {} for item in found.get("items") or []]
         if status == 200 and not any(each.get(DEFAULT_CLASS) == "true" for each in notes):
-            raise Broken(f"{way.name} names no class, and the cluster has no default one")
+            return f"{way.name} names no class, and the cluster has no default one"
+    return ""
 
 
 def _check_secret(namespace: str, name: str, host: str, read: Read) -> list[str]:
@@ -145,7 +152,7 @@ def _of_route(way: Doorway, host: str, read: Read) -> Door:
         raise Broken(f"{way.name} is attached to no Gateway")
     _check_grants(way, read)
     doors = [_of_parent(way, parent, host, read) for parent in parents]
-    return next((door for door in doors if door.scheme == "https"), doors[0])
+    return min(doors, key=lambda door: (not door.unserved, door.scheme != "https"))
 
 
 def _check_grants(way: Doorway, read: Read) -> None:
@@ -191,9 +198,9 @@ def _of_parent(way: Doorway, parent: Json, host: str, read: Read) -> Door:
         if one["name"] == listener["name"]:
             _check_condition(f"the listener {one['name']} of {name}", one.get("conditions") or [], "ResolvedRefs")
     addresses = [entry["value"] for entry in live.get("addresses") or []]
-    if not addresses:
-        raise Broken(f"no controller has given {name} an address")
     door = Door(way, listener["protocol"].lower(), listener["port"], addresses)
+    if not addresses:
+        door.unserved = f"no controller has given {name} an address"
     refs = (listener.get("tls") or {}).get("certificateRefs") or [] if door.scheme == "https" else []
     for ref in [ref for ref in refs if ref.get("kind", "Secret") == "Secret"]:
         door.notes += _check_secret(ref.get("namespace") or space, ref["name"], host, read)

@@ -51,7 +51,7 @@ class World(FakeCluster):
 
     def __init__(self, kind: str, port: int) -> None:
         super().__init__()
-        self.kind, self.names = kind, {HOST: [DOOR]}
+        self.kind, self.names, self.serving = kind, {HOST: [DOOR]}, True
         self.certificates = {DOOR: "", ELSEWHERE: GOOD}
         backend = {"service": {"name": "flask-app", "port": {"number": 80}}}
         self.ingress: dict[str, Any] = {
@@ -130,7 +130,14 @@ class World(FakeCluster):
         """Whether a controller sends a request to the app."""
         ways = front.ways_of_ingress(self.ingress) if self.kind == "Ingress" else front.ways_of_route(self.route)
         found = front.of_path(front.of_host(ways, host), path)
-        return any(way.leads_to("flask-app", "flask-app") and way.backends[0].port == 80 for way in found)
+        return self.serving and any(way.leads_to("flask-app", "flask-app") and way.backends[0].port == 80 for way in found)
+
+    def unaddressed(self) -> dict[str, Any]:
+        """Nobody has given it an address; gives the status that said so."""
+        holder = self.ingress if self.kind == "Ingress" else self.gateway
+        found: dict[str, Any] = holder["status"]
+        holder["status"] = {} if self.kind == "Ingress" else {**found, "addresses": []}
+        return found
 
     def shown(self, address: str) -> tuple[str, str]:
         """The certificate that is shown at an address: the door's is that of the Secret, or the controller's own."""
@@ -263,7 +270,12 @@ def elsewhere(world: World) -> None:
 
 def no_class(world: World) -> None:
     del world.ingress["spec"]["ingressClassName"]
-    del world.ingress["status"]
+    unserved(world)
+
+
+def unserved(world: World) -> None:
+    world.unaddressed()
+    world.serving = False
 
 
 def conditions(world: World, *found: dict[str, Any]) -> None:
@@ -287,7 +299,7 @@ FAULTS: dict[str, tuple[str, Fault, list[str]]] = {
     ),
     "no parent: no class": ("Ingress", no_class, ["names no class"]),
     "no parent: a class that is not there": ("Ingress", lambda w: w.answers.pop(f"{CLASSES}/nginx") and None, ["nginx"]),
-    "no parent: nobody serves it": ("Ingress", lambda w: w.ingress.pop("status") and None, ["address"]),
+    "no parent: nobody serves it": ("Ingress HTTPRoute", unserved, ["given", "address", HOST, DOOR, "404"]),
     "no parent: no Gateway": ("HTTPRoute", lambda w: w.answers.pop(GATEWAY) and None, ["gateways/public", "does not exist"]),
     "no parent: not taken": ("HTTPRoute", lambda w: w.route.pop("status") and None, ["no controller"]),
     "no parent: not accepted": (
@@ -423,6 +435,43 @@ def test_a_redirect_to_https_is_followed(world: World, doors: Doors) -> None:
     assert rows(world)["route"]["status"] == "ok" and asked == [False, True]
 
 
+@pytest.mark.parametrize("classed", [True, False])
+@BOTH
+def test_a_controller_that_gives_no_address_is_known_by_the_name(world: World, classed: bool) -> None:
+    world.unaddressed()
+    if not classed:
+        del world.ingress["spec"]["ingressClassName"]
+    row = rows(world)["route"]
+    assert row["status"] == "ok" and "answered 200 by pod-2" in row["evidence"]
+    assert ("given" if classed or world.kind == "HTTPRoute" else "names no class") in row["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("log_check", "known", "shown", "status", "words"),
+    [
+        (True, [], "", "failed", f"knows no {HOST} either"),
+        (True, [ELSEWHERE], "", "failed", f"{HOST} is {ELSEWHERE}"),
+        (True, [DOOR], OTHER, "failed", "is for other.test"),
+        (False, [DOOR], "", "skipped", "given"),
+        (False, ["127.0.0.3"], "", "failed", "gives no answer"),
+    ],
+)
+def test_a_name_that_does_not_lead_to_the_app_is_no_proof(
+    world: World, log_check: bool, known: list[str], shown: Any, status: str, words: str
+) -> None:
+    world.unaddressed()
+    world.names[HOST], world.certificates[DOOR] = known, shown
+    row = rows(world, log_check=log_check)["route"]
+    assert row["status"] == status and words in row["evidence"] + row["cause"]
+    assert "given" in row["evidence"] + row["cause"]
+
+
+def test_an_answer_that_no_app_gives_is_no_proof_of_an_app_without_ids(world: World) -> None:
+    unserved(world)
+    row = rows(world, log_check=False)["route"]
+    assert row["status"] == "failed" and "404" in row["cause"]
+
+
 @pytest.mark.parametrize("status", [302, 401, 403])
 def test_a_login_before_the_app_hides_it(world: World, doors: Doors, status: int) -> None:
     doors.status, doors.headers = status, {"Location": "https://login.test/"}
@@ -440,7 +489,8 @@ def test_an_app_that_logs_no_ids_is_known_by_the_address(world: World, known: li
 def test_a_new_door_may_take_its_time(world: World, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     made = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
     world.ingress["metadata"]["creationTimestamp"] = made.isoformat()
-    status = world.ingress.pop("status")
+    status = world.unaddressed()
+    world.serving = False
     monkeypatch.setattr(running, "LOOK_AGAIN", 0.01)
     fetch, looks = world.fetch, []
 
@@ -448,7 +498,7 @@ def test_a_new_door_may_take_its_time(world: World, monkeypatch: pytest.MonkeyPa
         if path == INGRESSES:
             looks.append(path)
             if len(looks) == 4:
-                world.ingress["status"] = status
+                world.ingress["status"], world.serving = status, True
         return fetch(path, headers, seconds)
 
     monkeypatch.setattr(world, "fetch", opening)

@@ -119,7 +119,22 @@ def _open(run: Run, ways: list[Doorway], place: Named) -> Door:
     door = doors.opened(doors.find(ways, app, place.host, place.path), place.asked, _reader(run))
     if place.encrypted and door.scheme == "http":
         raise Broken(f"{door.way.name} has no TLS for {place.host}")
+    if door.unserved:
+        _check_served(run, door, place)
+        door.notes.append(door.unserved)
     return door
+
+
+def _check_served(run: Run, door: Door, place: Named) -> None:
+    """A controller that gives no address serves a way all the same where the name itself leads to the app.
+
+    :raises Broken: where it does not.
+    """
+    if not by_name.resolve(place.asked):
+        raise Broken(f"{door.unserved}, and this machine knows no {place.asked} either")
+    asked = _ask(run, door, place)
+    if asked.status == FAILED:
+        raise Broken(f"{door.unserved}, and {asked.cause}")
 
 
 def _ask(run: Run, door: Door, place: Named) -> Result:
@@ -159,12 +174,16 @@ def _unlogged(run: Run, door: Door, host: str, known: list[str], status: int, ev
     own = {*door.addresses, *(address for name in door.addresses for address in by_name.resolve(name))}
     ours = not known or bool(own & set(known))
     if not run.target.log_check:
+        if door.unserved and status >= 400 and status not in REFUSALS:
+            return failed(LINK, evidence, f"{host} answered {status}, and nobody else tells where it leads")
         if ours and status < 500:
             return ok(LINK, f"{evidence}; the app logs no request ids, so this is as far as it can be seen")
         return skipped(LINK, f"{evidence}; whether by a pod of the app is not known, because it logs no request ids")
     if status in (*REDIRECTS, *REFUSALS):
         return skipped(LINK, f"{evidence}, which no pod of the app has logged: somebody before it asks for a login, or redirects")
-    elsewhere = f"{host} is {', '.join(known)}, and not {', '.join(door.addresses)} of {door.way.name}"
+    elsewhere = f"{host} is {', '.join(known)}"
+    if door.addresses:
+        elsewhere += f", and not {', '.join(door.addresses)} of {door.way.name}"
     why = "what is at its address leads elsewhere" if ours else elsewhere
     return failed(LINK, evidence, f"{host} answered {status}, and no pod of the app has logged the request: {why}")
 
