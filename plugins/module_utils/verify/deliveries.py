@@ -154,8 +154,8 @@ def read_log(stack: Stack, since: float) -> tuple[list[Refusal], str]:
     query = urlencode({"container": "alertmanager", "sinceSeconds": max(1, round(since)), "tailLines": LINES})
     try:
         for item in stack.alertmanagers():
-            for pod in stack.pods_of(f"alertmanager={item['metadata']['name']}"):
-                path = f"/api/v1/namespaces/{stack.namespace}/pods/{pod['metadata']['name']}/log?{query}"
+            for pod in stack.pods_of(f"alertmanager={item['metadata']['name']}", stack.alerting):
+                path = f"/api/v1/namespaces/{stack.alerting}/pods/{pod['metadata']['name']}/log?{query}"
                 status, text = stack.run.cluster.fetch(path, {"Accept": "*/*"}, stack.run.request_seconds())
                 if status != 200:
                     return found, f"Alertmanager's log can't be read ({status})"

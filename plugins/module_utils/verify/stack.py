@@ -341,10 +341,18 @@ class Stack:
             return self.pods_of(self.selector)
         return []
 
-    def pods_of(self, selector: str) -> list[dict[str, Any]]:
-        path = f"/api/v1/namespaces/{self.namespace}/pods?{urlencode({'labelSelector': selector})}"
+    def pods_of(self, selector: str, namespace: str = "") -> list[dict[str, Any]]:
+        """The pods with some labels, in the namespace of Prometheus or another one."""
+        path = f"/api/v1/namespaces/{namespace or self.namespace}/pods?{urlencode({'labelSelector': selector})}"
         found: list[dict[str, Any]] = self.run.get(path).get("items", [])
         return found
+
+    @cached_property
+    def alerting(self) -> str:
+        """The namespace of the Alertmanagers to which Prometheus is to send: the first that it is told, unless its own is one."""
+        places = (self.server.get("spec", {}).get("alerting") or {}).get("alertmanagers") or []
+        told = [place.get("namespace") or self.namespace for place in places]
+        return self.namespace if not told or self.namespace in told else str(told[0])
 
     def servers(self) -> list[Server]:
         """Each ready pod of Prometheus."""
@@ -357,21 +365,22 @@ class Stack:
 
     def alertmanager(self, items: list[dict[str, Any]]) -> str:
         """The way to the Alertmanager objects, as alertmanagers() gives them."""
-        return self.alertmanager_servers(items)[0].api if self.crowded else alertmanager_path(self.namespace, items)
+        return self.alertmanager_servers(items)[0].api if self.crowded else alertmanager_path(self.alerting, items)
 
     def alertmanager_servers(self, items: list[dict[str, Any]]) -> list[Server]:
         """Each ready pod of the Alertmanager objects."""
-        api, alone = alertmanager_path(self.namespace, items), sum(map(wanted_pods, items)) < 2 and not self.crowded
+        api, alone = alertmanager_path(self.alerting, items), sum(map(wanted_pods, items)) < 2 and not self.crowded
         found = [self._servers(item, _selector(item), 9093, api, alone) for item in items]
         return list(dict.fromkeys(server for servers in found for server in servers))
 
     def _servers(self, item: dict[str, Any], selector: str, port: int, api: str, alone: bool) -> list[Server]:
-        ready = [] if alone else [pod for pod in self.pods_of(selector) if facts.is_ready(pod)]
+        space = item["metadata"]["namespace"]
+        ready = [] if alone else [pod for pod in self.pods_of(selector, space) if facts.is_ready(pod)]
         prefix = item["spec"].get("routePrefix") or ""
         found = []
         for pod in ready:
             name, labels = pod["metadata"]["name"], pod["metadata"].get("labels") or {}
-            path = pod_path(self.namespace, tls_of(item) + name, port, prefix)
+            path = pod_path(space, tls_of(item) + name, port, prefix)
             group = labels.get(SHARD) or item["metadata"]["name"]
             found.append(Server(path, name, group, pod["status"].get("podIP", "")))
         return found or [Server(api)]
@@ -379,9 +388,17 @@ class Stack:
     def command(self, *words: str) -> str:
         return str(self.app.kubectl("-n", self.namespace, *words, namespaced=False))
 
+    def alerting_command(self, *words: str) -> str:
+        """The same in the namespace of Alertmanager."""
+        return str(self.app.kubectl("-n", self.alerting, *words, namespaced=False))
+
     def alertmanager_log(self) -> str:
         """The command that shows what Alertmanager says."""
-        return self.command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
+        return self.alerting_command("logs", "-l", "app.kubernetes.io/name=alertmanager", "-c", "alertmanager", "--tail=50")
+
+    def alertmanager_forward(self) -> str:
+        """The command that opens Alertmanager."""
+        return self.alerting_command("port-forward", "service/alertmanager-operated", "9093")
 
     def port_forward(self, service: str, port: int) -> str:
         return self.command("port-forward", f"service/{service}", str(port))
@@ -389,7 +406,7 @@ class Stack:
     def server_pods(self, item: dict[str, Any], selector: str, kind: str) -> tuple[str, str]:
         """How many pods of a Prometheus or Alertmanager object are ready, and what is wrong with them."""
         name, wanted = item["metadata"]["name"], wanted_pods(item)
-        pods = self.pods_of(selector)
+        pods = self.pods_of(selector, item["metadata"]["namespace"])
         ready = [pod for pod in pods if facts.is_ready(pod)]
         evidence = f"{len(ready)} of {wanted} pods of {kind} {name} ready"
         if not wanted:
@@ -410,14 +427,14 @@ class Stack:
         return found
 
     def alertmanagers(self) -> list[dict[str, Any]]:
-        """The Alertmanager objects beside Prometheus; of several those to whose pods it sends, where it sends to pods."""
-        found: list[dict[str, Any]] = self.run.get(f"{OPERATOR}/v1/namespaces/{self.namespace}/alertmanagers").get("items", [])
+        """The Alertmanager objects where Prometheus is told to send; of several those to whose pods it sends, where it sends to pods."""
+        found: list[dict[str, Any]] = self.run.get(f"{OPERATOR}/v1/namespaces/{self.alerting}/alertmanagers").get("items", [])
         self.crowded = len(found) > 1
         if not self.crowded:
             return found
         active = [each for data in self.data("/api/v1/alertmanagers") for each in data["activeAlertmanagers"]]
         hosts = {urlsplit(each["url"]).hostname for each in active}
-        addresses = [{pod["status"].get("podIP") for pod in self.pods_of(_selector(item))} for item in found]
+        addresses = [{pod["status"].get("podIP") for pod in self.pods_of(_selector(item), self.alerting)} for item in found]
         return [item for item, own in zip(found, addresses, strict=True) if own & hosts] or found
 
 

@@ -19,7 +19,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify impo
 
 from .test_verify_checks import pod
 from .test_verify_links import NS, SERVICE, SHIPPER_PAGE, FakeCluster, shipper
-from .test_verify_stack import OPERATOR, PROMETHEUS, FakeStack, data
+from .test_verify_stack import OPERATOR, PROMETHEUS, SERVER, FakeStack, data
 
 TIMEOUT = {"kind": "Status", "message": "error trying to reach service: dial tcp 10.1.2.3:9200: i/o timeout"}
 REFUSED = {"kind": "Status", "message": "error trying to reach service: dial tcp 10.1.2.3:9200: connect: connection refused"}
@@ -87,6 +87,51 @@ def test_a_page_whose_packets_vanish_is_one_that_the_api_server_may_not_reach() 
     assert [rows(Scraped(**vanishing))[name]["status"] for name in METRICS] == ["ok", "ok", "skipped"]
     found = rows(FakeCluster(**vanishing))
     assert [found[name]["status"] for name in METRICS] == ["skipped"] * 3 and "NetworkPolicy" in found[METRICS[0]]["evidence"]
+
+
+class Apart(FakeStack):
+    """Prometheus is told to send to an Alertmanager in the namespace alerting; its own has none."""
+
+    def __init__(self, **changes: Any) -> None:
+        told = {"alertmanagers": [{"namespace": "alerting", "name": "alertmanager-operated", "port": "web"}]}
+        told_server = {**SERVER, "spec": {"replicas": 1, "alerting": told}}
+        away = {**SERVER, "metadata": {"namespace": "alerting", "name": "shared"}}
+        answers = {f"{OPERATOR}/prometheuses": (200, {"items": [told_server]}), **changes}
+        super().__init__(**answers)
+        self.answers.setdefault(f"{OPERATOR}/namespaces/alerting/alertmanagers", (200, {"items": [away]}))
+        self.answers.setdefault("/api/v1/namespaces/alerting/pods", (200, {"items": [pod("alertmanager-shared-0")]}))
+        self.answers[f"{OPERATOR}/namespaces/monitoring/alertmanagers"] = (200, {"items": []})
+        self.asked_for: list[str] = []
+
+    def fetch(self, path: str, headers: Any = None, seconds: float = 10) -> tuple[int, str]:
+        self.asked_for.append(path)
+        if "services/alertmanager-operated" in path:
+            assert path.startswith("/api/v1/namespaces/alerting/")
+            path = path.replace("/alerting/", "/monitoring/")
+        return super().fetch(path, headers, seconds)
+
+
+ALERTING = ("alertmanager", "alert routes", "alert path", "receivers")
+
+
+def test_an_alertmanager_in_another_namespace_is_followed() -> None:
+    cluster = Apart()
+    found = rows(cluster)
+    assert {name: found[name]["status"] for name in ALERTING} == dict.fromkeys(ALERTING, "ok")
+    assert [path for path in cluster.asked_for if "alertmanager_notification" in path and "monitoring%22" in path] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "words"),
+    [
+        ("/api/v1/namespaces/alerting/pods", (200, {"items": []}), "Alertmanager shared does not run"),
+        (f"{OPERATOR}/namespaces/alerting/alertmanagers", (200, {"items": []}), "alerting/alertmanager-operated"),
+    ],
+)
+def test_a_broken_alertmanager_in_another_namespace_is_blamed(path: str, answer: Any, words: str) -> None:
+    answers = {path: answer, f"{PROMETHEUS}/alertmanagers": data(activeAlertmanagers=[])}
+    found = rows(Apart(**answers))["alertmanager"]
+    assert found["status"] == "failed" and words in found["cause"] and "-n alerting" in found["next_command"]
 
 
 VANISHING = ApiError(0, "no answer from https://api: Read timed out")

@@ -119,17 +119,17 @@ class Journey:
             cause = "the rule is not evaluated" if seen else "kube-state-metrics is not scraped, or the rule is not evaluated"
             return self._failed(cause, self.stack.port_forward("prometheus-operated", 9090))
         if not self._wait("at Alertmanager", self._in_alertmanager):
-            return self._failed("Prometheus does not reach Alertmanager", self.stack.port_forward("alertmanager-operated", 9093))
+            return self._failed("Prometheus does not reach Alertmanager", self.stack.alertmanager_forward())
         if self.held:
             why = f"a silence or another alert holds it back in Alertmanager ({', '.join(self.held)}), and the app's alerts too"
             return skipped("alert path", why)
         strangers = sorted(set(self.receivers) - NOBODY)
         if strangers and not self.notify:
             cause = f"an earlier route sends it to {', '.join(strangers)}, so somebody may have been notified"
-            return self._failed(cause, self.stack.port_forward("alertmanager-operated", 9093))
+            return self._failed(cause, self.stack.alertmanager_forward())
         if self.inbox and self.receivers and INBOX not in self.receivers:
             cause = f"Alertmanager sends it to {', '.join(self.receivers)} and not to {INBOX}"
-            return self._failed(cause, self.stack.port_forward("alertmanager-operated", 9093))
+            return self._failed(cause, self.stack.alertmanager_forward())
         if self.inbox and not self._wait("received", lambda: self._in_inbox("firing")):
             return self._failed(f"Alertmanager does not reach the receiver {INBOX}", self._log())
         return None
@@ -146,7 +146,7 @@ def look(run: Run) -> list[Result]:
         return [skipped(link, f"no rule {NAME} for namespace {namespace}; the role app_monitoring installs it")]
     alertmanagers = stack.alertmanagers()
     if not alertmanagers:
-        return [skipped(link, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
+        return [skipped(link, f"namespace {stack.alerting} has no Alertmanager that could be asked")]
     alertmanager = stack.alertmanager(alertmanagers)
     inbox = service_path(stack.namespace, INBOX, 80)
     config = stack.ask(f"{alertmanager}/api/v2/status")["config"]["original"]

@@ -26,7 +26,7 @@ def look(run: Run) -> list[Result]:
 
 
 def next_command(run: Run) -> str:
-    return str(run.stack.port_forward("alertmanager-operated", 9093))
+    return str(run.stack.alertmanager_forward())
 
 
 def _look(run: Run) -> list[Result]:
@@ -35,7 +35,7 @@ def _look(run: Run) -> list[Result]:
         return [skipped(LINK, "nobody is to be notified, as notified_severities of verify says")]
     found = stack.alertmanagers()
     if not found:
-        return [skipped(LINK, f"namespace {stack.namespace} has no Alertmanager that could be asked")]
+        return [skipped(LINK, f"namespace {stack.alerting} has no Alertmanager that could be asked")]
     paths = list(dict.fromkeys(stack.alertmanager([item]) for item in found))
     query = f"GET {stack.api}/api/v1/rules and status/config; GET {' and '.join(paths)}/api/v2/status, silences and alerts"
     objects = stack.rules_of_ours()

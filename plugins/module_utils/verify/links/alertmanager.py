@@ -29,7 +29,7 @@ def _look(run: Run) -> list[Result]:
     if not items:
         return [_none(run, known)]
     servers = stack.alertmanager_servers(items)
-    query = f"GET {OPERATOR}/v1/namespaces/{stack.namespace}/alertmanagers and their pods; GET {stack.api}{known}"
+    query = f"GET {OPERATOR}/v1/namespaces/{stack.alerting}/alertmanagers and their pods; GET {stack.api}{known}"
     query += f"; GET {servers[0].api}/metrics"
     said = []
     for item in items:
@@ -37,7 +37,7 @@ def _look(run: Run) -> list[Result]:
         evidence, cause = stack.server_pods(item, selector, "Alertmanager")
         said.append(evidence)
         if cause:
-            command = stack.command("describe", "pods", "-l", selector)
+            command = stack.alerting_command("describe", "pods", "-l", selector)
             return [failed(link, "; ".join(said), cause, query, command)]
     active = {s: found["data"]["activeAlertmanagers"] for s, found in stack.ask_each(stack.servers(), known).items()}
     if problems := told_apart({server: unknown(found, servers) for server, found in active.items()}):
@@ -56,13 +56,13 @@ def _look(run: Run) -> list[Result]:
 def _none(run: Run, known: str) -> Result:
     """The row where the namespace has no Alertmanager: Prometheus may send its alerts to another one, or to none by design."""
     stack = run.stack
-    evidence = f"namespace {stack.namespace} has no Alertmanager"
+    evidence = f"namespace {stack.alerting} has no Alertmanager"
     places = (stack.server["spec"].get("alerting") or {}).get("alertmanagers") or []
     names = [f"{place.get('namespace') or stack.namespace}/{place['name']}" for place in places]
     if not names or any(answer["data"]["activeAlertmanagers"] for answer in stack.ask_each(stack.servers(), known).values()):
         return skipped("alertmanager", evidence)
     cause = f"Prometheus is to send alerts to the Service {' and '.join(names)}, and no Alertmanager is there"
-    return failed("alertmanager", evidence, cause, f"GET {stack.api}{known}", stack.command("get", "alertmanagers,services"))
+    return failed("alertmanager", evidence, cause, f"GET {stack.api}{known}", stack.alerting_command("get", "alertmanagers,services"))
 
 
 def unknown(active: list[dict[str, Any]], servers: list[Server]) -> list[str]:

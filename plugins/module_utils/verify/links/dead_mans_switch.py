@@ -61,9 +61,9 @@ def _look(run: Run, promised: dict[str, Any]) -> Result:
     stack, window = run.stack, max(LEAST, TIMES * promised["every"])
     items = stack.alertmanagers()
     if not items:
-        return failed(LINK, "no Alertmanager", f"namespace {stack.namespace} has no Alertmanager that could send {ALERT}")
+        return failed(LINK, "no Alertmanager", f"namespace {stack.alerting} has no Alertmanager that could send {ALERT}")
     path = f"{stack.alertmanager(items)}/api/v2/alerts?{urlencode({'filter': f'alertname={ALERT}'})}"
-    names = {"namespace": stack.namespace, "receiver": promised["receiver"], "window": f"{window}s"}
+    names = {"namespace": stack.alerting, "receiver": promised["receiver"], "window": f"{window}s"}
     fires = queries.filled("alert_fires", alert=ALERT)
     asked, refused = queries.filled("switch_asked", **names), queries.filled("switch_refused", **names)
     counted, failures = ([float(series["value"][1]) for series in stack.query(text)] for text in (asked, refused))

@@ -83,7 +83,7 @@ def look(run: Run) -> list[Result]:
     rows = {name: f"receiver {name}" for name in names}
     found = [] if stack.absent else stack.alertmanagers()
     if not found:
-        why = stack.absent or f"namespace {stack.namespace} has no Alertmanager"
+        why = stack.absent or f"namespace {stack.alerting} has no Alertmanager"
         return [
             failed(row, "nothing sent", why, next_command=run.target.kubectl("get", "alertmanagers")) for row in rows.values()
         ]

@@ -32,7 +32,7 @@ def look(run: Run) -> list[Result]:
         # Where nobody counts, nothing was refused as far as anybody knows, and nothing taken.
         return [skipped(LINK, UNCOUNTED) if result.cause == UNCOUNTED else result for result in gone]
     # Asked once: it looks back for days, and what failed is not mended by looking again.
-    asked = {name: queries.filled(name, namespace=stack.namespace) for name in QUERIES}
+    asked = {name: queries.filled(name, namespace=stack.alerting) for name in QUERIES}
     known, refused, took, gave_up = (by_key(stack.query(expr)) for expr in asked.values())
     return [
         _judged(stack, Deliveries(set(known), refused, took, gave_up)).asked(
@@ -47,7 +47,7 @@ def _configs(run: Run) -> str:
 
 def _gone(run: Run) -> list[Result]:
     """What must be there before anything can be said of receivers."""
-    stack, path, counted = run.stack, _configs(run), queries.filled(QUERIES[0], namespace=run.stack.namespace)
+    stack, path, counted = run.stack, _configs(run), queries.filled(QUERIES[0], namespace=run.stack.alerting)
     try:
         there = run.get(path).get("items", [])
     except ApiError as error:
@@ -98,7 +98,7 @@ def _several(stack: Stack, keys: list[Key]) -> dict[Key, int]:
     """Of receivers those that have several integrations of the type, with their number."""
     if not keys:
         return {}
-    config = stack.alertmanager_config(alertmanager_path(stack.namespace, stack.alertmanagers()))
+    config = stack.alertmanager_config(alertmanager_path(stack.alerting, stack.alertmanagers()))
     kinds = {name: Counter(found) for name, found in integrations(config).items()}
     counts = {key: kinds.get(key.receiver, Counter())[key.integration] for key in keys}
     return {key: count for key, count in counts.items() if count > 1}
