@@ -184,7 +184,7 @@ def read_counters(stack: Stack, servers: list[Server]) -> dict[Key, tuple[float,
 def _read_counters(stack: Stack, servers: list[Server]) -> dict[Key, tuple[float, float]]:
     sums: dict[Key, tuple[float, float]] = {}
     for server in servers:
-        status, page = stack.run.cluster.fetch(f"{server.api}/metrics", {"Accept": "text/plain"}, stack.run.request_seconds())
+        status, page = stack.run.fetch(f"{server.api}/metrics", {"Accept": "text/plain"})
         if status != 200:
             raise ApiError(status, f"the metrics page of {server.pod or 'Alertmanager'} answers {status}")
         for key, (sent, failed) in counted(page).items():

@@ -24,10 +24,12 @@ from ..kube.transport import REQUEST_SECONDS, ApiError, Cluster, read_object, re
 from . import facts, log_stores
 from .given_backends import secrets_of
 from .result import FAILED, Look, Result, failed, skipped
+from .shut import Shut
 from .stack import Stack
 
 ADDRESS_SECONDS = 5.0
 REFUSED = range(400, 429)  # HTTP statuses of what does not change by waiting
+SERVER_ERROR = 500
 SETTLE = 15.0  # seconds that what is installed may need for what it has seen before
 MARKED_PODS = 10  # that get a request of their own, or one on each node where these are more
 LOOK_AGAIN = 0.2  # seconds between two looks at what the cluster is about to bring
@@ -242,7 +244,20 @@ class Run:
 
     def get(self, path: str) -> Any:
         """An object or list of the API server as a dict."""
-        return read_object(*self.cluster.fetch(path, None, self.request_seconds()))
+        return read_object(*self.fetch(path))
+
+    def fetch(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        """The status and the text of an answer through the API server.
+
+        :raises Shut: where the cluster's objects say why it has no way to Prometheus or Alertmanager.
+        """
+        try:
+            status, text = self.cluster.fetch(path, headers, self.request_seconds())
+        except ApiError as error:
+            self.stack.check_open(path, str(error))
+            raise
+        self.stack.check_open(path, facts.unreached(status, text) if status >= SERVER_ERROR else "")
+        return status, text
 
     def slices(self, namespace: str, service: str) -> list[dict[str, Any]]:
         """The EndpointSlices of a Service."""
@@ -313,8 +328,10 @@ class Run:
         try:
             results = look.follow()
         except ApiError as error:
+            if isinstance(error, Shut):
+                results = [skipped(row, str(error)) for row in look.rows]
             # What a person's account may not see is no fault of the app's. The scheduled pod's may see all, or is broken.
-            if error.status == 403 and (self.target.kubeconfig or self.target.context):
+            elif error.status == 403 and (self.target.kubeconfig or self.target.context):
                 results = [skipped(row, f"refused: {error}") for row in look.rows]
             else:
                 results = [failed(row, "not read", str(error)) for row in look.rows]

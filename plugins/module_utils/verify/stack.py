@@ -23,7 +23,7 @@ import yaml
 from ..kube.transport import ApiError
 from ..monitoring.names import OURS, PART_OF, PARTS
 from ..monitoring.paths import alertmanager_path, pod_path, prometheus_path, tls_of
-from . import facts, quiet
+from . import facts, quiet, shut
 from .series import Series
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ class Stack:
         self.crowded = False  # whether its namespace has several Alertmanagers, which share a Service
         self.objects: dict[str, list[Any]] = {}
         self._patient = 0.0  # until when an answer is waited for
+        self._answering: set[tuple[str, int]] = set()  # namespace and port of what has answered
 
     def find(self) -> None:
         """Look for a Prometheus, and read the app's monitoring objects."""
@@ -220,6 +221,38 @@ class Stack:
                     raise
             time.sleep(ASK_AGAIN)
 
+    def check_open(self, path: str, said: str) -> None:
+        """Note that a Prometheus or Alertmanager behind a path has answered, or look for why it did not.
+
+        :param said: why the API server's proxy has no answer; empty where it has one.
+        :raises Shut: where the objects say why, and the pods are ready.
+        """
+        place = shut.PLACE.match(path)
+        if not place or not self.server or self.absent:
+            return
+        key = place["namespace"], int(place["port"])
+        if not said:
+            self._answering.add(key)
+        elif key not in self._answering and (why := self._shut(*key, said)):
+            raise shut.Shut(why)
+
+    def _shut(self, namespace: str, port: int, said: str) -> str:
+        """Why the API server has no way to servers whose pods are all ready; empty where no object says so."""
+        kind, items = "Prometheus", [(self.server, self.selector)]
+        try:
+            if port == shut.ALERTMANAGER:
+                found = self.run.get(f"{OPERATOR}/v1/namespaces/{namespace}/alertmanagers").get("items", [])
+                kind, items = "Alertmanager", [(item, _selector(item)) for item in found]
+            policies = self.run.get(shut.POLICIES.format(namespace)).get("items", [])
+            for item, selector in items:
+                evidence, trouble = self.server_pods(item, selector, kind)
+                why = "" if trouble else shut.cause(item, self.pods_of(selector, namespace), policies, port, said)
+                if why:
+                    return f"{evidence}, but the API server can't reach it: {why} ({said})"
+        except ApiError:
+            return ""
+        return ""
+
     def ask_each(self, servers: list[Server], path: str) -> dict[Server, Any]:
         """What each of several servers answers, side by side.
 
@@ -229,6 +262,8 @@ class Stack:
         def answer(server: Server) -> Any:
             try:
                 return self.ask(server.api + path)
+            except shut.Shut:
+                raise
             except ApiError as error:
                 raise ApiError(error.status, f"{server.pod}: {error}" if server.pod else str(error)) from error
 
@@ -427,7 +462,7 @@ class Stack:
         return found
 
     def alertmanagers(self) -> list[dict[str, Any]]:
-        """The Alertmanager objects where Prometheus is told to send; of several those to whose pods it sends, where it sends to pods."""
+        """The Alertmanager objects where Prometheus is told to send; of several those to whose pods it sends, if to pods."""
         found: list[dict[str, Any]] = self.run.get(f"{OPERATOR}/v1/namespaces/{self.alerting}/alertmanagers").get("items", [])
         self.crowded = len(found) > 1
         if not self.crowded:

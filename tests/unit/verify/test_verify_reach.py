@@ -134,6 +134,106 @@ def test_a_broken_alertmanager_in_another_namespace_is_blamed(path: str, answer:
     assert found["status"] == "failed" and words in found["cause"] and "-n alerting" in found["next_command"]
 
 
+def policy(*ingress: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """A NetworkPolicy of the pods of Prometheus and Alertmanager."""
+    wanted = {"podSelector": {"matchLabels": {"app": "stack"}}, "policyTypes": ["Ingress"], **spec}
+    return {"metadata": {"name": "stack-inside"}, "spec": {**wanted, "ingress": list(ingress)}}
+
+
+INSIDE = {"from": [{"podSelector": {"matchLabels": {"app": "grafana"}}}, {"namespaceSelector": {}}], "ports": [{"port": "web"}]}
+
+
+class Closed(FakeStack):
+    """The API server gets no answer from these Services, whose pods are ready."""
+
+    def __init__(self, shut: tuple[str, ...], said: Any, spec: Any = None, ready: str = "True", **changes: Any) -> None:
+        item = {**SERVER, "spec": {"replicas": 1, **(spec or {})}}
+        own = pod("prometheus-0", ready)
+        own["metadata"]["labels"] = {"app": "stack"}
+        own["spec"]["containers"][0]["ports"] = [{"name": "web", "containerPort": port} for port in (9090, 9093)]
+        answers = {
+            f"{OPERATOR}/prometheuses": (200, {"items": [item]}),
+            f"{OPERATOR}/namespaces/monitoring/prometheuses/stack": (200, item),
+            f"{OPERATOR}/namespaces/monitoring/alertmanagers": (200, {"items": [item]}),
+            "/api/v1/namespaces/monitoring/pods": (200, {"items": [own]}),
+            **changes,
+        }
+        super().__init__(**answers)
+        self.shut, self.said = shut, said
+
+    def fetch(self, path: str, headers: Any = None, seconds: float = 10) -> tuple[int, str]:
+        if not any(f"{name}-operated:" in path for name in self.shut):
+            return super().fetch(path, headers, seconds)
+        if isinstance(self.said, ApiError):
+            raise self.said
+        return 503, self.said if isinstance(self.said, str) else json.dumps(self.said)
+
+
+POLICIES = "/apis/networking.k8s.io/v1/namespaces/monitoring/networkpolicies"
+LISTENS = {"kind": "Status", "message": "no endpoints available for service"}
+LOCAL, STRICT = {"listenLocal": True}, {"web": {"tlsConfig": {"clientAuthType": "RequireAndVerifyClientCert"}}}
+NO_CERTIFICATE = {"kind": "Status", "message": "error trying to reach service: remote error: tls: certificate required"}
+TO_ALL, TO_ADDRESSES = {"ports": [{"port": 9000, "endPort": 9100}]}, {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}
+PROMETHEUS_ROWS = ("prometheus", "exporters", "target", "health probe", "rules", "dashboards", "dead rules", "alertmanager")
+
+
+@pytest.mark.parametrize(
+    ("said", "spec", "policies", "status", "words"),
+    [
+        (TIMEOUT, {}, [policy(INSIDE)], "skipped", "stack-inside"),
+        (ApiError(0, "no answer from https://api: Read timed out"), {}, [policy()], "skipped", "stack-inside"),
+        (LISTENS, LOCAL, [], "skipped", "listenLocal"),
+        (NO_CERTIFICATE, STRICT, [], "skipped", "clientAuthType"),
+        # Nothing of the objects says why.
+        (TIMEOUT, {}, [], "failed", "i/o timeout"),
+        (TIMEOUT, STRICT, [], "failed", "i/o timeout"),
+        (TIMEOUT, {}, [policy(INSIDE, podSelector={"matchLabels": {"app": "other"}})], "failed", "i/o timeout"),
+        (TIMEOUT, {}, [policy(INSIDE, policyTypes=["Egress"])], "failed", "i/o timeout"),
+        (TIMEOUT, {}, [policy(INSIDE), policy(TO_ALL)], "failed", "i/o timeout"),
+        (TIMEOUT, {}, [policy(INSIDE, TO_ADDRESSES)], "failed", "i/o timeout"),
+        # Whoever refuses a connection is no policy, and a Service without pods is broken.
+        (REFUSED, {}, [policy(INSIDE)], "failed", "connection refused"),
+        (LISTENS, {}, [policy(INSIDE)], "failed", "no endpoints"),
+        ("Service Unavailable", {}, [policy(INSIDE)], "failed", "Service Unavailable"),
+    ],
+)
+def test_a_prometheus_to_which_the_api_server_has_no_way(
+    said: Any, spec: dict[str, Any], policies: list[Any], status: str, words: str
+) -> None:
+    found = rows(Closed(("prometheus",), said, spec, **{POLICIES: (200, {"items": policies})}))
+    assert {name: found[name]["status"] for name in PROMETHEUS_ROWS} == dict.fromkeys(PROMETHEUS_ROWS, status)
+    assert words in found["prometheus"]["evidence"] + found["prometheus"]["cause"]
+    assert status != "skipped" or "1 of 1 pods of Prometheus stack ready" in found["prometheus"]["evidence"]
+
+
+def test_pods_that_are_not_ready_are_blamed_behind_a_policy_too() -> None:
+    for spec in ({}, LOCAL):
+        cluster = Closed(("prometheus", "alertmanager"), TIMEOUT, spec, "False", **{POLICIES: (200, {"items": [policy(INSIDE)]})})
+        found = rows(cluster)["prometheus"]
+        assert found["status"] == "failed" and "does not run as it should" in found["cause"]
+
+
+@pytest.mark.parametrize(("policies", "status"), [([policy(INSIDE)], "skipped"), ([], "failed")])
+def test_an_alertmanager_to_which_the_api_server_has_no_way(policies: list[Any], status: str) -> None:
+    found = rows(Closed(("alertmanager",), TIMEOUT, **{POLICIES: (200, {"items": policies})}))
+    names = ("alertmanager", "alert routes", "alert path")
+    assert {name: found[name]["status"] for name in names} == dict.fromkeys(names, status)
+    assert {found[name]["status"] for name in ("prometheus", "rules", "receivers")} == {"ok"}
+
+
+def test_what_has_answered_is_not_shut() -> None:
+    """A query that takes too long is a fault, whatever policy a network does not enforce."""
+    cluster = Closed((), "", **{POLICIES: (200, {"items": [policy(INSIDE)]})})
+    run = running.Run(cluster, running.Target(timeout=3))
+    run.prepare()
+    run.stack.find()
+    cluster.answers[f"{PROMETHEUS}/targets"] = VANISHING
+    run.get(f"{PROMETHEUS}/status/runtimeinfo")
+    with pytest.raises(ApiError, match="timed out") as raised:
+        run.get(f"{PROMETHEUS}/targets")
+    assert raised.value.status == 0
+
+
 VANISHING = ApiError(0, "no answer from https://api: Read timed out")
 
 

@@ -62,7 +62,9 @@ def _none(run: Run, known: str) -> Result:
     if not names or any(answer["data"]["activeAlertmanagers"] for answer in stack.ask_each(stack.servers(), known).values()):
         return skipped("alertmanager", evidence)
     cause = f"Prometheus is to send alerts to the Service {' and '.join(names)}, and no Alertmanager is there"
-    return failed("alertmanager", evidence, cause, f"GET {stack.api}{known}", stack.alerting_command("get", "alertmanagers,services"))
+    return failed(
+        "alertmanager", evidence, cause, f"GET {stack.api}{known}", stack.alerting_command("get", "alertmanagers,services")
+    )
 
 
 def unknown(active: list[dict[str, Any]], servers: list[Server]) -> list[str]:
@@ -78,7 +80,7 @@ def unknown(active: list[dict[str, Any]], servers: list[Server]) -> list[str]:
 
 def _refused(run: Run, server: Server) -> list[str]:
     """Whether a pod refused its newest configuration, as its own page of metrics has it."""
-    status, text = run.cluster.fetch(f"{server.api}/metrics", {"Accept": "text/plain"}, run.request_seconds())
+    status, text = run.fetch(f"{server.api}/metrics", {"Accept": "text/plain"})
     if status != 200:
         raise ApiError(status, f"the metrics page of {server.pod or 'Alertmanager'} answers {status} {message_of(text)}")
     found = samples(text, (RELOADED,))

@@ -62,7 +62,7 @@ def _stored(run: Run) -> tuple[list[str], str]:
     """Which pods store nothing, or send nothing where it is to be sent, and what is to be noted."""
     stack, found = run.stack, {}
     for server in stack.servers():
-        status, page = run.cluster.fetch(f"{server.api}/metrics", {"Accept": "text/plain"}, run.request_seconds())
+        status, page = run.fetch(f"{server.api}/metrics", {"Accept": "text/plain"})
         if status != 200 or not samples(page, (HEAD,)):
             return [], "; its own metrics do not tell how old its newest sample is"
         # By its own clock: that of this machine may differ, which is another link.
