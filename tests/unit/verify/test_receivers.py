@@ -22,6 +22,8 @@ from ansible_collections.flaskops.observability.plugins.module_utils.verify.run 
 from tests.alertmanager import FEATURE, SERVICES, Api
 from tests.prometheus import Prometheus, running
 
+from .test_verify_stack import ALERTMANAGER, LOADED, PROMETHEUS, TEST_RULE, FakeStack, data, group
+
 MINUTE, HOUR = 60, 3600
 STEP, FIRST = 30, 33 * HOUR  # seconds from scrape to scrape, and how long ago the first one was
 INBOX = range(0, 32 * HOUR, 5 * MINUTE)  # the schedule sends it something every five minutes
@@ -146,6 +148,70 @@ def test_who_refused_last(
     text = f"{found.evidence} {found.cause}"
     assert found.status == status and [word for word in words if word not in text] == []
     assert status != "failed" or (found.cause.count("failed") == 1 and found.next_command.startswith("kubectl "))
+
+
+SHARED = """\
+route:
+  receiver: team
+  routes:
+    - matchers: [namespace="web"]
+      receiver: other
+    - matchers: [node="broken"]
+      receiver: other
+    - matchers: [alertname="FlaskopsVerify"]
+      receiver: alert-inbox
+receivers: [{name: team, slack_configs: [{}]}, {name: other, slack_configs: [{}]}, {name: alert-inbox, webhook_configs: [{}]}]
+"""
+SCOPED = {**LOADED, "labels": {"severity": "critical", "namespace": "flask-app"}}
+STACK_RULE = group([{**LOADED, "name": "NodeDown", "query": "kube"}], "nodes", "stack")
+STACK_RULE["file"] = "/etc/prometheus/rules/monitoring-stack-nodes-1234.yaml"
+
+
+class Shared(FakeStack):
+    """An Alertmanager whose receiver of another team refuses what it is sent."""
+
+    def told(self, expr: str) -> list[dict[str, Any]]:
+        found, refused = super().told(expr), "max_over_time" in expr and "requests_total" not in expr
+        if "max_over_time" in expr and not (refused and "other" in self.refusing):
+            return found
+        return [*found, {"metric": {"receiver_name": "other", "integration": "slack"}, "value": [0, str(time.time() - 30)]}]
+
+    @staticmethod
+    def parsed(expr: str) -> Any:
+        return {"type": "aggregation", "op": "sum", "grouping": [] if expr == "up" else ["node"], "expr": FakeStack.parsed(expr)}
+
+
+@pytest.mark.parametrize(
+    ("refusing", "promised", "status", "words"),
+    [
+        (("other",), "", "ok", "of others, which no alert of ours reaches, other (slack) failed"),
+        # An alert of the stack may have the label that leads there, which is the product's where a run has promised the stack.
+        (("other",), "kube_prometheus_stack.monitoring.stack", "failed", "other (slack) failed"),
+        (("other",), "app_monitoring.web.web", "ok", "other (slack)"),
+        (("other", "team"), "", "failed", "team (slack) failed"),
+        (("other", "alert-inbox"), "", "failed", "alert-inbox (webhook) failed"),
+    ],
+)
+def test_a_receiver_that_no_alert_of_ours_reaches(
+    monkeypatch: pytest.MonkeyPatch, refusing: tuple[str, ...], promised: str, status: str, words: str
+) -> None:
+    groups = [group([SCOPED]), group([TEST_RULE], "test", "test"), STACK_RULE]
+    maps = [{"metadata": {"name": "promise", "labels": {"flaskops/owner": promised}}, "data": {}}] if promised else []
+    cluster = Shared(
+        **{
+            f"{ALERTMANAGER}/status": (200, {"config": {"original": SHARED}}),
+            f"{PROMETHEUS}/rules": data(groups=groups),
+            "/api/v1/configmaps": (200, {"items": maps}),
+        }
+    )
+    monkeypatch.setattr(Run, "settled", lambda _self, look, _seconds=None: look())
+    cluster.refusing = refusing
+    run = Run(cluster, Target(timeout=3))
+    run.prepare()
+    run.stack.find()
+    (found,) = receivers.look(run)
+    assert found.status == status and words in f"{found.evidence} {found.cause}"
+    assert "other" not in found.cause or promised.startswith("kube_")
 
 
 WARNING = (

@@ -39,7 +39,8 @@ def _look(run: Run) -> list[Result]:
     paths = list(dict.fromkeys(stack.alertmanager([item]) for item in found))
     query = f"GET {stack.api}/api/v1/rules and status/config; GET {' and '.join(paths)}/api/v2/status, silences and alerts"
     objects = stack.rules_of_ours()
-    loaded, ours = _alerts(run, objects)
+    loaded, ours = alerts(run, files_of(objects))
+    ours = notification.wanted(ours, severities)
     if not ours:
         return [skipped(LINK, "no alert of ours is loaded that somebody is to be notified of")]
     # Where Prometheus sends to several, one that notifies is enough.
@@ -63,10 +64,9 @@ def _judged(run: Run, path: str, loaded: list[notification.Alert], ours: list[no
     return judge
 
 
-def _alerts(run: Run, objects: list[dict[str, Any]]) -> tuple[list[notification.Alert], list[notification.Alert]]:
-    """All loaded alerts, and those of the objects that somebody is to be notified of."""
+def alerts(run: Run, files: tuple[str, ...]) -> tuple[list[notification.Alert], list[notification.Alert]]:
+    """All loaded alerts, and those of the files whose names begin so."""
     stack = run.stack
-    files = files_of(objects)
     config = stack.series.config()
     loaded: list[notification.Alert] = []
     ours: list[notification.Alert] = []
@@ -75,7 +75,7 @@ def _alerts(run: Run, objects: list[dict[str, Any]]) -> tuple[list[notification.
         found = notification.read(group["rules"], stack.parsed if own else lambda _expr: None, config)
         loaded += found
         ours += found if own else []
-    return loaded, notification.wanted(ours, run.target.notified_severities)
+    return loaded, ours
 
 
 def _configs(run: Run) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ from ..run import Run
 
 LINK = "promise"
 OWNER = "flaskops/owner"
+SELECTOR = urlencode({"labelSelector": LABEL})
+MAPS = f"/api/v1/configmaps?{SELECTOR}"
 # Roles whose promise is about one application; their owners are role, namespace and name.
 OF_APP = ("flask_app", "app_monitoring", "verify")
 SHOWN = 4
@@ -30,9 +32,8 @@ def next_command(run: Run) -> str:
 
 
 def _look(run: Run) -> list[Result]:
-    selector = urlencode({"labelSelector": LABEL})
-    query = f"GET /api/v1/configmaps?{selector}, and each object that they name"
-    maps, everywhere = _maps(run, selector)
+    query = f"GET {MAPS}, and each object that they name"
+    maps, everywhere = read(run)
     ours = [item for item in maps if _is_about(item, run.target.namespace, run.target.name)]
     if not ours:
         return [skipped(LINK, "no run has written down what it applied; site.yml does")]
@@ -57,15 +58,15 @@ def _look(run: Run) -> list[Result]:
     return [ok(LINK, f"{evidence}, all as they were applied", query)]
 
 
-def _maps(run: Run, selector: str) -> tuple[list[dict[str, Any]], bool]:
+def read(run: Run) -> tuple[list[dict[str, Any]], bool]:
     """The promises of the whole cluster, or of the app's namespace where the account may not see more; and whether it may."""
     everywhere = True
     try:
-        found = run.get(f"/api/v1/configmaps?{selector}")
+        found = run.get(MAPS)
     except ApiError as error:
         if error.status != 403:
             raise
-        everywhere, found = False, run.get(f"/api/v1/namespaces/{run.target.namespace}/configmaps?{selector}")
+        everywhere, found = False, run.get(f"/api/v1/namespaces/{run.target.namespace}/configmaps?{SELECTOR}")
     return list(found.get("items", [])), everywhere
 
 
@@ -74,17 +75,17 @@ def _unwritten(run: Run, maps: list[dict[str, Any]]) -> list[str]:
     target = run.target
     own = {owner_label(f"{role} {target.namespace} {target.name}") for role in OF_APP}
     live = [run.deployment, *(item for items in run.stack.objects.values() for item in items)]
-    there, written = ({_owner(item) for item in found} & own for found in (live, maps))
+    there, written = ({owner_of(item) for item in found} & own for found in (live, maps))
     return sorted(there - written) if written else []
 
 
-def _owner(item: dict[str, Any]) -> str:
+def owner_of(item: dict[str, Any]) -> str:
     return str((item.get("metadata", {}).get("labels") or {}).get(OWNER, ""))
 
 
 def _is_about(config_map: dict[str, Any], namespace: str, name: str) -> bool:
     """Whether a promise is about this application, or about what all applications share."""
-    owner = _owner(config_map)
+    owner = owner_of(config_map)
     if not owner.startswith(tuple(f"{role}." for role in OF_APP)):
         return True
     return owner in [owner_label(f"{role} {namespace} {name}") for role in OF_APP]

@@ -13,10 +13,12 @@ from ...kube.transport import ApiError
 from ...monitoring.paths import alertmanager_path
 from .. import queries
 from ..deliveries import FEATURE, Deliveries, Key, Refusal, ago, by_key, concerns, read_log
+from ..notification import NOBODY
 from ..result import Result, failed, ok, skipped
-from ..routing import integrations
+from ..routing import integrations, outcomes
 from ..run import Run
-from ..stack import OPERATOR, Stack
+from ..stack import OPERATOR, Stack, files_of
+from . import alert_routes, promise
 
 LINK = "receivers"
 QUERIES = ("receivers", "receivers_refused", "receivers_took", "receivers_gave_up")
@@ -64,8 +66,11 @@ def _gone(run: Run) -> list[Result]:
 
 def _judged(stack: Stack, record: Deliveries) -> Result:
     now, namespace = time.time(), stack.app.namespace
-    broken = record.broken(namespace)
-    partly = _several(stack, record.partly(namespace))
+    broken, partly, others = record.broken(namespace), _several(stack, record.partly(namespace)), []
+    if broken or partly:
+        reached = _reached(stack.run)
+        others = [key for key in (*broken, *partly) if _is_strange(key.receiver, reached)]
+        broken, partly = [key for key in broken if key not in others], {k: n for k, n in partly.items() if k not in others}
     # What counts by integration alone hides a receiver behind another one, which the log alone tells apart.
     windows = [now - record.failed[key] + SLACK for key in broken]
     windows += [now - record.gave_up[key] + SLACK for key in partly] + ([] if record.by_name else [RECENT])
@@ -79,6 +84,8 @@ def _judged(stack: Stack, record: Deliveries) -> Result:
     else:
         problems = suspects(record, broken, [each for each in log if concerns(each.key.receiver, namespace)], now)
     limits = [] if record.by_name else [LIMITS]
+    if others:
+        limits.append(f"of others, which no alert of ours reaches, {', '.join(map(str, others[:4]))} failed")
     if problems:
         command = stack.alertmanager_log()
         evidence = "; ".join([f"{len(problems)} of {len(record.known)} refuse what they are sent", *limits])
@@ -91,7 +98,31 @@ def _judged(stack: Stack, record: Deliveries) -> Result:
     count = f"{len(record.took) or 'none'} took something within three days"
     said = count if record.took or record.failed else "none has had anything to take yet"
     tried = [f"not tried: {names}"] if untried else []
-    return ok(LINK, "; ".join([f"no receiver refuses what Alertmanager sends, and {said}", *tried, *limits]))
+    none = f"no {'other ' if others else ''}receiver refuses what Alertmanager sends"
+    return ok(LINK, "; ".join([f"{none}, and {said}", *tried, *limits]))
+
+
+def _reached(run: Run) -> set[str] | None:
+    """The receivers that an alert of the app may reach by the loaded routes, or one of the stack where a run promised that.
+
+    None where that can't be told.
+    """
+    stack = run.stack
+    try:
+        maps, everywhere = promise.read(run)
+        promised = not everywhere or any(promise.owner_of(item).startswith("kube_prometheus_stack.") for item in maps)
+        files = (*files_of(stack.rules_of_ours()), *([f"{stack.namespace}-"] if promised else []))
+        _loaded, ours = alert_routes.alerts(run, files)
+        config = stack.alertmanager_config(stack.alertmanager(stack.alertmanagers()))
+    except ApiError:
+        return None
+    possible = [ways for alert in ours for ways in outcomes(config.get("route") or {}, alert.labels)]
+    return {way.receiver for ways in possible for way in ways} or None
+
+
+def _is_strange(receiver: str, reached: set[str] | None) -> bool:
+    """Whether no alert of ours reaches a receiver of the cluster's that has a name of somebody else's."""
+    return reached is not None and "/" not in receiver and receiver not in reached | NOBODY | {""}
 
 
 def _several(stack: Stack, keys: list[Key]) -> dict[Key, int]:
