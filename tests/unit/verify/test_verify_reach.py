@@ -209,8 +209,9 @@ def test_a_prometheus_to_which_the_api_server_has_no_way(
 def test_pods_that_are_not_ready_are_blamed_behind_a_policy_too() -> None:
     for spec in ({}, LOCAL):
         cluster = Closed(("prometheus", "alertmanager"), TIMEOUT, spec, "False", **{POLICIES: (200, {"items": [policy(INSIDE)]})})
-        found = rows(cluster)["prometheus"]
-        assert found["status"] == "failed" and "does not run as it should" in found["cause"]
+        found = rows(cluster)
+        assert found["prometheus"]["status"] == "failed" and "does not run as it should" in found["prometheus"]["cause"]
+        assert (found["target"]["status"], found["target"]["follows"]) == ("failed", "prometheus")
 
 
 @pytest.mark.parametrize(("policies", "status"), [([policy(INSIDE)], "skipped"), ([], "failed")])
