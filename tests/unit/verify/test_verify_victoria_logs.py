@@ -195,6 +195,9 @@ class Pages:
     def __init__(self, program):
         self.program = program
 
+    def check_open(self, path, said):
+        """It is open."""
+
     def query(self, expr):
         name = re.search(r"increase\((\w+)", expr)[1]
         _, page = self.program.ask("/metrics", None, self.program.headers)
@@ -378,7 +381,7 @@ def test_an_agent_that_delivers_nothing_by_its_counters():
         asked.append(expr)
         return [{"metric": {"pod": "fluent-bit-2"}, "value": [0, "3"]}] if "retries_total" in expr else []
 
-    run.stack = SimpleNamespace(query=query, absent="")
+    run.stack = SimpleNamespace(query=query, absent="", check_open=lambda path, said: None)
     _evidence, cause, _asked = log_agent._agent(run, item)
     assert cause.startswith("fluent-bit-2 on node node-2 has delivered none") and "a wrong login" in cause
     assert any('fluentbit_output_retries_total{namespace="logging"}' in expr for expr in asked)
@@ -413,7 +416,7 @@ def test_an_output_that_delivers_nothing_is_named_with_its_own_complaint():
     def query(expr):
         return [{"metric": {"pod": "fluent-bit-1", "name": "audit_logs"}, "value": [0, "3"]}] if "retries_total" in expr else []
 
-    run.stack = SimpleNamespace(query=query, absent="")
+    run.stack = SimpleNamespace(query=query, absent="", check_open=lambda path, said: None)
     _evidence, cause, _asked = log_agent._agent(run, item)
     assert cause.startswith("fluent-bit-1 on node node-1 has delivered none of its lines to audit_logs")
     assert "VictoriaLogs" not in cause and "a wrong login" in cause and "somebody else" not in cause
