@@ -21,6 +21,13 @@ options:
     description: What all applications of the host have in common, with the options of O(apps) but C(name).
     type: dict
     default: {}
+  deploy:
+    description:
+      - Refuse of each application what the role C(flask_app) would refuse, so that it is said before the
+        first one is built or deployed.
+      - An application without C(image) counts as one whose image is built.
+    type: bool
+    default: false
   apps:
     description: The applications.
     type: list

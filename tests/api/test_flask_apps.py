@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,30 @@ def test_variables_of_roles_are_refused_with_the_key(host: Host) -> None:
     ):
         done = host.run([{"name": "shop"}], "app", **{name: value})
         assert [word for word in (name, "site", f"write {key} into", "flask_app_defaults") if word not in done.error] == []
+
+
+# What is wrong with the last application, and the words in which an application's owner knows it.
+LATE: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "host": ({"hosts": [{"name": "Late_1"}]}, ["hosts", "Late_1"]),
+    "worker": ({"workers": [{"name": "Mail", "command": ["celery"]}]}, ["workers has the names Mail"]),
+    "share": ({"autoscale": {"max": 3}, "resources": {}}, ["set requests.cpu in resources"]),
+    "forbidden": ({"environment": {"DEBUG": "1"}}, ["environment sets DEBUG", "flask_app_refused_environment"]),
+}
+
+
+@pytest.mark.parametrize("stage", ["site", "image", "app"])
+def test_what_is_wrong_with_the_last_application_is_said_before_the_first_is_made(rig: Rig, tmp_path: Path, stage: str) -> None:
+    first = [{"name": "early", "image": "early:1", "replicas": 0}, {"name": "built", "source": "/none"}]
+    hosts = {case: {"flask_apps": [*first, {"name": "late", "image": "late:1", **late}]} for case, (late, _words) in LATE.items()}
+    cluster = {"cluster_kubeconfig": str(rig.kubeconfig()), "cluster_context": CONTEXT, "cluster_provider": "existing"}
+    inventory = inventory_of(tmp_path, hosts, flask_app_refused_environment=["DEBUG"], **cluster)
+    env = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    done = playbook(str(ROOT / f"playbooks/{stage}.yml"), inventory=inventory, env=env)
+    said = dict(re.findall(r"^fatal: \[(\w+)\]: FAILED! => (.*)$", done.stdout, re.MULTILINE))
+    for case, (_late, words) in LATE.items():
+        wanted = [f"The application late of flask_apps of host {case}", *words]
+        assert [word for word in wanted if word not in said[case]] == []
+    assert rig.request("GET", "/api/v1/namespaces?fieldSelector=metadata.name=early")["items"] == []
 
 
 def test_an_application_that_is_not_listed_is_named(host: Host) -> None:

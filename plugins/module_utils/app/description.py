@@ -53,6 +53,16 @@ def spec_of(documentation: str) -> dict[str, Json]:
     return spec(yaml.safe_load(documentation)["options"]["apps"]["suboptions"])
 
 
+def located(name: str, host: str) -> str:
+    """Which application of which host a message is about."""
+    return f"The application {name} of flask_apps{f' of host {host}' if host else ''}"
+
+
+def in_keys(spec: dict[str, Json], message: str) -> str:
+    """A message of the role flask_app with the keys of an application in the place of its variables."""
+    return re.sub(r"\bflask_app_(\w+)", lambda found: found[1] if found[1] in spec else found[0], message)
+
+
 def merged(under: Json, over: Json) -> Json:
     """Two mappings as one, key by key; what *over* says counts, and lists are taken as they are."""
     both = {key: merged(under[key], over[key]) for key in under.keys() & over.keys() if _mappings(under[key], over[key])}
@@ -161,7 +171,7 @@ def described(spec: dict[str, Json], apps: list[Json], defaults: Json, host: str
         name = given.get("name")
         if not isinstance(name, str) or not name:
             raise DescriptionError(f"Entry {number} of flask_apps{of_host} has no name: give it one.")
-        where = f"The application {name} of flask_apps{of_host}"
+        where = located(name, host)
         _refuse_unknown(where, spec, given)
         checked = ArgumentSpecValidator(spec).validate(merged(defaults, given))
         if checked.error_messages:
