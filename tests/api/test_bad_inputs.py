@@ -69,6 +69,18 @@ CASES = [
     ("flask_app", IMAGE, "No cluster was named: set flask_app_kubeconfig or flask_app_context"),
     ("flask_app", CLUSTER, "flask_app_image is empty: set it to the image of the application."),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_name": "My_App"}, "flask_app_name is 'My_App': use at most 63"),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_name": "a" * 56}, "use at most 55 characters, as the Service of flask_app_metrics"),
+    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_name": "a" * 55}, "check that the cluster runs"),
+    (
+        "flask_app",
+        {**IMAGE, **CLUSTER, "flask_app_name": "a" * 57, "flask_app_metrics_port": 5000, "flask_app_health_port": "81"},
+        "use at most 56 characters, as the Service of flask_app_health_port",
+    ),
+    (
+        "flask_app",
+        {**IMAGE, **CLUSTER, "flask_app_name": "a" * 63, "flask_app_metrics_port": "5000"},
+        "check that the cluster runs",
+    ),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_replicas": "two"}, "argument 'flask_app_replicas' is of type str"),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_autoscale": {"min": 3}}, 'flask_app_autoscale is {"min": 3}: set max'),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_autoscale": {"maximum": 3}}, "flask_app_autoscale"),
