@@ -50,7 +50,8 @@ class ActionModule(ActionBase):
         :raises DescriptionError: for the first application of which a check of the role does not hold.
         """
         defaults, rules = (
-            self._loader.load_from_file(str(ROLE / folder / "main.yml"), trusted_as_template=True) for folder in ("defaults", "vars")
+            self._loader.load_from_file(str(ROLE / folder / "main.yml"), trusted_as_template=True)
+            for folder in ("defaults", "vars")
         )
         for app in apps:
             options = {f"flask_app_{key}": value for key, value in app.items()}

@@ -179,7 +179,9 @@ options:
     type: bool
     default: true
   wait_timeout:
-    description: Seconds to wait at most, for a rollout and for what is removed.
+    description: >-
+      Seconds to wait at most, for a rollout and for what is removed. To a rollout is added how long its pods, one after another,
+      may take to start by their startup probes.
     type: int
     default: 120
 """

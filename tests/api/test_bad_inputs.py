@@ -69,7 +69,11 @@ CASES = [
     ("flask_app", IMAGE, "No cluster was named: set flask_app_kubeconfig or flask_app_context"),
     ("flask_app", CLUSTER, "flask_app_image is empty: set it to the image of the application."),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_name": "My_App"}, "flask_app_name is 'My_App': use at most 63"),
-    ("flask_app", {**IMAGE, **CLUSTER, "flask_app_name": "a" * 56}, "use at most 55 characters, as the Service of flask_app_metrics"),
+    (
+        "flask_app",
+        {**IMAGE, **CLUSTER, "flask_app_name": "a" * 56},
+        "use at most 55 characters, as the Service of flask_app_metrics",
+    ),
     ("flask_app", {**IMAGE, **CLUSTER, "flask_app_name": "a" * 55}, "check that the cluster runs"),
     (
         "flask_app",

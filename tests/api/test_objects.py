@@ -17,6 +17,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube.client
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.state import State, Wish
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.wait import NotReady
 
 from tests.api_rig import Rig
 from tests.canary import CANARY, leaks
@@ -216,6 +217,20 @@ def test_a_refused_object_leaves_nothing(rig: Rig) -> None:
         State(Objects(api_client(str(rig.kubeconfig()), "")), wish(present(SPACE, MAP, bad), False)).run("present")
     assert leaks(str(error.value)) == []
     assert seen(rig) == before
+
+
+def test_a_rollout_has_the_time_of_its_startup_probe_too(rig: Rig) -> None:
+    probe = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 2, "failureThreshold": 1}
+    containers = [{"name": "main", "image": "main:1", "startupProbe": probe}]
+    template = {"metadata": {"labels": {"app": NAME}}, "spec": {"containers": containers}}
+    app = {**APP, "metadata": {**HERE, "namespace": "default"}, "spec": {**APP["spec"], "template": template}}
+
+    def state(**options: Any) -> State:
+        return State(Objects(api_client(str(rig.kubeconfig()), "")), wish(options, False))
+
+    with pytest.raises(NotReady, match="is not ready after 3 s"):
+        state(definitions=[app], wait_timeout=1).run("present")
+    state(known=[app]).run("absent")
 
 
 def test_what_has_to_be_there_and_what_may_be_missing(rig: Rig) -> None:

@@ -25,7 +25,7 @@ from .replicas import MANAGER
 from .selectors import MONITORING, Finder
 from .transport import ApiError, KubeError
 from .wait import KINDS as WORKLOADS
-from .wait import wait_for, without
+from .wait import start_seconds, wait_for, without
 
 # In a pod's template: the name of a Secret, in whose place its version stands. A new version rolls the pods out; a hash of what
 # it holds would tell a weak password.
@@ -174,7 +174,7 @@ class State:
             self.objects.each(self.have_read, self.wish.readers)
         if self.wish.wait:
             workloads = [cast(Json, entry.after) for entry in entries if entry.item["kind"] in WORKLOADS]
-            self.objects.each(lambda live: wait_for(self.objects, live, self.wish.wait_timeout), workloads)
+            self.objects.each(lambda e: wait_for(self.objects, e, self.wish.wait_timeout + start_seconds(e)), workloads)
 
     def promised(self, entries: list[Entry]) -> list[Entry]:
         """What is to be written down of the objects: nothing where they are none of a namespace's, or a part of a whole."""

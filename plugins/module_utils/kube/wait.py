@@ -70,6 +70,16 @@ def replica_counts(workload: Json) -> dict[str, int]:
     return {"desired": desired, "updated": updated, "ready": ready, "available": available}
 
 
+def start_seconds(workload: Json) -> int:
+    """Return the seconds that the pods' startup probes allow a rollout: 0 without one, else one pod after the other."""
+    probes = [probe for each in workload["spec"]["template"]["spec"]["containers"] if (probe := each.get("startupProbe"))]
+    allowed = [
+        probe.get("initialDelaySeconds", 0) + probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
+        for probe in probes
+    ]
+    return max(allowed, default=0) * replica_counts(workload)["desired"]
+
+
 def is_current(workload: Json) -> bool:
     """Tell whether the controller has seen the newest generation."""
     return ((workload.get("status") or {}).get("observedGeneration") or 0) >= (workload["metadata"].get("generation") or 0)

@@ -235,7 +235,9 @@ def test_time_to_start_room_in_tmp_and_overrides(tmp_path: Path) -> None:
         "volumes": [{"name": "data", "emptyDir": {}}],
         "containers": [{"name": "shop", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}],
     }
-    made = pod(tmp_path, start_timeout=61, tmp_size="1Gi", port=8000, pod_overrides=more)
+    deployment = objects(tmp_path, start_timeout=61, tmp_size="1Gi", port=8000, pod_overrides=more)["Deployment shop"]
+    made = deployment["spec"]["template"]["spec"]
+    assert deployment["spec"]["progressDeadlineSeconds"] == 661
     (container,) = made["containers"]
     probe = container["startupProbe"]
     assert probe["httpGet"] == {"path": "/health", "port": 8000} and probe["periodSeconds"] * probe["failureThreshold"] == 65

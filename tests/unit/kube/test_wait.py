@@ -244,6 +244,22 @@ def test_wait_times_out_with_numbers() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("probe", "seconds"),
+    [
+        (None, 0),
+        ({"httpGet": {}}, 2 * 30),
+        ({"periodSeconds": 5, "failureThreshold": 60}, 2 * 300),
+        ({"initialDelaySeconds": 7, "periodSeconds": 1, "failureThreshold": 3}, 2 * 10),
+    ],
+)
+def test_the_time_that_startup_probes_allow_each_pod(probe: Any, seconds: int) -> None:
+    workload = deployment()
+    containers = workload["spec"]["template"]["spec"]["containers"]
+    containers += [{"name": "beside", "startupProbe": probe}] if probe else []
+    assert ww.start_seconds(workload) == seconds
+
+
 def test_crash_loop_is_explained() -> None:
     waiter = FakeWaiter([deployment(readyReplicas=0)], [waiting("CrashLoopBackOff")])
     failure = waiter.explain(waiter.wait(60))
