@@ -185,14 +185,6 @@ def test_requests_to_kubernetes_are_sent_by_two_files() -> None:
     assert {name for name, text in texts.items() if IN_A_POD.search(text)} == two
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_data_goes_for_no_text(role: str) -> None:
-    """A value of the command line is a text, of which `false` is true."""
-    for path in (ROOT / "roles" / role / "tasks").glob("*.yml"):
-        used = re.findall(rf"\b{role}_remove_\w+\b.{{0,7}}", path.read_text())
-        assert [text for text in used if not text.endswith(" | bool")] == [], path.name
-
-
 def test_readmes_are_not_stale() -> None:
     done = subprocess.run([sys.executable, ROOT / "docs/generate.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
