@@ -22,8 +22,8 @@ APP = {
     "name": NAME,
     "source": str(ROOT / "app"),
     "service_type": "LoadBalancer",
-    # 200 millicores for each pod: more than 100 requests/s need of two pods, and less than what BURN takes of each.
-    "autoscale": {"min": FEW, "max": MANY, "cpu": 400},
+    # 100 millicores for each pod: twice what 100 requests/s need of two pods, a third of what BURN takes on a busy machine.
+    "autoscale": {"min": FEW, "max": MANY, "cpu": 200},
     "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
 }
 # Work for a processor until a file appears, for three minutes at most; the exec that starts it ends at once.
