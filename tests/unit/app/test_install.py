@@ -14,6 +14,7 @@ from typing import Any
 import install
 import jinja2
 import pytest
+from ansible.plugins.filter.core import to_bool
 import yaml
 
 from .support import RUNTIME
@@ -329,6 +330,7 @@ def containerfile(given: dict[str, Any]) -> str:
     """What the role makes of its options, as Ansible renders it."""
     made = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     made.filters |= {"quote": shlex.quote, "to_json": json.dumps, "difference": lambda one, two: [x for x in one if x not in two]}
+    made.filters["bool"] = to_bool
     defaults = yaml.safe_load((RUNTIME.parents[1] / "defaults/main.yml").read_text())
     options = defaults | {f"flask_image_{name}": value for name, value in given.items()}
     template = made.from_string((RUNTIME.parents[1] / "templates/Containerfile.j2").read_text())
