@@ -14,8 +14,8 @@ from typing import Any
 import install
 import jinja2
 import pytest
-from ansible.plugins.filter.core import to_bool
 import yaml
+from ansible.plugins.filter.core import to_bool
 
 from .support import RUNTIME
 
