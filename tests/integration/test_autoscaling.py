@@ -26,7 +26,7 @@ APP = {
     "autoscale": {"min": FEW, "max": MANY, "cpu": 200},
     "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
 }
-# Work for a processor until a file appears, for three minutes at most; the exec that starts it ends at once.
+# Work for a processor until a file appears, for ten minutes at most; the exec that starts it ends at once.
 BURN = """
 import os, time
 if os.fork():
@@ -34,7 +34,7 @@ if os.fork():
 os.setsid()
 for number in range(3):
     os.close(number)
-end = time.monotonic() + 180
+end = time.monotonic() + 600
 while time.monotonic() < end and not os.path.exists('/tmp/cool'):
     spun = time.monotonic() + 0.06
     while time.monotonic() < spun:
