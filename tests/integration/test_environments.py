@@ -37,7 +37,7 @@ def test_an_inventory_that_leads_to_another_environment_s_cluster_is_refused(clu
 
 def test_production_refuses_fault_switches(cluster: Cluster) -> None:
     apps = '{"flask_apps": [{"name": "flask-app", "image": "localhost/flask-app:1", "environment": {"FLASKOPS_FAULTS": "1"}}]}'
-    assert "flask_app_environment sets FLASKOPS_FAULTS, which flask_app_refused_environment forbids" in (
+    assert "environment sets FLASKOPS_FAULTS, which flask_app_refused_environment forbids" in (
         check(cluster, "production", "-e", apps).error
     )
 
