@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +96,18 @@ class Run:
         found = re.search(r"^\[ERROR\]: (.*?)(?=^Origin: |^fatal: )", self.stdout + self.stderr, re.MULTILINE | re.DOTALL)
         assert found, self.stdout[-3000:]
         return " ".join(found.group(1).split())
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The plain values in what a file of YAML has, each with the key above it."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves(inner, key)
+    else:
+        yield key, value
 
 
 def clean_environment() -> dict[str, str]:

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.harness import leaves
+
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 TOOLCHAIN: dict[str, Any] = yaml.safe_load((ROOT / "images.yml").read_text())["toolchain"]
@@ -40,16 +42,11 @@ def harmless(key: str, value: Any) -> bool:
     return looked_up or value in ("", None) or isinstance(value, bool) or key.endswith(("secret_environment", "_secret"))
 
 
-def secrets(value: Any, key: str = "") -> Iterator[str]:
+def secrets(value: Any) -> Iterator[str]:
     """The keys that are named like a secret and hold text that is no lookup, and text with a private key in it."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from secrets(inner, str(name))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from secrets(inner, key)
-    elif "PRIVATE KEY-----" in str(value) or (SECRET.search(key) and not harmless(key, value)):
-        yield key
+    for key, inner in leaves(value):
+        if "PRIVATE KEY-----" in str(inner) or (SECRET.search(key) and not harmless(key, inner)):
+            yield key
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from jinja2 import Environment, nodes
 
-from tests.harness import ROOT
+from tests.harness import ROOT, leaves
 
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 TRUTHS = {
@@ -50,23 +49,14 @@ def unconverted(text: str, handed_on: bool = False) -> set[str]:
     return set(taken(found))
 
 
-def texts(value: Any, key: str = "") -> Iterator[tuple[str, bool]]:
-    """The texts in a file of YAML, and whether each is a condition."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from texts(inner, str(name))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from texts(inner, key)
-    elif isinstance(value, str):
-        yield value, key in CONDITIONS
-
-
 def wrong(path: Path) -> set[str]:
     if path.suffix == ".j2":
         return unconverted(path.read_text())
     found: set[str] = set()
-    for text, condition in texts(yaml.safe_load(path.read_text())):
+    for key, text in leaves(yaml.safe_load(path.read_text())):
+        if not isinstance(text, str):
+            continue
+        condition = key in CONDITIONS
         found |= unconverted(f"{{{{ ({text}) }}}}" if condition else text, handed_on=path.parent.name != "vars" and not condition)
     return found
 
