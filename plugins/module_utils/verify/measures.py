@@ -18,7 +18,6 @@ from .series import SOME, Series
 
 Json = dict[str, Any]
 
-RATES = ("rate", "irate", "increase")
 # What no exporter declares, because Prometheus writes it itself.
 WRITTEN = re.compile(r"up|ALERTS(_FOR_STATE)?|scrape_(duration_seconds|samples_.+|series_added)")
 OF_NATIVE = ("histogram_count", "histogram_sum", "histogram_avg", "histogram_stddev", "histogram_stdvar")
@@ -90,9 +89,9 @@ class Measures:
             return f"{name} is for native histograms, and {plain[0]} is none" if plain else ""
         of = next((promql.name_of(found) for arg in arguments if (found := _ranged(arg))), "")
         kinds = self._kinds(of)
-        if name in (*RATES, "resets") and kinds == {"gauge"}:
+        if name in (*promql.RATES, "resets") and kinds == {"gauge"}:
             return f"{name} is for counters, and {of} is a gauge"
-        if name in RATES and self._is_rate(self.recorded(of)):
+        if name in promql.RATES and self._is_rate(self.recorded(of)):
             return f"{name} is for counters, and {of} is recorded as a rate"
         if name in ("delta", "idelta", "deriv") and kinds == {"counter"}:
             return f"{name} is for gauges, and {of} is a counter"
@@ -112,9 +111,13 @@ class Measures:
 
     @staticmethod
     def _is_rate(tree: Json | None) -> bool:
-        while tree and (promql.bare(tree)["type"] == "aggregation"):
-            tree = promql.bare(tree)["expr"]
-        return bool(tree) and promql.bare(tree or {})["type"] == "call" and promql.bare(tree or {})["func"]["name"] in RATES
+        """Whether what a rule records is a rate, be it an aggregated one."""
+        if tree is None:
+            return False
+        tree = promql.bare(tree)
+        while tree["type"] == "aggregation":
+            tree = promql.bare(tree["expr"])
+        return bool(tree["type"] == "call" and tree["func"]["name"] in promql.RATES)
 
     def _no_buckets(self, function: str, share: float | None, tree: Json) -> str:
         """Why a function gets no number of the buckets that it is given. :param share: the quantile that is asked for."""
@@ -164,7 +167,7 @@ class Measures:
         tree = promql.bare(tree)
         if tree["type"] == "aggregation" and tree["op"] in ("sum", "avg"):
             return self.histogram(tree["expr"])
-        if tree["type"] == "call" and tree["func"]["name"] in (*RATES, "delta", "sum_over_time", "avg_over_time"):
+        if tree["type"] == "call" and tree["func"]["name"] in (*promql.RATES, "delta", "sum_over_time", "avg_over_time"):
             return self.histogram(tree["args"][0])
         name = promql.name_of(tree) if tree["type"] in promql.SELECTORS else ""
         return name if self._native(name) and self.series.there(promql.selection(tree)) else ""
@@ -223,7 +226,7 @@ class Measures:
         if name in ("ceil", "floor", "round") and len(arguments) == 1:
             inner = self.range(arguments[0], seen)
             return replace(inner, low=inner.low // 1, high=-(-inner.high // 1)) if inner.high < inf else ANY
-        if name in (*RATES, "resets", "changes"):
+        if name in (*promql.RATES, "resets", "changes"):
             return Range(0, below=f"{name} is never below 0")
         if name != "histogram_quantile":
             return ANY
@@ -232,7 +235,7 @@ class Measures:
         finite = [bound for bound in bounds if bound is not None and bound != inf]
         if not finite:
             return ANY
-        low, high, of = min(0, *finite, 0), max(finite), promql.name_of(selectors[0])
+        low, high, of = min(0, *finite), max(finite), promql.name_of(selectors[0])
         return Range(low, high, f"no quantile of {of} is above {high:g}, its last bucket", f"no quantile is below {low:g}")
 
 

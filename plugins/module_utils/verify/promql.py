@@ -28,6 +28,7 @@ ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "*": operator.mul,
     "/": operator.truediv,
 }
+RATES = ("rate", "irate", "increase")  # of counters
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 CHOOSERS = ("topk", "bottomk", "limitk", "limit_ratio")
 
@@ -266,10 +267,7 @@ def is_share(tree: Json) -> bool:
     part = bare(tree["lhs"])
     if part.get("op") == "or" and is_constant(part["rhs"]):
         part = part["lhs"]  # such as the 0 of what has not happened yet
-    counted = any(
-        node.get("op") == "count" or (node["type"] == "call" and node["func"]["name"] in ("rate", "irate", "increase"))
-        for node in nodes(part)
-    )
+    counted = any(node.get("op") == "count" or (node["type"] == "call" and node["func"]["name"] in RATES) for node in nodes(part))
     return counted and (tree.get("matching") or {}).get("card") == "one-to-one" and _is_part(part, tree["rhs"])
 
 
@@ -287,6 +285,6 @@ def _is_part(one: Json, other: Json) -> bool:
         same = all((one.get(key) or "") == (other.get(key) or "") for key in ("op", "without"))
         groups = [set(tree.get("grouping") or ()) for tree in (one, other)]
         return same and one["op"] in ("sum", "count") and groups[0] == groups[1] and _is_part(one["expr"], other["expr"])
-    if kind == "call" and one["func"]["name"] == other["func"]["name"] in ("rate", "irate", "increase"):
+    if kind == "call" and one["func"]["name"] == other["func"]["name"] in RATES:
         return _is_part(one["args"][0], other["args"][0])
     return False
