@@ -134,9 +134,8 @@ class Stack:
         self.app = run.target
         self.absent = "no Prometheus was looked for"  # empty where there is one
         self.unread: ApiError | None = None  # why it is not known whether there is one
-        self.lost: list[
-            str
-        ] = []  # namespace and name of each Prometheus that the app's monitoring was made for, and is not there
+        # Namespace and name of each Prometheus that the app's monitoring was made for, and that is not there.
+        self.lost: list[str] = []
         self.namespace = ""
         self.api = ""  # the path of Prometheus
         self.server: dict[str, Any] = {}

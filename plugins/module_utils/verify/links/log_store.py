@@ -56,15 +56,13 @@ def _title(given: dict[str, Any]) -> str:
 
 def _stores(run: Run) -> list[Result]:
     """The line of the marked request is found in each back end that runs on the cluster, with the labels of the contract."""
-    given, sent = (
-        Counter(item["type"] for item in run.target.log_backends),
-        Counter(output["type"] for _name, output in _sent(run)),
-    )
+    outgoing = _sent(run)
+    given, sent = Counter(item["type"] for item in run.target.log_backends), Counter(output["type"] for _name, output in outgoing)
     # What is given may be the one of the cluster by another way, unless lines go to more than that.
     wanted = [name for name in log_stores.STORES if not given[name] or sent[name] > given[name]]
     found = {name: services(run.get, log_stores.STORES[name]) for name in wanted}
     there = [(name, service) for name, each in found.items() for service in each]
-    gone = _gone(run, [name for name, each in found.items() if not each])
+    gone = _gone(run, outgoing, [name for name, each in found.items() if not each])
     if not there and not gone:
         elsewhere = given or outputs(run)
         why = "no Loki and no VictoriaLogs is installed on this cluster; the stage logging installs one"
@@ -86,10 +84,10 @@ def _sent(run: Run) -> list[tuple[str, dict[str, Any]]]:
         return []
 
 
-def _gone(run: Run, names: Collection[str]) -> list[Result]:
-    """The rows of those back ends to which an agent sends lines by a Service that is not there."""
+def _gone(run: Run, sent: list[tuple[str, dict[str, Any]]], names: Collection[str]) -> list[Result]:
+    """The rows of those back ends to which an agent sends lines by a Service that is not there; :param sent: see _sent."""
     results: dict[str, Result] = {}
-    for agent, output in _sent(run):
+    for agent, output in sent:
         place = IN_CLUSTER.match(output.get("host") or "")
         if output["type"] not in names or not place:
             continue

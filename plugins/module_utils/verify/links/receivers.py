@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from functools import partial
+from typing import Any
 
 from ...kube.transport import ApiError
-from ...monitoring.paths import alertmanager_path
 from .. import queries
 from ..deliveries import FEATURE, Deliveries, Key, Refusal, ago, by_key, concerns, read_log
 from ..notification import NOBODY
@@ -102,6 +102,10 @@ def _judged(stack: Stack, record: Deliveries) -> Result:
     return ok(LINK, "; ".join([f"{none}, and {said}", *tried, *limits]))
 
 
+def _config(stack: Stack) -> dict[str, Any]:
+    return stack.alertmanager_config(stack.alertmanager(stack.alertmanagers()))
+
+
 def _reached(run: Run) -> set[str] | None:
     """The receivers that an alert of the app may reach by the loaded routes, or one of the stack where a run promised that.
 
@@ -113,7 +117,7 @@ def _reached(run: Run) -> set[str] | None:
         promised = not everywhere or any(promise.owner_of(item).startswith("kube_prometheus_stack.") for item in maps)
         files = (*files_of(stack.rules_of_ours()), *([f"{stack.namespace}-"] if promised else []))
         _loaded, ours = alert_routes.alerts(run, files)
-        config = stack.alertmanager_config(stack.alertmanager(stack.alertmanagers()))
+        config = _config(stack)
     except ApiError:
         return None
     possible = [ways for alert in ours for ways in outcomes(config.get("route") or {}, alert.labels)]
@@ -129,8 +133,7 @@ def _several(stack: Stack, keys: list[Key]) -> dict[Key, int]:
     """Of receivers those that have several integrations of the type, with their number."""
     if not keys:
         return {}
-    config = stack.alertmanager_config(alertmanager_path(stack.alerting, stack.alertmanagers()))
-    kinds = {name: Counter(found) for name, found in integrations(config).items()}
+    kinds = {name: Counter(found) for name, found in integrations(_config(stack)).items()}
     counts = {key: kinds.get(key.receiver, Counter())[key.integration] for key in keys}
     return {key: count for key, count in counts.items() if count > 1}
 
