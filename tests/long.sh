@@ -8,7 +8,8 @@ declare -A part=(
     integration/test_network_policy integration/test_connected integration/test_killed_runs"
   [proof]="integration/test_verify_mutations integration/test_verify_schedule integration/test_drill
     integration/test_far_end"
-  [apps]="integration/test_applications integration/test_applications_deployed integration/test_everything integration/test_autoscaling
+  [apps]="integration/test_applications integration/test_applications_deployed integration/test_other_probes
+    integration/test_everything integration/test_autoscaling
     integration/test_readme integration/test_chain integration/test_flask_roles integration/test_failed_changes integration/test_app_monitoring
     integration/test_kube_prometheus_stack"
   [providers]="api/test_external_checks api/test_logging_choice api/test_victoria_logs_login integration/test_logs

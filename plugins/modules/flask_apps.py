@@ -189,6 +189,7 @@ options:
             number stays.
           - With null the role leaves the number to others in any case. Kubernetes starts a new Deployment with 1 pod
             then.
+          - With V(0) the role C(verify) expects no pods, and nobody asks the health check.
         type: raw
         default: 2
       autoscale:

@@ -22,7 +22,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube.wait i
 from tests.api_rig import Rig
 from tests.canary import CANARY, leaks
 from tests.fakes.operator import operator
-from tests.harness import inventory_of, playbook, until
+from tests.harness import inventory_of, playbook, run_role, until
 
 NAME = "thing"
 OWNER = {"app.kubernetes.io/managed-by": "flaskops", "flaskops/owner": "role.thing"}
@@ -413,3 +413,14 @@ def test_action(rig: Rig, tmp_path: Path) -> None:
         "the host far is reached by ssh: set ansible_connection to local"
         in playbook(str(tmp_path / "play.yml"), inventory=far).error
     )
+
+
+def test_the_schedule_takes_the_namespace_of_an_application_that_is_gone(rig: Rig, tmp_path: Path) -> None:
+    """As in site.yml, where it comes after the application."""
+    spaces, options = "/api/v1/namespaces", {"verify_kubeconfig": str(rig.kubeconfig()), "verify_state": "absent"}
+    for name, labels, gone in (("parted", {"app.kubernetes.io/managed-by": "flaskops"}, True), ("theirs", {}, False)):
+        rig.request("POST", spaces, {"metadata": {"name": name, "labels": labels}})
+        options |= {"verify_name": name, "verify_namespace": name}
+        assert [run_role("verify", tmp_path, options).changed for _ in range(2)] == [int(gone), 0]
+        assert (name in {item["metadata"]["name"] for item in rig.request("GET", spaces)["items"]}) is not gone
+    rig.remove(f"{spaces}/theirs")

@@ -121,6 +121,9 @@ def test_autoscaler_that_the_role_makes(rig: Rig, tmp_path: Path) -> None:
     assert (shop.run(replicas=4).changed, shop.autoscalers(), shop.replicas()) == (1, [], 4)
     assert shop.run(replicas=4).changed == 0
     assert (shop.run(autoscale=scale).changed, shop.replicas()) == (1, 4)
+    # Kubernetes' autoscaler would leave it at 0 for ever.
+    assert (shop.run(replicas=0).changed, shop.replicas()) == (1, 0)
+    assert (shop.run(autoscale=scale).changed, shop.replicas()) == (1, 3)
     assert [shop.run(state="absent").changed for _ in range(2)] == [1, 0]
     assert shop.autoscalers() == []
 

@@ -182,6 +182,8 @@ def described(spec: dict[str, Json], apps: list[Json], defaults: Json, host: str
         app["namespace"] = app["namespace"] or name
         _refuse_values(where, app)
         app["public_url"] = _public_url(where, app)
+        # Of no pods there is no health to ask for.
+        app["probe"] = app["probe"] and (str(app["replicas"]) != "0" or bool(app["autoscale"]))
         found.append(app)
     places = [(app["namespace"], app["name"]) for app in found]
     if twice := next((place for place in places if places.count(place) > 1), None):

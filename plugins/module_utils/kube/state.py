@@ -347,7 +347,8 @@ class State:
         if live is not None or wanted is not None:
             found = self.other_scaler(entry.item, own)
             scaler = own or (replicas.scaler_of(live, found) if live else found or "")
-        number = replicas.number(live, wanted, scaler) if live else wanted
+        # A HorizontalPodAutoscaler does nothing for a workload of 0 pods.
+        number = replicas.number(live, wanted, scaler) if live and (live["spec"]["replicas"] or not own) else wanted
         if number is not None:
             spec["replicas"] = number
         if live and not own and (note := replicas.explanation(live, wanted, scaler)):

@@ -55,7 +55,7 @@ from .links import (
     workers,
 )
 from .log_agents import pods_of
-from .result import FAILED, SKIPPED, Look, Result
+from .result import FAILED, SKIPPED, Look, Result, skipped
 from .run import Run, Target
 
 SECOND_LOOK = 3.0  # seconds
@@ -87,6 +87,7 @@ class Link:
     :param next_command: where to look next for a broken row that names no command itself.
     :param only_notes: whether nothing that it says is a failure.
     :param late: whether what is wrong shows after a while only, so that it is looked at again where what needs it is broken.
+    :param varying: whether only a look shows which of the rows there are.
     """
 
     rows: dict[str, tuple[str, ...]]
@@ -95,12 +96,16 @@ class Link:
     next_command: Callable[[Run], str] = lambda _run: ""
     only_notes: bool = False
     late: bool = False
+    varying: bool = False
 
     @property
     def title(self) -> str:
         return ", ".join(self.rows)
 
-    def follow(self, run: Run) -> list[Result]:
+    def follow(self, run: Run, idle: str = "") -> list[Result]:
+        """What is found; *idle* says why the app is to have no pods, so that nobody waits for what needs them."""
+        if idle and not self.varying and all(map(needs_pods, self.rows)):
+            return [skipped(row, idle) for row in self.rows]
         results = run.followed(Look(tuple(self.rows), partial(self.look, run)))
         for result in results:
             if result.status == FAILED and self.only_notes:
@@ -132,7 +137,7 @@ CHAIN = (
     Link({"route": ("endpoint", "health", "logs")}, APP, route.look, route.next_command),
     Link({"promise": ()}, PROMISE, promise.look, promise.next_command),
     Link({"log agent": ("node",)}, LOGS, log_agent.look, pods_of_logging, late=True),
-    Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging),
+    Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging, varying=True),
     Link({"log alerts": ("logs", "log agent", "prometheus")}, LOGS, log_alerts.look, pods_of_logging),
     Link({"ruler": ("loki", "alertmanager")}, LOGS, ruler.look, pods_of_logging),
     Link({"metrics stack": ("promise",)}, NO_STACK, metrics_stack.look, metrics_stack.next_command),
@@ -171,15 +176,16 @@ CHAIN = (
 NEEDS = {row: needs for link in CHAIN for row, needs in link.rows.items()}
 
 
+def needs_pods(row: str) -> bool:
+    return row == "rollout" or any(map(needs_pods, NEEDS.get(row, ())))
+
+
 def explain(results: list[Result]) -> None:
     """Give each broken row the name of the broken one that it follows from: the farthest that NEEDS leads to.
 
-    What is broken because an autoscaler has scaled the app to 0 is skipped, as the rollout is.
+    What is broken because the app is to have no pods is skipped, as the rollout is.
     """
     idle = next((result for result in results if result.link == "rollout" and result.status == SKIPPED), None)
-
-    def needs_pods(link: str) -> bool:
-        return link == "rollout" or any(needs_pods(need) for need in NEEDS.get(link, ()))
 
     for result in results:
         if idle and result.status == FAILED and needs_pods(result.link):
@@ -210,10 +216,10 @@ def verify(
         run.stack.absent = "only the application is verified"
     else:
         run.stack.find()
-    followed = families(run)
+    followed, idle = families(run), rollout.idle(run)
     links = [link for link in CHAIN if link.family in followed]
     with ThreadPoolExecutor(max_workers=len(links)) as pool:
-        each = list(pool.map(lambda link: link.follow(run), links))
+        each = list(pool.map(lambda link: link.follow(run, idle), links))
     broken = {result.link for results in each for result in results if result.status == FAILED}
     for number, link in enumerate(links):
         if link.late and any(set(link.rows) & set(NEEDS.get(row, ())) for row in broken):

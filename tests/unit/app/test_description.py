@@ -162,6 +162,21 @@ def test_what_is_asked_of_hosts(hosts: list[dict[str, str]], options: dict[str, 
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({}, True),
+        ({"probe": False}, False),
+        ({"replicas": 0}, False),
+        ({"replicas": "0"}, False),
+        ({"replicas": 0, "autoscale": {"max": 3}}, True),
+        ({"replicas": None}, True),
+    ],
+)
+def test_the_health_of_an_application_without_pods_is_not_asked(options: dict[str, Any], asked: bool) -> None:
+    assert described(SPEC, [{"name": "shop", **options}], {})[0]["probe"] is asked
+
+
 def test_the_first_host_is_asked_below_its_own_path() -> None:
     hosts = [{"name": "a.test", "path": "/shop"}, {"name": "b.test"}]
     (app,) = described(SPEC, [{"name": "shop", "hosts": hosts, "public_url": "hosts"}], {})

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain, facts, result
@@ -295,6 +297,25 @@ def test_what_needs_pods_is_skipped_where_there_are_to_be_none():
     assert [r.link for r in found if r.status == "failed"] == ["node", "rules", "check at pingdom"]
     skipped = [r for r in found if r.status == "skipped"]
     assert {(r.evidence, r.cause, r.follows) for r in skipped} == {("scaled to 0 by ScaledObject shop", "", "")}
+
+
+def test_nobody_waits_for_what_needs_pods_where_there_are_to_be_none():
+    asked, run = [], SimpleNamespace(followed=lambda look: look.follow())
+    for link in chain.CHAIN:
+        found = dataclasses.replace(link, look=lambda _run, link=link: asked.append(link) or []).follow(run, "replicas is 0")
+        assert link in asked or {(r.status, r.evidence) for r in found} == {("skipped", "replicas is 0")}
+    followed = {row for link in asked for row in link.rows}
+    assert {"node", "probes", "promise", "log agent", "loki", "prometheus", "rules", "alert path", "check at ..."} <= followed
+    assert not followed & {
+        "endpoint",
+        "health",
+        "metric requests",
+        "logs",
+        "log alerts",
+        "health probe",
+        "dashboards",
+        "dead rules",
+    }
 
 
 def test_rollout_names_the_pods_reason():

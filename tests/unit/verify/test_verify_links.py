@@ -328,8 +328,8 @@ AUTOSCALERS = "/apis/autoscaling/v2/namespaces/flask-app/horizontalpodautoscaler
 SCALED_OBJECTS = "/apis/keda.sh/v1alpha1/namespaces/flask-app/scaledobjects"
 
 
-def scaler(called, **target):
-    spec = {"minReplicas": 0, "scaleTargetRef": {"name": "flask-app", **target}}
+def scaler(called, minReplicas=0, **target):
+    spec = {"minReplicas": minReplicas, "scaleTargetRef": {"name": "flask-app", **target}}
     return (200, {"items": [{"metadata": {"name": called}, "spec": spec}]})
 
 
@@ -349,18 +349,34 @@ def test_autoscaler_of_an_app(answers, found):
     assert autoscalers.find(lambda path: answers.get(path, (404, {})), "flask-app", "flask-app") == found
 
 
-@pytest.mark.parametrize("answer", [scaler("idle", kind="Deployment"), (403, {"message": "forbidden"})])
-def test_app_that_is_scaled_to_nothing(answer):
+def owned(manager, operation="Apply"):
+    return {"manager": manager, "operation": operation, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "owner", "why"),
+    [
+        (scaler("idle", kind="Deployment"), owned("kube-controller-manager", "Update"), "HorizontalPodAutoscaler idle"),
+        (scaler("idle", kind="StatefulSet"), owned("flaskops"), "as it was applied"),
+        ((403, {"message": "forbidden"}), owned("flaskops"), "as it was applied"),
+        (scaler("idle", kind="StatefulSet"), owned("kubectl", "Update"), ""),
+        (scaler("busy", kind="Deployment", minReplicas=2), owned("flaskops"), ""),
+        ((403, {"message": "forbidden"}), owned("kubectl", "Update"), ""),
+    ],
+)
+def test_app_that_is_scaled_to_nothing(answer, owner, why):
     app = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
-    app["spec"]["replicas"] = 0
+    app["spec"]["replicas"], app["metadata"]["managedFields"] = 0, [owner]
     path = "/apis/apps/v1/namespaces/flask-app/deployments/flask-app"
     nothing = (200, {"items": []})
     results, _ = run(
         FakeCluster(**{path: (200, app), f"{NS}/pods": nothing, SLICES.format("flask-app"): nothing, AUTOSCALERS: answer})
     )
     failed = {name for name, r in results.items() if r["status"] == "failed"}
-    if answer[0] == 200:
-        assert (failed, results["rollout"]["evidence"]) == (set(), "scaled to 0 by HorizontalPodAutoscaler idle")
+    if why:
+        assert failed == set() and why in results["rollout"]["evidence"]
+        idle = {name for name, r in results.items() if r["evidence"] == results["rollout"]["evidence"]}
+        assert {"endpoint", "health", "metric requests", "logs", "route"} <= idle
     else:
         assert {"rollout", "endpoint", "metric requests"} <= failed
 

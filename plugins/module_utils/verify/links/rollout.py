@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...kube import autoscalers
+from ...kube import autoscalers, replicas
 from ...kube.transport import ApiError
 from ..facts import age, is_ready, pod_trouble
 from ..result import Result, failed, ok, skipped
@@ -21,7 +21,7 @@ STARTING = ("ContainerCreating", "PodInitializing")
 
 
 def judge(deployment: dict[str, Any], pods: list[dict[str, Any]], scalers: Sequence[dict[str, Any]] = ()) -> Result:
-    """The Deployment is rolled out completely, and its autoscalers work; what they have scaled to 0 is skipped.
+    """The Deployment is rolled out completely, and its autoscalers work; what is to have no pods is skipped.
 
     :param scalers: its autoscalers, each with its kind. Pods that they have just added are no trouble while these start.
     """
@@ -34,9 +34,8 @@ def judge(deployment: dict[str, Any], pods: list[dict[str, Any]], scalers: Seque
     if (status.get("observedGeneration") or 0) < deployment.get("metadata", {}).get("generation", 0):
         return failed("rollout", evidence, "the Deployment's newest version has not been seen by its controller yet")
     if not wanted:
-        idle = [autoscalers.named(scaler) for scaler in scalers if autoscalers.may_idle(scaler)]
-        if idle:
-            return skipped("rollout", f"scaled to 0 by {idle[0]}")
+        if why := _idle(deployment, scalers):
+            return skipped("rollout", why)
         why = f", and {autoscalers.named(scalers[0])} never goes below 1: somebody else has done it" if scalers else ""
         return failed("rollout", evidence, f"the Deployment is scaled to 0 replicas{why}")
     evidence += f"; {autoscalers.named(scalers[0])} sets their number" if scalers else ""
@@ -46,6 +45,20 @@ def judge(deployment: dict[str, Any], pods: list[dict[str, Any]], scalers: Seque
     if cause := next(filter(None, map(_scaling_trouble, scalers)), ""):
         return failed("rollout", evidence, cause)
     return ok("rollout", evidence)
+
+
+def _idle(deployment: dict[str, Any], scalers: Sequence[dict[str, Any]]) -> str:
+    """Who wants a Deployment of 0 replicas to have none; empty where somebody else has done it."""
+    if not scalers:
+        return "replicas is 0, as it was applied" if any(map(replicas.is_ours, replicas.owners(deployment))) else ""
+    return next((f"scaled to 0 by {autoscalers.named(scaler)}" for scaler in scalers if autoscalers.may_idle(scaler)), "")
+
+
+def idle(run: Run) -> str:
+    """Why the app has no pods, where it is to have none; else empty."""
+    if run.deployment.get("spec", {}).get("replicas", 1):
+        return ""
+    return _idle(run.deployment, scalers(run, run.target.name)) if run.deployment else ""
 
 
 def _is_growing(deployment: dict[str, Any], pods: list[dict[str, Any]]) -> bool:
