@@ -80,24 +80,28 @@ from ..module_utils.credentials.guard import careful
 from ..module_utils.node.binary_images import bring
 from ..module_utils.node.engine import EngineError
 
+ARGUMENTS = {
+    "argument_spec": {
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "images": {
+            "type": "list",
+            "elements": "dict",
+            "required": True,
+            "options": {
+                "ref": {"type": "str", "required": True},
+                "binary": {"type": "path", "required": True},
+                "inside": {"type": "str", "required": True},
+            },
+        },
+        "node": {"type": "str", "required": True},
+        "engine": {"type": "str", "choices": ["auto", "podman", "docker"], "default": "auto"},
+    }
+}
+
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "images": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "ref": {"type": "str", "required": True},
-                    "binary": {"type": "path", "required": True},
-                    "inside": {"type": "str", "required": True},
-                },
-            },
-            "node": {"type": "str", "required": True},
-            "engine": {"type": "str", "choices": ["auto", "podman", "docker"], "default": "auto"},
-        },
+        **ARGUMENTS,
         supports_check_mode=True,
     )
     try:

@@ -203,8 +203,8 @@ from ..module_utils.node.images import ImageError, one_line
 REPOSITORY = re.compile(r"^(?=localhost[:/]|[^/]*[.:])[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$")
 
 
-def argument_spec() -> dict[str, Any]:
-    return {
+ARGUMENTS: dict[str, Any] = {
+    "argument_spec": {
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "source": {"type": "path"},
         "containerfile": {"type": "path"},
@@ -232,16 +232,14 @@ def argument_spec() -> dict[str, Any]:
             "no_log": True,
             "fallback": (env_fallback, ["FLASK_IMAGE_REGISTRY_PASSWORD"]),
         },
-    }
+    },
+    "mutually_exclusive": [("containerfile", "containerfile_content")],
+    "required_if": [("delivery", "import", ["node"]), *(("delivery", tool, ["cluster"]) for tool in TOOLS)],
+}
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=argument_spec(),
-        supports_check_mode=True,
-        mutually_exclusive=[("containerfile", "containerfile_content")],
-        required_if=[("delivery", "import", ["node"]), *(("delivery", tool, ["cluster"]) for tool in TOOLS)],
-    )
+    module = AnsibleModule(supports_check_mode=True, **ARGUMENTS)
     # Ansible hides a text that it was given, but not what it has made of one like "netrc=...".
     for given in module.params["build_secrets"].values():
         module.no_log_values.update(secret_parts(given) if isinstance(given, str) else ())

@@ -102,7 +102,9 @@ class Engine:
         :raises SlowEngineError: when docker's daemon gives no answer in time and there is no other engine.
         """
         first, slow, refused = None, None, []
-        for name in only if preferred == "auto" else (preferred,):
+        names = only if preferred == "auto" else (preferred,)
+        choice = sum(shutil.which(name) is not None for name in names) > 1
+        for name in names:
             try:
                 engine = cls._named(name, Path(cache) if cache else cache_dir())
             except NoEngineError as error:
@@ -112,7 +114,7 @@ class Engine:
                 slow = error
                 continue
             first = first or engine
-            if preferred != "auto" or not having or (name != "buildah" and any(engine.inspect(*each) for each in having)):
+            if not choice or not having or (name != "buildah" and any(engine.inspect(*each) for each in having)):
                 return engine
         if first is None:
             raise slow or NoEngineError(refused)
@@ -188,11 +190,17 @@ class Engine:
 
     def nodes(self, node: str) -> list[str]:
         """The running nodes of the local cluster that has the node *node*; only itself where it is not of such a cluster."""
-        cluster = (self.labels("container", node) or {}).get(LABEL)
-        if cluster is None:
+
+        def running(label: str) -> set[str]:
+            return set(
+                self.run(["container", "ls", "--filter", f"label={label}", "--format", "{{.Names}}"]).stdout.decode().split()
+            )
+
+        every = running(LABEL)
+        if every <= {node}:  # as on most machines, which are asked no more
             return [node]
-        found = self.run(["container", "ls", "--filter", f"label={LABEL}={cluster}", "--format", "{{.Names}}"]).stdout.decode()
-        return sorted({node, *found.split()})
+        cluster = (self.labels("container", node) or {}).get(LABEL)
+        return sorted({node, *(running(f"{LABEL}={cluster}") if cluster else ())})
 
     def image_exists(self, ref: str) -> bool:
         """Whether this machine has the image *ref*; asks no registry."""

@@ -74,7 +74,7 @@ def test_before_the_build(tmp_path: Path, files: dict[str, str | bytes], given: 
     names = ("folder", "wsgi", "containerfile")
     said = described(str(tmp_path), **{name: given[name] for name in names if name in given})["problem"]
     if not said:
-        params = {name: spec.get("default") for name, spec in container_image.argument_spec().items()}
+        params = {name: spec.get("default") for name, spec in container_image.ARGUMENTS["argument_spec"].items()}
         params |= {"source": str(tmp_path), "repository": "localhost/a", "check_mode": True} | given
         with pytest.raises((ImageError, ContextError)) as error:
             deliver.present(type("Module", (), {"params": params, "check_mode": True}), type("Engine", (), {"name": "podman"}))

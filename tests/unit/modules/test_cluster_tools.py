@@ -44,7 +44,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 class FakeModule:
     def __init__(self, check_mode: bool = False, **params: Any) -> None:
-        self.params = {key: value.get("default") for key, value in container_image.argument_spec().items()} | params
+        self.params = {key: value.get("default") for key, value in container_image.ARGUMENTS["argument_spec"].items()} | params
         self.check_mode = check_mode
 
     def warn(self, text: str) -> None:

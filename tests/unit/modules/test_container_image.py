@@ -75,7 +75,7 @@ class FakeEngine:
 
 class FakeModule:
     def __init__(self, check_mode: bool = False, **params: Any) -> None:
-        self.params = {k: v.get("default") for k, v in container_image.argument_spec().items()} | params
+        self.params = {k: v.get("default") for k, v in container_image.ARGUMENTS["argument_spec"].items()} | params
         self.check_mode = check_mode
         self.warnings: list[str] = []
 
@@ -206,7 +206,7 @@ def test_a_containerfile_anywhere_in_the_tree_with_an_ignore_file_of_its_own(sou
 
 
 def test_target_platform_and_rebuild_are_in_the_tag_and_in_the_command(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = FakeEngine({container_image.argument_spec()["base_image"]["default"]})
+    engine = FakeEngine({container_image.ARGUMENTS["argument_spec"]["base_image"]["default"]})
     given = {"target": "a", "platform": "linux/arm64", "rebuild": "2026-11"}
     tags = {
         deliver.present(FakeModule(source=str(source), repository="localhost/a", **{k: v}), engine)["tag"]
@@ -218,7 +218,7 @@ def test_target_platform_and_rebuild_are_in_the_tag_and_in_the_command(source: P
         ["--platform", "linux/arm64"],
         ["--no-cache", "--pull"],
     ]
-    base = container_image.argument_spec()["base_image"]["default"]
+    base = container_image.ARGUMENTS["argument_spec"]["base_image"]["default"]
     assert engine.calls == [["pull", "--platform", "linux/arm64", base], ["pull", base]]
     # The same text builds nothing again; true does so each time.
     assert not deliver.present(FakeModule(source=str(source), repository="localhost/a", rebuild="2026-11"), engine)["built"]
@@ -441,7 +441,7 @@ def test_the_login_comes_from_two_variables(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("FLASK_IMAGE_REGISTRY_USERNAME", "user")
     monkeypatch.setenv("FLASK_IMAGE_REGISTRY_PASSWORD", "s3cret")
     with patch_module_args({"repository": "registry.example.com/a"}):
-        found = AnsibleModule(argument_spec=container_image.argument_spec()).params
+        found = AnsibleModule(argument_spec=container_image.ARGUMENTS["argument_spec"]).params
     assert (found["registry_username"], found["registry_password"]) == ("user", "s3cret")
 
 

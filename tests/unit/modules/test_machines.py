@@ -601,7 +601,7 @@ def test_how_a_base_is_made_is_in_its_name_and_in_the_tags_of_what_is_built_on_i
     digests: list[str] = []
     monkeypatch.setattr(deliver, "content_tag", lambda tree, file, args, base: digests.append(base) or "0" * 12)
     for base in ("auto", "debian", "registry"):
-        params = {key: value.get("default") for key, value in container_image.argument_spec().items()}
+        params = {key: value.get("default") for key, value in container_image.ARGUMENTS["argument_spec"].items()}
         params |= {"base": base, "repository": "localhost/a", "containerfile_content": "FROM x"}
         deliver.present(type("Module", (), {"params": params, "check_mode": True}), Recorder("podman"))
     assert [image_build.DEBIAN_BASE in each for each in digests] == [True, True, False]
