@@ -85,17 +85,21 @@ from ..module_utils.node.engine import EngineError
 from ..module_utils.node.given_images import make_available
 from ..module_utils.node.images import ImageError
 
+ARGUMENTS = {
+    "argument_spec": {
+        "node": {"type": "str", "required": True},
+        "image": {"type": "str", "required": True},
+        "archive": {"type": "path"},
+        "pull_timeout": {"type": "int", "default": 300},
+        "engine": {"type": "str", "choices": ["auto", "podman", "docker"], "default": "auto"},
+    }
+}
+
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
-        argument_spec={
-            "node": {"type": "str", "required": True},
-            "image": {"type": "str", "required": True},
-            "archive": {"type": "path"},
-            "pull_timeout": {"type": "int", "default": 300},
-            "engine": {"type": "str", "choices": ["auto", "podman", "docker"], "default": "auto"},
-        },
+        **ARGUMENTS,
         supports_check_mode=True,
     )
     try:

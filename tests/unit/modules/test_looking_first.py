@@ -74,6 +74,14 @@ def test_the_module_says_what_stands_in_the_way(machine: Any) -> None:
     assert found["failed"] and "missing required arguments: binary, inside found in images" in found["msg"]
 
 
+def test_somebody_elses_image(machine: Any, tmp_path: Path) -> None:
+    (tmp_path / "node").write_text("name registry.invalid/a:v1\n")
+    found, apart = machine("node_image", node="n", image="registry.invalid/a:v1")
+    assert (found["changed"], found["available"], found["source"], apart) == (False, True, "node", False)
+    found, apart = machine("node_image", node="n", image="registry.invalid/a:v1", archive=str(tmp_path / "none.tar"))
+    assert found["failed"] and "none.tar can't be read" in found["msg"] and apart
+
+
 def test_an_image_that_is_there_needs_no_process(machine: Any, tmp_path: Path) -> None:
     content = "FROM scratch\nRUN --mount=type=secret,id=login true\n"
     wanted = {"containerfile_content": content, "repository": "localhost/a", "build_secrets": {"login": "canary-token"}}
