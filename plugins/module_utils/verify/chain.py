@@ -87,7 +87,7 @@ class Link:
     :param next_command: where to look next for a broken row that names no command itself.
     :param only_notes: whether nothing that it says is a failure.
     :param late: whether what is wrong shows after a while only, so that it is looked at again where what needs it is broken.
-    :param varying: whether only a look shows which of the rows there are.
+    :param always: whether it is followed even where the app is to have no pods: only a look shows its rows, or it sees more.
     """
 
     rows: dict[str, tuple[str, ...]]
@@ -96,7 +96,7 @@ class Link:
     next_command: Callable[[Run], str] = lambda _run: ""
     only_notes: bool = False
     late: bool = False
-    varying: bool = False
+    always: bool = False
 
     @property
     def title(self) -> str:
@@ -104,7 +104,7 @@ class Link:
 
     def follow(self, run: Run, idle: str = "") -> list[Result]:
         """What is found; *idle* says why the app is to have no pods, so that nobody waits for what needs them."""
-        if idle and not self.varying and all(map(needs_pods, self.rows)):
+        if idle and not self.always and all(map(needs_pods, self.rows)):
             return [skipped(row, idle) for row in self.rows]
         results = run.followed(Look(tuple(self.rows), partial(self.look, run)))
         for result in results:
@@ -137,9 +137,9 @@ CHAIN = (
     Link({"route": ("endpoint", "health", "logs")}, APP, route.look, route.next_command),
     Link({"promise": ()}, PROMISE, promise.look, promise.next_command),
     Link({"log agent": ("node",)}, LOGS, log_agent.look, pods_of_logging, late=True),
-    Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging, varying=True),
+    Link({**STORE_ROWS, log_store.UNKNOWN: ()}, LOGS, log_store.look, pods_of_logging, always=True),
     Link({"log alerts": ("logs", "log agent", "prometheus")}, LOGS, log_alerts.look, pods_of_logging),
-    Link({"ruler": ("loki", "alertmanager")}, LOGS, ruler.look, pods_of_logging),
+    Link({"ruler": ("loki", "alertmanager")}, LOGS, ruler.look, pods_of_logging, always=True),
     Link({"metrics stack": ("promise",)}, NO_STACK, metrics_stack.look, metrics_stack.next_command),
     Link({"prometheus": ()}, STACK, prometheus.look, pods_of_the_stack),
     Link({"exporters": ("prometheus",)}, STACK, exporters.look, pods_of_the_stack),
@@ -155,7 +155,7 @@ CHAIN = (
         dead_rules.look,
         dead_rules.next_command,
     ),
-    Link({"data sources": ("prometheus", "loki", "victoria_logs")}, STACK, data_sources.look, pods_of_the_stack),
+    Link({"data sources": ("prometheus", "loki", "victoria_logs")}, STACK, data_sources.look, pods_of_the_stack, always=True),
     Link({"grafana": ()}, STACK, grafana.look, pods_of_the_stack),
     Link({"clocks": ("prometheus",)}, STACK, clocks.look, pods_of_the_stack),
     Link({"alertmanager": ("prometheus",)}, STACK, alertmanager.look, pods_of_the_stack),

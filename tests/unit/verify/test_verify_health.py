@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from ansible_collections.flaskops.observability.plugins.module_utils.drill import app as drilled
-from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import promise, transport
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import facts, junit, table
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import health
@@ -142,6 +142,28 @@ def test_probes_that_are_missing_or_lead_elsewhere(name):
     result = judge_probes(found, "flask-app", 5000)
     assert result.status == "failed" and cause in result.cause
     assert note_reference(found, "flask-app", 5000).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("promised", "said"),
+    [
+        (with_probes(livenessProbe=None), "ok"),
+        (with_probes(readinessProbe=None), "failed"),
+        (deployment(), "failed"),
+        (None, "failed"),
+    ],
+)
+def test_a_probe_that_was_not_applied_is_not_missed(promised, said):
+    """The cluster has no liveness probe; who removed it, or never had it, is told by what was written down."""
+    answers = {DEPLOYMENT: (200, with_probes(livenessProbe=None))}
+    if promised:
+        item = {"apiVersion": "apps/v1", "kind": "Deployment", **promised}
+        item["metadata"] = {"name": "flask-app", "namespace": "flask-app"}
+        written = promise.promise("flask_app flask-app flask-app", "flask-app", [item], {})
+        answers[f"{NS}/configmaps/{written['metadata']['name']}"] = (200, written)
+    results, _url = run(FakeCluster(**answers))
+    assert results["probes"]["status"] == said
+    assert "livenessProbe" in results["probes"]["cause"] or "liveness: none" in results["probes"]["evidence"]
 
 
 def test_probes_of_an_app_on_another_port():

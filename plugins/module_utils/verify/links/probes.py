@@ -1,12 +1,14 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The live probes are there and lead to the app; how they ask is its owner's choice."""
+"""The live probes are there and lead to the app; how they ask is its owner's choice, and whether, where it was applied so."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ...kube.promise import name_of, promised
+from ...kube.transport import ApiError
 from ..facts import app_container, handler, port_number, shown_path
 from ..result import Result, failed, ok
 from ..run import Run
@@ -55,21 +57,41 @@ def _described(live: dict[str, Any], deployment: dict[str, Any], name: str, port
     return f"{shown_path(live[how].get('path') or '/')} at port {number}{of}{tls}"
 
 
-def judge(deployment: dict[str, Any], name: str, port: int) -> Result:
-    """The live Deployment has a liveness and a readiness probe, and they lead to the app; how they ask is its owner's choice."""
+def judge(deployment: dict[str, Any], name: str, port: int, applied: dict[str, Any] | None = None) -> Result:
+    """The live Deployment has a liveness and a readiness probe, and they lead to the app; how they ask is its owner's choice.
+
+    :param applied: the Deployment as it was applied, where that is known: what it had no probe of, need not be there.
+    """
     container = app_container(deployment, name)
-    problems = [f"no {kind}" for kind in WANTED if not container.get(kind)]
+    missing = [kind for kind in WANTED if not container.get(kind)]
+    unwanted = [kind for kind in missing if applied and not app_container(applied, name).get(kind)]
+    problems = [f"no {kind}" for kind in missing if kind not in unwanted]
     live = {kind: container[kind] for kind in (*WANTED, "startupProbe") if container.get(kind)}
     problems += filter(None, (_astray(kind, probe, deployment, name, port) for kind, probe in live.items()))
     if problems:
         return failed("probes", f"{len(problems)} of the probes are missing or lead elsewhere", "; ".join(problems))
     described = {kind.removesuffix("Probe"): _described(probe, deployment, name, port) for kind, probe in live.items()}
+    described |= {kind.removesuffix("Probe"): "none, as it was applied" for kind in unwanted}
     return ok("probes", ", ".join(f"{kind}: {words}" for kind, words in described.items()))
 
 
 def look(run: Run) -> list[Result]:
     target = run.target
-    return [run.of_deployment("probes", lambda: judge(run.deployment, target.name, target.port))]
+    return [run.of_deployment("probes", lambda: judge(run.deployment, target.name, target.port, _applied(run)))]
+
+
+def _applied(run: Run) -> dict[str, Any] | None:
+    """The Deployment as the role applied it; None where nobody has written that down, or it may not be read."""
+    target = run.target
+    if all(app_container(run.deployment, target.name).get(kind) for kind in WANTED):
+        return None  # nobody has to know
+    try:
+        found = promised(run.get(f"{run.base}/configmaps/{name_of(f'flask_app {target.namespace} {target.name}')}"))
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return None
+    return next((item for item in found if (item["kind"], item["metadata"]["name"]) == ("Deployment", target.name)), None)
 
 
 def next_command(run: Run) -> str:
