@@ -159,8 +159,8 @@ def test_a_probe_that_was_not_applied_is_not_missed(promised, said):
     if promised:
         item = {"apiVersion": "apps/v1", "kind": "Deployment", **promised}
         item["metadata"] = {"name": "flask-app", "namespace": "flask-app"}
-        written = promise.promise("flask_app flask-app flask-app", "flask-app", [item], {})
-        answers[f"{NS}/configmaps/{written['metadata']['name']}"] = (200, written)
+        written = promise.promise(promise.owner_label("flask_app flask-app flask-app"), "flask-app", [item], {})
+        answers[f"{NS}/configmaps/promise-flask-app.flask-app.flask-app"] = (200, written)
     results, _url = run(FakeCluster(**answers))
     assert results["probes"]["status"] == said
     assert "livenessProbe" in results["probes"]["cause"] or "liveness: none" in results["probes"]["evidence"]
