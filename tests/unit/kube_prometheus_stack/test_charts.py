@@ -108,8 +108,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
         given = {f"kube_prometheus_stack_{key}": value for key, value in {**options, "source": source}.items()}
         given["__kube_prometheus_stack_images"] = yaml.safe_load((ROOT / "images.yml").read_text())
         given["__kube_prometheus_stack_found"] = {"releases": {}, "foreign": {}}  # a cluster without any
-        names = ("values", "config")
-        return evaluate(folder, {name: f"__kube_prometheus_stack_{name}" for name in names}, given, ROLE)
+        names = ("values", "blackbox_values", "config")
+        found = evaluate(folder, {name: f"__kube_prometheus_stack_{name}" for name in names}, given, ROLE)
+        releases = ("kube-prometheus-stack", found["values"]), ("prometheus-blackbox-exporter", found["blackbox_values"])
+        return {"config": found["config"], "values": dict(releases)}
 
     return write
 

@@ -46,7 +46,7 @@ def written(folder: Path, switch: dict[str, Any], **options: Any) -> dict[str, A
 
 
 def annotations(found: dict[str, Any]) -> dict[str, Any]:
-    return dict(found["values"]["kube-prometheus-stack"]["prometheus"].get("annotations") or {})
+    return dict(found["values"]["prometheus"].get("annotations") or {})
 
 
 def watchdog(found: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def test_watchdog_is_sent_there_often_enough(tmp_path: Path, switch: dict[str, A
     # It is no receiver of anything else.
     assert yaml.safe_load(found["config"])["route"]["receiver"] == "none"
     assert f'"url_file": "{FILES}/{secret}"' in found["config"] and "ping.test" not in json.dumps(found)
-    alertmanager = found["values"]["kube-prometheus-stack"]["alertmanager"]
+    alertmanager = found["values"]["alertmanager"]
     assert alertmanager["alertmanagerSpec"]["secrets"] == [secret.partition("/")[0]]
 
 
@@ -141,7 +141,7 @@ def alertmanager(tmp_path: Path, far: UptimeRobotFake) -> Iterator[Alertmanager]
     place = tmp_path / "secrets/kube-prometheus-stack-dead-mans-switch/url"
     place.parent.mkdir(parents=True)
     place.write_text(far.checks[key]["url"])
-    features = found["values"]["kube-prometheus-stack"]["alertmanager"]["enableFeatures"]
+    features = found["values"]["alertmanager"]["enableFeatures"]
     with started(tmp_path, found["config"].replace(FILES, str(tmp_path / "secrets")), *features) as address:
         made = Alertmanager(address)
         made.get("/api/v2/alerts", [{"labels": {"alertname": ALERT, "severity": "none"}}])

@@ -26,7 +26,7 @@ def stack(folder: Path, **gone: str) -> dict[str, Any]:
         "__kube_prometheus_stack_found": {"releases": {"kube-prometheus-stack": {"status": "absent"}}},
         "__kube_prometheus_stack_gone": gone,
     }
-    expressions = names | {"values": "__kube_prometheus_stack_values['kube-prometheus-stack']"}
+    expressions = names | {"values": "__kube_prometheus_stack_values"}
     return evaluate(folder, expressions, given, ROOT / "roles/kube_prometheus_stack")
 
 
