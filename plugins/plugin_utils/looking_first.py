@@ -7,12 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as ModuleAction
-
-from ..module_utils.image.build_context import ContextError
-from ..module_utils.node.engine import EngineError
-from ..module_utils.node.images import ImageError
 
 
 class LookingFirst(ModuleAction):  # type: ignore[misc]
@@ -33,7 +28,7 @@ class LookingFirst(ModuleAction):  # type: ignore[misc]
             try:
                 _, options = self.validate_argument_spec(**self.ARGUMENTS)
                 found = self.look(options)
-            except (AnsibleError, ContextError, EngineError, ImageError, OSError):
+            except Exception:  # whose words may hold a secret; the module knows how to say them
                 found = {"changed": True}
             if not found["changed"]:
                 return found
