@@ -34,8 +34,8 @@ WITHIN = {
     "Run the node": [1.0, 5.0, 12.0],
     "Build and deliver the image": [2.0],
     "Put the programs into the local cluster": [1.0],
-    "Install or upgrade a release": [3.0],
-    "Install or upgrade VictoriaLogs": [2.0],
+    "Install, upgrade or repair the releases": [3.0],
+    "Install, upgrade or repair the release": [2.0],
 }
 # After these killed runs everything is taken down, and the next run is a first one.
 DOWN_AFTER = (2, 9, 15)
