@@ -64,7 +64,7 @@ SHOP: dict[str, tuple[Any, Callable[[Found], Any], Any]] = {
     "image": ("shop:7", lambda f: container(f)["image"], "shop:7"),
     "image_pull_policy": ("Always", lambda f: container(f)["imagePullPolicy"], "Always"),
     "image_pull_secrets": (["pull"], lambda f: pod(f)["imagePullSecrets"], [{"name": "pull"}]),
-    "replicas": (0, lambda f: f["Deployment shop"]["spec"]["replicas"], 0),
+    "replicas": (3, lambda f: f["Deployment shop"]["spec"]["replicas"], 3),
     "port": (5001, lambda f: container(f)["ports"][0]["containerPort"], 5001),
     "scheme": (
         "https",
