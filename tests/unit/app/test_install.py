@@ -335,3 +335,25 @@ def containerfile(given: dict[str, Any]) -> str:
     options = defaults | {f"flask_image_{name}": value for name, value in given.items()}
     template = made.from_string((RUNTIME.parents[1] / "templates/Containerfile.j2").read_text())
     return template.render(**options, __flask_image_found={"wsgi": "app:app"})
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (
+            "pip._vendor.pyproject_hooks._impl.BackendUnavailable: Cannot find module 'shop_build' in ['/src']",
+            "the build-backend of its pyproject.toml can't be imported (shop_build)",
+        ),
+        ("pip._internal.exceptions.Odd: nobody thought of it", "Odd: nobody thought of it"),
+        ("OSError: [Errno 28] No space left on device", "OSError: [Errno 28] No space left on device"),
+    ],
+)
+def test_what_pip_did_not_foresee_is_told_by_its_last_line(last: str, said: str) -> None:
+    """As pip prints it since Python 3.13, which marks the places of a traceback."""
+    trace = """ERROR: Exception:
+Traceback (most recent call last):
+  File "/venv/pip/_internal/utils/misc.py", line 734, in get_requires_for_build_wheel
+    return super().get_requires_for_build_wheel(config_settings=cs)
+           ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~^^^^^^^^^^^^^^^^^^^^
+"""
+    assert install.cause(f"Processing ./.\n{trace}{last}\n") == said

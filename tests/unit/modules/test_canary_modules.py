@@ -92,8 +92,14 @@ def test_no_module_shows_a_malformed_kubeconfig(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_no_module_shows_a_credential_that_it_refuses(capsys: pytest.CaptureFixture[str], case: str) -> None:
+def test_no_module_shows_a_credential_that_it_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
     name, options, key = REFUSED[case]
+    # An engine, which is asked nothing before the secrets are read.
+    (tmp_path / "podman").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "podman").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     answer, said = run(
         name, {"kubeconfig": "/nowhere", **options} if name not in ("container_image", "external_checks") else options, capsys
     )

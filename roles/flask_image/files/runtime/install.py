@@ -144,7 +144,8 @@ SEVERAL: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     ),
     (r"ERROR: (Invalid requirement: .*\(from line \d+ of \S+\))", lambda found: found[1].split(": Expected")[0]),
     (
-        r"Cannot import (?:build backend )?'([\w.]+)'|BackendUnavailable(?:.*\n)+?.*No module named '([\w.]+)'",
+        r"(?:Cannot import (?:build backend )?|BackendUnavailable: Cannot find module )'([\w.]+)'"
+        r"|BackendUnavailable(?:.*\n)+?.*No module named '([\w.]+)'",
         lambda found: f"the build-backend of its pyproject.toml can't be imported ({found[1] or found[2]})",
     ),
     (r"User for (\S+): ", lambda found: f"the package index {found[1]} asks for a login"),
@@ -183,6 +184,9 @@ def cause(output: str) -> str:
         begun = [line.split()[1] for line in lines[: ends[0]] if re.match(r"Collecting \S|Processing \S", line)]
         name = next((one or other for one, other in about), "").strip("'") or os.path.basename((begun or [""])[-1])
         return f"{name}: {(found_lines or inside[-1:] or [''])[0]}".removeprefix(": ")
+    if "ERROR: Exception:" in lines:
+        # What pip did not foresee ends with the exception's own line.
+        return re.sub(r"^(?:\w+\.)+", "", next(line for line in reversed(lines) if re.match(r"[\w.]+: |ERROR: Exception:", line)))
     errors = [re.sub(r"^(ERROR|error): ", "", line) for line in lines if re.match(r"(ERROR|error): ", line)]
     return next((line for line in errors if "Could not find a version" not in line and "for help visit" not in line), "")
 
