@@ -20,6 +20,8 @@ from urllib.parse import urlencode
 
 import yaml
 
+from tests.harness import playbook
+
 LIST: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("applications.yml").read_text())
 # Asked of every application, in addition to its own steps: what its first page, and a page that is none, say to other methods.
 ALWAYS = ("HEAD {}", "OPTIONS {}", "PUT {}", "BREW {}", "GET /no-such-page", "BREW /no-such-page")
@@ -31,6 +33,33 @@ MASKS = (
     (r"(?<![\w~-])(?=[\w.~-]*\d)(?=[\w.~-]*[A-Za-z])[\w~-]{20,}(\.[\w-]+)*", "<id>"),
     (r"\b1[78]\d{8}(\.\d+)?\b", "<time>"),
 )
+
+# What takes applications away, and their images.
+CLEAR = [
+    {
+        "name": "Remove the applications of the test",
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {
+                "name": f"Remove what {role} made",
+                "ansible.builtin.include_role": {"name": f"flaskops.observability.{role}"},
+                "vars": {
+                    f"{role}_state": "absent",
+                    **(
+                        {"flask_image_repository": "localhost/{{ app.name }}"}
+                        if role == "flask_image"
+                        else {f"{role}_name": "{{ app.name }}"}
+                    ),
+                    **({} if role == "flask_image" else {f"{role}_namespace": "{{ app.name }}"}),
+                },
+                "loop": "{{ flask_apps }}",
+                "loop_control": {"loop_var": "app", "label": "{{ app.name }}"},
+            }
+            for role in ("verify", "app_monitoring", "flask_app", "flask_image")
+        ],
+    }
+]
 
 
 @dataclass(frozen=True)
@@ -85,6 +114,13 @@ def options(application: dict[str, Any], folder: Path) -> dict[str, Any]:
             (tree / name).write_text(text)
         given["source"] = str(tree)
     return {f"flask_image_{name}": value for name, value in given.items()}
+
+
+def clear(folder: Path, apps: list[dict[str, Any]]) -> None:
+    """Take applications away from the shared cluster."""
+    (folder / "clear.yml").write_text(yaml.safe_dump(CLEAR))
+    done = playbook(str(folder / "clear.yml"), extra={"flask_apps": apps})
+    assert done.returncode == 0, done.error
 
 
 def unpacked(requirement: str, folder: Path) -> Path:

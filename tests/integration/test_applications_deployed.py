@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
 
 from tests import applications
-from tests.harness import INVENTORY, LONG, Cluster, playbook
+from tests.harness import LONG, Cluster, playbook
 
 pytestmark = LONG
 
@@ -47,31 +46,6 @@ DRILLS: dict[str, tuple[str, str, str, set[str]]] = {
     ),
     "fava": ("pod_killed", "/", "", set()),
 }
-CLEAR = [
-    {
-        "name": "Remove the applications of the test",
-        "hosts": "all",
-        "gather_facts": False,
-        "tasks": [
-            {
-                "name": f"Remove what {role} made",
-                "ansible.builtin.include_role": {"name": f"flaskops.observability.{role}"},
-                "vars": {
-                    f"{role}_state": "absent",
-                    **(
-                        {"flask_image_repository": "localhost/{{ app.name }}"}
-                        if role == "flask_image"
-                        else {f"{role}_name": "{{ app.name }}"}
-                    ),
-                    **({} if role == "flask_image" else {f"{role}_namespace": "{{ app.name }}"}),
-                },
-                "loop": "{{ flask_apps }}",
-                "loop_control": {"loop_var": "app", "label": "{{ app.name }}"},
-            }
-            for role in ("verify", "app_monitoring", "flask_app", "flask_image")
-        ],
-    }
-]
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +62,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iter
     done = playbook("site.yml", extra=variables)
     assert done.returncode == 0, done.error
     yield folder, variables
-    (folder / "clear.yml").write_text(yaml.safe_dump(CLEAR))
-    cleared = playbook(str(folder / "clear.yml"), inventory=INVENTORY, extra={"flask_apps": apps})
-    assert cleared.returncode == 0, cleared.error
+    applications.clear(folder, apps)
     assert not cluster.namespaces() & set(DRILLS)
 
 

@@ -66,6 +66,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iter
     yield folder, variables
     gone = [{**app, "state": "absent"} for app in apps]
     assert playbook("site.yml", "--tags", "app,monitoring,verify", extra={"flask_apps": gone}).changed > 0
+    applications.clear(folder, apps)
     assert playbook("playbooks/cluster.yml").changed > 0
     assert not cluster.namespaces() & set(APPS)
 
