@@ -9,7 +9,7 @@ from typing import Any
 from ..module_utils.kube.client import api_client
 from ..module_utils.kube.objects import Objects
 from ..module_utils.kube.ours import owner_of
-from ..module_utils.kube.promise import owner_label
+from ..module_utils.kube.promise import owner_named
 from ..plugin_utils.cluster_action import ClusterAction
 
 
@@ -23,6 +23,6 @@ class ActionModule(ClusterAction):
         ours = set()
         for live in objects.every("apps/v1", "Deployment"):
             space, name = live["metadata"]["namespace"], live["metadata"]["name"]
-            if owner_of(live) == owner_label(f"flask_app {space} {name}"):
+            if owner_of(live) == owner_named("flask_app", space, name):
                 ours.add(f"{space}/{name}")
         return {"changed": False, "apps": sorted(ours - set(options["listed"]))}

@@ -181,7 +181,7 @@ class ReleaseState:
 
     def promise(self) -> None:
         """Write down what the release holds, for verify; that is news only where it is all that changes."""
-        owner = promises.owner_label(f"release {self.wish.namespace} {self.wish.name}")
+        owner = promises.owner_named("release", self.wish.namespace, self.wish.name)
         # The manifest omits the namespace that is Helm's to fill in.
         items = [promises.agreed({**item, "metadata": {**item["metadata"], **_place(live)}}, live) for item, live in self.pairs]
         labels = {"flaskops/owner": owner, **OURS}
@@ -325,7 +325,7 @@ class ReleaseState:
         self.release = Release(self.objects, self.wish.namespace, self.wish.name)
         if self.release.records:
             raise KubeError(f"Helm removed release {self.where}, but its record is still there: run again.")
-        owner = promises.owner_label(f"release {self.wish.namespace} {self.wish.name}")
+        owner = promises.owner_named("release", self.wish.namespace, self.wish.name)
         written = promises.promise(owner, self.wish.namespace, [], {})
         if live := self.objects.get(written):
             self.objects.remove(live, "Background")

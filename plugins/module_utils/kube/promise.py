@@ -62,6 +62,11 @@ def owner_label(text: str) -> str:
     return f"{plain[:52].rstrip('._-')}.{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
+def owner_named(role: str, namespace: str, name: str) -> str:
+    """The owner of what belongs to one name of a namespace, such as an application or a release, as the value of a label."""
+    return owner_label(f"{role} {namespace} {name}")
+
+
 def name_of(owner: str) -> str:
     """The name of an owner's promise."""
     return "promise-" + re.sub(r"[^a-z0-9.-]+", "-", owner.lower()).strip("-.")

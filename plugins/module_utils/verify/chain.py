@@ -123,7 +123,7 @@ CHAIN = (
     Link({"image": ("node",)}, APP, image.look, image.next_command),
     Link({"probes": ()}, APP, probes.look, probes.next_command),
     Link({"reference probes": ()}, APP, reference_probes.look, only_notes=True),
-    Link({"rollout": ("node", "image", "probes")}, APP, rollout.look, rollout.next_command),
+    Link({"rollout": ("node", "image", "probes")}, APP, rollout.look, rollout.next_command, always=True),
     Link({"worker ...": ()}, APP, workers.look, rollout.next_command),
     Link({"endpoint": ("rollout",)}, APP, endpoint.look, endpoint.next_command),
     Link({"health": ("endpoint",)}, APP, health.look, health.next_command),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...kube.promise import name_of, owner_label, promised
+from ...kube.promise import name_of, owner_named, promised
 from ...kube.transport import ApiError
 from ..facts import app_container, handler, port_number, shown_path
 from ..result import Result, failed, ok
@@ -83,9 +83,9 @@ def look(run: Run) -> list[Result]:
 def _applied(run: Run) -> dict[str, Any] | None:
     """The Deployment as the role applied it; None where nobody has written that down, or it may not be read."""
     target = run.target
-    owner = owner_label(f"flask_app {target.namespace} {target.name}")
     if all(app_container(run.deployment, target.name).get(kind) for kind in WANTED):
         return None  # nobody has to know
+    owner = owner_named("flask_app", target.namespace, target.name)
     try:
         found = promised(run.get(f"{run.base}/configmaps/{name_of(owner)}"))
     except ApiError as error:

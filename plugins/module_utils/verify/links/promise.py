@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from ...kube.promise import LABEL, Departure, departures, owner_label, promised
+from ...kube.promise import LABEL, Departure, departures, owner_named, promised
 from ...kube.transport import ApiError
 from ..result import Result, failed, ok, skipped
 from ..run import Run
@@ -73,7 +73,7 @@ def read(run: Run) -> tuple[list[dict[str, Any]], bool]:
 def _unwritten(run: Run, maps: list[dict[str, Any]]) -> list[str]:
     """Whose objects of the app are there without their promise, where others of its promises are: who may write one, may all."""
     target = run.target
-    own = {owner_label(f"{role} {target.namespace} {target.name}") for role in OF_APP}
+    own = {owner_named(role, target.namespace, target.name) for role in OF_APP}
     live = [run.deployment, *(item for items in run.stack.objects.values() for item in items)]
     there, written = ({owner_of(item) for item in found} & own for found in (live, maps))
     return sorted(there - written) if written else []
@@ -88,7 +88,7 @@ def _is_about(config_map: dict[str, Any], namespace: str, name: str) -> bool:
     owner = owner_of(config_map)
     if not owner.startswith(tuple(f"{role}." for role in OF_APP)):
         return True
-    return owner in [owner_label(f"{role} {namespace} {name}") for role in OF_APP]
+    return owner in [owner_named(role, namespace, name) for role in OF_APP]
 
 
 class _Kinds:
