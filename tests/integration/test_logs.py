@@ -41,6 +41,15 @@ def logs(cluster: Cluster) -> Iterator[loss.Cluster]:
     found = loss.Cluster(cluster.api, "victoria-logs/victoria-logs", "", f"{cluster.context}-node", revive)
     yield found
     loss.remove_namespace(found)
+    # verify blames an agent that is killed again and again, rightly: the tests after these get one that never was.
+    killed = found.pod().metadata.name
+    found.evict()
+
+    def anew() -> bool:
+        pod = found.pod()
+        return pod.metadata.name != killed and all(status.ready for status in pod.status.container_statuses or [])
+
+    until(anew, 120, "a new log agent", passing=(loss.LossError,))
 
 
 @pytest.fixture(scope="module")

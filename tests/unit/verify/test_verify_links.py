@@ -876,9 +876,11 @@ def test_every_container_of_the_shipper_is_asked():
     assert "the metrics page of fluent-bit-x on node node-1 answers 503" in found["log agent"]["cause"]
 
 
-def restarted(minutes, count, code, why):
-    last = {"exitCode": code, "reason": why}
-    at = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=minutes)).isoformat()
+def restarted(minutes, count, code, why, ran=1):
+    began, at = (
+        (datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=m)).isoformat() for m in (minutes + ran, minutes)
+    )
+    last = {"exitCode": code, "reason": why} | ({"startedAt": began} if ran else {})
     return {
         "name": "es",
         "restartCount": count,
@@ -899,6 +901,11 @@ def restarted(minutes, count, code, why):
         ((50, 9, 137, "OOMKilled"), "ok", "after OOMKilled"),
         ((4, 9, 137, "OOMKilled"), "failed", "9 times, last 4 min ago after OOMKilled"),
         ((4, 9, 1, "Error"), "failed", "after exit code 1"),
+        ((4, 9, 1, "Error", 0), "failed", "after exit code 1"),
+        ((4, 3, 137, "Error", 9), "failed", "after SIGKILL"),
+        ((4, 3, 137, "Error", 11), "ok", "3 times, last 4 min ago after SIGKILL"),
+        ((4, 9, 137, "OOMKilled", 50), "failed", "after OOMKilled"),
+        ((4, 9, 137, "OOMKilled", 70), "ok", "after OOMKilled"),
         ((1, 9, 255, "Unknown"), "ok", "after Unknown"),
         ((61, 9, 137, "OOMKilled"), "ok", ""),
     ],

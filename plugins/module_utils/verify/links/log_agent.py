@@ -29,7 +29,7 @@ SPOOL_BYTES, SPOOL_OLDEST = "log_collector_spool_bytes", "log_collector_spool_ol
 TRIED, DELIVERED = "fluentbit_output_retries_total", "fluentbit_output_proc_records_total"
 PAUSED = "fluentbit_input_ingestion_paused"
 LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_records_total", "fluentbit_output_retries_failed_total")
-# Restarts are told for an hour. kubelet waits 5 minutes at most, so what was restarted often and lately is about to be again.
+# Restarts are told for an hour. kubelet counts anew what ran for 10 minutes; a leak takes longer to reach the memory's limit.
 NOTED, LATELY, OFTEN = 3600.0, 600.0, 3
 SHUT = 2  # pages without an answer after which no other one is asked, since each takes its time
 METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus", "log-collector": "/metrics"}
@@ -166,10 +166,19 @@ def restarts(pods: list[dict[str, Any]], now: datetime.datetime) -> tuple[str, s
                 continue
             text = f"{container['name']} of {_place(pod)} was started again {count} times, last {max(ago, 0) / 60:.0f} min ago"
             text += f" after {ended_by(last)}"
-            # A node that was started again says Unknown of all its containers.
-            goes_on = count >= OFTEN and ago < LATELY and last.get("reason") != "Unknown"
+            # Of those before the last one only the number is known, such as of a node that was started again, which says Unknown.
+            bound = {"Unknown": 0.0, "OOMKilled": NOTED}.get(last.get("reason", ""), LATELY)
+            goes_on = count >= OFTEN and ago < LATELY and _ran(last) < bound
             (wrong if goes_on else noted).append(text)
     return "".join(f"; {text}" for text in noted[:3]), "; ".join(wrong[:3])
+
+
+def _ran(terminated: dict[str, Any]) -> float:
+    """For how many seconds a container ran that has ended; 0 where nobody says."""
+    began, ended = (
+        datetime.datetime.fromisoformat(terminated.get(key) or terminated["finishedAt"]) for key in ("startedAt", "finishedAt")
+    )
+    return (ended - began).total_seconds()
 
 
 def _delivery(
