@@ -45,11 +45,11 @@ def logs(cluster: Cluster) -> Iterator[loss.Cluster]:
     killed = found.pod().metadata.name
     found.evict()
 
-    def anew() -> bool:
+    def replaced() -> bool:
         pod = found.pod()
         return pod.metadata.name != killed and all(status.ready for status in pod.status.container_statuses or [])
 
-    until(anew, 120, "a new log agent", passing=(loss.LossError,))
+    until(replaced, 120, "a new log agent", passing=(loss.LossError,))
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ SPOOL_BYTES, SPOOL_OLDEST = "log_collector_spool_bytes", "log_collector_spool_ol
 TRIED, DELIVERED = "fluentbit_output_retries_total", "fluentbit_output_proc_records_total"
 PAUSED = "fluentbit_input_ingestion_paused"
 LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_records_total", "fluentbit_output_retries_failed_total")
-# Restarts are told for an hour. kubelet counts anew what ran for 10 minutes; a leak takes longer to reach the memory's limit.
+# Restarts are told for an hour. kubelet forgets them after a run of 10 minutes; a leak needs longer to reach the memory's limit.
 NOTED, LATELY, OFTEN = 3600.0, 600.0, 3
 SHUT = 2  # pages without an answer after which no other one is asked, since each takes its time
 METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus", "log-collector": "/metrics"}
