@@ -41,7 +41,7 @@ NODE = {
 # What the API server lacks without a manager; the role admin is empty without clusterrole-aggregation.
 CONTROLLERS = (
     "deployment,replicaset,daemonset,namespace,serviceaccount,serviceaccount-token,disruption,endpointslice,resourcequota,"
-    "garbagecollector,clusterrole-aggregation,cronjob,job,statefulset,pvc-protection,pv-protection"
+    "garbagecollector,clusterrole-aggregation,cronjob,job,statefulset,persistentvolume-binder,pvc-protection,pv-protection"
 )
 # As on GKE: a pod of these priority classes needs a ResourceQuota that names them.
 GKE_ADMISSION = {

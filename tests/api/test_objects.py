@@ -297,6 +297,32 @@ def test_data_and_releases(rig: Rig) -> None:
     assert seen(rig) == start
 
 
+def test_a_volume_goes_after_its_claim(rig: Rig) -> None:
+    """Kubernetes keeps a volume for as long as a claim is bound to it."""
+    start, name = seen(rig), f"{NAME}-volume"
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain",
+        "hostPath": {"path": "/var/empty"},
+        "storageClassName": "",
+        "claimRef": {"namespace": NAME, "name": name},
+    }
+    made = [SPACE, an("v1", "PersistentVolume", {"name": name}, spec=spec)]
+    State(Objects(rig.api), wish({"definitions": made}, False)).run("present")
+    claim = CLAIM | {"storageClassName": "", "volumeName": name}
+    rig.request("POST", CLAIMS, {"metadata": {"name": name}, "spec": claim})
+    until(lambda: rig.request("GET", f"{CLAIMS}/{name}")["status"].get("phase") == "Bound", 30, "the claim is bound")
+    data = [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": NAME, "name": name}]
+    gone = {"definitions": made, "data": data, "wait_timeout": 20}
+    assert State(Objects(rig.api), wish(gone, False)).run("absent")["changes"] == [
+        f"removed PersistentVolume {name}",
+        f"removed PersistentVolumeClaim {NAME}/{name}",
+        f"removed Namespace {NAME}",
+    ]
+    assert seen(rig) == start
+
+
 def test_an_object_that_is_made_once(rig: Rig) -> None:
     """It is made where it is missing, neither changed nor pruned afterwards, and removed with the others."""
     path = "/api/v1/namespaces/default/secrets/once"

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 # What others need is applied first and removed last.
 PHASES = (
     {"Namespace"},
-    {"CustomResourceDefinition", "PriorityClass", "ServiceAccount", "Secret", "ConfigMap", "Role", "ClusterRole"},
+    {"CustomResourceDefinition", "PriorityClass", "ServiceAccount", "Secret", "ConfigMap", "Role", "ClusterRole", "PersistentVolume"},
     {"RoleBinding", "ClusterRoleBinding", "Service", "NetworkPolicy", "PodDisruptionBudget", "PersistentVolumeClaim"},
 )
 NEEDED = 1  # the phase of what pods can't start without
