@@ -15,8 +15,8 @@ Json = dict[str, Any]
 
 # What others need is applied first and removed last.
 PHASES = (
-    {"Namespace"},
-    {"CustomResourceDefinition", "PriorityClass", "ServiceAccount", "Secret", "ConfigMap", "Role", "ClusterRole", "PersistentVolume"},
+    {"Namespace", "PersistentVolume"},
+    {"CustomResourceDefinition", "PriorityClass", "ServiceAccount", "Secret", "ConfigMap", "Role", "ClusterRole"},
     {"RoleBinding", "ClusterRoleBinding", "Service", "NetworkPolicy", "PodDisruptionBudget", "PersistentVolumeClaim"},
 )
 NEEDED = 1  # the phase of what pods can't start without
