@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.harness import LONG, ROOT, Cluster, run_role, until
 
@@ -146,7 +147,7 @@ def test_grafana_gets_a_data_source(cluster: Cluster, aws: Aws, variables: dict[
     assert done.changed == 1
     assert not [canary for canary in CANARIES.values() if canary in done.stdout + done.stderr]
     (secret,) = cluster.core.list_namespaced_secret(GRAFANA, label_selector="grafana_datasource=1").items
-    (source,) = json.loads(base64.b64decode(secret.data["cloudwatch.yaml"]))["datasources"]
+    (source,) = yaml.safe_load(base64.b64decode(secret.data["cloudwatch.yaml"]))["datasources"]
     assert source["type"] == "cloudwatch" and source["jsonData"] == {
         "authType": "keys",
         "assumeRoleArn": "arn:aws:iam::123456789012:role/grafana",

@@ -138,8 +138,8 @@ def filters(options: Plugin) -> list[Plugin]:
             # Under a key of their own the application's fields can't overwrite ours.
             "merge_log_key": "data",
             "keep_log": True,
-            "k8s-logging.parser": options["pod_annotations"],
-            "k8s-logging.exclude": options["pod_annotations"],
+            "k8s-logging.parser": options["heed_annotations"],
+            "k8s-logging.exclude": options["heed_annotations"],
             "labels": True,
             "annotations": False,
             # The default of 32k is less than many pods' specifications, whose labels would be missing then.

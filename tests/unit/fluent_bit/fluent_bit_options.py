@@ -21,7 +21,7 @@ DEFAULTS: Options = {
     "existing_secret": "",
     "aws_static_keys": False,
     "excluded_namespaces": [],
-    "pod_annotations": True,
+    "heed_annotations": True,
     "merge_json": True,
     "multiline_parsers": ["python"],
     "parsers": [],
@@ -119,7 +119,7 @@ GOOD: dict[str, Options] = {
         "outputs": [LOKI],
         "multiline_parsers": [],
         "merge_json": False,
-        "pod_annotations": False,
+        "heed_annotations": False,
         "buffer_policy": "pause",
     },
     "every language, parsers, files of the node, excluded namespaces": {
