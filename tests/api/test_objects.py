@@ -323,6 +323,51 @@ def test_a_volume_goes_after_its_claim(rig: Rig) -> None:
     assert seen(rig) == start
 
 
+def test_what_is_emptied_in_a_custom_resource(rig: Rig) -> None:
+    """The server makes null of a map or a list of maps that loses its last entry, which its definition refuses then."""
+    words = {"type": "object", "additionalProperties": {"type": "string"}}
+    part = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "words": words}}
+    by_name = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+    parts = {"type": "array", "items": part, **by_name}
+    spec = {
+        "type": "object",
+        "properties": {"words": words, "parts": parts, "meta": {"type": "object", "properties": {"words": words}}},
+    }
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    definition = an(
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        {"name": "toys.test.example.com"},
+        spec={
+            "group": "test.example.com",
+            "scope": "Namespaced",
+            "names": {"kind": "Toy", "plural": "toys", "singular": "toy"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    )
+    path = "/apis/test.example.com/v1/namespaces/default/toys/toy"
+
+    def run(check: bool = False, **spec: Any) -> tuple[list[str], Any]:
+        toy = an("test.example.com/v1", "Toy", {"name": "toy", "namespace": "default"}, spec=spec)
+        changes = State(Objects(rig.api), wish({"definitions": [toy], "wait": False}, check)).run("present")["changes"]
+        return changes, rig.request("GET", path)["spec"]
+
+    full = {"words": {"a": "1"}, "parts": [{"name": "a", "words": {"b": "2"}}], "meta": {"words": {"c.d": "3"}}}
+    inside = {"words": {}, "parts": [{"name": "a", "words": {}}], "meta": {"words": {}}}
+    changed = ["changed Toy default/toy"]
+    State(Objects(rig.api), wish({"definitions": [definition]}, False)).run("present")
+    try:
+        until(lambda: Objects(rig.api).resource("test.example.com/v1", "Toy"), 30, "the API server knows the kind")
+        run(**full)
+        for emptied in (inside, {"words": {}, "parts": [], "meta": {}}):
+            assert run(check=True, **emptied) == (changed, full)
+            assert run(**emptied) == (changed, emptied)
+            assert run(**emptied) == ([], emptied)
+            assert run(**full) == (changed, full)
+    finally:
+        State(Objects(rig.api), wish({"definitions": [definition]}, False)).run("absent")
+
+
 def test_an_object_that_is_made_once(rig: Rig) -> None:
     """It is made where it is missing, neither changed nor pruned afterwards, and removed with the others."""
     path = "/api/v1/namespaces/default/secrets/once"

@@ -160,5 +160,5 @@ def test_grafana_gets_a_data_source(cluster: Cluster, aws: Aws, variables: dict[
     }
     assert run_role("fluent_bit", tmp_path, variables, env=aws.env).changed == 0
     loki = [{"type": "loki", "host": "loki.test.svc"}]
-    assert run_role("fluent_bit", tmp_path, {**variables, "fluent_bit_outputs": loki}, env=aws.env).changed == 2
+    assert run_role("fluent_bit", tmp_path, {**variables, "fluent_bit_outputs": loki}, env=aws.env).changed == 1
     assert not cluster.core.list_namespaced_secret(GRAFANA, label_selector="grafana_datasource=1").items

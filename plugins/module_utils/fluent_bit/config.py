@@ -175,7 +175,7 @@ def filters(options: Plugin) -> list[Plugin]:
             "name": "modify",
             "match": "*",
             "add": "level unknown",
-            "set": [f"cluster {options['cluster']}", "node ${NODE_NAME}"],
+            "set": [f"cluster {options['cluster_label']}", "node ${NODE_NAME}"],
             "hard_rename": "log message",
         }
     )
@@ -279,7 +279,7 @@ def build(options: Plugin, output: Plugin, port: int, counters_port: int = 0) ->
     config["pipeline"] = {
         "inputs": [pod_input(options), *(host_input(log, options) for log in options["host_logs"])],
         "filters": filters(options),
-        "outputs": [outputs.render(output, options["cluster"], options["buffer_limit"])],
+        "outputs": [outputs.render(output, options["cluster_label"], options["buffer_limit"])],
     }
     if counters_port:
         config["pipeline"]["filters"] += counters()
@@ -340,7 +340,7 @@ def backends(options: Plugin) -> list[Plugin]:
         login = ("username", "api_key_secret", "bearer_token_secret", "aws_region")
         entry = {key: output[key] for key in keys if output.get(key)} | {"login": any(output.get(key) for key in login)}
         if output["type"] == "cloudwatch_logs":
-            entry["log_group"] = outputs.log_group(output, options["cluster"])
+            entry["log_group"] = outputs.log_group(output, options["cluster_label"])
         found.append(entry)
     return found
 
@@ -353,7 +353,7 @@ def log_groups(options: Plugin) -> list[Plugin]:
     """Return the log groups that must be there before the first line, because the plugin can't make them: those with a key."""
     return [
         {
-            "name": outputs.log_group(output, options["cluster"]),
+            "name": outputs.log_group(output, options["cluster_label"]),
             **{key: output[key] for key in ("region", "kms_key", "retention_days")},
         }
         for output in _cloudwatch(options)
@@ -374,7 +374,7 @@ def datasources(options: Plugin) -> list[Plugin]:
                 "authType": "default",
                 "defaultRegion": output["region"],
                 # With a group for each namespace this is only where the others begin.
-                "defaultLogGroups": [outputs.log_group(output, options["cluster"])],
+                "defaultLogGroups": [outputs.log_group(output, options["cluster_label"])],
             },
         }
         for output in found

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from .transport import ApiError, KubeCluster, KubeError, first_line, read_object
 
 TIMEOUT = 60  # seconds of one request; a busy API server takes its time to publish a large definition
 WORKERS = 8
+# How the server names what it made null itself.
+NULL = re.compile(r'(\S+): Invalid value: "null"')
 # Of each object its metadata alone.
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -137,11 +140,23 @@ class Objects:
         if path is None:
             raise ApiError(404, f"The cluster knows no {item['kind']} of {item['apiVersion']}")
         query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+
+        def send(body: dict[str, Any]) -> dict[str, Any]:
+            done: dict[str, Any] = self.request("PATCH", path, query, body, "application/apply-patch+yaml")
+            return done
+
         try:
-            done: dict[str, Any] = self.request("PATCH", path, query, item, "application/apply-patch+yaml")
+            try:
+                return send(item)
+            except ApiError as error:
+                # In custom resources the server makes null of a map or list whose last entry goes, and then refuses it.
+                first = without_empty(item, {field.lstrip("[") for field in NULL.findall(str(error))})
+                if first == item:
+                    raise
+            done = send(first)
+            return done if dry_run else send(item)
         except ApiError as error:
             raise ApiError(error.status, f"{label(item)} is refused: {error}") from error
-        return done
 
     def listed(self, api_version: str, kind: str, namespace: str, selector: str = "") -> list[dict[str, Any]]:
         """The objects that a label selector takes, without what they hold: kind and metadata alone.
@@ -236,6 +251,21 @@ class Objects:
         """Call `function` for every item, several at a time, and return the results in order."""
         with ThreadPoolExecutor(WORKERS) as pool:
             return list(pool.map(function, items))
+
+
+def without_empty(value: Any, fields: set[str], path: str = "") -> Any:
+    """An object without its empty maps and lists at `fields`, which are paths such as ``spec.a[0].b``, and what is empty then."""
+    if isinstance(value, dict):
+        kept = {}
+        for key, each in value.items():
+            at = f"{path}.{key}" if path else key
+            rest = without_empty(each, fields, at)
+            if rest not in ({}, []) or (rest == each and at not in fields):
+                kept[key] = rest
+        return kept
+    if isinstance(value, list):
+        return [without_empty(each, fields, f"{path}[{number}]") for number, each in enumerate(value)]
+    return value
 
 
 def difference(before: Any, after: Any, path: str = "") -> list[str]:

@@ -14,7 +14,7 @@ DEFAULTS: Options = {
     "name": "fluent-bit",
     "namespace": "logging",
     "image": "cr.fluentbit.io/fluent/fluent-bit:5.1.3",
-    "cluster": "staging-1",
+    "cluster_label": "staging-1",
     "outputs": [],
     "secret_keys": [],
     "empty_secrets": [],
@@ -225,7 +225,7 @@ WRONG: dict[str, tuple[Options, str]] = {
     ),
     "size of all buffers": ({"outputs": [LOKI], "buffer_limit": "much"}, "fluent_bit_buffer_limit is 'much'"),
     "folder": ({"outputs": [LOKI], "buffer_path": "/var/log"}, "fluent_bit_buffer_path is '/var/log': name a folder of its own"),
-    "cluster": ({"outputs": [LOKI], "cluster": "my cluster"}, "fluent_bit_cluster_label is 'my cluster'"),
+    "cluster": ({"outputs": [LOKI], "cluster_label": "my cluster"}, "fluent_bit_cluster_label is 'my cluster'"),
     "wanted and excluded": (
         {"outputs": [{**LOKI, "namespaces": ["shop"]}], "excluded_namespaces": ["shop"]},
         "wants namespace shop, which fluent_bit_excluded_namespaces omits",
