@@ -55,8 +55,8 @@ def version_of(image: str) -> tuple[int, ...] | None:
 
 
 def _role(options: dict[str, Any]) -> Iterator[str]:
-    if not CLUSTER.match(options["cluster_label"]):
-        yield f"fluent_bit_cluster_label is '{options['cluster_label']}': use at most 63 letters, digits, dots, dashes and underscores."
+    if not CLUSTER.match(cluster := options["cluster_label"]):
+        yield f"fluent_bit_cluster_label is '{cluster}': use at most 63 letters, digits, dots, dashes and underscores."
     for name in ("buffer_limit", "rejected_limit"):
         if not SIZE.match(str(options[name])):
             yield f"fluent_bit_{name} is '{options[name]}': write a size like 500M or 2G."
