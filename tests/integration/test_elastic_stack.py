@@ -138,8 +138,8 @@ def variables(cluster: Cluster, folder: Path, chart: Path) -> Iterator[dict[str,
         "-e",
         '{"elastic_stack_remove_data": true, "elastic_stack_remove_crds": true}',
     )
-    if GRAFANA in cluster.namespaces():
-        cluster.core.delete_namespace(GRAFANA)
+    for name in {GRAFANA, NAMESPACE} & cluster.namespaces():
+        cluster.core.delete_namespace(name)
 
 
 def run(folder: Path, variables: dict[str, Any], *args: str) -> Run:
