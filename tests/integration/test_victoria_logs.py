@@ -259,6 +259,8 @@ def test_full_disk(cluster: Cluster, folder: Path) -> None:
         # A folder that is a mount can't be removed.
         logs.on_node("umount", path)
         assert run(folder, found, "-e", "victoria_logs_state=absent", "-e", '{"victoria_logs_remove_data": true}').changed > 0
+        # The role leaves it, because the writer's pod is not its own.
+        cluster.core.delete_namespace(FULL)
 
 
 def arrived(logs: loss.Cluster) -> int:
