@@ -13,6 +13,8 @@ import yaml
 
 from tests.evaluation import ROOT, evaluate
 
+PROGRAMS = ["operator", "prometheus-config-reloader", "prometheus", "alertmanager", "kube-state-metrics", "node_exporter"]
+PROGRAMS += ["blackbox_exporter"]
 IMAGES = yaml.safe_load((ROOT / "images.yml").read_text())
 
 
@@ -61,6 +63,25 @@ def test_what_a_release_was_made_without_is_asked_for_again(tmp_path: Path, valu
     given = {"__kube_prometheus_stack_found": {"releases": {"kube-prometheus-stack": release}}}
     expressions = {"lessened": "__kube_prometheus_stack_lessened"}
     assert evaluate(tmp_path, expressions, given, ROOT / "roles/kube_prometheus_stack")["lessened"] is lessened
+
+
+@pytest.mark.parametrize(
+    ("options", "images"),
+    [
+        (
+            {"__kube_prometheus_stack_programs": {"paths": {"blackbox-exporter": "/cache/blackbox"}}},
+            {"/cache/blackbox/blackbox_exporter"},
+        ),
+        # Nothing is obtained for a stack that goes.
+        ({"kube_prometheus_stack_state": "absent"}, {f"/{name}" for name in PROGRAMS}),
+    ],
+)
+def test_images_of_the_programs(tmp_path: Path, options: dict[str, Any], images: set[str]) -> None:
+    role = ROOT / "roles/kube_prometheus_stack"
+    expressions = {"images": f"lookup('ansible.builtin.template', '{role}/templates/images.yml.j2') | from_yaml"}
+    found = evaluate(tmp_path, expressions, {"__kube_prometheus_stack_images": IMAGES, **options}, role)["images"]
+    assert {image["binary"] for image in found} == images
+    assert all(image["ref"].count(":") == 1 and "/" in image["ref"] for image in found)
 
 
 LOGS: list[tuple[dict[str, Any], str, bool | None]] = [
