@@ -76,13 +76,14 @@ def _reconciled(objects: Objects, live: Json, seconds: int) -> Json:
             break
     made = workload(found) or {}
     wanted = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": made["name"], "namespace": made["namespace"]}}
-    # The operator may take note of an object a moment before its first StatefulSet is there.
-    while (stateful := objects.get(wanted)) is None:
+    # The operator may take note of an object a moment before its StatefulSet is there, or while one goes that can't be changed.
+    while (stateful := objects.get(wanted)) is None or stateful["metadata"].get("deletionTimestamp"):
         left = deadline - time.monotonic()
         if left <= 0:
             raise KubeError(
                 f"The Prometheus operator made no StatefulSet {made['name']} of {label(live)}: see the operator's log."
             )
-        for _event in objects.watch(wanted, "", left):
+        version = stateful["metadata"]["resourceVersion"] if stateful else ""
+        for _event in objects.watch(wanted, version, left):
             break
     return stateful

@@ -23,24 +23,28 @@ SERVER = {
 STATEFUL = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "prometheus-stack", "namespace": "monitoring"}}
 
 
+GOING = STATEFUL | {"metadata": {**STATEFUL["metadata"], "resourceVersion": "5", "deletionTimestamp": "2026-11-30T05:00:00Z"}}
+
+
 class Late:
     """An API server on which the operator makes its StatefulSet only after it has said that it took note."""
 
-    def __init__(self, looks: int) -> None:
-        self.looks, self.watched = looks, 0
+    def __init__(self, looks: int, before: dict[str, Any] | None = None) -> None:
+        self.looks, self.watched, self.before = looks, 0, before
 
     def get(self, item: dict[str, Any]) -> dict[str, Any] | None:
-        return SERVER if item["kind"] == "Prometheus" else STATEFUL if self.watched >= self.looks else None
+        return SERVER if item["kind"] == "Prometheus" else STATEFUL if self.watched >= self.looks else self.before
 
     def watch(self, item: dict[str, Any], version: str, seconds: float) -> Iterator[dict[str, Any]]:
-        assert (item["kind"], version) == ("StatefulSet", "")
+        assert (item["kind"], version) == ("StatefulSet", self.before["metadata"]["resourceVersion"] if self.before else "")
         self.watched += 1
         yield {"type": "ADDED"}
 
 
+@pytest.mark.parametrize("before", [None, GOING], ids=["none before", "one that goes"])
 @pytest.mark.parametrize("looks", [0, 1, 3])
-def test_a_stateful_set_that_comes_later_is_waited_for(looks: int) -> None:
-    late: Any = Late(looks)
+def test_a_stateful_set_that_comes_later_is_waited_for(looks: int, before: dict[str, Any] | None) -> None:
+    late: Any = Late(looks, before)
     assert workloads._reconciled(late, SERVER, 5) == STATEFUL
     assert late.watched == looks
 
