@@ -129,7 +129,12 @@ class Judgement:
     def _events(self, expect: Expect) -> list[str]:
         if not expect.observer.startswith("alert "):
             return [expect.event]
-        return ["pending", "firing", *(["received"] if self.app.inbox else [])]
+        return ["pending", "firing", *(["received"] if self.app.inbox and not self._inhibited(expect.observer) else [])]
+
+    def _inhibited(self, observer: str) -> bool:
+        """Whether an alert was kept back, because somebody was told by another one."""
+        told = any(event == "received" for _observer, event in list(self.timeline.at))
+        return told and self.timeline.has(observer, "inhibited") and not self.timeline.has(observer, "received")
 
     def awaited(self) -> list[str]:
         """What is expected and has not been seen yet."""

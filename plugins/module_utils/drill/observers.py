@@ -354,6 +354,19 @@ class Observers:
             self._refused_before = min(self._refused_before, self._refused)
             if self._refused > self._refused_before:
                 self._see("receiver", "refused")
+            self._look_at_inhibited()
+
+    def _look_at_inhibited(self) -> None:
+        """Which alerts of the fault Alertmanager keeps back, because another one tells of it."""
+        try:
+            found = self.app.get(f"{self.app.alertmanager}/api/v2/alerts?inhibited=true&active=false&silenced=false", 5)
+        except ApiError:
+            return
+        timeline = self._timeline
+        for labels in [alert["labels"] for alert in found if alert["status"]["inhibitedBy"]]:
+            name = f"alert {labels.get('alertname', '')}"
+            if timeline is not None and self._ours(labels) and timeline.has(name, "firing"):
+                self._see(name, "inhibited")
 
     # Logs.
 

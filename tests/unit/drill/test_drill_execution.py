@@ -97,6 +97,18 @@ def test_a_group_that_was_told_a_moment_before_waits_for_its_interval() -> None:
     assert stage["name"] == "group wait"
 
 
+def test_an_alert_that_is_kept_back_need_not_be_received_where_another_one_tells() -> None:
+    kept_back = timeline(pending=8, firing=18, inhibited=19)
+    alone = judged(kept_back, objectives={})
+    assert alone.awaited() == ["alert HighErrorRate"] and alone.problems() == ["alert HighErrorRate was not received"]
+    kept_back.see("alert FlaskHealthProbeFailed", "received", kept_back.began + 20)
+    told = judged(kept_back)
+    assert (told.awaited(), told.problems()) == ([], [])
+    assert ("inhibited", "unbounded") in {(o["event"], o["verdict"]) for o in told.observations([], 99)}
+    kept_back.see("alert HighErrorRate", "received", kept_back.began + 90, labels=LABELS)
+    assert ("received", "late") in {(o["event"], o["verdict"]) for o in judged(kept_back).observations([], 99)}
+
+
 def test_what_does_not_come_is_missed_and_fails_the_objective() -> None:
     found = judged(timeline(pending=8))
     assert [o["verdict"] for o in found.observations([], 99)] == ["within", "missed", "missed"]

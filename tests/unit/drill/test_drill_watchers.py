@@ -23,7 +23,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.drill.judge
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.observers import Observers, Timeline
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.scenarios import SCENARIOS
 from ansible_collections.flaskops.observability.plugins.module_utils.drill.watchers import TEST
-from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import PlainCluster
+from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import PlainCluster, read_object
 
 from tests.alertmanager import started
 from tests.fakes import FAKES, Clock
@@ -70,7 +70,11 @@ def listener(port: int) -> Iterator[list[dict[str, Any]]]:
 
 def watching(cluster: Any, **more: Any) -> tuple[Observers, Timeline]:
     """Observers of an application that has nothing else to be seen, and what they see."""
-    app: Any = SimpleNamespace(options=Options(), page="/", cluster=cluster, alertmanager="", **more)
+
+    def get(path: str, _seconds: float = 0) -> Any:
+        return read_object(*cluster.fetch(path)) if "/api/" in path else {}
+
+    app: Any = SimpleNamespace(options=Options(), page="/", cluster=cluster, alertmanager="", **{"get": get, **more})
     found = Observers(app, "run", lambda entry: None)
     return found, found.begin()
 
@@ -109,6 +113,31 @@ def test_alertmanager_counts_what_is_refused_and_sends_it_when_it_is_taken_again
     found.stop()
 
 
+def test_an_alert_that_is_kept_back_is_seen(tmp_path: Path) -> None:
+    """Once it fires, and of this application alone."""
+    own = {"namespace": "shop", "app": "shop", "severity": "warning"}
+    alerts = [{**own, "alertname": name} for name in ("FlaskHealthProbeFailed", "FlaskPodOOMKilled", "FlaskRestarting")]
+    alerts += [{**alert, "app": "other"} for alert in alerts]
+    keeps = {"source_matchers": ['alertname="FlaskHealthProbeFailed"'], "target_matchers": ['alertname="FlaskPodOOMKilled"']}
+    config = {"route": {"receiver": "none"}, "receivers": [{"name": "none"}], "inhibit_rules": [{**keeps, "equal": ["app"]}]}
+    with started(tmp_path, yaml.safe_dump(config)) as address:
+        cluster = PlainCluster(address)
+        found, timeline = watching(cluster, name="shop", namespace="shop")
+        body, kind = [{"labels": labels} for labels in alerts], {"Content-Type": "application/json"}
+        assert cluster.send("POST", "/api/v2/alerts", body, kind)[0] == 200
+        found._look_at_inhibited()
+        assert timeline.at == {}
+        for alert in alerts[:3]:
+            found._see(f"alert {alert['alertname']}", "firing")
+
+        def kept_back() -> bool:
+            found._look_at_inhibited()
+            return timeline.has("alert FlaskPodOOMKilled", "inhibited")
+
+        until(kept_back, 20, "the inhibition")
+        assert [name for name, event in timeline.at if event == "inhibited"] == ["alert FlaskPodOOMKilled"]
+
+
 METRICS = """\
 # HELP alertmanager_notification_requests_failed_total The total number of failed notification requests.
 alertmanager_notification_requests_failed_total{integration="email"} 9
@@ -134,7 +163,7 @@ def test_what_alertmanager_counted_before_is_no_news_and_its_counters_begin_agai
                 return 200, line % 1
             return answers.pop(0)  # type: ignore[no-any-return]
 
-    found, timeline = watching(Cluster())
+    found, timeline = watching(Cluster(), get=lambda *given: [])
     found._refused_before = 5
     found._look_at_alertmanager()
     assert [event for _observer, event in timeline.at] == ["down", "up", "refused"]
