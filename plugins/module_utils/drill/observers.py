@@ -357,7 +357,7 @@ class Observers:
             self._look_at_inhibited()
 
     def _look_at_inhibited(self) -> None:
-        """Which alerts of the fault Alertmanager keeps back, because another one tells of it."""
+        """Which alerts of the fault Alertmanager keeps back, because another one is raised by the same fault."""
         try:
             found = self.app.get(f"{self.app.alertmanager}/api/v2/alerts?inhibited=true&active=false&silenced=false", 5)
         except ApiError:
