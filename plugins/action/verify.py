@@ -84,6 +84,7 @@ SPEC: dict[str, dict[str, Any]] = {
             "ca_path": {"type": "path"},
         },
     },
+    "schedule": {"type": "int", "default": 0},
     "timeout": {"type": "int", "default": 60},
     "report": {"type": "path"},
     "junit": {"type": "path"},

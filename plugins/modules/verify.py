@@ -153,6 +153,12 @@ options:
       ca_path:
         description: File with certificates of authorities to trust.
         type: path
+  schedule:
+    description:
+      - Seconds between two verifications by the cluster itself, where the run goes on to apply those, as the role C(verify) does.
+      - What was applied for them before is not compared then. V(0) where the run applies none.
+    type: int
+    default: 0
   timeout:
     description: Bound for the whole verification, in seconds.
     type: int

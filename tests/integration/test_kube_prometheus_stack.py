@@ -345,7 +345,8 @@ def test_a_volume_claim_keeps_the_data_over_a_new_pod(run: Callable[..., Run], o
     folder, pod = "/var/lib/prometheus-test", f"prometheus-{PROMETHEUS}-0"
     classes = client.StorageV1Api(cluster.api)
     node = ["podman", "exec", f"{cluster.context}-node"]
-    subprocess.run([*node, "install", "-d", "-o", "1000", "-g", "2000", folder], env=engine_env(), check=True)
+    # kubelet makes the pod's folder in it, as root, with the permissions of this one.
+    subprocess.run([*node, "install", "-d", "-m", "0777", folder], env=engine_env(), check=True)
     volume = client.V1PersistentVolume(
         metadata=client.V1ObjectMeta(name="prometheus-test"),
         spec=client.V1PersistentVolumeSpec(

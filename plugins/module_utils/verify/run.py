@@ -63,6 +63,7 @@ class Target:
     dead_mans_switch: dict[str, Any] = field(default_factory=dict)
     environment: str = ""
     app_only: bool = False
+    schedule: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     timeout: float = 60.0
     kubeconfig: str = ""

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import urllib3
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import autoscalers, transport
+from ansible_collections.flaskops.observability.plugins.module_utils.kube import promise as promises
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import chain, facts, given_backends, result, table
 from ansible_collections.flaskops.observability.plugins.module_utils.verify import run as running
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.links import log_store, logs, metrics
@@ -928,6 +929,26 @@ def test_why_a_container_that_waits_ended_before():
 
 def rule(name, **more):
     return {"name": name, "lastError": "", "lastEvaluation": "0001-01-01T00:00:00Z", **more}
+
+
+@pytest.mark.parametrize(("schedule", "status"), [(0, "failed"), (300, "ok")])
+def test_a_schedule_that_the_run_goes_on_to_apply_is_not_missed(schedule, status):
+    """As after somebody has removed the namespace of the stack, in which the schedule had rights."""
+    binding = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "gone", "namespace": "monitoring"}, "data": {}}
+    kept = {**binding, "metadata": {"name": "kept", "namespace": "monitoring"}}
+    maps = [
+        promises.promise(owner, "flask-app", [item], {"flaskops/owner": owner})
+        for role, item in (("verify", binding), ("flask_app", kept))
+        for owner in [promises.owner_named(role, "flask-app", "flask-app")]
+    ]
+    answers = {
+        "/api/v1/configmaps": (200, {"items": maps}),
+        "/api/v1": (200, {"resources": [{"kind": "Secret", "name": "secrets", "namespaced": True}]}),
+        "/api/v1/namespaces/monitoring/secrets/kept": (200, kept),
+    }
+    found, _url = run(FakeCluster(**answers), schedule=schedule)
+    assert found["promise"]["status"] == status, found["promise"]
+    assert ("gone" in found["promise"]["cause"]) is (status == "failed")
 
 
 RULER = "/api/v1/namespaces/logs/services/loki:3100/proxy/prometheus/api/v1/rules"

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from ...kube.promise import LABEL, Departure, departures, owner_named, promised
 from ...kube.transport import ApiError
 from ..result import Result, failed, ok, skipped
-from ..run import Run
+from ..run import Run, Target
 
 LINK = "promise"
 OWNER = "flaskops/owner"
@@ -34,7 +34,7 @@ def next_command(run: Run) -> str:
 def _look(run: Run) -> list[Result]:
     query = f"GET {MAPS}, and each object that they name"
     maps, everywhere = read(run)
-    ours = [item for item in maps if _is_about(item, run.target.namespace, run.target.name)]
+    ours = [item for item in maps if _is_about(item, run.target)]
     if not ours:
         return [skipped(LINK, "no run has written down what it applied; site.yml does")]
     items = [item for each in ours for item in promised(each)]
@@ -72,8 +72,7 @@ def read(run: Run) -> tuple[list[dict[str, Any]], bool]:
 
 def _unwritten(run: Run, maps: list[dict[str, Any]]) -> list[str]:
     """Whose objects of the app are there without their promise, where others of its promises are: who may write one, may all."""
-    target = run.target
-    own = {owner_named(role, target.namespace, target.name) for role in OF_APP}
+    own = set(_owners(run.target))
     live = [run.deployment, *(item for items in run.stack.objects.values() for item in items)]
     there, written = ({owner_of(item) for item in found} & own for found in (live, maps))
     return sorted(there - written) if written else []
@@ -83,12 +82,16 @@ def owner_of(item: dict[str, Any]) -> str:
     return str((item.get("metadata", {}).get("labels") or {}).get(OWNER, ""))
 
 
-def _is_about(config_map: dict[str, Any], namespace: str, name: str) -> bool:
+def _owners(target: Target) -> list[str]:
+    """Who applies what is this app's alone. A schedule that the run goes on to apply is whole afterwards, whatever it is now."""
+    roles = [role for role in OF_APP if role != "verify" or not target.schedule]
+    return [owner_named(role, target.namespace, target.name) for role in roles]
+
+
+def _is_about(config_map: dict[str, Any], target: Target) -> bool:
     """Whether a promise is about this application, or about what all applications share."""
     owner = owner_of(config_map)
-    if not owner.startswith(tuple(f"{role}." for role in OF_APP)):
-        return True
-    return owner in [owner_named(role, namespace, name) for role in OF_APP]
+    return owner in _owners(target) if owner.startswith(tuple(f"{role}." for role in OF_APP)) else True
 
 
 class _Kinds:
