@@ -23,7 +23,7 @@ from .chart import Chart, Reference
 from .definitions import Definitions
 from .program import Helm, HelmError, credentials
 from .release import MANAGER, OURS, PENDING, Release
-from .workloads import settle, workload
+from .workloads import settle, versions, workload
 
 Json = dict[str, Any]
 
@@ -156,6 +156,7 @@ class ReleaseState:
         if self.wish.check_mode:
             self.promise()
             return
+        older = versions(self.objects, self.lives) if self.actions and self.wish.wait else {}
         if unmarked:
             self.release.mark()
         self.release.drop_pending()
@@ -171,7 +172,7 @@ class ReleaseState:
             self.release = Release(self.objects, self.wish.namespace, self.wish.name)
             self.found(self.release.compare())
         if self.wish.wait:
-            settle(self.objects, self.lives, self.wish.timeout)
+            settle(self.objects, self.lives, self.wish.timeout, older)
         self.promise()
 
     def found(self, compared: list[Json]) -> None:

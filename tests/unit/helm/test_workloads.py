@@ -53,3 +53,63 @@ def test_one_that_never_comes_is_named() -> None:
     late: Any = Late(1)
     with pytest.raises(KubeError, match="no StatefulSet prometheus-stack"):
         workloads._reconciled(late, SERVER, 0)
+
+
+class Slow:
+    """An API server on which the operator calls an object reconciled before it changes the StatefulSet, in some way or not."""
+
+    def __init__(self, events: list[dict[str, Any]]) -> None:
+        self.events, self.versions, self.conditions = events, [], [RECONCILED, {**RECONCILED, "type": "Available"}]
+        self.stateful = {**STATEFUL, "metadata": {**STATEFUL["metadata"], "uid": "a", "generation": 1, "resourceVersion": "5"}}
+
+    def get(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        return {**SERVER, "status": {"conditions": self.conditions}} if item["kind"] == "Prometheus" else self.stateful
+
+    def watch(self, item: dict[str, Any], version: str, seconds: float) -> Iterator[dict[str, Any]]:
+        self.versions.append((version, seconds))
+        for event in self.events:
+            self.stateful = event["object"]
+            yield event
+
+    def each(self, function: Any, items: list[Any]) -> list[Any]:
+        return [function(item) for item in items]
+
+
+def changed(**more: Any) -> dict[str, Any]:
+    meta = {**STATEFUL["metadata"], "uid": "a", "generation": 1, "resourceVersion": "6", **more}
+    return {"type": "MODIFIED", "object": {**STATEFUL, "metadata": meta}}
+
+
+@pytest.mark.parametrize(
+    ("events", "seen"),
+    [
+        ([], ("a", 1)),
+        ([changed(), changed(generation=2), changed(uid="never read")], ("a", 2)),
+        ([changed(uid="b")], ("b", 1)),
+    ],
+    ids=["nothing to change", "its status, then itself", "another one"],
+)
+def test_the_operator_is_waited_for_where_an_object_has_changed(
+    monkeypatch: pytest.MonkeyPatch, events: list[dict[str, Any]], seen: tuple[str, int]
+) -> None:
+    waited: list[dict[str, Any]] = []
+    monkeypatch.setattr(workloads, "wait_for", lambda objects, live, seconds: waited.append(live))
+    slow: Any = Slow(events)
+    live = {**SERVER, "status": {"conditions": slow.conditions}}
+    before = workloads.versions(slow, [{**live, "metadata": {**META, "generation": 0}}])
+    workloads.settle(slow, [live], 60, before)
+    assert [workloads._version(item) for item in waited] == [seen]
+    assert slow.versions == [("5", workloads.NOTICE)]
+    # Nobody waits for one that is as it was, and ready.
+    workloads.settle(slow, [live], 60, workloads.versions(slow, [live]))
+    assert len(waited) == 1 and len(slow.versions) == 1
+
+
+def test_one_that_was_changed_at_once_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[dict[str, Any]] = []
+    monkeypatch.setattr(workloads, "wait_for", lambda objects, live, seconds: waited.append(live))
+    slow: Any = Slow([])
+    before = {"Prometheus monitoring/stack": (0, ("a", 1))}
+    slow.stateful = changed(generation=2)["object"]
+    workloads.settle(slow, [{**SERVER, "status": {"conditions": slow.conditions}}], 60, before)
+    assert len(waited) == 1 and slow.versions == []
