@@ -345,11 +345,12 @@ def test_what_is_emptied_in_a_custom_resource(rig: Rig) -> None:
             "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
         },
     )
-    path = "/apis/test.example.com/v1/namespaces/default/toys/toy"
+    start, path = seen(rig), "/apis/test.example.com/v1/namespaces/default/toys/toy"
+    toy = an("test.example.com/v1", "Toy", {"name": "toy", "namespace": "default"})
 
     def run(check: bool = False, **spec: Any) -> tuple[list[str], Any]:
-        toy = an("test.example.com/v1", "Toy", {"name": "toy", "namespace": "default"}, spec=spec)
-        changes = State(Objects(rig.api), wish({"definitions": [toy], "wait": False}, check)).run("present")["changes"]
+        given = {"definitions": [{**toy, "spec": spec}], "wait": False}
+        changes = State(Objects(rig.api), wish(given, check)).run("present")["changes"]
         return changes, rig.request("GET", path)["spec"]
 
     full = {"words": {"a": "1"}, "parts": [{"name": "a", "words": {"b": "2"}}], "meta": {"words": {"c.d": "3"}}}
@@ -365,7 +366,10 @@ def test_what_is_emptied_in_a_custom_resource(rig: Rig) -> None:
             assert run(**emptied) == ([], emptied)
             assert run(**full) == (changed, full)
     finally:
+        # With what was written down of it.
+        State(Objects(rig.api), wish({"known": [toy]}, False)).run("absent")
         State(Objects(rig.api), wish({"definitions": [definition]}, False)).run("absent")
+    assert seen(rig) == start
 
 
 def test_an_object_that_is_made_once(rig: Rig) -> None:
