@@ -34,6 +34,18 @@ MASKS = (
     (r"\b1[78]\d{8}(\.\d+)?\b", "<time>"),
 )
 
+
+def _absent(role: str, **given: str) -> dict[str, Any]:
+    """The task by which a role takes each application away."""
+    return {
+        "name": f"Remove what {role} made",
+        "ansible.builtin.include_role": {"name": f"flaskops.observability.{role}"},
+        "vars": {f"{role}_{key}": value for key, value in {"state": "absent", **given}.items()},
+        "loop": "{{ flask_apps }}",
+        "loop_control": {"loop_var": "app", "label": "{{ app.name }}"},
+    }
+
+
 # What takes applications away, and their images.
 CLEAR = [
     {
@@ -41,22 +53,11 @@ CLEAR = [
         "hosts": "all",
         "gather_facts": False,
         "tasks": [
-            {
-                "name": f"Remove what {role} made",
-                "ansible.builtin.include_role": {"name": f"flaskops.observability.{role}"},
-                "vars": {
-                    f"{role}_state": "absent",
-                    **(
-                        {"flask_image_repository": "localhost/{{ app.name }}"}
-                        if role == "flask_image"
-                        else {f"{role}_name": "{{ app.name }}"}
-                    ),
-                    **({} if role == "flask_image" else {f"{role}_namespace": "{{ app.name }}"}),
-                },
-                "loop": "{{ flask_apps }}",
-                "loop_control": {"loop_var": "app", "label": "{{ app.name }}"},
-            }
-            for role in ("verify", "app_monitoring", "flask_app", "flask_image")
+            *(
+                _absent(role, name="{{ app.name }}", namespace="{{ app.name }}")
+                for role in ("verify", "app_monitoring", "flask_app")
+            ),
+            _absent("flask_image", repository="localhost/{{ app.name }}"),
         ],
     }
 ]

@@ -358,14 +358,17 @@ class Observers:
 
     def _look_at_inhibited(self) -> None:
         """Which alerts of the fault Alertmanager keeps back, because another one is raised by the same fault."""
+        timeline = self._timeline
+        firing = {name for name, event in list(timeline.at) if event == "firing"} if timeline is not None else set()
+        if not firing:
+            return
         try:
             found = self.app.get(f"{self.app.alertmanager}/api/v2/alerts?inhibited=true&active=false&silenced=false", 5)
         except ApiError:
             return
-        timeline = self._timeline
         for labels in [alert["labels"] for alert in found if alert["status"]["inhibitedBy"]]:
             name = f"alert {labels.get('alertname', '')}"
-            if timeline is not None and self._ours(labels) and timeline.has(name, "firing"):
+            if name in firing and self._ours(labels):
                 self._see(name, "inhibited")
 
     # Logs.

@@ -51,22 +51,19 @@ def versions(objects: Objects, lives: list[Json]) -> dict[str, Any]:
     return {label(live): (live["metadata"].get("generation"), version) for live, version in zip(operated, made, strict=True)}
 
 
-def settle(objects: Objects, lives: list[Json], seconds: int, before: dict[str, Any] | None = None) -> None:
+def settle(objects: Objects, lives: list[Json], seconds: int, before: dict[str, Any]) -> None:
     """Return when all that objects lead to has rolled out.
 
-    :param before: the `versions` of before they were changed, where they were.
+    :param before: the `versions` of before they were changed; empty where they were not.
     :raises KubeError: with what keeps one from it.
     """
     # What the StatefulSets were of the objects that have changed since, which may look ready because of them.
-    old = {live: made for live, (number, made) in (before or {}).items() if number != _generations(lives).get(live)}
+    now = {label(live): live["metadata"].get("generation") for live in lives}
+    old = {name: made for name, (generation, made) in before.items() if generation != now.get(name)}
     pending = [live for live in lives if workload(live) and (label(live) in old or not ready(live))]
     # Before the operator took note, a StatefulSet may be missing, or ready in its older form.
     for live in objects.each(lambda live: _reconciled(objects, live, seconds, old.get(label(live))), pending):
         wait_for(objects, live, seconds)
-
-
-def _generations(lives: list[Json]) -> dict[str, Any]:
-    return {label(live): live["metadata"].get("generation") for live in lives}
 
 
 def _stateful_set(live: Json) -> Json:

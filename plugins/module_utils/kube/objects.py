@@ -140,23 +140,29 @@ class Objects:
         if path is None:
             raise ApiError(404, f"The cluster knows no {item['kind']} of {item['apiVersion']}")
         query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        try:
+            return self._applied(item, path, query)
+        except ApiError as error:
+            raise ApiError(error.status, f"{label(item)} is refused: {error}") from error
+
+    def _applied(self, item: dict[str, Any], path: str, query: dict[str, str]) -> dict[str, Any]:
+        """The object after server-side apply; a map or list of a custom resource that is emptied goes first and comes back empty.
+
+        Of one that loses its last entry the server makes null, which it refuses then.
+        """
 
         def send(body: dict[str, Any]) -> dict[str, Any]:
             done: dict[str, Any] = self.request("PATCH", path, query, body, "application/apply-patch+yaml")
             return done
 
         try:
-            try:
-                return send(item)
-            except ApiError as error:
-                # In custom resources the server makes null of a map or list whose last entry goes, and then refuses it.
-                first = without_empty(item, {field.lstrip("[") for field in NULL.findall(str(error))})
-                if first == item:
-                    raise
-            done = send(first)
-            return done if dry_run else send(item)
+            return send(item)
         except ApiError as error:
-            raise ApiError(error.status, f"{label(item)} is refused: {error}") from error
+            first = without_empty(item, {field.lstrip("[") for field in NULL.findall(str(error))})
+            if first == item:
+                raise
+        done = send(first)
+        return done if "dryRun" in query else send(item)
 
     def listed(self, api_version: str, kind: str, namespace: str, selector: str = "") -> list[dict[str, Any]]:
         """The objects that a label selector takes, without what they hold: kind and metadata alone.

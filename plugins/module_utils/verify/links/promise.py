@@ -34,7 +34,8 @@ def next_command(run: Run) -> str:
 def _look(run: Run) -> list[Result]:
     query = f"GET {MAPS}, and each object that they name"
     maps, everywhere = read(run)
-    ours = [item for item in maps if _is_about(item, run.target)]
+    owners = _owners(run.target)
+    ours = [item for item in maps if _is_about(item, owners)]
     if not ours:
         return [skipped(LINK, "no run has written down what it applied; site.yml does")]
     items = [item for each in ours for item in promised(each)]
@@ -46,7 +47,7 @@ def _look(run: Run) -> list[Result]:
     differing = [one for each in found for one in each or []]
     evidence = f"{len(items) - unread} objects of {len(ours)} promises compared"
     evidence += f", {unread} may not be read" if unread else ""
-    unwritten = _unwritten(run, ours) if everywhere else []
+    unwritten = _unwritten(run, ours, owners) if everywhere else []
     causes = [f"the promise of {owner} is gone, which says what was applied: run site.yml again" for owner in unwritten]
     causes += [f"somebody has emptied the ConfigMap {name}, which says what was applied" for name in emptied]
     causes += [words(one) for one in _first_of_each(differing)]
@@ -70,11 +71,10 @@ def read(run: Run) -> tuple[list[dict[str, Any]], bool]:
     return list(found.get("items", [])), everywhere
 
 
-def _unwritten(run: Run, maps: list[dict[str, Any]]) -> list[str]:
+def _unwritten(run: Run, maps: list[dict[str, Any]], owners: set[str]) -> list[str]:
     """Whose objects of the app are there without their promise, where others of its promises are: who may write one, may all."""
-    own = set(_owners(run.target))
     live = [run.deployment, *(item for items in run.stack.objects.values() for item in items)]
-    there, written = ({owner_of(item) for item in found} & own for found in (live, maps))
+    there, written = ({owner_of(item) for item in found} & owners for found in (live, maps))
     return sorted(there - written) if written else []
 
 
@@ -82,16 +82,16 @@ def owner_of(item: dict[str, Any]) -> str:
     return str((item.get("metadata", {}).get("labels") or {}).get(OWNER, ""))
 
 
-def _owners(target: Target) -> list[str]:
+def _owners(target: Target) -> set[str]:
     """Who applies what is this app's alone. A schedule that the run goes on to apply is whole afterwards, whatever it is now."""
     roles = [role for role in OF_APP if role != "verify" or not target.schedule]
-    return [owner_named(role, target.namespace, target.name) for role in roles]
+    return {owner_named(role, target.namespace, target.name) for role in roles}
 
 
-def _is_about(config_map: dict[str, Any], target: Target) -> bool:
+def _is_about(config_map: dict[str, Any], owners: set[str]) -> bool:
     """Whether a promise is about this application, or about what all applications share."""
     owner = owner_of(config_map)
-    return owner in _owners(target) if owner.startswith(tuple(f"{role}." for role in OF_APP)) else True
+    return owner in owners or not owner.startswith(tuple(f"{role}." for role in OF_APP))
 
 
 class _Kinds:
