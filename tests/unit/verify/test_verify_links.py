@@ -850,6 +850,8 @@ SHIPPER_PAGE = "/api/v1/namespaces/logging/pods/fluent-bit-x:2020/proxy/api/v2/m
         ({"/apis/apps/v1/daemonsets": (200, {"items": [shipper(numberReady=0)]})}, "is not ready everywhere"),
         ({"/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x", node="node-2")]})}, "on node-1, where the app"),
         ({SHIPPER_PAGE: (503, "refused")}, "the metrics page of fluent-bit-x on node node-1 answers 503"),
+        ({SHIPPER_PAGE: (200, "")}, "the metrics page of fluent-bit-x on node node-1 has no metric of a log agent"),
+        ({SHIPPER_PAGE: (200, "go_goroutines 5\n")}, "has no metric of a log agent"),
     ],
 )
 def test_the_log_agent(changes, cause):
@@ -861,6 +863,17 @@ def test_the_log_agent(changes, cause):
     found, _url = run(FakeCluster(**{**answers, **changes}))
     assert found["log agent"]["status"] == ("failed" if cause else "ok")
     assert cause in found["log agent"]["cause"]
+
+
+def test_a_log_agent_of_another_program_has_metrics_by_other_names():
+    other = shipper("vector")
+    other["metadata"]["labels"] = {"app.kubernetes.io/component": "log-shipper"}
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [other]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [pod("vector-x")]}),
+        "/api/v1/namespaces/logging/pods/vector-x:2020/proxy/metrics": (200, "vector_started_total 1\n"),
+    }
+    assert run(FakeCluster(**answers))[0]["log agent"]["status"] == "ok"
 
 
 def test_every_container_of_the_shipper_is_asked():

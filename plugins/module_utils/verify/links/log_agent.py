@@ -32,6 +32,7 @@ LOST = ("log_collector_rejected_records_total", "fluentbit_output_dropped_record
 # Restarts are told for an hour. kubelet forgets them after a run of 10 minutes; a leak needs longer to reach the memory's limit.
 NOTED, LATELY, OFTEN = 3600.0, 600.0, 3
 SHUT = 2  # pages without an answer after which no other one is asked, since each takes its time
+OF_AN_AGENT = re.compile(r"^(?:log_collector|fluentbit)_", re.MULTILINE)
 METRICS_PATHS = {"fluent-bit": "/api/v2/metrics/prometheus", "log-collector": "/metrics"}
 
 
@@ -98,6 +99,8 @@ def _agent(run: Run, item: dict[str, Any], shared: bool = False) -> tuple[str, s
     if not ports:
         return f"{evidence}, which has no port for metrics", "", ""
     asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{'|'.join(map(str, ports))}/proxy{path}"
+    # What another program calls its metrics, nobody knows.
+    known = path == METRICS_PATHS["fluent-bit"] or bool(outputs_of(item))
     oldest, behind, gone = 0.0, well[0], dict.fromkeys(map(_place, well), 0.0)
     idle: set[tuple[str, str]] = set()
     shut: dict[str, str] = {}
@@ -111,6 +114,8 @@ def _agent(run: Run, item: dict[str, Any], shared: bool = False) -> tuple[str, s
             continue
         if status_code != 200:
             return evidence, f"the metrics page of {_place(pod)} answers {unread or f'{status_code} {message_of(text)}'}", asked
+        if known and not OF_AN_AGENT.search(text):
+            return evidence, f"the metrics page of {_place(pod)} has no metric of a log agent", asked
         seen = samples(text, (SPOOL_BYTES, SPOOL_OLDEST, PAUSED, *LOST))
         if seen.get(PAUSED):
             return evidence, f"{_place(pod)} is paused: it reads no line until its buffer has room", asked
