@@ -49,9 +49,13 @@ OBJECTS = {
     "blackbox exporter": APP.format("monitoring", "prometheus-blackbox-exporter"),
     "dashboard": CORE.format("monitoring", "configmaps", "flaskops-service-dashboard"),
     "victoria logs": "/apis/apps/v1/namespaces/victoria-logs/statefulsets/victoria-logs",
-    "log agent": "/apis/apps/v1/namespaces/victoria-logs-node/daemonsets/victoria-logs-collector",
-    "log agent monitor": OPERATOR.format("victoria-logs-node", "servicemonitors", "victoria-logs-collector"),
+    "collector": "/apis/apps/v1/namespaces/victoria-logs-node/daemonsets/victoria-logs-collector",
+    "collector monitor": OPERATOR.format("victoria-logs-node", "servicemonitors", "victoria-logs-collector"),
+    "fluent bit": "/apis/apps/v1/namespaces/logging/daemonsets/fluent-bit",
+    "fluent bit monitor": OPERATOR.format("logging", "servicemonitors", "fluent-bit"),
 }
+# One of them ships the logs: Fluent Bit where FLUENT_BIT_IMAGE_ARCHIVE names its image.
+AGENTS = ("collector", "fluent bit")
 Json = dict[str, Any]
 
 
@@ -75,6 +79,12 @@ class Bench:
     def verify(self, timeout: float = 60, **options: Any) -> dict[str, Json]:
         results, _url = verify(KubeCluster(self.cluster.api), replace(self.target, timeout=timeout, **options))
         return {result["link"]: result for result in results}
+
+    @property
+    def agent(self) -> str:
+        """Which of AGENTS ships the logs of this cluster."""
+        found = self.get(OBJECTS["fluent bit"].rsplit("/", 1)[0])["items"]
+        return "fluent bit" if found else "collector"
 
     def whole(self, alert: bool = True) -> None:
         """Wait until no link is broken, with the test alert, which takes ten seconds, or without."""
@@ -410,11 +420,11 @@ def app_rolled_out(bench: Bench) -> bool:
 
 
 def log_agent_gone(bench: Bench) -> bool:
-    return not bench.get(OBJECTS["log agent"])["status"]["currentNumberScheduled"]
+    return not bench.get(OBJECTS[bench.agent])["status"]["currentNumberScheduled"]
 
 
 def log_agent_rolled_out(bench: Bench) -> bool:
-    item = bench.get(OBJECTS["log agent"])
+    item = bench.get(OBJECTS[bench.agent])
     status = item["status"]
     updated = status.get("updatedNumberScheduled") == status.get("numberReady") == 1
     return bool(status["observedGeneration"] >= item["metadata"]["generation"] and updated)

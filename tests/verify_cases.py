@@ -11,6 +11,7 @@
     link: endpoint                                      the row that must be blamed, and no other
     cause: its selector is app=flask-apps               a regular expression
     options: {notified_severities: [critical]}          options of the verification, where they are not the usual ones
+    agent: fluent bit                                   the log agent that it breaks, where it does: `collector` or `fluent bit`
     sample: true                                        run by `make test` too, and not by `make test-long` alone
 
 A sign may also have `seconds`, for which it is waited at most, and `brings`, the label of pods of the namespace monitoring to
@@ -31,10 +32,10 @@ from typing import Any
 import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.verify.chain import NEEDS
 
-from tests.breakage import SIGNS, WAYS, Bench, until
+from tests.breakage import AGENTS, SIGNS, WAYS, Bench, until
 
 FOLDER = Path(__file__).parent / "cases/verify"
-KEYS = {"what", "break", "until", "link", "cause", "options", "sample"}
+KEYS = {"what", "break", "until", "link", "cause", "options", "agent", "sample"}
 Step = tuple[str, dict[str, Any]]
 
 
@@ -53,6 +54,7 @@ class Case:
     cause: str
     signs: list[Step] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+    agent: str = ""
     sample: bool = False
 
     @contextmanager
@@ -100,6 +102,7 @@ def parse(name: str, text: str) -> Case:
             found["cause"],
             _steps(found.get("until") or [], SIGNS, {"seconds", "brings"}),
             found.get("options") or {},
+            found.get("agent", ""),
             found.get("sample", False),
         )
         re.compile(case.cause)
@@ -107,6 +110,8 @@ def parse(name: str, text: str) -> Case:
             raise ValueError(f"{case.link} is no row of verify")
         if not re.fullmatch(r"\d{3}(-[a-z0-9]+)+", name):
             raise ValueError("its name is no number of three digits with words behind it")
+        if case.agent not in ("", *AGENTS):
+            raise ValueError(f"{case.agent} is none of {', '.join(AGENTS)}")
         if not case.ways:
             raise ValueError("it breaks nothing")
     except KeyError as error:

@@ -54,6 +54,11 @@ contacts:
       returned: always
       type: str
       sample: contact
+    notifies:
+      description: Whether anybody is told; a paused contact is not, nor is a team whose members are all paused.
+      returned: always
+      type: bool
+      sample: true
 """
 
 from ansible.module_utils.basic import AnsibleModule

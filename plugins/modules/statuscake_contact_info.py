@@ -54,6 +54,11 @@ contacts:
       returned: always
       type: str
       sample: contact_group
+    notifies:
+      description: Whether the group has an address, a number or an integration, and so tells anybody.
+      returned: always
+      type: bool
+      sample: true
 """
 
 from ansible.module_utils.basic import AnsibleModule

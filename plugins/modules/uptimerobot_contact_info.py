@@ -54,6 +54,11 @@ contacts:
       returned: always
       type: str
       sample: Email
+    notifies:
+      description: Whether it is switched on and is told when a monitor is down.
+      returned: always
+      type: bool
+      sample: true
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -171,7 +171,7 @@ class Provider:
         return found
 
     def contacts(self) -> list[dict[str, Any]]:
-        """Return whom the provider can alert, as dicts with id, name and type."""
+        """Return whom the provider can alert, as dicts with id, name, type, and notifies: whether that tells anybody."""
         raise NotImplementedError
 
     def normal(self, option: str, value: Any) -> Any:

@@ -257,10 +257,19 @@ class Pingdom(Provider):
         people = member(self.client.request("GET", "/alerting/contacts", answer=dict), "contacts", list, TITLE)
         teams = member(self.client.request("GET", "/alerting/teams", answer=dict), "teams", list, TITLE)
         with as_documented(TITLE):
+            paused = {str(entry["id"]) for entry in people if entry.get("paused")}
+            # A team tells its members.
+            told = [("contact", entry, [entry]) for entry in people] + [
+                ("team", entry, entry.get("members") or []) for entry in teams
+            ]
             return [
-                {"id": str(entry["id"]), "name": str(entry["name"]), "type": kind}
-                for kind, entries in (("contact", people), ("team", teams))
-                for entry in entries
+                {
+                    "id": str(entry["id"]),
+                    "name": str(entry["name"]),
+                    "type": kind,
+                    "notifies": any(str(person["id"]) not in paused for person in persons),
+                }
+                for kind, entry, persons in told
             ]
 
     def resolve(self, option: str, names: Sequence[Any], directory: list[dict[str, Any]]) -> list[str]:

@@ -223,4 +223,12 @@ class StatusCake(Provider):
         """Contact groups."""
         entries = self.pages("/contact-groups", [])
         with as_documented(TITLE):
-            return [{"id": str(entry["id"]), "name": str(entry["name"]), "type": "contact_group"} for entry in entries]
+            return [
+                {
+                    "id": str(entry["id"]),
+                    "name": str(entry["name"]),
+                    "type": "contact_group",
+                    "notifies": any(entry.get(way) for way in ("email_addresses", "mobile_numbers", "integrations", "ping_url")),
+                }
+                for entry in entries
+            ]

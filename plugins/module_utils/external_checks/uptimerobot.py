@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 from html import unescape
 from typing import Any
@@ -43,6 +44,9 @@ BLIND = ("HEAD",)
 REGIONS = ["na", "eu", "as", "oc"]
 STATUS_CODES = ["2xx", "3xx"]  # UptimeRobot's own, which an empty list brings back
 STATUS = {"UP": "up", "DOWN": "down", "LOOKS_DOWN": "down", "PAUSED": "paused"}
+# A contact's state is not in the API's description; these are its words for one that is paused or was never activated.
+OFF = re.compile(r"(?i)paused|inactive|not.?activated")
+NOT_OF_DOWN = ("None", "Up")
 KEYWORD_TYPES = {"not_contains": "ALERT_EXISTS", "contains": "ALERT_NOT_EXISTS"}
 IP_VERSIONS = {"ipv4": "ipv4Only", "ipv6": "ipv6Only"}
 # Options that only change their name on the wire.
@@ -283,6 +287,8 @@ class Monitors(Provider):
                     "id": str(entry["id"]),
                     "name": unescape(entry.get("friendlyName") or entry.get("value") or ""),
                     "type": str(entry.get("type")),
+                    "notifies": entry.get("enableNotificationsFor") not in NOT_OF_DOWN
+                    and not OFF.match(str(entry.get("status"))),
                 }
                 for entry in entries
             ]

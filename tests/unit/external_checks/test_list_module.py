@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -386,3 +387,54 @@ def test_states_for_verify(provider: str) -> None:
         with pytest.raises(client.ProviderError) as failure:
             check_states(provider, "test", [], "wrong", made.fake.url)
         assert failure.value.status == 401 and "wrong" not in str(failure.value)
+
+
+QUIET: dict[str, list[dict[str, Any]]] = {
+    "uptimerobot": [
+        {"status": "Paused"},
+        {"enableNotificationsFor": "Up"},
+        {"enableNotificationsFor": "None", "integration": True},
+    ],
+    "pingdom": [{"paused": True}],
+    "statuscake": [{}],
+}
+LOUD: dict[str, dict[str, Any]] = {
+    "uptimerobot": {},
+    "pingdom": {},
+    "statuscake": {"email_addresses": ["on-call@example.test"]},
+}
+
+
+@pytest.mark.parametrize(("provider", "quiet"), [(provider, quiet) for provider in PROVIDERS for quiet in QUIET[provider]])
+def test_a_contact_that_tells_nobody_is_nobody(provider: str, quiet: dict[str, Any]) -> None:
+    def told(made: Bench, *contacts: Any) -> bool:
+        ids = [{"contact": str(one)} if provider == "uptimerobot" else str(one) for one in contacts]
+        made.check(name="a", contacts=ids)
+        (found,) = check_states(provider, "test", ["a"], TOKEN, made.fake.url, ask_contacts=True)
+        return bool(found["alerts"])
+
+    with bench(provider) as made:
+        off, on = made.fake.add_contact("Off", **quiet), made.fake.add_contact("On", **LOUD[provider])
+        assert told(made, off) is False
+        assert told(made, on) is True and told(made, off, on) is True
+
+
+def test_a_team_tells_its_members() -> None:
+    with bench("pingdom") as made:
+        off, on = made.fake.add_contact("Off", paused=True), made.fake.add_contact("On")
+        for members, told in (([off], False), ([off, on], True), ([], False)):
+            team = made.fake.add_contact("Team", team=True, members=[{"id": member} for member in members])
+            made.check(name="a", teams=[str(team)])
+            (found,) = check_states("pingdom", "test", ["a"], TOKEN, made.fake.url, ask_contacts=True)
+            assert found["alerts"] is told
+
+
+def test_a_token_that_may_not_read_contacts_blames_nobody() -> None:
+    with bench("pingdom") as made:
+        made.check(name="a", contacts=[str(made.fake.add_contact("Off", paused=True))])
+        asked = partial(check_states, "pingdom", "test", ["a"], TOKEN, made.fake.url, ask_contacts=True)
+        made.fake.fail("GET */alerting/*", "status", status=403)
+        assert asked()[0]["alerts"] is True
+        made.fake.fail("GET */alerting/*", "status", status=500, times=None)
+        with pytest.raises(client.ProviderError, match="500"):
+            asked()
