@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from ..kube.selectors import selector_of
 from ..kube.transport import ApiError, Cluster, message_of, read_object
 from ..monitoring.paths import alertmanager_path, prometheus_path, service_path
 from ..verify import facts, log_agents, log_stores, stack
@@ -51,11 +52,6 @@ class Options:
     request_timeout: float = 5.0
     external_checks: list[dict[str, Any]] = field(default_factory=list)
     environment: str = ""
-
-
-def selector_of(workload: dict[str, Any]) -> str:
-    """The selector of a workload's pods, as a query has it."""
-    return ",".join(f"{key}={value}" for key, value in sorted((workload["spec"]["selector"].get("matchLabels") or {}).items()))
 
 
 def requester(cluster: Cluster) -> Request:

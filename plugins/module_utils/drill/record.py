@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from ..kube.selectors import selector_of
 from ..verify.log_agents import SELECTORS
 from ..verify.log_stores import STORES
-from .app import Options, differences, selector_of
+from .app import Options, differences
 from .dead_man import Field, Request, Step, StepError, ask, value_at
 
 NOBODY = {"flaskops/drill": "nowhere"}  # a selector that selects nothing

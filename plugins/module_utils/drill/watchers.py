@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..kube.selectors import selector_of
 from ..kube.transport import ApiError
 from ..verify import routing
 from ..verify.log_agents import SELECTORS
@@ -14,7 +15,7 @@ from ..verify.log_stores import STORES
 from ..verify.notification import INBOX, bare
 from ..verify.stack import OPERATOR
 from . import bounds
-from .app import App, Plan, Skipped, both, history, patched, selector_of
+from .app import App, Plan, Skipped, both, history, patched
 from .dead_man import MERGE, Step
 from .record import NOBODY
 

@@ -25,6 +25,18 @@ class NotSelected(KubeError):
     """Why a selector takes no object of ours, and what to do."""
 
 
+def selector_of(workload: Json) -> str:
+    """The selector of a workload's pods, as a query has it."""
+    selector = workload["spec"].get("selector") or {}
+    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for item in selector.get("matchExpressions") or []:
+        if item["operator"] in ("In", "NotIn"):
+            parts.append(f"{item['key']} {item['operator'].lower()} ({','.join(item.get('values') or [])})")
+        else:
+            parts.append(item["key"] if item["operator"] == "Exists" else f"!{item['key']}")
+    return ",".join(parts)
+
+
 def selector_labels(selector: Json | None, own: dict[str, str], what: str) -> dict[str, str]:
     """The labels that an object with labels *own* still needs, so that the label *selector* takes it.
 

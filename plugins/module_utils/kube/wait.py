@@ -13,6 +13,7 @@ from urllib.parse import quote
 from ..credentials.guard import hidden_in, hide, hide_logins, inline_secrets, passwords_in
 from .ours import secrets_in
 from .pods import Trouble, is_ready, pod_troubles
+from .selectors import selector_of
 from .transport import ApiError, KubeError, first_line
 
 if TYPE_CHECKING:
@@ -124,18 +125,6 @@ def fatal_trouble(troubles: list[Trouble], since: dict[tuple[str, str], float], 
     return None
 
 
-def selector_of(workload: Json) -> str:
-    """Return the workload's selector in the API's text form."""
-    selector = workload["spec"].get("selector") or {}
-    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
-    for item in selector.get("matchExpressions") or []:
-        if item["operator"] in ("In", "NotIn"):
-            parts.append(f"{item['key']} {item['operator'].lower()} ({','.join(item.get('values') or [])})")
-        else:
-            parts.append(item["key"] if item["operator"] == "Exists" else f"!{item['key']}")
-    return ",".join(parts)
-
-
 def when(event: Json) -> str:
     """Return when an event was last seen; such times sort as text."""
     return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
@@ -167,12 +156,6 @@ class Waiter:
         if found is None:
             raise KubeError(f"There is no {self.label}: apply it before waiting for it.")
         self.workload = found
-
-    def check_image(self, image: str) -> None:
-        """Refuse to wait for a workload that was never given the image."""
-        images = [container["image"] for container in self.workload["spec"]["template"]["spec"]["containers"]]
-        if image not in images:
-            raise KubeError(f"The {self.label} has the image {', '.join(images)} and not {image}: apply it again.")
 
     def listed(self, api: str, plural: str, **query: str) -> list[Json]:
         """List what explains a failure; an account that may not read it gets less explanation."""

@@ -198,15 +198,6 @@ def test_refusals_of_pods() -> None:
     assert said == ["", "", "FailedCreate: refused 2", "FailedCreate: refused 2", "", "FailedCreate: refused 3", ""]
 
 
-def test_selector() -> None:
-    expressions = [
-        {"key": "tier", "operator": "In", "values": ["a", "b"]},
-        {"key": "x", "operator": "DoesNotExist"},
-    ]
-    workload = {"spec": {"selector": {"matchLabels": {"app": "f"}, "matchExpressions": expressions}}}
-    assert ww.selector_of(workload) == "app=f,tier in (a,b),!x"
-
-
 class FakeWaiter(ww.Waiter):
     """A waiter whose cluster is a list of answers."""
 
@@ -271,13 +262,6 @@ def test_crash_loop_is_explained() -> None:
 def test_stale_status_is_not_judged() -> None:
     waiter = FakeWaiter([deployment(generation=2)], [waiting("CrashLoopBackOff")])
     assert waiter.hopeless() == ""
-
-
-def test_image() -> None:
-    waiter = FakeWaiter([deployment()], [])
-    waiter.check_image("a:1")
-    with pytest.raises(transport.KubeError, match="has the image a:1 and not a:2"):
-        waiter.check_image("a:2")
 
 
 def kubeconfig(path: pathlib.Path, server: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from ...kube.wait import selector_of
+from ...kube.selectors import selector_of
 from ..result import Result, skipped
 from ..run import Run
 from . import rollout
