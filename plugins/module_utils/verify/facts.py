@@ -77,6 +77,12 @@ def is_ready(thing: dict[str, Any]) -> bool:
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
+def is_live(pod: dict[str, Any]) -> bool:
+    """Whether a pod is or may become one that serves: it is not being deleted, and has not ended, as one that was evicted has."""
+    gone = pod.get("metadata", {}).get("deletionTimestamp") or pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
+    return not gone
+
+
 def ended_by(terminated: dict[str, Any]) -> str:
     """What ended a container: the kernel for want of memory, a signal, or itself with an exit code."""
     code, cause = terminated.get("exitCode") or 0, terminated.get("reason") or "Error"

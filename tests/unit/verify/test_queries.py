@@ -109,6 +109,15 @@ def series() -> Iterator[str]:
                 labels = f'namespace="{namespace}",pod="{alertmanager}",integration="webhook",receiver_name="{name}"'
                 yield f"alertmanager_notification_requests_total{{{labels}}} +9"
                 yield f"alertmanager_notification_requests_failed_total{{{labels}}} +{failed}"
+            # Of the last one no Alertmanager was known, as before that has come up.
+            notifiers = ([("", 2)], [("", 0)], [("", 1)], [("a", 2), ("b", 0)], [("", 2)])
+            for number, (dropped, sent) in enumerate(zip(notifiers, (2, 2, 2, 2, 0), strict=True)):
+                labels = f'namespace="{namespace}",pod="prometheus-stack-{number}",instance="{alertmanager}"'
+                yield f"prometheus_notifications_alertmanagers_discovered{{{labels}}} {int(sent > 0)}"
+                for name, lost in dropped:
+                    more = f',alertmanager="{name}"' if name else ""
+                    yield f"prometheus_notifications_dropped_total{{{labels}{more}}} +{lost}"
+                yield f'prometheus_notifications_sent_total{{{labels},alertmanager="a"}} +{sent}'
             for url, errors in (("http://am-0", 5), ("http://am-1", 0)):
                 labels = f'namespace="{namespace}",pod="loki-{alertmanager}",alertmanager="{url}"'
                 yield f"loki_prometheus_notifications_sent_total{{{labels}}} +5"
@@ -150,6 +159,7 @@ ANSWERS: list[tuple[str, dict[str, str], tuple[str, ...], set[tuple[str, ...]]]]
     ("switch_asked", SWITCH, (), {()}),
     ("switch_refused", SWITCH, (), {()}),
     ("switch_asked", {**SWITCH, "receiver": "nobody"}, (), set()),
+    ("undelivered", {"namespace": "logging", "pods": "prometheus-stack-[0-9]+"}, ("pod",), {("prometheus-stack-0",)}),
     ("ruler_sent", AGENT, (), {()}),
     ("ruler_refused", AGENT, ("alertmanager",), {("http://am-0",)}),
     (
@@ -246,6 +256,7 @@ ROWS = {
     "alert_fires": ("dead man's switch", False),
     "switch_asked": ("dead man's switch", False),
     "switch_refused": ("dead man's switch", True),
+    "undelivered": ("alertmanager", True),
     "ruler_sent": ("ruler", True),
     "ruler_refused": ("ruler", True),
     "agents_scraped": ("log agent", False),
@@ -270,9 +281,11 @@ class Whole(FakeStack):
 
     def __init__(self, name: str, answer: Any) -> None:
         groups = [group([LOADED]), group([TEST_RULE], "test", "test"), group([LOG_RULE], "lines", "lines")]
+        agent = shipper()
+        agent["metadata"]["annotations"] = {"flaskops/outputs": "[]"}
         maps = [{"metadata": {"name": "rules", "annotations": {"flaskops/alerts": "Mine"}}}]
         answers = {
-            "/apis/apps/v1/daemonsets": (200, {"items": [shipper()]}),
+            "/apis/apps/v1/daemonsets": (200, {"items": [agent]}),
             "/api/v1/namespaces/logging/pods": (200, {"items": [pod("fluent-bit-x")]}),
             f"{OPERATOR}/namespaces/logging/servicemonitors": (200, {"items": [{}]}),
             SHIPPER_PAGE: (200, "fluentbit_uptime 5\n"),

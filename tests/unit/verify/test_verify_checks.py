@@ -77,6 +77,19 @@ def test_node_not_ready(nodes, cause):
     assert cause in found.cause
 
 
+@pytest.mark.parametrize(
+    "gone", [{"status": {"phase": "Failed", "reason": "Evicted"}}, {"metadata": {"deletionTimestamp": "now"}}]
+)
+def test_a_pod_that_has_ended_or_goes_says_nothing_of_its_node(gone):
+    left = pod("pod-2")
+    left["spec"]["nodeName"] = "node-2"
+    nodes = [node(), node("node-2", "Unknown")]
+    assert judge_nodes(nodes, [pod(), left]).status == "failed"
+    for key, value in gone.items():
+        left[key] |= value
+    assert judge_nodes(nodes, [pod(), left]).status == "ok"
+
+
 def test_rollout_complete():
     assert judge_rollout(deployment(), [pod(), pod("pod-2")], []).status == "ok"
 

@@ -259,7 +259,7 @@ class FakeStack(FakeCluster):
             return [{"metric": {"pod": "fluent-bit-x", "instance": "a"}, "value": [0, "1"]}]
         if expr.startswith("count by (pod) (container_memory"):
             return [{"metric": {"pod": name}, "value": [0, "1"]} for name in ("pod-1", "pod-2") if name not in self.untold]
-        if any(part in expr for part in ("== 0", "> 0.5 unless", "node_time_seconds")):
+        if any(part in expr for part in ("== 0", "> 0.5 unless", "node_time_seconds", "prometheus_notifications_")):
             found = [part for part in self.loud if part in expr]
             return [{"metric": {"integration": "slack", "node": "node-1"}, "value": [0, "99"]}] if found else []
         return [{"metric": {"instance": self.probed}, "value": [0, "0" if "probe" in self.broken else "1"]}]
@@ -1229,3 +1229,107 @@ def test_somebody_s_probe_under_our_job_is_blamed_where_it_is_scraped(job, scrap
     found = run(cluster)["health probe"]
     assert found["status"] == ("failed" if blamed else "ok"), found
     assert ("the Probe somebodys gives series" in found["cause"]) is blamed
+
+
+UNROUTED = """\
+route: {receiver: team}
+receivers: [{name: team, slack_configs: [{channel: "#alerts"}]}]
+"""
+
+
+def test_alerts_that_no_alertmanager_takes():
+    """As behind a NetworkPolicy, or TLS that Prometheus is not told of. Upstream's stack has no route for the test alert."""
+    cluster = FakeStack(**{f"{ALERTMANAGER}/status": (200, {"config": {"original": UNROUTED}})})
+    cluster.answers["/apis/apps/v1/namespaces/monitoring/deployments"] = (200, {"items": [OPERATOR_OF_STACK]})
+    results = run(cluster)
+    assert (results["alert path"]["status"], results["alertmanager"]["status"]) == ("skipped", "ok")
+    cluster.loud = ("prometheus_notifications_dropped_total",)
+    results = run(cluster)
+    assert [name for name, r in results.items() if r["status"] == "failed" and not r["follows"]] == ["alertmanager"]
+    assert "no Alertmanager has taken an alert" in results["alertmanager"]["cause"]
+
+
+def test_a_pod_that_goes_is_no_longer_scraped():
+    """As after a rollout, or where an autoscaler has taken one away."""
+    going = pod("pod-3")
+    going["metadata"]["deletionTimestamp"] = "2026-11-28T00:00:00Z"
+    cluster = FakeStack(**{f"{NS}/pods": (200, {"items": [pod(), pod("pod-2"), going]})})
+    cluster.logs["pod-3"] = ["noise"]
+    assert run(cluster)["target"]["status"] == "ok"
+    last = target("pod-3", "down", "connection refused")
+    cluster.answers[f"{PROMETHEUS}/targets"] = data(activeTargets=[target("pod-1"), target("pod-2"), last])
+    assert run(cluster)["target"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("pools", "status", "words"),
+    [
+        (("serviceMonitor/flask-app/flask-app/0", "podMonitor/istio-system/envoy-stats-monitor/0"), "ok", "2 pods scraped"),
+        # A sidecar's scrape is none of the app.
+        (("podMonitor/istio-system/envoy-stats-monitor/0",), "failed", "no target for pod pod-1"),
+    ],
+)
+def test_somebody_else_s_scrape_of_the_pods_says_nothing_of_the_app(pools, status, words):
+    scraped = [
+        {**target(name, *(("down", "404 Not Found") if "istio" in pool and len(pools) > 1 else ())), "scrapePool": pool}
+        for name in ("pod-1", "pod-2")
+        for pool in pools
+    ]
+    for number, one in enumerate(scraped):
+        one["scrapeUrl"] = f"http://10.0.0.1:{number}/metrics"
+    found = run(FakeStack(**{f"{PROMETHEUS}/targets": data(activeTargets=scraped)}))["target"]
+    assert found["status"] == status and words in found["evidence"] + found["cause"]
+
+
+@pytest.mark.parametrize(
+    ("port", "monitors", "page", "status", "words"),
+    [
+        # Fluent Bit's own chart calls its port http.
+        ("http", [], 'fluentbit_output_dropped_records_total{name="es.0"} 12000\n', "failed", "given up 12000 lines"),
+        ("http", [], "fluentbit_uptime 5\n", "ok", "ready on 1 of 1 nodes"),
+        # The monitor in its namespace is of something else, such as Loki.
+        ("http", [{}], "fluentbit_uptime 5\n", "ok", "ready on 1 of 1 nodes"),
+        ("metrics", [{}], "fluentbit_uptime 5\n", "ok", "ready on 1 of 1 nodes"),
+    ],
+)
+def test_a_fluent_bit_of_somebody_else_s(port, monitors, page, status, words):
+    agent, daemon_set = pod("fluent-bit-x"), shipper()
+    agent["metadata"]["namespace"] = "logging"
+    daemon_set["spec"]["template"]["spec"]["containers"][0]["ports"][0]["name"] = port
+    answers = {
+        "/apis/apps/v1/daemonsets": (200, {"items": [daemon_set]}),
+        "/api/v1/namespaces/logging/pods": (200, {"items": [agent]}),
+        f"{OPERATOR}/namespaces/logging/servicemonitors": (200, {"items": monitors}),
+        SHIPPER_PAGE: (200, page),
+    }
+    cluster = FakeStack(**answers)
+    cluster.empty = ("(sum(increase", "(sum by (pod, name)", 'up{namespace="logging"')
+    found = run(cluster)["log agent"]
+    assert found["status"] == status and words in found["evidence"] + found["cause"]
+
+
+@pytest.mark.parametrize(("answer", "status"), [((200, "{}"), "ok"), ((401, "login"), "skipped"), ((502, "away"), "failed")])
+def test_a_data_source_that_asks_for_a_login(answer, status):
+    """As Loki behind its gateway's basicAuth, whose password only Grafana has."""
+    alive = "/api/v1/namespaces/loki/services/loki:3100/proxy/loki/api/v1/status/buildinfo"
+    found = run(FakeStack(**{alive: answer}))["data sources"]
+    assert found["status"] == status and ("asks for a login" in found["evidence"]) == (status == "skipped")
+
+
+class ByIntegration(FakeStack):
+    """Alertmanager as upstream runs it: it counts by integration alone, and has counters of each from the start."""
+
+    def told(self, expr):
+        if "max_over_time" not in expr:
+            return [{"metric": {"integration": kind}, "value": [0, "0"]} for kind in ("email", "pagerduty", "slack", "webhook")]
+        took = self.took if "requests_total" in expr else ()
+        return [{"metric": {"integration": kind}, "value": [0, str(time.time() - 3600)]} for kind in took]
+
+
+@pytest.mark.parametrize(("took", "status"), [((), "skipped"), (("webhook",), "skipped"), (("slack",), "ok")])
+def test_a_receiver_that_was_sent_nothing_is_not_called_well_where_integrations_are_counted(took, status):
+    """The inbox, which takes the test alert, is a webhook; the team has Slack."""
+    cluster = ByIntegration()
+    cluster.took = took
+    found = run(cluster)["receivers"]
+    assert found["status"] == status and ("nothing was sent to slack" in found["evidence"]) == (status == "skipped")

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...kube.transport import ApiError, message_of
+from .. import queries
 from ..facts import samples
 from ..result import Result, failed, ok, skipped
 from ..run import Run
@@ -49,6 +50,13 @@ def _look(run: Run) -> list[Result]:
     if problems:
         command = stack.alertmanager_log()
         return [failed(link, "; ".join(said), "; ".join(problems[:4]), query, command)]
+    pods = f"prometheus-{stack.server['metadata']['name']}(-shard-[0-9]+)?-[0-9]+"
+    undelivered = queries.filled("undelivered", namespace=stack.namespace, pods=pods)
+    if lost := stack.query(undelivered):
+        names = " and ".join(sorted(series["metric"].get("pod", "Prometheus") for series in lost))
+        cause = f"no Alertmanager has taken an alert of {names} for 2 minutes, though Prometheus knows where it is"
+        command = stack.command("logs", "-l", stack.selector, "-c", "prometheus", "--tail=50")
+        return [failed(link, "; ".join(said), cause, f"{query}; PromQL {undelivered}", command)]
     told = max(len(found) for found in active.values())
     return [ok(link, f"{'; '.join(said)}; Prometheus sends to {told}", query)]
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from ...credentials.guard import hide
 from ...kube.transport import ApiError, message_of
 from .. import log_stores, queries
-from ..facts import ended_by, is_ready, pod_trouble, samples
+from ..facts import ended_by, is_live, is_ready, pod_trouble, samples
 from ..log_agents import OUTPUTS, SELECTORS, agents, outputs, outputs_of, services
 from ..result import Result, Unanswered, failed, ok, skipped
 from ..run import Run, reached
@@ -87,7 +87,7 @@ def _agent(run: Run, item: dict[str, Any], shared: bool = False) -> tuple[str, s
     if ready < wanted:
         troubles = [pod_trouble(p) for p in pods if not is_ready(p)]
         return evidence, f"{name} is not ready everywhere: {'; '.join(troubles[:3]) or 'its pods are missing'}", ""
-    carrying = {p["spec"]["nodeName"] for p in run.pods if p.get("spec", {}).get("nodeName")}
+    carrying = {p["spec"]["nodeName"] for p in run.pods if p.get("spec", {}).get("nodeName") and is_live(p)}
     bare = sorted(carrying - {p["spec"].get("nodeName") for p in well})
     if bare and not shared:
         return evidence, f"no ready pod of {name} on {', '.join(bare)}, where the app runs", ""
@@ -99,8 +99,6 @@ def _agent(run: Run, item: dict[str, Any], shared: bool = False) -> tuple[str, s
     if not ports:
         return f"{evidence}, which has no port for metrics", "", ""
     asked = f"GET /api/v1/namespaces/{namespace}/pods/{name}-*:{'|'.join(map(str, ports))}/proxy{path}"
-    # What another program calls its metrics, nobody knows.
-    known = path == METRICS_PATHS["fluent-bit"] or bool(outputs_of(item))
     oldest, behind, gone = 0.0, well[0], dict.fromkeys(map(_place, well), 0.0)
     idle: set[tuple[str, str]] = set()
     shut: dict[str, str] = {}
@@ -112,10 +110,8 @@ def _agent(run: Run, item: dict[str, Any], shared: bool = False) -> tuple[str, s
             if len(shut) == SHUT:
                 break
             continue
-        if status_code != 200:
-            return evidence, f"the metrics page of {_place(pod)} answers {unread or f'{status_code} {message_of(text)}'}", asked
-        if known and not OF_AN_AGENT.search(text):
-            return evidence, f"the metrics page of {_place(pod)} has no metric of a log agent", asked
+        if unwell := _wrong_with(item, path, unread or ("" if status_code == 200 else f"{status_code} {message_of(text)}"), text):
+            return evidence, f"the metrics page of {_place(pod)} {unwell}", asked
         seen = samples(text, (SPOOL_BYTES, SPOOL_OLDEST, PAUSED, *LOST))
         if seen.get(PAUSED):
             return evidence, f"{_place(pod)} is paused: it reads no line until its buffer has room", asked
@@ -137,10 +133,28 @@ def _agent(run: Run, item: dict[str, Any], shared: bool = False) -> tuple[str, s
 def _pages_of(item: dict[str, Any]) -> tuple[list[int], str]:
     """The ports of an agent's metrics, and their path."""
     metadata, containers = item["metadata"], item["spec"]["template"]["spec"]["containers"]
-    ports = [p["containerPort"] for c in containers for p in c.get("ports") or [] if "metrics" in p.get("name", "")]
+    given = [p for c in containers for p in c.get("ports") or []]
+    ports = [p["containerPort"] for p in given if "metrics" in p.get("name", "")]
+    if not ports and _is_foreign(item):
+        ports = [p["containerPort"] for p in given if p.get("name") == "http"]  # as Fluent Bit's own chart calls it
     # One of another name that names its outputs is the role's Fluent Bit.
     other = METRICS_PATHS["fluent-bit"] if (metadata.get("annotations") or {}).get(OUTPUTS) else "/metrics"
     return ports, METRICS_PATHS.get((metadata.get("labels") or {}).get("app.kubernetes.io/name", ""), other)
+
+
+def _wrong_with(item: dict[str, Any], path: str, refusal: str, page: str) -> str:
+    """What is wrong with a page of an agent's metrics; empty where nothing is."""
+    # What another program calls its metrics, nobody knows.
+    known = path == METRICS_PATHS["fluent-bit"] or bool(outputs_of(item))
+    if refusal:
+        return f"answers {refusal}"
+    return "has no metric of a log agent" if known and not OF_AN_AGENT.search(page) else ""
+
+
+def _is_foreign(item: dict[str, Any]) -> bool:
+    """Whether an agent is a Fluent Bit that was not installed by the role."""
+    labels, notes = (item["metadata"].get(key) or {} for key in ("labels", "annotations"))
+    return labels.get("app.kubernetes.io/name") == "fluent-bit" and OUTPUTS not in notes
 
 
 def only_tried(page: str) -> list[str]:
@@ -211,6 +225,8 @@ def _delivery(
     try:
         # A page that two monitors lead to is one page.
         scraped = {(s["metric"].get("pod"), s["metric"].get("instance")) for s in stack.query(up)} if watched else set()
+        # A monitor beside a Fluent Bit of somebody else's may be for something else, such as the back end.
+        watched = watched and (bool(scraped) or not _is_foreign(item))
         given_up = stack.query(lost)
         # Fluent Bit has a process for each output; the collector has one, and says no name.
         idlers = {(series["metric"].get("pod", ""), series["metric"].get("name", "")) for series in stack.query(idle)}

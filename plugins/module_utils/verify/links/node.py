@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..facts import is_ready
+from ..facts import is_live, is_ready
 from ..result import Result, failed, ok
 from ..run import Run
 
@@ -15,7 +15,7 @@ from ..run import Run
 def judge(nodes: list[dict[str, Any]], pods: list[dict[str, Any]]) -> Result:
     """The nodes that carry the app are ready; where no pod is placed, at least one node is."""
     ready = {n["metadata"]["name"] for n in nodes if is_ready(n)}
-    carrying = {p["spec"]["nodeName"] for p in pods if p.get("spec", {}).get("nodeName")}
+    carrying = {p["spec"]["nodeName"] for p in pods if p.get("spec", {}).get("nodeName") and is_live(p)}
     evidence = f"{len(ready)} of {len(nodes)} nodes ready"
     if not ready:
         return failed("node", evidence, "no node of the cluster is ready")

@@ -13,7 +13,7 @@ from typing import Any
 from ...kube.transport import ApiError
 from .. import queries
 from ..deliveries import FEATURE, Deliveries, Key, Refusal, ago, by_key, concerns, read_log
-from ..notification import NOBODY
+from ..notification import NOBODY, bare
 from ..result import Result, failed, ok, skipped
 from ..routing import integrations, outcomes
 from ..run import Run
@@ -90,7 +90,7 @@ def _judged(stack: Stack, record: Deliveries) -> Result:
         command = stack.alertmanager_log()
         evidence = "; ".join([f"{len(problems)} of {len(record.known)} refuse what they are sent", *limits])
         return failed(LINK, evidence, "; ".join(problems[:4]), next_command=command)
-    notifying = record.notifying(namespace)
+    notifying = record.notifying(namespace) if record.by_name else _kinds(stack)
     untried = [key for key in notifying if key not in record.took]
     names = ", ".join(map(str, untried[:4]))
     if untried and untried == notifying:
@@ -104,6 +104,13 @@ def _judged(stack: Stack, record: Deliveries) -> Result:
 
 def _config(stack: Stack) -> dict[str, Any]:
     return stack.alertmanager_config(stack.alertmanager(stack.alertmanagers()))
+
+
+def _kinds(stack: Stack) -> list[Key]:
+    """The integrations of the receivers that would notify somebody, as they are counted without the receivers' names."""
+    found = integrations(_config(stack)) if stack.alertmanagers() else {}  # of one without an operator nobody knows them
+    told = [(name, kinds) for name, kinds in found.items() if bare(name) not in NOBODY]
+    return sorted({Key("", kind) for name, kinds in told if concerns(name, stack.app.namespace) for kind in kinds})
 
 
 def _reached(run: Run) -> set[str] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...kube import autoscalers, replicas
 from ...kube.transport import ApiError
-from ..facts import age, is_ready, pod_trouble
+from ..facts import age, is_live, is_ready, pod_trouble
 from ..result import Result, failed, ok, skipped
 from ..run import Run
 
@@ -66,14 +66,12 @@ def _is_growing(deployment: dict[str, Any], pods: list[dict[str, Any]]) -> bool:
     status, seconds = deployment["status"], deployment["spec"].get("progressDeadlineSeconds", PROGRESS)
     refused = any(c["type"] == "ReplicaFailure" and c["status"] == "True" for c in status.get("conditions") or [])
     old = (status.get("replicas") or 0) - (status.get("updatedReplicas") or 0)
-    return not refused and not old and all(is_ready(pod) or _is_starting(pod, seconds) for pod in pods)
+    return not refused and not old and all(is_ready(pod) or _is_starting(pod, seconds) for pod in pods if is_live(pod))
 
 
 def _is_starting(pod: dict[str, Any], seconds: float) -> bool:
     """Whether a pod is younger than so many seconds, has its node, and none of its containers has ended or can't start."""
     meta, status = pod["metadata"], pod.get("status", {})
-    if meta.get("deletionTimestamp"):
-        return True  # it is one pod too many, and on its way
     states = [each for key in ("initContainerStatuses", "containerStatuses") for each in status.get(key) or []]
     waiting = {reason for each in states if (reason := ((each.get("state") or {}).get("waiting") or {}).get("reason"))}
     homeless = any(c.get("type") == "PodScheduled" and c.get("status") == "False" for c in status.get("conditions") or [])

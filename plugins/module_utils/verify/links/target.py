@@ -11,7 +11,7 @@ from typing import Any
 
 from ...monitoring.durations import seconds
 from .. import queries
-from ..facts import is_ready, overdue
+from ..facts import is_live, is_ready, overdue
 from ..result import FAILED, Result, failed, ok
 from ..run import Run
 from ..stack import Server, told_apart
@@ -41,7 +41,9 @@ def _look(run: Run, seen: Targets) -> list[Result]:
         seen[server] = [t for t in map(placed, answer["data"]["activeTargets"]) if t["labels"].get("namespace") == namespace]
     problems = [f"the ServiceMonitor {name} is gone" for name in stack.gone("ServiceMonitor", stack.objects["servicemonitors"])]
     problems += doubled(seen, run.target.name, [part for part in stack.parts() if part[0] == "ServiceMonitor"])
-    result = judge(seen, run.pods, problems).asked(f"GET {stack.api}{path}")
+    # One that goes has no endpoint any more, or answers no scrape.
+    pods = list(filter(is_live, run.own(run.get(run.pods_path).get("items", []))))
+    result = judge(seen, pods, problems, begins(stack.parts())).asked(f"GET {stack.api}{path}")
     if result.status == FAILED:
         result.next_command = run.target.kubectl("get", "servicemonitors,podmonitors,endpointslices", "-o", "wide")
     return [result]
@@ -93,26 +95,36 @@ def unstored(stored: Targets, pods: set[str]) -> list[str]:
     return told_apart(causes)
 
 
+def begins(parts: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """How the pools of the app's scrapes begin; empty where no ServiceMonitor was installed, so that they are somebody's."""
+    return tuple(f"serviceMonitor/{namespace}/{name}/" for kind, namespace, name in parts if kind == "ServiceMonitor")
+
+
 def doubled(targets: Targets, job: str, ours: list[tuple[str, ...]]) -> list[str]:
     """Scrapes of somebody else whose series bear the job of ours: alerts and dashboards take them for the app's.
 
     :param targets: those of the app's namespace at each pod of Prometheus.
     :param ours: kind, namespace and name of each ServiceMonitor that was installed; without one the app's are somebody's.
     """
-    begins = tuple(f"serviceMonitor/{namespace}/{name}/" for _kind, namespace, name in ours)
     pools = {t.get("scrapePool", "") for found in targets.values() for t in found if t["labels"].get("job") == job}
-    others = [pool.rpartition("/")[0] or pool for pool in sorted(pools) if ours and not pool.startswith(begins)]
+    others = [pool.rpartition("/")[0] or pool for pool in sorted(pools) if ours and not pool.startswith(begins(ours))]
     return [f"{pool} gives series of the job {job} too: give it another job by its jobLabel or a relabeling" for pool in others]
 
 
-def judge(targets: Targets, pods: list[dict[str, Any]], objects: list[str]) -> Result:
+def judge(targets: Targets, pods: list[dict[str, Any]], objects: list[str], own_pools: tuple[str, ...] = ()) -> Result:
     """Each running pod has a target at each replica of a shard, and all targets of the pods are up.
 
     :param targets: those of the app's namespace at each pod of Prometheus. :param objects: what is wrong with what leads to them.
+    :param own_pools: how the pools of the app's begin, as begins() has it: others scrape its pods too, such as a service mesh.
     """
     names = {p["metadata"]["name"] for p in pods}
     running = {p["metadata"]["name"] for p in pods if p.get("status", {}).get("phase") == "Running"}
-    ours = {server: [t for t in found if t["labels"].get("pod") in names] for server, found in targets.items()}
+
+    def is_ours(item: dict[str, Any]) -> bool:
+        pool = item.get("scrapePool", "")
+        return item["labels"].get("pod") in names and (not own_pools or not pool or pool.startswith(own_pools))
+
+    ours = {server: [t for t in found if is_ours(t)] for server, found in targets.items()}
     causes: dict[Server, list[str]] = {}
     for server, own in ours.items():
         elsewhere = [t for other, found in ours.items() if other.group != server.group for t in found]
