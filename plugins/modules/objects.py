@@ -49,7 +49,7 @@ options:
     required: true
   definitions:
     description:
-      - The objects. All but those of the whole cluster name their namespace.
+      - The objects; a C(List) stands for what it holds. All but those of the whole cluster name their namespace.
       - A Namespace among them is made where it is missing, labelled where it is ours, and used as it is where it is
         somebody else's. A namespace that is not among them must exist.
       - With O(state=absent) a Namespace is removed where it is ours, nothing else runs in it, no volume is claimed in it, and

@@ -499,3 +499,70 @@ def test_the_schedule_takes_the_namespace_of_an_application_that_is_gone(rig: Ri
         assert [run_role("verify", tmp_path, options).changed for _ in range(2)] == [int(gone), 0]
         assert (name in {item["metadata"]["name"] for item in rig.request("GET", spaces)["items"]}) is not gone
     rig.remove(f"{spaces}/theirs")
+
+
+def test_a_port_of_a_container_by_hand(rig: Rig) -> None:
+    """Server-side apply knows it by its number, so that it stays beside ours with the same name."""
+    path, before = "/apis/apps/v1/namespaces/default/deployments/thing", seen(rig)
+    containers = [{"name": "main", "image": "main:1", "ports": [{"name": "http", "containerPort": 5000}]}]
+    template = {"metadata": {"labels": {"app": NAME}}, "spec": {"containers": containers}}
+    app = {**APP, "metadata": {**HERE, "namespace": "default"}, "spec": {**APP["spec"], "template": template}}
+
+    def run(check: bool = False, state: str = "present") -> list[str]:
+        return list(State(Objects(rig.api), wish(present(app), check)).run(state)["changes"])
+
+    def ports() -> list[int]:
+        (container,) = rig.request("GET", path)["spec"]["template"]["spec"]["containers"]
+        return [port["containerPort"] for port in container["ports"]]
+
+    run()
+    number = "/spec/template/spec/containers/0/ports/0/containerPort"
+    rig.request("PATCH", path, [{"op": "replace", "path": number, "value": 5001}], "application/json-patch+json")
+    assert run(check=True) == ["changed Deployment default/thing"] and ports() == [5001]
+    assert run() == ["changed Deployment default/thing"] and ports() == [5000]
+    assert run() == []
+    run(state="absent")
+    assert seen(rig) == before
+
+
+def test_an_object_of_the_whole_cluster_that_names_a_namespace(rig: Rig) -> None:
+    """As many write it; the server ignores the namespace."""
+    role, before = {**ROLE, "metadata": {"name": NAME, "namespace": "default"}}, seen(rig)
+    config = an("v1", "ConfigMap", {"name": NAME, "namespace": "default"})
+
+    def run(state: str = "present") -> list[str]:
+        return list(State(Objects(rig.api), wish(present(role, config), False)).run(state)["changes"])
+
+    assert len(run()) == 2
+    assert run() == [] and rig.request("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/thing")
+    assert len(run("absent")) == 2
+    assert seen(rig) == before
+
+
+def test_a_key_of_a_secret_that_is_no_longer_wanted(rig: Rig) -> None:
+    path, before = "/api/v1/namespaces/default/secrets/thing", seen(rig)
+
+    def run(state: str = "present", **texts: str) -> list[str]:
+        secret = an("v1", "Secret", {"name": NAME, "namespace": "default"}, stringData=texts)
+        return list(State(Objects(rig.api), wish(present(secret), False)).run(state)["changes"])
+
+    run(user="somebody", password=CANARY)
+    assert run(user="somebody") == ["changed Secret default/thing"]
+    assert list(rig.request("GET", path)["data"]) == ["user"]
+    assert run(user="somebody") == []
+    run("absent")
+    assert seen(rig) == before
+
+
+def test_a_difference_shows_no_copy_of_a_secret(rig: Rig) -> None:
+    """As kubectl and others keep one of all that they apply, in an annotation."""
+    meta, before = {"name": NAME, "namespace": "default"}, seen(rig)
+    theirs = an("v1", "Secret", meta, stringData={"password": CANARY})
+    notes = dict.fromkeys(("kubectl.kubernetes.io/last-applied-configuration", "kapp.k14s.io/original"), str(theirs))
+    rig.request("POST", "/api/v1/namespaces/default/secrets", {**theirs, "metadata": {**meta, "annotations": notes}})
+    secret = an("v1", "Secret", meta, stringData={"password": "another-one"})
+    options = present(secret, adopt=True)
+    for state, check in (("present", True), ("present", False), ("absent", False)):
+        found = State(Objects(rig.api), wish(options, check)).run(state)
+        assert found["changed"] and leaks(str(found)) == []
+    assert seen(rig) == before

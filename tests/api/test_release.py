@@ -320,3 +320,78 @@ def test_action(site: Site) -> None:
     assert playbook(str(path), inventory=("-i", "localhost,", "-c", "local")).changed == 1
     far = playbook(str(path), inventory=("-i", "far.test,", "-c", "ssh"))
     assert "far.test" in far.error and "ansible_connection to local" in far.error
+
+
+def test_a_list_is_what_it_holds(site: Site) -> None:
+    """As kube-prometheus-stack makes one of additionalServiceMonitors; Helm applies what is in it."""
+    items = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}} for name in ("one", "two")]
+    for kind in ("List", "ConfigMapList"):
+        text = yaml.safe_dump({"apiVersion": "v1", "kind": kind, "items": items})
+        (site.folder / "small/templates/list.yaml").write_text(text)
+        assert site.bring()["changed"]
+        assert not site.bring()["changed"]
+    site.patch("/api/v1/namespaces/NAMESPACE/configmaps/two", {"data": {"a": "2"}})
+    assert site.bring()["drift"] == ["ConfigMap two: data.a"]
+    site.values.update(word="third")
+    assert site.bring()["actions"] == ["upgrade web (values.word)"]
+    assert site.bring("absent")["changed"]
+
+
+def test_a_port_by_hand(site: Site) -> None:
+    """Server-side apply knows it by its number, so that it stays beside the release's with the same name."""
+    for port in ({"name": "http", "port": 80}, {"port": 80}):
+        service = {"selector": {"app": "a"}, "ports": [port]}
+        made = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": service}
+        (site.folder / "small/templates/service.yaml").write_text(yaml.safe_dump(made))
+        site.bring()
+        site.patch("/api/v1/namespaces/NAMESPACE/services/web", {"spec": {"ports": [{**port, "port": 81, "targetPort": 80}]}})
+        for check_mode in (True, False):
+            assert site.bring(check_mode=check_mode)["drift"] == ["Service web: spec.ports[0].port"]
+        assert not site.bring()["changed"]
+    made["spec"] = {"ports": [{"name": "twice", "port": 80}, {"name": "twice", "port": 81}]}
+    made["metadata"] = {"name": "new"}
+    (site.folder / "small/templates/service.yaml").write_text(yaml.safe_dump(made))
+    assert "Service new is refused" in (said := site.refused()) and "Duplicate value" in said
+    assert site.bring("absent", chart=None)["changed"]
+
+
+def test_chart_is_read_as_helm_reads_it(site: Site) -> None:
+    """What it ignores is none of the chart's content, what templates may read is; and a scalar is what Go takes it for."""
+    chart = site.folder / "small"
+    scalars = "{day: 2024-04-01, at: 12:30, mode: 0o644, old: 0644, big: 1e3, whole: 1.0, sign: =, none: , 80: a, 443: b, c: yes}"
+    note = "{apiVersion: v1, kind: ConfigMap, metadata: {name: note, annotations: {day: 2024-04-01, at: 12:30}}}\n"
+    (chart / "values.yaml").write_text(f"word: first\npassword: ''\nport: 80\nscalars: {scalars}\n")
+    (chart / "templates/note.yaml").write_text(note)
+    (chart / ".helmignore").write_text("# of an editor\n*~\n/drafts/\n")
+    (chart / "drafts").mkdir()
+    for name in ("templates/.DS_Store", "templates/note.yaml~", "drafts/one.txt", "read.txt"):
+        (chart / name).write_text("\ufeffone\n")
+    site.bring()
+    assert not site.bring()["changed"]
+    for name in ("templates/.DS_Store", "templates/note.yaml~", "drafts/one.txt"):
+        (chart / name).write_text("two\n")
+    assert not site.bring()["changed"]
+    (chart / "read.txt").write_text("two\n")
+    assert site.bring()["actions"] == ["upgrade web (the chart's content)"]
+    assert not site.bring()["changed"]
+
+
+def test_no_login_of_a_chart_is_shown(site: Site) -> None:
+    for chart in (
+        {"ref": f"https://user:{CANARY}@127.0.0.1:1/small.tgz"},
+        {"ref": f"oci://user:{CANARY}@127.0.0.1:1/small"},
+        {"ref": "small", "repository": f"https://user:{CANARY}@127.0.0.1:1"},
+    ):
+        assert "can't be obtained" in site.refused(chart=chart, values={})
+
+
+def test_a_chart_may_ask_what_the_cluster_has(site: Site) -> None:
+    """As several do for a ServiceMonitor; Helm itself knows of no APIService."""
+    asked = '{{ if not (.Capabilities.APIVersions.Has "apiregistration.k8s.io/v1/%s") }}{{ fail "no such kind" }}{{ end }}'
+    version = '{{ if ne .Capabilities.KubeVersion.Version "VERSION" }}{{ fail "another version" }}{{ end }}'
+    here = site.rig.request("GET", "/version")["gitVersion"]
+    template = site.folder / "small/templates/asks.yaml"
+    template.write_text(asked % "APIService" + version.replace("VERSION", here))
+    assert site.bring(check_mode=True)["changed"] and site.bring()["changed"]
+    template.write_text(asked % "Nothing")
+    assert "no such kind" in site.refused()

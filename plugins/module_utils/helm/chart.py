@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import codecs
+import fnmatch
 import hashlib
 import json
+import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -19,10 +22,12 @@ from typing import Any
 import yaml
 
 from .._files import cache_dir
-from ..kube.objects import load_all
+from ..kube.objects import go_loader, load_all
 from .program import PULL_SECONDS, Helm, HelmError
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Of a chart's files those that Helm keeps otherwise.
+READ_OTHERWISE = {"Chart.yaml", "Chart.lock", "values.yaml", "values.schema.json"}
 RELOADER = re.compile(r"--prometheus-config-reloader=(\S+)")
 
 
@@ -122,24 +127,68 @@ class Chart:
     @cached_property
     def digest(self) -> str:
         """To be compared with that of a release."""
-        root = self.folder
-        files = {str(f.relative_to(root)): f.read_bytes() for f in (root / "templates").rglob("*") if f.is_file()}
-        values = root / "values.yaml"  # which a chart need not have
+        values = self.folder / "values.yaml"  # which a chart need not have
         read = not self.metadata.get("dependencies") and values.is_file()
-        defaults = yaml.load(values.read_text(), Loader=LOADER) if read else {}
-        return template_digest({**files, **default_values(self.metadata, defaults)})
+        try:
+            defaults = yaml.load(values.read_text(), Loader=go_loader()) if read else {}
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise HelmError(f"{values} can't be read as YAML") from error
+        return template_digest({**kept_files(self.folder), **default_values(self.metadata, defaults)})
 
-    def render(self, helm: Helm, release: str, namespace: str, values: dict[str, Any], hooks: bool = False) -> str:
+    def render(
+        self,
+        helm: Helm,
+        release: str,
+        namespace: str,
+        values: dict[str, Any],
+        hooks: bool = False,
+        capabilities: Sequence[str] = (),
+    ) -> str:
         """The objects of a release, as YAML.
 
+        :param capabilities: arguments that say what the cluster is; without them it is one of Helm's own.
         :raises HelmError: where the chart does not take the values.
         """
         kept = [] if hooks else ["--no-hooks"]
-        return helm.run("template", release, str(self.folder), "--namespace", namespace, *kept, "--values", "-", values=values)
+        return helm.run(
+            "template", release, str(self.folder), "--namespace", namespace, *kept, *capabilities, "--values", "-", values=values
+        )
+
+
+def kept_files(root: Path) -> dict[str, bytes]:
+    """The templates and other files of a chart that Helm keeps with a release, by their names."""
+    ignore = root / ".helmignore"
+    rules = [line.strip() for line in (ignore.read_text().splitlines() if ignore.is_file() else [])]
+    rules = [line for line in rules if line and not line.startswith("#")] + ["templates/.?*"]
+    found = {}
+    for folder, folders, names in os.walk(root, followlinks=True):
+        inside = Path(folder).relative_to(root)
+        folders[:] = [each for each in folders if str(inside / each) != "charts" and not is_ignored(inside / each, rules, True)]
+        for path in (inside / each for each in names):
+            if str(path) not in READ_OTHERWISE and (root / path).is_file() and not is_ignored(path, rules, False):
+                found[str(path)] = (root / path).read_bytes().removeprefix(codecs.BOM_UTF8)
+    return found
+
+
+def is_ignored(path: Path, rules: list[str], folder: bool) -> bool:
+    """Whether Helm ignores a file or folder of a chart, by the rules of its .helmignore."""
+    for rule in rules:
+        wanted, plain = not rule.startswith("!"), rule.removeprefix("!")
+        only_folders, plain = plain.endswith("/"), plain.removesuffix("/")
+        whole = "/" in plain
+        # As for Go's filepath.Match, an asterisk takes no slash.
+        parts = (path.parts, PurePosixPath(plain.removeprefix("/")).parts) if whole else ((path.name,), (plain,))
+        same = len(parts[0]) == len(parts[1]) and all(map(fnmatch.fnmatchcase, *parts))
+        if only_folders and not folder:
+            if not wanted:
+                return True
+        elif same is wanted:
+            return True
+    return False
 
 
 def template_digest(templates: dict[str, bytes]) -> str:
-    """A hash of a chart's templates and default values, by their names."""
+    """A hash of a chart's files and default values, by their names."""
     digest = hashlib.sha256()
     for name in sorted(templates):
         digest.update(name.encode() + b"\0" + hashlib.sha256(templates[name]).digest())
@@ -148,7 +197,16 @@ def template_digest(templates: dict[str, bytes]) -> str:
 
 def default_values(metadata: dict[str, Any], values: Any) -> dict[str, bytes]:
     """A chart's default values as one more of its files; none where Helm merges those of subcharts in."""
-    return {} if metadata.get("dependencies") else {"values.yaml": json.dumps(values or {}, sort_keys=True).encode()}
+    if metadata.get("dependencies"):
+        return {}
+    texts = json.loads(json.dumps(values or {}), parse_int=_number, parse_float=_number)  # whose keys are texts
+    return {"values.yaml": json.dumps(texts, sort_keys=True).encode()}
+
+
+def _number(text: str) -> float:
+    """A number as Helm keeps it, which knows no other than those of a floating point."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def images(text: str) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from ..credentials.guard import RANDOM, SECRET_KEY, hide
+from ..credentials.guard import RANDOM, SECRET_KEY, hide, passwords_in
 from ..kube.kubeconfig import Access, Malformed, read
 from ..kube.transport import KubeError
 
@@ -96,7 +96,7 @@ class Helm:
         except subprocess.TimeoutExpired as error:
             raise HelmError(f"no answer after {seconds} s") from error
         if done.returncode:
-            raise HelmError(words(done.stderr or done.stdout, credentials(values)))
+            raise HelmError(words(done.stderr or done.stdout, credentials(values) + passwords_in(arguments)))
         return done.stdout
 
 

@@ -69,7 +69,8 @@ class Release:
             return {"status": "absent"}
         deployed = datetime.datetime.fromisoformat(content["info"]["last_deployed"])
         chart = content["chart"]
-        files = {file["name"]: base64.b64decode(file["data"]) for file in chart.get("templates") or []}
+        kept = [*(chart.get("templates") or []), *(chart.get("files") or [])]
+        files = {file["name"]: base64.b64decode(file["data"] or "") for file in kept}
         return {
             "status": content["info"]["status"],
             "revision": content["version"],

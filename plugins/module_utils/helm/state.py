@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from ..credentials.guard import hide_logins
 from ..kube import promise as promises
 from ..kube.objects import Objects, difference, holds, label, load_all
 from ..kube.replicas import MANAGER as FLASKOPS
@@ -26,6 +27,10 @@ from .release import MANAGER, OURS, PENDING, Release
 from .workloads import settle, versions, workload
 
 Json = dict[str, Any]
+
+# All kinds of a cluster in one answer.
+DISCOVERY = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
+DISCOVERY = ",".join([DISCOVERY.format("v2"), DISCOVERY.format("v2beta1"), "application/json"])
 
 
 @dataclass
@@ -152,7 +157,7 @@ class ReleaseState:
         if reasons:
             self.actions.append(f"{self.verb(before)} {self.wish.name} ({'; '.join(reasons)})")
         elif chart is None:
-            self.actions.append(f"get the chart {(self.wish.chart or {}).get('ref')} for {self.wish.name}")
+            self.actions.append(f"get the chart {hide_logins(str((self.wish.chart or {}).get('ref')))} for {self.wish.name}")
         if self.wish.check_mode:
             self.promise()
             return
@@ -226,7 +231,7 @@ class ReleaseState:
                 found = reference.get(helm)
         except HelmError as error:
             raise KubeError(
-                f"The chart {reference.ref} can't be obtained ({error}):"
+                f"The chart {hide_logins(reference.ref)} can't be obtained ({error}):"
                 f" set {self.wish.called('chart_ref')} to one that this machine reaches, a folder or an archive will do."
             ) from error
         return found
@@ -255,7 +260,9 @@ class ReleaseState:
         :raises KubeError: with the words of whoever refuses them.
         """
         try:
-            rendered = load_all(chart.render(helm, self.wish.name, self.wish.namespace, self.wish.values))
+            rendered = load_all(
+                chart.render(helm, self.wish.name, self.wish.namespace, self.wish.values, capabilities=self.capabilities())
+            )
         except HelmError as error:
             raise KubeError(
                 f"The chart {chart.name} can't take the values of release {self.wish.name}, which stays as it is ({error}):"
@@ -272,6 +279,24 @@ class ReleaseState:
                 f"The API server would refuse release {self.wish.name}, which stays as it is"
                 f" ({' '.join(str(refusal).split())}): correct the values."
             )
+
+    def capabilities(self) -> list[str]:
+        """The cluster's version and kinds, for charts that ask: arguments of `helm template`, which does not look itself."""
+        found = []
+        try:
+            version = self.objects.request("GET", "/version")["gitVersion"]
+            for root in ("/api", "/apis"):
+                # An older API server knows no list of all kinds, and answers with the groups alone, without items.
+                for group in self.objects.request("GET", root, accept=DISCOVERY).get("items") or []:
+                    for each in group["versions"]:
+                        place = "/".join(filter(None, (group["metadata"].get("name"), each["version"])))
+                        kinds = {(one.get("responseKind") or {}).get("kind", "") for one in each.get("resources") or []}
+                        found += [place, *(f"{place}/{kind}" for kind in sorted(kinds - {""}))]
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            return []
+        return ["--kube-version", version, *(f"--api-versions={each}" for each in found)]
 
     def ask(self, item: Json) -> ApiError | None:
         """Why the API server would refuse an object."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import time
@@ -19,22 +20,50 @@ TIMEOUT = 60  # seconds of one request; a busy API server takes its time to publ
 WORKERS = 8
 # How the server names what it made null itself.
 NULL = re.compile(r'(\S+): Invalid value: "null"')
+# How it says that a port by hand and ours, which it knows by their numbers, have one name, or none.
+TWO_PORTS = re.compile(r"\bports\[\d+\]\.(name|nodePort): (Duplicate|Required) value")
+INTEGER = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|[1-9][0-9_]*|0)$")
+FLOAT = re.compile(r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$")
 # Of each object its metadata alone.
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 def load_all(text: str) -> list[dict[str, Any]]:
-    """The objects of a manifest.
+    """The objects of a manifest, those of a list each for itself.
 
     :raises yaml.YAMLError: when it is none.
     """
     import yaml
 
+    return [each for item in yaml.load_all(text, Loader=go_loader()) if item for each in members(item)]
+
+
+@functools.cache
+def go_loader() -> Any:
+    """A loader of PyYAML that takes a scalar for what Kubernetes and Helm take it for.
+
+    To these a date, 12:30 and a lone = are texts, and 1e3 and 0o17 are numbers.
+    """
+    import yaml
+
     base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    # PyYAML takes a lone = for a tag of YAML 1.1 that it can't construct; Prometheus' definitions have it as a choice.
-    loader: Any = type("ManifestLoader", (base,), {})
-    loader.add_constructor("tag:yaml.org,2002:value", base.construct_yaml_str)
-    return [item for item in yaml.load_all(text, Loader=loader) if item]
+    loader: Any = type("GoLoader", (base,), {})
+    others = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+    loader.yaml_implicit_resolvers = {
+        first: [pair for pair in pairs if pair[0] not in others] for first, pairs in base.yaml_implicit_resolvers.items()
+    }
+    loader.add_implicit_resolver("tag:yaml.org,2002:int", INTEGER, list("-+0123456789"))
+    loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
+    return loader
+
+
+def members(item: Any) -> list[Any]:
+    """An object, or what a list holds, such as a List or a ConfigMapList, of which Helm and kubectl make objects."""
+    if not isinstance(item, dict) or not isinstance(item.get("items"), list):
+        return [item]
+    kind = str(item.get("kind", "")).removesuffix("List")
+    named = {"apiVersion": item.get("apiVersion"), "kind": kind} if kind else {}
+    return [each for part in item["items"] if isinstance(part, dict) for each in members({**named, **part})]
 
 
 def label(item: dict[str, Any]) -> str:
@@ -148,7 +177,8 @@ class Objects:
     def _applied(self, item: dict[str, Any], path: str, query: dict[str, str]) -> dict[str, Any]:
         """The object after server-side apply; a map or list of a custom resource that is emptied goes first and comes back empty.
 
-        Of one that loses its last entry the server makes null, which it refuses then.
+        Of one that loses its last entry the server makes null, which it refuses then. A port whose number was changed by hand
+        stays beside ours, because server-side apply knows ports by number: then ours take the place of all.
         """
 
         def send(body: dict[str, Any]) -> dict[str, Any]:
@@ -158,6 +188,14 @@ class Objects:
         try:
             return send(item)
         except ApiError as error:
+            if TWO_PORTS.search(str(error)) and (ports := ports_alone(item.get("spec"))):
+                body = {"spec": ports}
+                unforced = {key: value for key, value in query.items() if key != "force"}
+                try:
+                    put: dict[str, Any] = self.request("PATCH", path, unforced, body, "application/strategic-merge-patch+json")
+                except ApiError:
+                    raise error from None  # the ports are wrong themselves
+                return put if "dryRun" in query else send(item)
             first = without_empty(item, {field.lstrip("[") for field in NULL.findall(str(error))})
             if first == item:
                 raise
@@ -272,6 +310,18 @@ def without_empty(value: Any, fields: set[str], path: str = "") -> Any:
     if isinstance(value, list):
         return [without_empty(each, fields, f"{path}[{number}]") for number, each in enumerate(value)]
     return value
+
+
+def ports_alone(value: Any) -> Any:
+    """The ports in a specification, in the place of those that are there, and the names of what has them."""
+    if isinstance(value, list):
+        return [rest for each in value if (rest := ports_alone(each))]
+    if not isinstance(value, dict):
+        return {}
+    found = {key: rest for key, each in value.items() if key != "ports" and (rest := ports_alone(each))}
+    if ports := value.get("ports"):
+        found["ports"] = [{"$patch": "replace"}, *ports]
+    return {"name": value["name"], **found} if found and "name" in value else found
 
 
 def difference(before: Any, after: Any, path: str = "") -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..credentials.guard import HIDDEN
 from . import replicas
-from .objects import label
+from .objects import label, members
 from .replicas import MANAGER
 from .transport import KubeError
 
@@ -25,6 +25,9 @@ OWNER = "flaskops/owner"
 # On an application's namespace and objects: the environment that they were deployed for. What breaks or removes something asks
 # the cluster, and not only the inventory by which it was reached.
 ENVIRONMENT = "flaskops/environment"
+# Annotations in which kubectl, kapp, Rancher and others keep the whole object, of a Secret with all that it holds.
+COPY = re.compile(r"last-applied|^kapp\.k14s\.io/original$|^objectset\.rio\.cattle\.io/applied$")
+SPECIFIED = ("apps", "autoscaling", "batch", "policy")  # API groups of whose objects each has a spec
 
 
 def key_of(item: Json) -> Key:
@@ -58,10 +61,11 @@ def another_environment(item: Json, live: Json) -> str:
 def secrets_in(items: list[Json]) -> list[str]:
     """What no text may show: what Secrets hold."""
     found = []
-    for item in items:
+    for item in (each for given in items for each in members(given)):
         if item.get("kind") != "Secret":
             continue
-        found += [str(value) for value in (item.get("stringData") or {}).values()]
+        for value in (item.get("stringData") or {}).values():
+            found += [str(value), base64.b64encode(str(value).encode()).decode()]  # as it is sent
         for value in (item.get("data") or {}).values():
             found.append(str(value))
             try:
@@ -83,6 +87,8 @@ def shown(live: Json | None, before: Json | None = None) -> Json:
     kept = {key: value for key, value in live.items() if key not in ("status", "data", "stringData")}
     unseen = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
     kept["metadata"] = {key: value for key, value in live["metadata"].items() if key not in unseen}
+    if notes := live["metadata"].get("annotations"):
+        kept["metadata"]["annotations"] = {key: value for key, value in notes.items() if not COPY.search(key)}
     if live["kind"] == "Secret":
         values, old = live.get("data") or {}, (before or {}).get("data") or {}
         return kept | {"data": {k: f"{HIDDEN} (changed)" if k in old and old[k] != v else HIDDEN for k, v in values.items()}}
@@ -90,16 +96,21 @@ def shown(live: Json | None, before: Json | None = None) -> Json:
 
 
 def prepared(definitions: list[Json], owner: str) -> list[Json]:
-    """The definitions as they are applied.
+    """The definitions as they are applied, those of a list each for itself.
 
     :raises KubeError: for one that is no object, or that is there twice.
     """
-    items: list[Json] = json.loads(json.dumps(definitions, default=str))
+    items: list[Json] = [each for item in json.loads(json.dumps(definitions, default=str)) for each in members(item)]
     seen: set[Key] = set()
     for number, item in enumerate(items):
         meta = item.get("metadata")
-        if not item.get("apiVersion") or not item.get("kind") or not isinstance(meta, dict) or not meta.get("name"):
-            raise KubeError(f"Number {number + 1} of the definitions is no object: give it apiVersion, kind and metadata.name.")
+        names = [item.get("apiVersion"), item.get("kind"), meta.get("name") if isinstance(meta, dict) else None]
+        if not isinstance(meta, dict) or not all(name and isinstance(name, str) for name in names):
+            raise KubeError(
+                f"Number {number + 1} of the definitions is no object: give it apiVersion, kind and metadata.name, as texts."
+            )
+        if not isinstance(item.get("spec", {} if item["apiVersion"].split("/")[0] not in SPECIFIED else None), dict):
+            raise KubeError(f"{label(item)} has no specification: give it a spec.")
         if key_of(item) in seen:
             raise KubeError(f"{label(item)} is twice among the definitions: remove one.")
         seen.add(key_of(item))
@@ -107,9 +118,22 @@ def prepared(definitions: list[Json], owner: str) -> list[Json]:
         # What several share names its owner itself.
         meta["labels"] = {**labels, **(meta.get("labels") or {}), MANAGED: MANAGER}
         write_texts(meta)
+        if item["kind"] == "Secret":
+            encode(item)
         if template := (item.get("spec") or {}).get("template"):
             write_texts(template.get("metadata") or {})
     return items
+
+
+def encode(secret: Json) -> None:
+    """Write the texts of a Secret as the server keeps them, which remembers of nobody that he applied a stringData."""
+    texts = secret.get("stringData") or {}
+    made = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items() if isinstance(text, str)}
+    if made:
+        secret["data"] = {**(secret.get("data") or {}), **made}
+        secret["stringData"] = {key: text for key, text in texts.items() if key not in made}  # the server refuses these
+    if not secret.get("stringData"):
+        secret.pop("stringData", None)
 
 
 def write_texts(meta: Json) -> None:

@@ -83,7 +83,6 @@ class Entry:
     item: Json
     live: Json | None = None
     after: Json | None = None
-    ports: bool = False  # its ports have to be put back first
     single: bool = False  # a workload of one pod at most
     secret: str = ""  # whose version its pods' template names
     made: bool = False  # by this run, before the others were tried
@@ -148,7 +147,7 @@ class State:
         self.coming = {key_of(entry.item)[1:] for entry in entries if entry.live is None}
         self.scalers = [item for item in items if item["kind"] == autoscalers.AUTOSCALER]
         self.objects.each(self.number_pods, [entry for entry in entries if entry.item["kind"] in WORKLOADS[:2]])
-        single = [entry.item["spec"]["selector"] for entry in entries if entry.single]
+        single = [entry.item["spec"].get("selector") for entry in entries if entry.single]
         entries = [e for e in entries if e.item["kind"] != "PodDisruptionBudget" or e.item["spec"].get("selector") not in single]
         entries += self.promised([*entries, *kept])
         try:
@@ -279,6 +278,9 @@ class State:
                 raise KubeError(f"{label(item)} can't be made, for {unknown}: install its definition first.")
             if resource and resource[1] and not item["metadata"].get("namespace"):
                 raise KubeError(f"{label(item)} has no metadata.namespace: name the namespace that it is for.")
+            if resource and not resource[1]:
+                # The server ignores it, and what is there has none.
+                item["metadata"].pop("namespace", None)
             found.append(item)
         return found
 
@@ -399,12 +401,7 @@ class State:
         try:
             entry.after = self.objects.apply(item, MANAGER, dry_run=True)
         except ApiError as error:
-            if entry.live is not None and item["kind"] == "Service" and "spec.ports" in str(error):
-                # A port number changed by hand stays beside ours, because server-side apply knows ports by number; both then
-                # have one name.
-                self.put_ports_back(item, dry_run=True)
-                entry.ports = True
-            elif is_promise(item) and error.status == 403:
+            if is_promise(item) and error.status == 403:
                 self.notes.append(f"verify can't tell what was promised from what was never installed ({error})")
                 entry.live = entry.after = item  # stays as it is
             elif error.status not in (403, MISSING) or not self.binds_a_new_role(item):
@@ -414,11 +411,6 @@ class State:
         """Whether an object is a binding that may be refused for nothing but its role, which has yet to come."""
         role, space = item.get("roleRef") or {}, item["metadata"].get("namespace") or ""
         return (role.get("kind"), "" if role.get("kind") == "ClusterRole" else space, role.get("name")) in self.coming
-
-    def put_ports_back(self, item: Json, dry_run: bool = False) -> None:
-        query = {"fieldManager": MANAGER} | ({"dryRun": "All"} if dry_run else {})
-        body = {"spec": {"ports": item["spec"]["ports"]}}
-        self.objects.request("PATCH", str(self.objects.path(item)), query, body, "application/merge-patch+json")
 
     def write_versions(self, now: list[Entry], entries: list[Entry], new: str = "") -> None:
         """Write the version of a Secret into the pods' templates that ask for it.
@@ -463,8 +455,6 @@ class State:
         self.objects.each(lambda e: jobs.wait_for_job(self.objects, e.after, self.wish.wait_timeout), running)
 
     def bring(self, entry: Entry) -> None:
-        if entry.ports:
-            self.put_ports_back(entry.item)
         entry.after = self.objects.apply(entry.item, MANAGER)
 
     def have_read(self, readers: Json) -> None:
