@@ -60,7 +60,8 @@ def test_a_healthy_chain_is_never_blamed_and_the_whole_is_quick(
 
 def test_nothing_but_the_marks_is_left_behind(bench: Bench) -> None:
     marks = {"labelSelector": "app.kubernetes.io/managed-by=flaskops-verify"}
-    assert bench.get("/api/v1/namespaces/flask-app/services", marks)["items"] == []
+    # The cluster's own verification may be at work, and has a mark for as long.
+    until("no mark is left", lambda: not bench.get("/api/v1/namespaces/flask-app/services", marks)["items"], 60)
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=[] if case.sample else LONG) for case in load()])
