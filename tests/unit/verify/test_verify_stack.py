@@ -1333,3 +1333,11 @@ def test_a_receiver_that_was_sent_nothing_is_not_called_well_where_integrations_
     cluster.took = took
     found = run(cluster)["receivers"]
     assert found["status"] == status and ("nothing was sent to slack" in found["evidence"]) == (status == "skipped")
+
+
+@pytest.mark.parametrize(("took", "status"), [((), "skipped"), (("slack",), "ok")])
+def test_receivers_of_an_alertmanager_that_can_not_be_asked(took, status):
+    """As behind a NetworkPolicy that keeps the API server out."""
+    cluster = ByIntegration(**{f"{ALERTMANAGER}/status": (503, "no route")})
+    cluster.took = took
+    assert run(cluster)["receivers"]["status"] == status

@@ -91,9 +91,9 @@ def _judged(stack: Stack, record: Deliveries) -> Result:
         evidence = "; ".join([f"{len(problems)} of {len(record.known)} refuse what they are sent", *limits])
         return failed(LINK, evidence, "; ".join(problems[:4]), next_command=command)
     notifying = record.notifying(namespace) if record.by_name else _kinds(stack)
-    untried = [key for key in notifying if key not in record.took]
-    names = ", ".join(map(str, untried[:4]))
-    if untried and untried == notifying:
+    untried = [key for key in notifying or [] if key not in record.took]
+    names = ", ".join(map(str, untried[:4])) if notifying is not None else "any receiver, as far as is known,"
+    if (untried and untried == notifying) or (notifying is None and not record.took):
         return skipped(LINK, f"nothing was sent to {names} within three days; verify_receivers sends them something")
     count = f"{len(record.took) or 'none'} took something within three days"
     said = count if record.took or record.failed else "none has had anything to take yet"
@@ -106,9 +106,15 @@ def _config(stack: Stack) -> dict[str, Any]:
     return stack.alertmanager_config(stack.alertmanager(stack.alertmanagers()))
 
 
-def _kinds(stack: Stack) -> list[Key]:
-    """The integrations of the receivers that would notify somebody, as they are counted without the receivers' names."""
-    found = integrations(_config(stack)) if stack.alertmanagers() else {}  # of one without an operator nobody knows them
+def _kinds(stack: Stack) -> list[Key] | None:
+    """The integrations of the receivers that would notify somebody, as they are counted without the receivers' names.
+
+    None where Alertmanager does not say them.
+    """
+    try:
+        found = integrations(_config(stack)) if stack.alertmanagers() else {}  # of one without an operator nobody knows them
+    except ApiError:
+        return None
     told = [(name, kinds) for name, kinds in found.items() if bare(name) not in NOBODY]
     return sorted({Key("", kind) for name, kinds in told if concerns(name, stack.app.namespace) for kind in kinds})
 
