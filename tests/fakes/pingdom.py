@@ -233,7 +233,11 @@ class PingdomFake(Fake):
 
     def add_contact(self, name: str, team: bool = False, **fields: Any) -> int:
         key = self.next_id()
-        kind: dict[str, Any] = {"members": []} if team else {"paused": False, "type": "contact", "owner": False, "teams": []}
+        kind: dict[str, Any] = (
+            {"members": [{"id": 1, "name": "Somebody", "type": "user"}]}
+            if team
+            else {"paused": False, "type": "contact", "owner": False, "teams": []}
+        )
         with self.lock:
             self.contacts[key] = {"id": key, "name": name, **kind, **fields, "_team": team}
         return key

@@ -253,7 +253,7 @@ class StatusCakeFake(Fake):
             self.contacts[key] = {
                 "id": key,
                 "name": name,
-                "email_addresses": [],
+                "email_addresses": ["on-call@example.test"],
                 "integrations": [],
                 "mobile_numbers": [],
                 **fields,
