@@ -35,7 +35,7 @@ from typing import Any
 
 from ._files import cache_dir
 
-ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCH = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}  # the last one on a Mac
 # What the linker of a large program takes, with room to spare.
 BUILD_MEMORY = 3 * 2**30
 # Of a build beside one that is waited for: one that is waited for next, and one for a later stage.
@@ -84,13 +84,15 @@ def published(text: str, file: str) -> str:
 
 def download(name: str, spec: dict[str, Any], base: str, target: Path) -> None:
     """Put the release's binaries into *target*, checked."""
-    arch = ARCH[platform.machine()]
+    arch, system = ARCH[platform.machine()], platform.system().lower()
     pins = spec.get("sha256") or {}
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         files: dict[str, str] = {}
         for binary in spec["packages"]:
             words = {"version": spec["version"], "release": spec.get("release"), "arch": arch, "name": binary}
-            files.setdefault(spec["file"].format(**words), spec["checksum"].format(**words))
+            # A Mac needs what is run here, Helm and amtool, and their releases have it beside that for Linux.
+            theirs, sums = (spec[key].format(**words).replace("linux", system) for key in ("file", "checksum"))
+            files.setdefault(theirs, sums)
         for file, sums in files.items():
             local, listed = Path(scratch) / Path(file).name, Path(scratch) / "sums"
             fetch(f"{base}/{file}", local)

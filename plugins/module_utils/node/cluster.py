@@ -473,6 +473,15 @@ class LocalCluster:
         kubeconfig = self._saved_kubeconfig() is not None
         if kubeconfig:
             self.actions.append(f"remove {self.kubeconfig}")
+        if os.geteuid() != 0:
+            if self.actions:  # the volume, which a member of the group docker may remove, has the kernel's settings
+                raise ClusterError(
+                    f"The cluster {self.name} is removed by root, who puts the kernel's settings back, so nothing was changed:"
+                    " run the same command as root."
+                )
+            self.warnings.append(
+                f"{self.engine.name} has nothing of the cluster {self.name} for this user; what root made, root alone sees."
+            )
         if self.check_mode:
             return
         with ThreadPoolExecutor() as pool:

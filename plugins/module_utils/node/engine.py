@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import re
 import resource
 import shutil
@@ -136,7 +137,8 @@ class Engine:
             except SlowEngineError:
                 raise
             except EngineError as error:
-                raise NoEngineError(["docker is installed but its daemon does not answer"]) from error
+                whom = " this user" if "permission denied" in str(error).lower() else ""
+                raise NoEngineError([f"docker is installed but its daemon does not answer{whom}"]) from error
         return engine
 
     def run(
@@ -270,7 +272,12 @@ def telling(lines: list[str]) -> list[str]:
 
 
 def plain_host() -> bool:
-    """Whether podman and buildah need a configuration of ours here, as nobody has named one."""
+    """Whether podman and buildah need a configuration of ours here, as nobody has named one.
+
+    Elsewhere than on Linux they ask a virtual machine, which their own configuration may name.
+    """
+    if platform.system() != "Linux":
+        return False
     complete = Path("/run/systemd/system").exists() and Path("/sys/fs/cgroup/cgroup.controllers").exists()
     return not complete and "CONTAINERS_CONF" not in os.environ
 

@@ -54,6 +54,9 @@ MANAGERS = {
     "dnf": ["dnf", "install", "-q", "-y"],
     "pacman": ["pacman", "-S", "--noconfirm", "--needed"],
 }
+# The distributions that use each, by the words of their os-release: where mmdebstrap is, apt-get is too.
+SYSTEMS = {"apt-get": {"debian", "ubuntu"}, "dnf": {"fedora", "rhel", "centos"}, "pacman": {"arch"}}
+SYSTEM_PYTHON = Path("/usr/bin/python3")
 PLACES = ("/usr/sbin", "/sbin", "/usr/lib/podman", "/usr/libexec/podman")
 # The node's Debian: from a registry, or made here by mmdebstrap.
 DEBIAN_IMAGE = "docker.io/library/debian:bookworm-slim"
@@ -258,8 +261,12 @@ def missing(needed: set[str]) -> set[str]:
 
 
 def manager() -> str | None:
-    """The package manager of this machine; None where it is none that is known."""
-    return next((name for name in MANAGERS if command(name)), None)
+    """The package manager of this machine, which its distribution uses; None where it is none that is known."""
+    here, system = [name for name in MANAGERS if command(name)], set()
+    with contextlib.suppress(OSError):
+        told = platform.freedesktop_os_release()
+        system = {told.get("ID"), *told.get("ID_LIKE", "").split()}
+    return next((name for name in here if SYSTEMS[name] & system), here[0] if here else None)
 
 
 def packages(lacking: set[str]) -> list[str]:
@@ -270,6 +277,9 @@ def packages(lacking: set[str]) -> list[str]:
 def package(needed: str) -> str:
     """What this machine's package manager calls what has a command or file; empty where there is no such package, or manager."""
     found = manager()
+    own = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    if found == "apt-get" and needed == "venv" and SYSTEM_PYTHON.resolve().name != own:
+        return f"{own}-venv"  # the other one is of the distribution's own Python
     return PACKAGES[needed][[*MANAGERS].index(found)] if found else ""
 
 
@@ -370,10 +380,12 @@ def lacking_packages(preferred: str | None) -> set[str]:
         return lacking
     try:
         engine = Engine.find(preferred, only=("podman", "docker"))
-    except NoEngineError:
+    except NoEngineError as error:
         if preferred == "docker":
             raise
         engine = None
+        for reason in (each for each in error.refused if not each.endswith("is not installed")):
+            print(f"A cluster is made with podman here, because {reason}. Mend that, and podman is not needed.", file=sys.stderr)
     needed = {"ip"}
     if engine is None or engine.name == "podman":
         needed |= {"podman"} | podman_commands(engine)

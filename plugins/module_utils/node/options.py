@@ -16,6 +16,9 @@ from .host import command
 from .node import ClusterError
 
 WORKERS = 4  # at most
+# Of a cluster, whose nodes are called <name>-node and <name>-worker-4: a host's name has at most 63 characters.
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+NAME_LENGTH = 63 - len(f"-worker-{WORKERS}")
 # kubeadm.yaml's, and kubeadm's own; an address in one of them is not the node's for what runs in the cluster.
 INSIDE = {"pods": ipaddress.IPv4Network("10.244.0.0/16"), "Services": ipaddress.IPv4Network("10.96.0.0/12")}
 
@@ -26,6 +29,12 @@ def check_options(params: dict[str, Any]) -> None:
     :raises ClusterError: for the first one.
     :raises MirrorError: for a mirror that can't work.
     """
+    name = params["name"]
+    if params["state"] == "present" and not (NAME.fullmatch(name) and len(name) <= NAME_LENGTH):
+        raise ClusterError(
+            f"The name '{name}' can't be used, because nodes are called by it: take at most {NAME_LENGTH} lower case letters,"
+            " digits and dashes, with a letter or digit at both ends."
+        )
     try:
         subnet = ipaddress.IPv4Network(params["subnet"])
         if subnet.prefixlen != 24 or not subnet.is_private:

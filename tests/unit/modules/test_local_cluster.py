@@ -95,6 +95,22 @@ def test_port_out_of_range(run: Any, port: int) -> None:
 
 
 @pytest.mark.usefixtures("no_objects")
+@pytest.mark.parametrize("name", ["my_cluster", "My", "a..b", "-a", "a-", "1\n", "a" * 55, ""])
+def test_a_name_that_no_node_can_have(run: Any, name: str) -> None:
+    """kubeadm refuses it, but after the programs were built, and a network and a volume made."""
+    message = run(name=name)["msg"]
+    assert message.startswith(f"The name '{name}' can't be used") and "54" in message
+    # What an earlier version left of such a cluster can be removed.
+    assert "msg" not in run(name=name, state="absent")
+
+
+@pytest.mark.usefixtures("no_objects")
+@pytest.mark.parametrize("name", ["a", "shop-2", "2", "lab.shop", "a" * 54])
+def test_a_name_that_nodes_can_have(run: Any, name: str) -> None:
+    assert run(name=name)["changed"]
+
+
+@pytest.mark.usefixtures("no_objects")
 def test_free_name_port_and_subnet_pass(run: Any) -> None:
     done = run()
     assert done["changed"] and done["actions"][-1] == f"make the cluster {NAME}"
@@ -288,6 +304,42 @@ def test_sysctls_are_put_back_with_the_last_cluster(
     monkeypatch.setattr(cluster_module, "PROC_SYS", tmp_path)
     assert run(state="absent", _ansible_check_mode=False)["changed"]
     assert {(tmp_path / key).read_text() for key in cluster_module.SYSCTLS} == {after}
+
+
+def test_who_may_not_put_the_kernel_back_removes_nothing(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A member of the group docker may remove the volume, which alone knows the values from before."""
+    removed: list[list[str]] = []
+
+    class Fake(Engine):
+        def run(self, args: list[str], **kwargs: Any) -> Any:
+            removed.extend([args] if "rm" in args else [])
+            return subprocess.CompletedProcess(args, 0, b"", b"")
+
+        def labels(self, kind: str, name: str) -> dict[str, str] | None:
+            return {LABEL: NAME} | {f"{LABEL}.{key}": "7\n" for key in cluster_module.SYSCTLS} if kind == "volume" else None
+
+    def denied(self: Path, text: str) -> int:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(cluster_module.Engine, "find", classmethod(lambda cls, *args, **kwargs: Fake("docker", "docker", {})))
+    monkeypatch.setattr(cluster_module, "PROC_SYS", tmp_path)
+    monkeypatch.setattr(cluster_module.Path, "write_text", denied)
+    monkeypatch.setattr(cluster_module.os, "geteuid", lambda: 1000)
+    for check in (False, True):
+        done = run(state="absent", _ansible_check_mode=check)
+        assert removed == []
+        assert f"The cluster {NAME} " in done["msg"] and "root" in done["msg"]
+
+
+@pytest.mark.usefixtures("no_objects")
+def test_who_can_not_see_roots_clusters_is_told_so(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's own podman knows nothing of root's, whose cluster may run on."""
+    said: list[str] = []
+    monkeypatch.setattr(local_cluster.AnsibleModule, "warn", lambda self, text: said.append(text))
+    for user in (0, 1000):
+        monkeypatch.setattr(cluster_module.os, "geteuid", lambda user=user: user)
+        assert not run(state="absent", _ansible_check_mode=False)["changed"]
+    assert len(said) == 1 and "root" in said[0] and NAME in said[0]
 
 
 @pytest.mark.usefixtures("no_objects")

@@ -85,6 +85,34 @@ def test_packages_are_named_as_the_machines_manager_calls_them(commands: Write, 
     assert host_module.packages(LACKS) == named
 
 
+@pytest.mark.parametrize(
+    ("system", "there", "manager"),
+    [
+        ({"ID": "fedora"}, ("apt-get", "dnf"), "dnf"),
+        ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, ("apt-get", "dnf"), "dnf"),
+        ({"ID": "manjaro", "ID_LIKE": "arch"}, ("apt-get", "pacman"), "pacman"),
+        ({"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, ("apt-get", "dnf", "pacman"), "apt-get"),
+        ({"ID": "amzn", "ID_LIKE": "fedora"}, ("dnf",), "dnf"),
+        ({"ID": "void"}, ("pacman",), "pacman"),
+        (None, ("apt-get", "dnf"), "apt-get"),
+        ({"ID": "fedora"}, (), None),
+    ],
+)
+def test_the_manager_is_that_of_the_distribution(
+    commands: Write, monkeypatch: pytest.MonkeyPatch, system: dict[str, str] | None, there: tuple[str, ...], manager: str | None
+) -> None:
+    """mmdebstrap calls apt-get, so Fedora and Arch have it too where that is installed."""
+
+    def release() -> dict[str, str]:
+        if system is None:
+            raise OSError("no os-release")
+        return system
+
+    monkeypatch.setattr(host_module.platform, "freedesktop_os_release", release)
+    commands(**dict.fromkeys(there, ""))
+    assert host_module.manager() == manager
+
+
 def test_every_needed_command_has_its_packages() -> None:
     assert {len(names) for names in host_module.PACKAGES.values()} == {len(host_module.MANAGERS)}
     assert host_module.podman_commands(None) | LACKS | {"modprobe", "podman", "nft", "runc"} == set(host_module.PACKAGES)
@@ -197,6 +225,43 @@ def test_a_python_without_venv_is_named(ask: Any, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
+    ("default", "named"), [(f"python3.{sys.version_info.minor}", "python3-venv"), ("python3.1", None), (None, None)]
+)
+def test_the_venv_is_that_of_the_python_that_was_named(
+    ask: Any, monkeypatch: pytest.MonkeyPatch, commands: Write, tmp_path: Path, default: str | None, named: str | None
+) -> None:
+    """PYTHON=python3.12 beside the 3.10 of Ubuntu 22.04, whose python3-venv is of no use to it."""
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    monkeypatch.setattr(host_module, "SYSTEM_PYTHON", tmp_path / "python3", raising=False)
+    if default:
+        (tmp_path / default).touch()
+        (tmp_path / "python3").symlink_to(default)
+    commands(**{"apt-get": RECORD})
+    wanted = named or f"python3.{sys.version_info.minor}-venv"
+    assert ask("--install", inventory="inventories/staging")[:2] == (0, f"This machine lacks: {wanted}\n")
+    assert (tmp_path / "installed").read_text().splitlines()[-1].endswith(f" {wanted}")
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("exit 1", "docker is installed but its daemon does not answer"),
+        ("echo 'permission denied while trying to connect to the Docker daemon socket' >&2; exit 1", "does not answer this user"),
+    ],
+)
+def test_whose_docker_does_not_answer_is_told_so_before_podman_is_wanted(
+    commands: Write, ask: Any, script: str, said: str
+) -> None:
+    """Such as one who has stopped it, or may not use it: podman is not what this machine lacks."""
+    commands(**{"apt-get": RECORD, "docker": script, "ip": ""})
+    for args in ((), ("--install",)):
+        _, out, err = ask(*args)
+        assert "podman" in out and said in err.splitlines()[0] and "podman is not needed" in err.splitlines()[0]
+    commands(docker=DOCKER)
+    assert "docker is" not in ask()[2]
+
+
+@pytest.mark.parametrize(
     ("text", "args", "engine"),
     [
         ("cluster_provider: embedded\n", "", "auto"),
@@ -265,6 +330,18 @@ def test_the_module_says_so_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     with patch_module_args({"files": str(tmp_path), "kubeconfig": str(tmp_path / "k")}), pytest.raises(SystemExit):
         local_cluster.main()
     assert json.loads(capsys.readouterr().out)["msg"] == host_module.NOT_LINUX
+
+
+@pytest.mark.parametrize("name", ["podman", "buildah"])
+def test_an_engine_of_a_mac_keeps_its_own_configuration(
+    commands: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Its podman asks a virtual machine, which containers.conf may name; there is no /proc. kind's image comes from it."""
+    monkeypatch.setattr(engine_module, "PID_MAX", tmp_path / "missing")
+    monkeypatch.setattr(engine_module, "platform", host_module.platform, raising=False)
+    monkeypatch.setattr(host_module.platform, "system", lambda: "Darwin")
+    commands(**{name: ""})
+    assert "CONTAINERS_CONF" not in Engine.find("auto").env
 
 
 # The certificates of Fedora and Arch

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.flaskops.observability.plugins.action.toolchain import Progress
 from ansible_collections.flaskops.observability.plugins.module_utils import toolchain as programs
@@ -295,6 +296,27 @@ def test_auto_builds_where_nothing_answers(release: Release, built: list[str]) -
     done = release.run(TAR_SPEC, mode="auto", base=f"http://127.0.0.1:{closed_port()}")
     assert (done["changed"], done["origin"], built) == (True, "build", ["tool"])
     assert "can't be reached" in done["warnings"][0]
+
+
+@pytest.mark.parametrize(("machine", "arch"), [("arm64", "arm64"), ("x86_64", "amd64")])
+def test_a_mac_gets_the_programs_of_a_mac(release: Release, monkeypatch: pytest.MonkeyPatch, machine: str, arch: str) -> None:
+    """Helm and amtool, which every cluster of one's own needs. Apple calls its processor arm64."""
+    monkeypatch.setattr(programs.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(programs.platform, "machine", lambda: machine)
+    images = yaml.safe_load((ROOT / "images.yml").read_text())["toolchain"]
+    for name, (theirs, sums) in {
+        "helm": (f"helm-v1.2.3-darwin-{arch}.tar.gz", f"helm-v1.2.3-darwin-{arch}.tar.gz.sha256sum"),
+        "alertmanager": (f"v1.2.3/alertmanager-1.2.3.darwin-{arch}.tar.gz", "v1.2.3/sha256sums.txt"),
+    }.items():
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+            member = tarfile.TarInfo(f"{name}/{name}")
+            member.size = len(b"mac")
+            tar.addfile(member, io.BytesIO(b"mac"))
+        release.put(sums, f"{release.put(theirs, raw.getvalue())}  {Path(theirs).name}\n".encode())
+        spec = {**TAR_SPEC, "packages": {name: "."}, **{key: images[name][key] for key in ("file", "checksum")}}
+        done = release.run(spec)
+        assert "msg" not in done and (Path(done["path"]) / name).read_bytes() == b"mac"
 
 
 def test_check_mode_gets_nothing(release: Release) -> None:
