@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.objects import Objects
@@ -80,7 +81,7 @@ class Bench:
         results, _url = verify(KubeCluster(self.cluster.api), replace(self.target, timeout=timeout, **options))
         return {result["link"]: result for result in results}
 
-    @property
+    @cached_property
     def agent(self) -> str:
         """Which of AGENTS ships the logs of this cluster."""
         found = self.get(OBJECTS["fluent bit"].rsplit("/", 1)[0])["items"]

@@ -29,8 +29,9 @@ from .workloads import settle, versions, workload
 Json = dict[str, Any]
 
 # All kinds of a cluster in one answer.
-DISCOVERY = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
-DISCOVERY = ",".join([DISCOVERY.format("v2"), DISCOVERY.format("v2beta1"), "application/json"])
+DISCOVERY = ",".join(
+    f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList" for version in ("v2", "v2beta1")
+)
 
 
 @dataclass
@@ -287,7 +288,7 @@ class ReleaseState:
             version = self.objects.request("GET", "/version")["gitVersion"]
             for root in ("/api", "/apis"):
                 # An older API server knows no list of all kinds, and answers with the groups alone, without items.
-                for group in self.objects.request("GET", root, accept=DISCOVERY).get("items") or []:
+                for group in self.objects.request("GET", root, accept=f"{DISCOVERY},application/json").get("items") or []:
                     for each in group["versions"]:
                         place = "/".join(filter(None, (group["metadata"].get("name"), each["version"])))
                         kinds = {(one.get("responseKind") or {}).get("kind", "") for one in each.get("resources") or []}

@@ -189,18 +189,24 @@ class Objects:
             return send(item)
         except ApiError as error:
             if TWO_PORTS.search(str(error)) and (ports := ports_alone(item.get("spec"))):
-                body = {"spec": ports}
-                unforced = {key: value for key, value in query.items() if key != "force"}
-                try:
-                    put: dict[str, Any] = self.request("PATCH", path, unforced, body, "application/strategic-merge-patch+json")
-                except ApiError:
-                    raise error from None  # the ports are wrong themselves
+                put = self._put_ports(path, query, ports)
+                if put is None:
+                    raise  # the ports are wrong themselves
                 return put if "dryRun" in query else send(item)
             first = without_empty(item, {field.lstrip("[") for field in NULL.findall(str(error))})
             if first == item:
                 raise
         done = send(first)
         return done if "dryRun" in query else send(item)
+
+    def _put_ports(self, path: str, query: dict[str, str], ports: dict[str, Any]) -> dict[str, Any] | None:
+        """The object with these ports in the place of its own; None where the server refuses them."""
+        unforced = {key: value for key, value in query.items() if key != "force"}
+        try:
+            put: dict[str, Any] = self.request("PATCH", path, unforced, {"spec": ports}, "application/strategic-merge-patch+json")
+        except ApiError:
+            return None
+        return put
 
     def listed(self, api_version: str, kind: str, namespace: str, selector: str = "") -> list[dict[str, Any]]:
         """The objects that a label selector takes, without what they hold: kind and metadata alone.

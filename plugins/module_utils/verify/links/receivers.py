@@ -112,7 +112,8 @@ def _kinds(stack: Stack) -> list[Key] | None:
     None where Alertmanager does not say them.
     """
     try:
-        found = integrations(_config(stack)) if stack.alertmanagers() else {}  # of one without an operator nobody knows them
+        items = stack.alertmanagers()  # of one without an operator nobody knows the receivers
+        found = integrations(stack.alertmanager_config(stack.alertmanager(items))) if items else {}
     except ApiError:
         return None
     told = [(name, kinds) for name, kinds in found.items() if bare(name) not in NOBODY]

@@ -40,10 +40,11 @@ def _look(run: Run, seen: Targets) -> list[Result]:
     for server, answer in stack.ask_each(stack.servers(), path).items():
         seen[server] = [t for t in map(placed, answer["data"]["activeTargets"]) if t["labels"].get("namespace") == namespace]
     problems = [f"the ServiceMonitor {name} is gone" for name in stack.gone("ServiceMonitor", stack.objects["servicemonitors"])]
-    problems += doubled(seen, run.target.name, [part for part in stack.parts() if part[0] == "ServiceMonitor"])
+    parts = stack.parts()
+    problems += doubled(seen, run.target.name, parts)
     # One that goes has no endpoint any more, or answers no scrape.
     pods = list(filter(is_live, run.own(run.get(run.pods_path).get("items", []))))
-    result = judge(seen, pods, problems, begins(stack.parts())).asked(f"GET {stack.api}{path}")
+    result = judge(seen, pods, problems, begins(parts)).asked(f"GET {stack.api}{path}")
     if result.status == FAILED:
         result.next_command = run.target.kubectl("get", "servicemonitors,podmonitors,endpointslices", "-o", "wide")
     return [result]
@@ -104,10 +105,11 @@ def doubled(targets: Targets, job: str, ours: list[tuple[str, ...]]) -> list[str
     """Scrapes of somebody else whose series bear the job of ours: alerts and dashboards take them for the app's.
 
     :param targets: those of the app's namespace at each pod of Prometheus.
-    :param ours: kind, namespace and name of each ServiceMonitor that was installed; without one the app's are somebody's.
+    :param ours: kind, namespace and name of what was installed; without a ServiceMonitor the app's are somebody's.
     """
+    own_pools = begins(ours)
     pools = {t.get("scrapePool", "") for found in targets.values() for t in found if t["labels"].get("job") == job}
-    others = [pool.rpartition("/")[0] or pool for pool in sorted(pools) if ours and not pool.startswith(begins(ours))]
+    others = [pool.rpartition("/")[0] or pool for pool in sorted(pools) if own_pools and not pool.startswith(own_pools)]
     return [f"{pool} gives series of the job {job} too: give it another job by its jobLabel or a relabeling" for pool in others]
 
 
