@@ -40,6 +40,7 @@ ARCH = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}  # the last one
 BUILD_MEMORY = 3 * 2**30
 # Of a build beside one that is waited for: one that is waited for next, and one for a later stage.
 SOON, LATER = 5, 19
+AUTOGROUP = Path("/proc/self/autogroup")
 
 
 class ToolchainError(Exception):
@@ -350,9 +351,18 @@ def lanes() -> int:
     return max(0, min((os.cpu_count() or 1) // 2 or 1, spare))
 
 
+def give_way(nice: int) -> None:
+    """Let others have the processors first, those of other sessions too: Linux shares the time among sessions before it looks at
+    the processes of each (the autogroup feature, man 7 sched).
+    """
+    os.nice(nice)
+    with contextlib.suppress(OSError):  # a kernel without it
+        AUTOGROUP.write_text(str(nice))
+
+
 def get_behind(place: Place, wanted: dict[str, dict[str, Any]], nice: int) -> None:
     """Get components beside others, and say nothing: whoever needs one that can't be obtained is told why."""
-    os.nice(nice)
+    give_way(nice)
 
     def one(name: str) -> None:
         with contextlib.suppress(ToolchainError, OSError):

@@ -121,8 +121,8 @@ class Own:
         options = f"{{local_cluster_api_port: {PORT}, local_cluster_subnet: {self.network}.0/24, local_cluster_engine: {engine}}}"
         (self.folder / "inventory.yml").write_text(f"local: {{hosts: {{{NAME}: {options}}}}}\n")
 
-    def up(self, stages: str = "cluster,image,app,verify") -> Run:
-        return playbook("site.yml", "--tags", stages, inventory=self.inventory)
+    def up(self, stages: str = "cluster,image,app,verify", workers: int = 0) -> Run:
+        return playbook("site.yml", "--tags", stages, "-e", f"local_cluster_workers={workers}", inventory=self.inventory)
 
     def down(self) -> Run:
         return playbook("playbooks/teardown.yml", inventory=self.inventory)
@@ -186,6 +186,24 @@ def test_auto_takes_the_engine_that_has_the_node(own: Own) -> None:
 def test_killed_node_comes_back(own: Own, docker: Engine) -> None:
     output(docker, "kill", NODE)
     assert own.up().changed == 1
+    assert own.answers()
+
+
+def test_a_worker_joins_and_has_the_application(own: Own, docker: Engine) -> None:
+    worker, cluster = f"{NAME}-worker-1", Cluster(KUBECONFIG, NAME)
+    assert own.up(workers=1).changed > 0
+    cluster.core.delete_collection_namespaced_pod("flask-app", label_selector="app=flask-app")
+
+    def nodes_of_ready_pods() -> set[str]:
+        pods = cluster.core.list_namespaced_pod("flask-app", label_selector="app=flask-app").items
+        return {pod.spec.node_name for pod in pods if all(each.ready for each in pod.status.container_statuses or [])}
+
+    until(lambda: worker in nodes_of_ready_pods(), 60, "a pod on the worker")
+    output(docker, "kill", worker)
+    assert own.up(workers=1).changed == 1
+    assert own.answers()
+    assert own.up().changed == 1  # drained and removed
+    assert [node.metadata.name for node in cluster.core.list_node().items] == [NODE]
     assert own.answers()
 
 

@@ -51,7 +51,8 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("CONTAINERS_CONF", raising=False)
+    for name in ("CONTAINERS_CONF", "PACKAGES"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(host_module, "PLACES", ())
     monkeypatch.setattr(host_module, "CONTAINERS_CONF", (tmp_path / "usr.conf", tmp_path / "etc.conf"))
     monkeypatch.setattr(host_module, "CONTAINERS_CONF_D", tmp_path / "containers.conf.d")

@@ -507,6 +507,20 @@ def test_build_ends_with_the_run(release: Release, endless: Path, background: bo
     until(unlocked, 10)
 
 
+def test_build_for_a_later_stage_gives_way_to_other_sessions(release: Release, endless: Path) -> None:
+    if not programs.AUTOGROUP.exists():
+        pytest.skip("this kernel shares no time among sessions: CONFIG_SCHED_AUTOGROUP is not set")
+    run = play(release, [task(release, {"tool": REFUSED}, background=True), {"ansible.builtin.pause": {"seconds": 600}}])
+    try:
+        until(lambda: endless.exists() and endless.read_text().endswith("\n"))
+        build = int(endless.read_text())
+        assert os.getpriority(os.PRIO_PROCESS, build) == programs.LATER
+        assert Path(f"/proc/{build}/autogroup").read_text().split()[1:] == ["nice", str(programs.LATER)]
+    finally:
+        run.kill()
+        run.wait(timeout=60)
+
+
 def test_component_in_the_making_is_waited_for(release: Release, built: list[str]) -> None:
     """Two processes do not build the same; who does not wait is told that another one has it."""
     place = programs.Place(release.source, release.cache, "build", "")
