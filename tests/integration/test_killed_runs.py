@@ -32,7 +32,7 @@ STEPS = 20
 # How many seconds into a task a run is killed, in addition to after it.
 WITHIN = {
     "Run the node": [1.0, 5.0, 12.0],
-    "Build and deliver the image": [2.0],
+    "Build and deliver the image": [0.7],
     "Put the programs into the local cluster": [1.0],
     "Install, upgrade or repair the releases": [3.0],
     "Install, upgrade or repair the release": [2.0],
