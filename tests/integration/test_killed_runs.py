@@ -127,8 +127,9 @@ def test_each_run_goes_on_where_the_one_before_was_killed(own: Own, before: dict
         if len(places) in DOWN_AFTER:
             own.gone(before)
     assert len(places) >= STEPS
-    inside = [place for place in places if " s into " in place]
-    assert len(inside) == sum(map(len, WITHIN.values())), "a task that takes long has another name now, or takes no time"
+    assert not any(within.values()), "a task that takes long has another name now"
+    # What takes no time here is killed after its end instead.
+    assert len([place for place in places if " s into " in place]) > len(WITHIN)
     cluster = Cluster(KUBECONFIG, NAME)
     assert_whole(cluster, f"{own.network}.2")
     with urllib.request.urlopen(f"http://{cluster.address('flask-app', 'flask-app')}/health", timeout=5) as reply:
