@@ -136,7 +136,8 @@ def host(engine: Engine, kubeconfig: Path, port: int, alone: bool) -> dict[str, 
         },
         "nftables": lines("nft", "list", "ruleset"),
         "iptables": lines("iptables-save"),
-        "mounts": {f"{fields[4]} {fields[-2]}" for fields in mounts},
+        # podman mounts its storage on itself as long as anybody's container is mounted.
+        "mounts": {f"{fields[4]} {fields[-2]}" for fields in mounts if not fields[4].endswith("/storage/overlay")},
         "control groups": {
             folder
             for folder, _, _ in os.walk("/sys/fs/cgroup")
