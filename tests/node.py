@@ -141,7 +141,8 @@ def host(engine: Engine, kubeconfig: Path, port: int, alone: bool) -> dict[str, 
         "control groups": {
             folder
             for folder, _, _ in os.walk("/sys/fs/cgroup")
-            if not any(other in folder for other in running) and deserted(folder)
+            # docker keeps its own, and that of its builder.
+            if not any(other in folder for other in running) and not re.search(r"/docker(/buildkit)?$", folder) and deserted(folder)
         },
         "containers": lines(engine.path, "ps", "--all", "--format", "{{.Names}}"),
         "networks": lines(engine.path, "network", "ls", "--format", "{{.Name}}"),
