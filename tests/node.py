@@ -29,6 +29,8 @@ VOLATILE = re.compile(
     r"/(random|ns_last_pid|dentry-state|file-nr|inode-(nr|state)|aio-nr|nf_conntrack_count|pty/nr|perf_event_max_sample_rate|quota/syncs)"
     r"|/net/ipv[46]/(conf|neigh)/(?!all|default|lo)"
 )
+# Control groups that docker keeps.
+DOCKERS = ("/docker", "/docker/buildkit")
 
 
 def free_port() -> int:
@@ -141,8 +143,7 @@ def host(engine: Engine, kubeconfig: Path, port: int, alone: bool) -> dict[str, 
         "control groups": {
             folder
             for folder, _, _ in os.walk("/sys/fs/cgroup")
-            # docker keeps its own, and that of its builder.
-            if not any(other in folder for other in running) and not re.search(r"/docker(/buildkit)?$", folder) and deserted(folder)
+            if not any(other in folder for other in running) and not folder.endswith(DOCKERS) and deserted(folder)
         },
         "containers": lines(engine.path, "ps", "--all", "--format", "{{.Names}}"),
         "networks": lines(engine.path, "network", "ls", "--format", "{{.Name}}"),
