@@ -157,6 +157,7 @@ HTTP = {
     "plugins/module_utils/kube/transport.py": "Kubernetes",
     "plugins/module_utils/drill/dead_man.py": "Kubernetes",
     "plugins/module_utils/node/host.py": "image registries",
+    "plugins/module_utils/image/registry.py": "image registries",
     "plugins/module_utils/credentials/guard.py": "the openers of the others",
     "plugins/module_utils/external_checks/client.py": "providers of outside checks",
     "plugins/module_utils/verify/run.py": "the application from outside",

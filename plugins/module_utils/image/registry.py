@@ -11,7 +11,10 @@ import os
 import re
 import shutil
 import tempfile
-from urllib.error import HTTPError, URLError
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
 
 from ansible.module_utils.urls import open_url
@@ -22,6 +25,16 @@ from ..node.engine import ASK_TIMEOUT, Engine, EngineError
 from ..node.images import ImageError, one_line
 
 PUSH_TIMEOUT = 600
+# An engine that has containerd keep its images pushes an index, which a registry gives to nobody who does not ask for one.
+MANIFESTS = ", ".join(
+    f"application/vnd.{kind}+json"
+    for kind in (
+        *("oci.image.manifest.v1", "oci.image.index.v1"),
+        *("docker.distribution.manifest.v2", "docker.distribution.manifest.list.v2"),
+    )
+)
+# Where the engines have the certificate authority of a registry, in a folder of its name.
+AUTHORITIES = ("~/.config/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d")
 
 
 def on_loopback(host: str) -> bool:
@@ -39,33 +52,41 @@ def in_registry(repository: str, tag: str, username: str | None, password: str |
 
 
 def _has_manifest(url: str, username: str | None, password: str | None) -> bool:
-    kinds = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
     login = {}
     if username and password:
         login["Authorization"] = basic(username, password)
-    headers = {"Accept": kinds, **login}
-    # As the engines have it: a proxy has no way to this machine, and would read the password of a request without TLS.
-    proxied = not on_loopback(urlsplit(url).netloc)
-    for _attempt in range(2):
-        try:
-            open_url(url, method="HEAD", headers=headers, timeout=10, use_proxy=proxied)
-            return True
-        except HTTPError as error:
-            challenge = error.headers.get("WWW-Authenticate", "")
-            if error.code != 401 or not challenge.lower().startswith("bearer "):
-                return False
-            fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-            query = urlencode({k: fields[k] for k in ("service", "scope") if k in fields})
-            if not fields.get("realm", "").startswith("https://"):
-                return False
+    headers = {"Accept": MANIFESTS, **login}
+    try:
+        for _attempt in range(2):
             try:
-                answer = json.load(open_url(f"{fields['realm']}?{query}", headers=login, timeout=10))
-            except (URLError, OSError, ValueError):
+                _open(url, method="HEAD", headers=headers)
+                return True
+            except HTTPError as error:
+                challenge = error.headers.get("WWW-Authenticate", "")
+                if error.code != 401 or not challenge.lower().startswith("bearer "):
+                    return False
+            fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+            realm = urlsplit(fields.get("realm", ""))
+            if realm.scheme != "https" and not (on_loopback(realm.netloc) and on_loopback(urlsplit(url).netloc)):
                 return False
+            query = urlencode({k: fields[k] for k in ("service", "scope") if k in fields})
+            answer = dict(json.load(_open(f"{realm.geturl()}?{query}", headers=login)))
             headers["Authorization"] = f"Bearer {answer.get('token') or answer.get('access_token', '')}"
-        except (URLError, OSError):
-            return False
+    except (OSError, HTTPException, ValueError, TypeError):  # URLError is the first, and what is no JSON one of the last two
+        return False
     return False
+
+
+def _open(url: str, **options: Any) -> Any:
+    """Ask as the engines do: a proxy has no way to this machine, and would read the password of a request without TLS."""
+    host = urlsplit(url).netloc
+    return open_url(url, timeout=10, use_proxy=not on_loopback(host), ca_path=authority(host), **options)
+
+
+def authority(host: str) -> str | None:
+    """The file with the certificate authority that the engines have for a registry; None where that is one of all."""
+    folders = (Path(folder).expanduser() / host for folder in AUTHORITIES)
+    return next((str(file) for folder in folders for file in sorted(folder.glob("*.crt"))), None)
 
 
 def engine_finds(engine: Engine, ref: str) -> bool:
@@ -87,7 +108,8 @@ def push(engine: Engine, ref: str, username: str | None, password: str | None) -
             key = "https://index.docker.io/v1/" if host == "docker.io" and engine.name == "docker" else host
             token = base64.b64encode(f"{username}:{password}".encode()).decode()
             path = os.path.join(work, "config.json")
-            write_whole(path, json.dumps({"auths": {key: {"auth": token}}}), 0o600)
+            contexts = docker_contexts(work) if engine.name == "docker" else {}
+            write_whole(path, json.dumps({"auths": {key: {"auth": token}}, **contexts}), 0o600)
             args = ["--config", work, *args] if engine.name == "docker" else ["push", "--authfile", path, ref]
         if on_loopback(host) and engine.name != "docker":
             args.insert(1, "--tls-verify=false")
@@ -99,3 +121,14 @@ def push(engine: Engine, ref: str, username: str | None, password: str | None) -
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def docker_contexts(work: str) -> dict[str, str]:
+    """Give docker's settings in the folder *work* the contexts of this user, of which one leads to the daemon; what names it."""
+    own = Path(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
+    if (own / "contexts").is_dir():
+        os.symlink(own / "contexts", os.path.join(work, "contexts"))
+    try:
+        return {"currentContext": json.loads((own / "config.json").read_text())["currentContext"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # the one of all

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +29,8 @@ from ansible_collections.flaskops.observability.plugins.module_utils.node import
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import BuildError, Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.module_utils.node.images import ImageError
 from ansible_collections.flaskops.observability.plugins.modules import container_image
+
+from tests.fakes.certificates import certificate as fake_certificate
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -536,6 +540,101 @@ def test_only_a_push_to_loopback_goes_without_tls(host: str, engine: str, args: 
     pushed = FakeEngine(name=engine)
     image_registry.push(pushed, f"{host}/a:0123456789ab", None, None)
     assert pushed.calls == [[*args, f"{host}/a:0123456789ab"]]
+
+
+class Asked(BaseHTTPRequestHandler):
+    """A registry with one tag, an index: as Docker's it gives that to those who take one, and who have a token of its own."""
+
+    def do_HEAD(self) -> None:
+        token = f"http://{self.headers['Host']}/token"
+        if self.headers["Authorization"] != "Bearer t":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", f'Bearer realm="{token}",service="r"')
+        else:
+            self.send_response(200 if "application/vnd.oci.image.index.v1+json" in self.headers["Accept"] else 404)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.server.answer)  # type: ignore[attr-defined]
+
+    def log_message(self, *_args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"), [(b'{"token": "t"}', True), (b'{"access_token": "t"}', True), (b"[1]", False), (b"<html>", False)]
+)
+def test_an_index_is_an_image_that_is_there(monkeypatch: pytest.MonkeyPatch, answer: bytes, found: bool) -> None:
+    """As docker pushes one where containerd keeps its images; the registry's tokens are given out beside it."""
+    monkeypatch.setattr("urllib.request._opener", None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Asked) as server:
+        server.answer = answer  # type: ignore[attr-defined]
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            assert image_registry.in_registry(f"localhost:{server.server_port}/a", "0123456789ab", "user", "s3cret") == found
+        finally:
+            server.shutdown()
+
+
+def test_a_registry_s_own_authority_is_the_engine_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is not pushed again, whoever logs in."""
+    certificate, key = (tmp_path / "server.crt", tmp_path / "server.key")
+    for path, text in zip((certificate, key), fake_certificate("127.0.0.1"), strict=True):
+        path.write_text(text)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    monkeypatch.setattr("urllib.request._opener", None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            host = f"127.0.0.1:{server.server_port}"
+            for known in (False, True):
+                monkeypatch.setattr(image_registry, "AUTHORITIES", (str(tmp_path / "none"), str(tmp_path / "certs.d")))
+                assert image_registry.in_registry(f"{host}/a", "0123456789ab", "user", "s3cret") == known
+                (tmp_path / "certs.d" / host).mkdir(parents=True, exist_ok=True)
+                (tmp_path / "certs.d" / host / "ca.crt").write_text(certificate.read_text())
+        finally:
+            server.shutdown()
+
+
+def test_what_is_no_registry_has_no_image() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for _ in range(2):
+                connection, _address = server.accept()
+                with connection:
+                    connection.recv(1024)
+                    connection.sendall(b"SSH-2.0-x\r\n\r\n")
+
+        Thread(target=answer, daemon=True).start()
+        assert not image_registry.in_registry(f"127.0.0.1:{server.getsockname()[1]}/a", "0123456789ab", None, None)
+
+
+DOCKER = """\
+#!/bin/sh
+[ "$1" = --config ] && cat "$2/config.json" && cat "$2/contexts/meta/one"
+"""
+
+
+def test_a_push_with_a_login_goes_to_the_daemon_of_docker_s_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with Docker Desktop, colima and docker without root, whose daemon only a context names."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "own"))
+    (tmp_path / "own/contexts/meta").mkdir(parents=True)
+    (tmp_path / "own/contexts/meta/one").write_text("its endpoint")
+    (tmp_path / "docker").write_text(f"{DOCKER}exit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    engine = Engine("docker", str(tmp_path / "docker"), {"PATH": "/usr/bin:/bin"})
+    for own in ('{"currentContext": "one", "credsStore": "desktop"}', "{}", "no JSON"):
+        (tmp_path / "own/config.json").write_text(own)
+        with pytest.raises(ImageError) as printed:
+            image_registry.push(engine, "registry.example.com/a:0123456789ab", "user", "s3cret")
+        assert "its endpoint" in str(printed.value) and "credsStore" not in str(printed.value)
+        assert ('"currentContext": "one"' in str(printed.value)) == ("one" in own)
+    assert (tmp_path / "own/contexts/meta/one").read_text() == "its endpoint"
 
 
 def test_absent_removes_only_content_tags() -> None:
