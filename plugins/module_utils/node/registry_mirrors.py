@@ -68,9 +68,9 @@ def check(mirrors: list[dict[str, Any]], gateway: str) -> None:
                 f"The mirror {endpoint} of {registry} is on the loopback address, which in a node is the node itself:"
                 f" have the registry listen on {gateway}, this machine's address on the node's network, and name that."
             )
-        if (registry, endpoint) in seen:
+        if (registry, address_of(endpoint)) in seen:
             raise MirrorError(f"The mirror {endpoint} of {registry} is there twice: remove one of them.")
-        seen.add((registry, endpoint))
+        seen.add((registry, address_of(endpoint)))
         if bool(mirror.get("username")) != bool(mirror.get("password")):
             raise MirrorError(f"The mirror {endpoint} of {registry} has one of username and password: give both, or neither.")
         if address.scheme == "http" and (mirror.get("username") or mirror.get("ca_file")):
@@ -89,11 +89,20 @@ def check(mirrors: list[dict[str, Any]], gateway: str) -> None:
 
 
 def loopback(host: str) -> bool:
-    """Whether an address is a machine's own."""
+    """Whether an address is a machine's own, or stands for all that it has."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
+        return address.is_loopback or address.is_unspecified
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def address_of(endpoint: str) -> tuple[str, str]:
+    """A mirror's address as containerd takes it, and the path in it."""
+    address = urlsplit(endpoint.rstrip("/"))
+    # A path is that of a project of the registry, which its API has behind its own.
+    path = address.path if not address.path or re.match("/v2(/|$)", address.path) else f"/v2{address.path}"
+    return f"{address.scheme}://{address.netloc.lower()}{path}", path
 
 
 def files(mirrors: list[dict[str, Any]]) -> dict[str, bytes]:
@@ -104,12 +113,10 @@ def files(mirrors: list[dict[str, Any]]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     texts: dict[str, list[str]] = {}
     for mirror in mirrors:
-        registry, endpoint = mirror["registry"], mirror["endpoint"].rstrip("/")
+        registry = mirror["registry"]
         lines = texts.setdefault(registry, [])
-        address = urlsplit(endpoint)
-        # A path is that of a project of the registry, which its API has behind its own.
-        path = address.path if not address.path or re.match("/v2(/|$)", address.path) else f"/v2{address.path}"
-        host = json.dumps(f"{address.scheme}://{address.netloc}{path}")
+        address, path = address_of(mirror["endpoint"])
+        host = json.dumps(address)
         lines += [f"[host.{host}]", 'capabilities = ["pull", "resolve"]']
         if path:
             lines.append("override_path = true")

@@ -88,6 +88,7 @@ def test_authorities_of_several_mirrors_are_kept_apart(tmp_path: Path) -> None:
         (mirror("https://localhost:5000"), GATEWAY),
         (mirror("https://127.8.0.1:5000"), GATEWAY),
         (mirror("https://[::1]:5000"), GATEWAY),
+        (mirror("https://0.0.0.0:5000"), GATEWAY),
         (mirror(username="user"), "give both"),
         (mirror(password=PASSWORD), "give both"),
         (mirror("http://mirror.test", username="user", password=PASSWORD), "no TLS"),
@@ -102,9 +103,14 @@ def test_a_mirror_that_cannot_work_is_refused(wrong: dict[str, Any], word: str) 
     assert PASSWORD not in str(refused.value) and "p4ss" not in str(refused.value)
 
 
-def test_a_mirror_that_is_there_twice_is_refused() -> None:
+@pytest.mark.parametrize(
+    "again", ["https://m.test/hub", "https://m.test/hub/", "https://M.test/hub", "HTTPS://m.test/hub", "https://m.test/v2/hub"]
+)
+def test_a_mirror_that_is_there_twice_is_refused(again: str) -> None:
+    """However it is written: containerd reads no file with the same table twice, and then asks no mirror."""
     with pytest.raises(MirrorError, match="twice"):
-        check([mirror(), mirror()], GATEWAY)
+        check([mirror("https://m.test/hub"), mirror(again)], GATEWAY)
+    assert len(hosts([mirror("https://m.test/hub"), mirror("https://m.test/other")])) == 2
 
 
 def test_a_node_has_the_files_that_are_wanted_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
