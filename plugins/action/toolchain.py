@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -128,9 +129,10 @@ class Progress:
 
 
 def _busy(place: Place, name: str) -> bool:
-    """Whether another process is getting a component."""
-    with alone(place.building, name, wait=False) as free:
+    """Whether another process is getting a component. A folder that can't be used is told by the module."""
+    with contextlib.suppress(OSError), alone(place.building, name, wait=False) as free:
         return not free
+    return False
 
 
 def _begin(place: Place, wanted: dict[str, dict[str, Any]], nice: int) -> None:

