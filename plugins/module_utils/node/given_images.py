@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,20 @@ from . import registry_mirrors
 from .engine import Engine, EngineError
 from .host import registry_answers
 from .images import ImageError, NodeImages, PutError
+
+
+def full_name(image: str) -> str:
+    """What containerd and kubelet call an image: it is one of Docker Hub, and the latest, where its name does not say so.
+
+    Of a tag and a digest the digest counts.
+    """
+    first, slash, rest = image.partition("/")
+    if not slash or not re.search(r"[.:]|^localhost$", first):
+        first, rest = "docker.io", image
+    if first == "docker.io" and "/" not in rest:
+        rest = f"library/{rest}"
+    name = re.sub(r":[^:@/]+@", "@", f"{first}/{rest}")
+    return name if re.search("[:@][^/]*$", name) else f"{name}:latest"
 
 
 def archive_names(path: str) -> set[str]:
@@ -62,12 +77,13 @@ def make_available(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
     :raises EngineError, ImageError: with one sentence for the user.
     """
-    node, image, path = params["node"], params["image"], params["archive"]
+    node, given, path = params["node"], params["image"], params["archive"]
+    image = full_name(given)
     engine = Engine.find(params["engine"], only=("podman", "docker"), having=(("container", node),))
     names = archive_names(path) if path else set()
-    if path and image not in names:
+    if path and image not in map(full_name, names):
         found = ", ".join(sorted(names)) or "no named image"
-        raise ImageError(f"The archive {path} holds {found} and not {image}: correct the archive, or the name of the image.")
+        raise ImageError(f"The archive {path} holds {found} and not {given}: correct the archive, or the name of the image.")
     images = NodeImages(engine, node)
     lacking = images.lacking(image)
     if not lacking:

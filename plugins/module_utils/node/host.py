@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import platform
@@ -246,11 +247,13 @@ def base_commands(engine: Engine | None) -> set[str]:
 
 def registry_answers(host: str) -> bool:
     """Whether a registry answers at all; a refusal for want of a login is an answer."""
+    # Docker Hub's images are not where its web pages are, which a network may keep closed.
+    host = "registry-1.docker.io" if host == "docker.io" else host
     try:
         urllib.request.urlopen(f"https://{host}/v2/", timeout=PROBE_TIMEOUT).close()
     except urllib.error.HTTPError as error:
         return error.code < 500
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # such as of what is no host
         return False
     return True
 
