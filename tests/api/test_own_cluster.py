@@ -46,7 +46,7 @@ def desk(rig: Rig) -> Iterator[Machine]:
         yield made
 
 
-def up(desk: Machine, stages: str, *args: str) -> Run:
+def up(desk: Machine, stages: str, *args: str, **environment: str) -> Run:
     """What `make up INVENTORY=inventories/kind` runs, as a user without root."""
     command = [*(AS_NOBODY if os.geteuid() == 0 else []), str(Path(sys.executable).with_name("ansible-playbook"))]
     command += ["-i", "inventories/kind", "site.yml", "--tags", stages, *args]
@@ -59,6 +59,7 @@ def up(desk: Machine, stages: str, *args: str) -> Run:
         "PATH": f"{desk.folder}:/usr/bin:/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
         "XDG_CACHE_HOME": f"{home}/.cache",
+        **environment,
     }
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     return Run(done.returncode, done.stdout, done.stderr)
@@ -92,3 +93,15 @@ def test_a_cluster_that_kind_does_not_have(desk: Machine) -> None:
     desk.change(nodes={})
     assert "kind has no cluster kind: make it ('kind create cluster --name kind')" in up(desk, "image").error
     assert desk.read()["images"]["docker"] == []
+
+
+def test_a_context_that_was_renamed(desk: Machine) -> None:
+    """In one of several kubeconfigs, as people merge and rename what kind writes."""
+    desk.change(nodes={"two-control-plane": []})
+    config = desk.folder.parent / ".kube/config"
+    renamed = yaml.safe_load(config.read_text())
+    renamed["contexts"][0] |= {"name": "dev", "context": {"cluster": "kind-two", "user": "kind-two"}}
+    (config.parent / "dev").write_text(yaml.safe_dump(renamed))
+    assert up(desk, "image", FLASKOPS_CONTEXT="dev", KUBECONFIG=f"{config}:{config.parent}/dev").changed > 0
+    ((*words,),) = [words for words in desk.calls("kind") if words[0] == "load"]
+    assert words[-2:] == ["--name", "two"]

@@ -119,6 +119,7 @@ def k3d(words: list[str], state: dict[str, Any]) -> None:
 def minikube(words: list[str], state: dict[str, Any]) -> None:
     match words:
         case ["profile", "list", "--light", "--output", "json"]:
+            print(state.get("before", ""))
             print(json.dumps({"invalid": [], "valid": [{"Name": profile} for profile in state["nodes"]]}))
         case ["image", "ls", "--profile", profile]:
             print("registry.k8s.io/pause:3.10")

@@ -9,12 +9,14 @@ an image where it did not, and kind loads one again that is there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 from ..node.engine import ASK_TIMEOUT, Engine, EngineError
 
@@ -27,6 +29,7 @@ class ClusterTool(ABC):
     name: str
     make: str  # the command that makes such a cluster
     node: str  # the container of its first node, by which its engine is known
+    prefix = ""  # what the tool puts before a cluster's name in kubeconfigs
 
     def __init__(self, engine: Engine, cluster: str) -> None:
         """:raises EngineError: when the program is not there, or the engine can't be of use to it."""
@@ -52,7 +55,9 @@ class ClusterTool(ABC):
         except subprocess.TimeoutExpired as error:
             raise EngineError(f"{shown} gave no answer within {timeout:.0f} s.") from error
         if done.returncode:
-            tail = " | ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-5:])
+            lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            # minikube ends with a frame, in which it says where to report faults of its own.
+            tail = " | ".join([line for line in lines if line.strip() and line.lstrip()[0] not in "╭│╰"][-5:])
             raise EngineError(f"{shown} failed with status {done.returncode}: {tail}")
         return done.stdout
 
@@ -82,7 +87,8 @@ class ClusterTool(ABC):
         found = self.images()
         if not found:
             raise EngineError(
-                f"{self.name} has no cluster {self.cluster}: make it ('{self.make} {self.cluster}'), or name another."
+                f"{self.name} has no cluster {self.cluster}: make it ('{self.make} {self.cluster}'),"
+                " or name another by flask_image_local_cluster."
             )
         return [node for node, refs in found.items() if ref not in refs]
 
@@ -112,7 +118,7 @@ class ClusterTool(ABC):
 class Kind(ClusterTool):
     """kind, whose nodes are containers with containerd."""
 
-    name, make, node = "kind", "kind create cluster --name", "{}-control-plane"
+    name, make, node, prefix = "kind", "kind create cluster --name", "{}-control-plane", "kind-"
 
     def nodes(self) -> list[str]:
         found = self.run("get", "nodes", "--name", self.cluster).split()
@@ -129,7 +135,7 @@ class Kind(ClusterTool):
 class K3d(ClusterTool):
     """k3d, whose nodes are containers with k3s."""
 
-    name, make, node = "k3d", "k3d cluster create", "k3d-{}-server-0"
+    name, make, node, prefix = "k3d", "k3d cluster create", "k3d-{}-server-0", "k3d-"
 
     def nodes(self) -> list[str]:
         rows = [line.split() for line in self.run("node", "list", "--no-headers").splitlines()]
@@ -149,8 +155,10 @@ class Minikube(ClusterTool):
 
     def nodes(self) -> list[str]:
         printed = self.run("profile", "list", "--light", "--output", "json")
+        # What else it has to say stands before it, such as that there is a newer version.
+        _before, brace, rest = f"\n{printed}".partition("\n{")
         try:
-            profiles = json.loads(printed)
+            profiles, _end = json.JSONDecoder().raw_decode(brace.strip() + rest)
         except ValueError as error:
             raise EngineError(f"'minikube profile list' printed no JSON: {printed[:200]!r}") from error
         known = {profile.get("Name") for kind in ("valid", "invalid") for profile in profiles.get(kind) or []}
@@ -172,3 +180,22 @@ class Minikube(ClusterTool):
 
 
 TOOLS: dict[str, type[ClusterTool]] = {tool.name: tool for tool in (Kind, Minikube, K3d)}
+
+
+def cluster_of(kubeconfig: str, context: str, tool: str) -> str:
+    """The name that a tool has for the cluster of a context, which may have been renamed: the entry of its cluster was not.
+
+    :param kubeconfig: one path or several, as in KUBECONFIG. What can't be read is told by those who need all of it.
+    """
+    import yaml  # which a machine on which the tools run may lack
+
+    if tool not in TOOLS:
+        return context
+    entries = []
+    for path in map(os.path.expanduser, kubeconfig.split(os.pathsep)):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            contexts = yaml.safe_load(Path(path).read_text())["contexts"]
+            entries += [str(each["context"]["cluster"]) for each in contexts if each["name"] == context]
+    prefix = TOOLS[tool].prefix
+    names = [context, *entries[:1]] if prefix else [*entries[:1], context]
+    return next((name for name in names if name.startswith(prefix)), context).removeprefix(prefix)

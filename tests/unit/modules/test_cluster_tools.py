@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.flaskops.observability.plugins.module_utils.image import deliver
-from ansible_collections.flaskops.observability.plugins.module_utils.image.cluster_tools import TOOLS
+from ansible_collections.flaskops.observability.plugins.module_utils.image.cluster_tools import TOOLS, cluster_of
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, EngineError
 from ansible_collections.flaskops.observability.plugins.modules import container_image
 
@@ -173,3 +174,45 @@ def test_docker_desktop_has_the_image_when_docker_has_built_it(machine: Any) -> 
     assert first["built"] and desk.read()["images"] == {"docker": [first["image"]], "podman": []}
     assert not run(delivery="none", engine="docker")["changed"]
     assert desk.calls("podman") == []
+
+
+def test_what_minikube_says_before_its_answer_is_no_part_of_it(machine: Any) -> None:
+    desk = machine(["c"])
+    desk.change(before='! Executing "docker container inspect" took an unusually long time: {2.1s}')
+    assert run(delivery="minikube")["delivered"] and not run(delivery="minikube")["changed"]
+
+
+def test_the_cause_is_told_and_not_the_frame_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As minikube ends."""
+    said = "X Exiting due to GUEST_STATUS: it is stopped\n\n╭────╮\n│    │\n│  Run `minikube logs`   │\n│    │\n╰────╯\n"
+    (tmp_path / "said").write_text(said)
+    (tmp_path / "minikube").write_text(f"#!/bin/sh\ncat {tmp_path}/said >&2\nexit 80\n")
+    (tmp_path / "minikube").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(EngineError, match=r"image ls' failed with status 80: X Exiting due to GUEST_STATUS: it is stopped$"):
+        TOOLS["minikube"](Engine("docker", "/usr/bin/docker", dict(os.environ)), "c").run("image", "ls")
+
+
+@pytest.mark.parametrize(
+    ("tool", "context", "entry", "cluster"),
+    [
+        ("kind", "kind-two", "kind-two", "two"),
+        ("kind", "kind-kind-two", "kind-kind-two", "kind-two"),
+        ("kind", "dev", "kind-two", "two"),
+        ("kind", "kind-two", "renamed-too", "two"),
+        ("kind", "dev", "renamed-too", "dev"),
+        ("k3d", "dev", "k3d-kind-a", "kind-a"),
+        ("minikube", "kind-lab", "kind-lab", "kind-lab"),
+        ("minikube", "dev", "minikube-two", "minikube-two"),
+        ("push", "kind-two", "kind-two", "kind-two"),
+    ],
+)
+def test_the_cluster_of_a_context(tmp_path: Path, tool: str, context: str, entry: str, cluster: str) -> None:
+    """A context may be renamed, and its kubeconfig be one of several."""
+    contexts = [{"name": name, "context": {"cluster": f"{name}-entry", "user": "u"}} for name in ("other", "kind-other")]
+    (tmp_path / "one").write_text(yaml.safe_dump({"contexts": contexts}))
+    (tmp_path / "two").write_text(yaml.safe_dump({"contexts": [{"name": context, "context": {"cluster": entry}}]}))
+    (tmp_path / "wrong").write_text("contexts: 7\n")
+    named = os.pathsep.join(str(tmp_path / name) for name in ("none", "wrong", "one", "two"))
+    assert cluster_of(named, context, tool) == cluster
+    assert cluster_of(str(tmp_path / "none"), "kind-two", "kind") == "two"
