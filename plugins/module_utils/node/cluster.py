@@ -9,6 +9,7 @@ import base64
 import contextlib
 import hashlib
 import ipaddress
+import json
 import os
 import re
 import ssl
@@ -65,11 +66,14 @@ class LocalCluster:
     def _worker(self, number: int) -> Node:
         return self._node(f"{self.name}-worker-{number}", f"{self.name}-worker-{number}-data", 2 + number)
 
-    def _there(self) -> list[Node]:
-        """The workers of which this machine has a container or a volume."""
+    def _there(self, kubeconfig: str | None = None) -> list[Node]:
+        """The workers of which this machine has a container or a volume, or the cluster of *kubeconfig* a node."""
         label = ["--filter", f"label={LABEL}={self.name}"]
         lists = (["container", "ls", "--all", *label, "--format", "{{.Names}}"], ["volume", "ls", "--quiet", *label])
         names = " ".join(self.engine.run(words, timeout=ASK_TIMEOUT).stdout.decode() for words in lists)
+        if kubeconfig:  # somebody may have removed the rest
+            known = self._ask(kubeconfig, settled.PATHS["Node"])["items"]
+            names += "".join(f" {node['metadata']['name']}" for node in known)
         numbers = re.findall(rf"(?<!\S){re.escape(self.name)}-worker-(\d+)(?:-data)?(?!\S)", names)
         return [self._worker(number) for number in sorted({int(each) for each in numbers})]
 
@@ -161,6 +165,12 @@ class LocalCluster:
         for kind, name, labels in [*parts, ("network", self.name, self.engine.labels("network", self.name))]:
             if labels is not None and labels.get(LABEL) != self.name:
                 raise ClusterError(f"The {kind} '{name}' exists and is not ours: choose another 'name'.")
+        has = re.findall(r'"subnet": "([\d./]+)"', json.dumps(self.engine.inspect("network", self.name)), re.IGNORECASE)
+        if has and self.params["subnet"] not in has:
+            raise ClusterError(
+                f"The cluster {self.name} has the subnet {has[0]}, and a cluster keeps its addresses: set 'subnet' to that,"
+                " or remove the cluster first by 'state: absent'."
+            )
         if self.kubeconfig.exists() and self.kubeconfig.read_text().strip() and self._saved_kubeconfig() is None:
             raise ClusterError(f"The file {self.kubeconfig} is not the kubeconfig of {self.name}: name another 'kubeconfig'.")
 
@@ -186,7 +196,7 @@ class LocalCluster:
         self._give_mirrors([node for node in (self.control, *self.workers) if node not in lost])
         if lost:
             kubeconfig = self._start(lost) or kubeconfig
-        surplus = [node for node in self._there() if node.name not in {each.name for each in self.workers}]
+        surplus = [node for node in self._there(kubeconfig) if node.name not in {each.name for each in self.workers}]
         self.actions += [f"drain and remove the worker {node.name}" for node in surplus]
         if kubeconfig is None:  # check mode, and there is none to ask
             return

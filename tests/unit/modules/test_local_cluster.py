@@ -70,6 +70,7 @@ def no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options_module.subprocess, "run", lambda args, **kwargs: Empty if "ls" in args else Refused)
     monkeypatch.setattr(cluster_module, "machine", lambda engine, build: deepcopy(FIT))
     monkeypatch.setattr(cluster_module, "dropped", lambda engine, subnet: "")
+    monkeypatch.setattr(LocalCluster, "_ask", lambda self, kubeconfig, path: {"items": []})
 
 
 ADMIN_CONF = f"clusters: [{{name: {NAME}}}]\n".encode()
@@ -147,6 +148,19 @@ def test_overlapping_subnet(run: Any) -> None:
 def test_subnet_that_the_cluster_uses_itself(run: Any, subnet: str, kind: str) -> None:
     """The node could be reached from this machine, and not from its own pods."""
     assert f"{subnet} is in that of the {kind}, {options_module.INSIDE[kind]}: choose" in run(subnet=subnet)["msg"]
+
+
+@pytest.mark.usefixtures("no_objects")
+@pytest.mark.parametrize(
+    "network", [{"subnets": [{"subnet": FREE, "gateway": "10.231.77.1"}]}, {"IPAM": {"Config": [{"Subnet": FREE}]}}]
+)
+def test_another_subnet_than_the_cluster_has(run: Any, monkeypatch: pytest.MonkeyPatch, network: dict[str, Any]) -> None:
+    """A node would get an address of another network, and one that runs would be asked at an address that it has not."""
+    there = {"network": {**network, "Labels": {LABEL: NAME}}}
+    monkeypatch.setattr(Engine, "inspect", lambda self, kind, name: there.get(kind))
+    done = run(subnet="10.231.78.0/24")
+    assert done["failed"] and done["msg"].startswith(f"The cluster {NAME} has the subnet {FREE}, ")
+    assert not run().get("failed")
 
 
 @pytest.mark.skipif(shutil.which("podman") is None, reason="podman is not installed")

@@ -265,6 +265,19 @@ def test_a_dead_worker_is_removed_without_a_drain(machine: Machine, cluster: Any
     assert not machine.said(" drain ") and set(machine.marks) == {"c-data"} and set(machine.nodes_of_api) == {"c-node"}
 
 
+def test_a_worker_that_somebody_removed_by_hand_is_no_node_any_more(machine: Machine, cluster: Any) -> None:
+    """Its container and its volume are gone, and the cluster would have a lost node for ever."""
+    machine.made("c-worker-1", "c-worker-2")
+    machine.nodes_of_api["other-worker-3"] = LOST
+    del machine.running["c-worker-2"], machine.marks["c-worker-2-data"]
+    not_ready_too = {**machine.nodes_of_api, "c-worker-2": LOST}
+    machine.nodes_of_api = not_ready_too
+    assert cluster(1, check=True) == ["drain and remove the worker c-worker-2"]
+    assert cluster(1) == ["drain and remove the worker c-worker-2"] and not machine.said(" drain ")
+    assert set(machine.nodes_of_api) == {"c-node", "c-worker-1", "other-worker-3"}
+    assert cluster(1) == []
+
+
 def test_absent_removes_every_node(machine: Machine, cluster: Any) -> None:
     machine.made("c-worker-1", "c-worker-4")
     killed(machine)
