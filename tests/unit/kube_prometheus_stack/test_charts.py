@@ -273,3 +273,15 @@ def test_the_alert_inbox_has_pull_secrets(tmp_path: Path) -> None:
     found = evaluate(tmp_path, {"made": made}, given | {"__kube_prometheus_stack_skipped": {}}, ROLE)["made"]
     (inbox,) = [item["spec"]["template"]["spec"] for item in found if item["kind"] == "Deployment"]
     assert inbox["imagePullSecrets"] == [{"name": "harbor"}]
+
+
+def test_the_command_that_opens_grafana_names_the_cluster(tmp_path: Path) -> None:
+    """The context too: the kubeconfig's own may be another one."""
+    tasks = yaml.safe_load((ROLE / "tasks/present.yml").read_text())
+    (text,) = [task["flaskops.observability.show"]["text"] for task in tasks if task["name"] == "Say where Grafana is"]
+    given = {"__kube_prometheus_stack_grafana_secret": "login", "kube_prometheus_stack_release_name": "kps"}
+    for kubeconfig, context, words in (("/k", "two", "--kubeconfig /k --context two "), ("", "", "")):
+        named = {"kubeconfig": kubeconfig, "context": context, "namespace": "monitoring"}
+        options = {f"kube_prometheus_stack_{name}": value for name, value in named.items()}
+        found = evaluate(tmp_path, {"text": "__text"}, {**given, **options}, variables={"__text": text})
+        assert f"Grafana: kubectl {words}-n monitoring port-forward service/kps-grafana " in found["text"]
