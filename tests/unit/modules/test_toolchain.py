@@ -410,6 +410,19 @@ def test_a_build_is_for_this_machine_whatever_go_is_told_elsewhere(
     assert found["GOFLAGS"] not in ("", "-mod=mod")  # an empty one would be the file's
 
 
+@pytest.mark.parametrize("proxy", ["http://ann:p4ss word@m.test", "https://ann:p4ss%zz@m.test|direct", "off,http://p4sstoken@[m"])
+def test_a_go_proxy_s_login_is_not_told(release: Release, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """Go hides the password of an address that it can read."""
+    release.root.mkdir(exist_ok=True)
+    program = release.root / "go"
+    program.write_text('#!/bin/sh\n[ "$1" = env ] && exec echo go1.99.0\necho "parse \\"$GOPROXY\\": invalid" >&2\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("GOPROXY", proxy)
+    said = release.run(REFUSED, mode="build")["msg"]
+    assert "m" in said and said.endswith("invalid") and "p4ss" not in said
+
+
 def test_auto_builds_where_nothing_answers(release: Release, built: list[str]) -> None:
     done = release.run(TAR_SPEC, mode="auto", base=f"http://127.0.0.1:{closed_port()}")
     assert (done["changed"], done["origin"], built) == (True, "build", ["tool"])
