@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from . import registry_mirrors
@@ -27,6 +27,10 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 NAME_SERVER = re.compile(r"^nameserver\s+(\S+)", re.MULTILINE)
 # What the engines take where this machine names no server that a container reaches.
 FALLBACK = {"8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"}
+
+# kubeadm.yaml's, and kubeadm's own; an address in one of them is not the node's for what runs in the cluster.
+INSIDE = {"pods": IPv4Network("10.244.0.0/16"), "Services": IPv4Network("10.96.0.0/12")}
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY")  # and the same in lower case
 
 
 class ClusterError(Exception):
@@ -92,10 +96,25 @@ class Node:
             [
                 *("run", "--detach", "--name", self.name, "--hostname", self.name, "--label", f"{LABEL}={self.cluster}"),
                 *("--privileged", "--cgroupns", "private", "--userns", "host", "--network", self.cluster),
+                *self.proxies(),
                 *("--ip", str(self.address), *flags, "--volume", f"{self.volume}:/var/lib/flaskops", "--tmpfs", "/run", ref),
             ],
             timeout=ASK_TIMEOUT,
         )
+
+    def proxies(self) -> list[str]:
+        """Flags by which the node asks registries by this machine's proxy, and nothing of the cluster.
+
+        podman would give it the proxy alone. The engine takes its address from its own environment, for that may hold a password.
+        """
+        names = [name for name, value in os.environ.items() if name.upper() in PROXIES and value]
+        if not names:
+            return []
+        own = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+        subnet = IPv4Network(f"{self.address}/24", strict=False)
+        direct = [own, "localhost", "127.0.0.0/8", str(subnet), *map(str, INSIDE.values()), ".svc", ".cluster.local"]
+        text = ",".join(filter(None, direct))
+        return [word for name in (*names, f"NO_PROXY={text}", f"no_proxy={text}") for word in ("--env", name)]
 
     def start(self, ref: str, *flags: str) -> str:
         """Run it in a new container until its containerd answers: a warning about its name servers, or empty."""

@@ -13,14 +13,12 @@ from typing import Any
 
 from . import registry_mirrors
 from .host import command
-from .node import ClusterError
+from .node import INSIDE, ClusterError
 
 WORKERS = 4  # at most
 # Of a cluster, whose nodes are called <name>-node and <name>-worker-4: a host's name has at most 63 characters.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 NAME_LENGTH = 63 - len(f"-worker-{WORKERS}")
-# kubeadm.yaml's, and kubeadm's own; an address in one of them is not the node's for what runs in the cluster.
-INSIDE = {"pods": ipaddress.IPv4Network("10.244.0.0/16"), "Services": ipaddress.IPv4Network("10.96.0.0/12")}
 
 
 def check_options(params: dict[str, Any]) -> None:

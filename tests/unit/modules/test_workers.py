@@ -9,6 +9,7 @@ import base64
 import json
 import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,45 @@ def test_a_cluster_is_made_with_its_workers(machine: Machine, cluster: Any) -> N
     }
     assert "--publish" in starts["c-node"] and "--publish" not in starts["c-worker-1"]
     assert machine.tainted and cluster(2) == [] == cluster(2, check=True)
+
+
+def test_a_proxy_is_for_registries_and_not_for_the_cluster(
+    machine: Machine, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """podman would have kubelet and kubeadm ask the API server by it. Its password is in no argument."""
+    for name in ("HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    cluster(1)
+    assert not machine.said("--env")
+    cluster(0, state="absent")
+    monkeypatch.setenv("https_proxy", "http://ann:p4ss@proxy.test:3128")
+    monkeypatch.setenv("no_proxy", "intra.test")
+    cluster(1)
+    for line, node in zip(sorted(machine.said("run --detach")), ("c-node", "c-worker-1"), strict=True):
+        words = line.split()
+        given = dict(word.partition("=")[::2] for flag, word in pairwise(words) if flag == "--env")
+        assert node in words and given.pop("https_proxy") == "" and given["NO_PROXY"] == given.pop("no_proxy")
+        direct = given.pop("NO_PROXY").split(",")
+        assert {"intra.test", "10.0.0.0/24", "10.96.0.0/12", "10.244.0.0/16", "127.0.0.0/8", ".svc"} <= set(direct) and not given
+    assert not machine.said("p4ss")
+
+
+@pytest.mark.parametrize(("script", "words"), [("bootstrap.sh", ["10.0.0.2"]), ("join.sh", [MARK])])
+def test_kubeadm_has_no_proxy(tmp_path: Path, script: str, words: list[str]) -> None:
+    """It would write its address into the pods of the control plane, for all who read those; images are pulled before."""
+    data, noted = tmp_path / "data", tmp_path / "noted"
+    for folder in (data, tmp_path / "bin", tmp_path / "run"):
+        folder.mkdir()
+    for name in ("kubeadm", "kubectl", "supervisorctl", "prepare.sh"):
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\necho "{name} $https_proxy" >> {noted}\n')
+        (tmp_path / "bin" / name).chmod(0o755)
+    text = (ROOT / "roles/local_cluster/files/node/scripts" / script).read_text()
+    text = text.replace("/var/lib/flaskops", str(data)).replace("/run/", f"{tmp_path}/run/")
+    env = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "https_proxy": "http://ann:p4ss@proxy.test:3128"}
+    subprocess.run(["bash", "-c", text, script, *words], input=b"", env=env, check=True)
+    said = noted.read_text().splitlines()
+    assert "kubeadm " in said and not any("p4ss" in line for line in said if not line.startswith("prepare.sh"))
+    assert script == "join.sh" or "prepare.sh http://ann:p4ss@proxy.test:3128" in said
 
 
 def test_the_token_is_in_no_argument_and_does_not_outlive_the_join(machine: Machine, cluster: Any) -> None:

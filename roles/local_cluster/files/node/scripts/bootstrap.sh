@@ -4,6 +4,8 @@
 set -euo pipefail
 data=/var/lib/flaskops
 prepare.sh "$1" control-plane
+# The proxy is for registries; kubeadm would write its address, which may hold a password, into the pods of the control plane.
+unset HTTP_PROXY HTTPS_PROXY http_proxy https_proxy
 if [ ! -e "$data/initialised" ]; then
   cat > "$data/kubeadm.yaml"
   rm -f "$data/proxy.conf"

@@ -3,6 +3,7 @@
 # The kubeadm configuration, with a token in it, comes by standard input and is kept nowhere.
 set -euo pipefail
 data=/var/lib/flaskops
+unset HTTP_PROXY HTTPS_PROXY http_proxy https_proxy # of this machine, for registries
 if [ "$(cat "$data/initialised" 2>/dev/null)" != "$1" ]; then
   kubeadm reset --force >/dev/null 2>&1 || true
   trap 'rm -f /run/join.yaml' EXIT
