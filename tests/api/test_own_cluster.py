@@ -46,10 +46,10 @@ def desk(rig: Rig) -> Iterator[Machine]:
         yield made
 
 
-def up(desk: Machine, stages: str, *args: str, **environment: str) -> Run:
-    """What `make up INVENTORY=inventories/kind` runs, as a user without root."""
+def up(desk: Machine, stages: str, *args: str, inventory: str = "kind", **environment: str) -> Run:
+    """What `make up INVENTORY=inventories/kind` runs, or with another one of a cluster of one's own, as a user without root."""
     command = [*(AS_NOBODY if os.geteuid() == 0 else []), str(Path(sys.executable).with_name("ansible-playbook"))]
-    command += ["-i", "inventories/kind", "site.yml", "--tags", stages, *args]
+    command += ["-i", f"inventories/{inventory}", "site.yml", "--tags", stages, *args]
     home = desk.folder.parent
     env = clean_environment() | {
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
@@ -105,3 +105,25 @@ def test_a_context_that_was_renamed(desk: Machine) -> None:
     assert up(desk, "image", FLASKOPS_CONTEXT="dev", KUBECONFIG=f"{config}:{config.parent}/dev").changed > 0
     ((*words,),) = [words for words in desk.calls("kind") if words[0] == "load"]
     assert words[-2:] == ["--name", "two"]
+
+
+@pytest.mark.parametrize(
+    ("inventory", "context", "nodes", "words"),
+    [
+        ("k3d", "", ["k3d-k3s-default-server-0", "k3d-k3s-default-agent-0"], ["image", "import", "--cluster", "k3s-default"]),
+        ("minikube", "", ["minikube"], ["image", "load", "--profile", "minikube"]),
+        ("minikube", "kind-lab", ["minikube", "kind-lab"], ["image", "load", "--profile", "kind-lab"]),
+        ("docker-desktop", "", [], []),
+    ],
+)
+def test_the_inventories_of_other_programs(
+    desk: Machine, inventory: str, context: str, nodes: list[str], words: list[str]
+) -> None:
+    desk.change(nodes={node: [] for node in nodes})
+    assert up(desk, "image", inventory=inventory, FLASKOPS_CONTEXT=context).changed > 0
+    assert up(desk, "image", inventory=inventory, FLASKOPS_CONTEXT=context).changed == 0
+    calls = [call for tool in ("kind", "k3d", "minikube") for call in desk.calls(tool) if call[1] in ("load", "import")]
+    assert [[*call[:2], *call[3:]] for call in calls] == ([words] if words else [])
+    (image,) = desk.read()["images"]["docker"][-1:]
+    assert [node for node, refs in desk.read()["nodes"].items() if image in refs] == ([context] if context else nodes)
+    assert desk.calls("apt-get") == desk.calls("sudo") == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def k3d(words: list[str], state: dict[str, Any]) -> None:
     match words:
         case ["node", "list", "--no-headers"]:
             for node in state["nodes"]:
-                _k3d, cluster, role, *_number = node.split("-")
+                cluster, role = re.findall(r"^k3d-(.+)-(serverlb|server|agent)", node)[0]
                 print(f"{node}   {'loadbalancer' if role == 'serverlb' else role}   {cluster}   running")
             print("registry.localhost   registry      running")
         case ["image", "import", what, "--cluster", cluster]:
