@@ -293,7 +293,7 @@ class Place:
 
     def address(self, spec: dict[str, Any]) -> str:
         """Where the releases of a component are; empty where it has none."""
-        return self.base or spec.get("base") or ""
+        return (self.base or spec.get("base") or "").rstrip("/")
 
     def folder(self, name: str, spec: dict[str, Any]) -> Path:
         """Where the cache has a component, or would have it.

@@ -111,7 +111,6 @@ def test_a_context_that_was_renamed(desk: Machine) -> None:
     ("inventory", "context", "nodes", "words"),
     [
         ("k3d", "", ["k3d-k3s-default-server-0", "k3d-k3s-default-agent-0"], ["image", "import", "--cluster", "k3s-default"]),
-        ("minikube", "", ["minikube"], ["image", "load", "--profile", "minikube"]),
         ("minikube", "kind-lab", ["minikube", "kind-lab"], ["image", "load", "--profile", "kind-lab"]),
         ("docker-desktop", "", [], []),
     ],

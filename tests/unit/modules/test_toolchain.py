@@ -327,7 +327,7 @@ def test_a_mirror_with_a_login(release: Release, login: str, sent: str) -> None:
     release.handler.do_GET = do_GET  # type: ignore[method-assign]
     release.sums(release.archive("tool"))
     host = release.url.removeprefix("http://")
-    base = f"http://{login}@{host}/moved"
+    base = f"http://{login}@{host}/moved/"
     words = login.partition(":")[2] or login
     first = release.run(TAR_SPEC, base=base)
     assert first["origin"] == "download" and words not in json.dumps(first)
@@ -341,7 +341,7 @@ def test_a_mirror_with_a_login(release: Release, login: str, sent: str) -> None:
         release.refuse_with(status)
         if status:
             release.handler.do_GET = Quiet.do_GET  # type: ignore[method-assign]
-        refused = release.run({**TAR_SPEC, "version": "1.2.3"}, base=f"{base}/again" if status else f"http://{login}@{host}")
+        refused = release.run({**TAR_SPEC, "version": "1.2.3"}, base=f"{base}again" if status else f"http://{login}@{host}")
         assert word in refused["msg"] and words not in json.dumps(refused) and "ann" not in refused["msg"]
     for mode in ("download", "auto"):
         refused = release.run({**TAR_SPEC, "base": f"http://{login}@127.0.0.1:{closed_port()}"}, mode=mode)
