@@ -199,8 +199,11 @@ from ..module_utils.image.inputs import secret_parts
 from ..module_utils.node.engine import EngineError
 from ..module_utils.node.images import ImageError, one_line
 
-# Of a short name each engine makes another one.
-REPOSITORY = re.compile(r"^(?=localhost[:/]|[^/]*[.:])[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$")
+# Of a short name each engine makes another one, and of Docker Hub's without an owner, or by its old address, a node does.
+REPOSITORY = re.compile(
+    r"^(?=localhost[:/]|[^/]*[.:])(?!docker\.io/[^/]+$|index\.docker\.io/)"
+    r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+$"
+)
 
 
 ARGUMENTS: dict[str, Any] = {

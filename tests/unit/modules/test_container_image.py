@@ -449,6 +449,29 @@ def test_the_login_comes_from_two_variables(monkeypatch: pytest.MonkeyPatch) -> 
     assert (found["registry_username"], found["registry_password"]) == ("user", "s3cret")
 
 
+@pytest.mark.parametrize(
+    ("repository", "refused"),
+    [
+        *[
+            (name, True)
+            for name in ("shop", "me/shop", "docker.io/shop", "index.docker.io/me/shop", "localhost/shop:1", "r.test/Shop")
+        ],
+        *[
+            (name, False)
+            for name in ("localhost/shop", "localhost:5001/shop", "docker.io/me/shop", "r.test/shop", "r.test:5000/a/b/c")
+        ],
+    ],
+)
+def test_an_image_has_one_name_everywhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], repository: str, refused: bool
+) -> None:
+    """A node calls docker.io/shop docker.io/library/shop, and would never have what was imported."""
+    monkeypatch.setattr(container_image, "bring", lambda module: {})
+    with patch_module_args({"repository": repository}), pytest.raises(SystemExit):
+        container_image.main()
+    assert ("is not a full image name" in capsys.readouterr().out) == refused
+
+
 @pytest.mark.parametrize("said", ["", "Treating single images as manifest lists is not implemented"])
 def test_a_registry_that_knows_the_engine_s_login_is_asked_by_it(source: Path, said: str) -> None:
     """As one of a cloud, whose program gives the engine a login: what is there is neither built nor pushed again."""
