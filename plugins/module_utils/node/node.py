@@ -17,6 +17,7 @@ from collections.abc import Callable
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from . import registry_mirrors
 from .engine import ASK_TIMEOUT, LABEL, Engine, EngineError
@@ -106,10 +107,12 @@ class Node:
         """Flags by which the node asks registries by this machine's proxy, and nothing of the cluster.
 
         podman would give it the proxy alone. The engine takes its address from its own environment, for that may hold a password.
+        One on this machine's loopback is out of the node's reach.
         """
-        names = [name for name, value in os.environ.items() if name.upper() in PROXIES and value]
-        if not names:
+        found = {name: value for name, value in os.environ.items() if name.upper() in PROXIES and value}
+        if not found:
             return []
+        names = [f"{name}=" if on_loopback(value) else name for name, value in found.items()]
         own = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
         subnet = IPv4Network(f"{self.address}/24", strict=False)
         direct = [own, "localhost", "127.0.0.0/8", str(subnet), *map(str, INSIDE.values()), ".svc", ".cluster.local"]
@@ -191,3 +194,11 @@ class Node:
             for folder, _, _ in os.walk(group, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)
+
+
+def on_loopback(proxy: str) -> bool:
+    """Whether the address of a proxy, which may lack the scheme, is this machine's own."""
+    try:
+        return registry_mirrors.loopback(urlsplit(proxy if "://" in proxy else f"http://{proxy}").hostname or "")
+    except ValueError:
+        return False

@@ -200,6 +200,11 @@ def test_a_proxy_is_for_registries_and_not_for_the_cluster(
         direct = given.pop("NO_PROXY").split(",")
         assert {"intra.test", "10.0.0.0/24", "10.96.0.0/12", "10.244.0.0/16", "127.0.0.0/8", ".svc"} <= set(direct) and not given
     assert not machine.said("p4ss")
+    for own in ("http://127.0.0.1:3128", "localhost:3128", "http://ann:p4ss@[::1]:3128"):
+        cluster(0, state="absent")
+        monkeypatch.setenv("https_proxy", own)
+        cluster(0)
+        assert len(machine.said("--env https_proxy= ")) == 1 and not machine.said("p4ss")
 
 
 @pytest.mark.parametrize(("script", "words"), [("bootstrap.sh", ["10.0.0.2"]), ("join.sh", [MARK])])
