@@ -32,7 +32,8 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube.object
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 
 from tests.api_rig import CONTEXT, Rig
-from tests.harness import playbook
+from tests.harness import ROOT, clean_environment, playbook, processes, until
+from tests.node import kill
 from tests.toolchain import programs
 
 CANARY = "hunter2-of-the-values"
@@ -123,6 +124,22 @@ class Site:
         env = {**os.environ, **self.env}
         command = [self.binary, *arguments, "--namespace", self.namespace]
         subprocess.run(command, check=True, capture_output=True, timeout=60, env=env)
+
+    def play(self) -> Path:
+        """A playbook that brings the release to its state."""
+        options = {
+            "kubeconfig": str(self.rig.kubeconfig()),
+            "context": CONTEXT,
+            "name": "web",
+            "namespace": self.namespace,
+            "chart": {"ref": str(self.folder / "small")},
+            "values": self.values,
+            "binary": str(self.binary),
+        }
+        tasks = [{"name": "Release", "flaskops.observability.release": options}]
+        path = self.folder / "play.yml"
+        path.write_text(yaml.safe_dump([{"name": "Release", "hosts": "all", "gather_facts": False, "tasks": tasks}]))
+        return path
 
     def patch(self, path: str, body: dict[str, Any]) -> None:
         self.rig.request("PATCH", path.replace("NAMESPACE", self.namespace), body, "application/merge-patch+json")
@@ -298,28 +315,38 @@ def serving(folder: Path) -> Iterator[str]:
 
 def test_action(site: Site) -> None:
     """The options are read, a difference shows what is done, and a host that is reached otherwise is refused."""
-    options = {
-        "kubeconfig": str(site.rig.kubeconfig()),
-        "context": CONTEXT,
-        "name": "web",
-        "namespace": site.namespace,
-        "chart": {"ref": str(site.folder / "small")},
-        "values": site.values,
-        "binary": str(site.binary),
-    }
-    play = {
-        "name": "Release",
-        "hosts": "all",
-        "gather_facts": False,
-        "tasks": [{"name": "Release", "flaskops.observability.release": options}],
-    }
-    path = site.folder / "play.yml"
-    path.write_text(yaml.safe_dump([play]))
+    path = site.play()
     shown = playbook(str(path), "--check", "--diff", inventory=("-i", "localhost,", "-c", "local"))
     assert shown.changed == 1 and "+install web (small 1.0.0)" in shown.stdout and not site.release().records
     assert playbook(str(path), inventory=("-i", "localhost,", "-c", "local")).changed == 1
     far = playbook(str(path), inventory=("-i", "far.test,", "-c", "ssh"))
     assert "far.test" in far.error and "ansible_connection to local" in far.error
+
+
+def test_a_helm_that_was_killed_here_is_known_to_have_ended(site: Site) -> None:
+    """One that works on, also without the run that began it, is left to its work."""
+    job = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}}}
+    hook = {"helm.sh/hook": "pre-upgrade", "helm.sh/hook-delete-policy": "before-hook-creation"}
+    meta = {"name": "before", "annotations": hook}
+    text = yaml.safe_dump({"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, **job})
+    (site.folder / "small/templates/before.yaml").write_text("{{ if .Values.hook }}\n" + text + "{{ end }}\n")
+    site.bring()
+    site.values["hook"] = True
+    command = ["ansible-playbook", str(site.play()), "-i", "localhost,", "-c", "local"]
+    env = clean_environment() | {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        until(lambda: site.release().info()["status"] == "pending-upgrade", 60, "Helm at work")
+        found = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in processes(run.pid)}
+        (helm,) = [pid for pid, words in found.items() if words[0] == str(site.binary).encode() and b"upgrade" in words]
+        assert "so Helm may still be running" in site.refused()
+        kill(found.keys() - {helm})
+    assert "so Helm may still be running" in site.refused()
+    kill([helm])
+    site.values["hook"] = False
+    until(lambda: not Path(f"/proc/{helm}/fd").exists() or not os.listdir(f"/proc/{helm}/fd"), 10, "the end of Helm")
+    assert site.bring()["actions"][0] == "forget revision 2 of web, which stayed pending-upgrade"
+    assert site.release().info()["status"] == "deployed"
+    assert not site.bring()["changed"]
 
 
 def test_a_list_is_what_it_holds(site: Site) -> None:

@@ -74,10 +74,18 @@ class Helm:
         self.binary = binary
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(MISLEADING)} | (env or {})
 
-    def run(self, *arguments: str, values: Any = None, seconds: float | None = None, env: dict[str, str] | None = None) -> str:
+    def run(
+        self,
+        *arguments: str,
+        values: Any = None,
+        seconds: float | None = None,
+        env: dict[str, str] | None = None,
+        held: tuple[int, ...] = (),
+    ) -> str:
         """Run it, and return what it prints.
 
         :param values: are given to it as its standard input.
+        :param held: descriptors that it keeps open until it ends.
         :raises HelmError: with its own words.
         """
         text = None if values is None else json.dumps(values)
@@ -89,6 +97,7 @@ class Helm:
                 text=True,
                 timeout=seconds,
                 env=self.env | (env or {}),
+                pass_fds=held,
                 check=False,
             )
         except OSError as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from ..credentials.guard import hide_logins
@@ -20,6 +21,7 @@ from ..kube.objects import Objects, difference, holds, label, load_all
 from ..kube.replicas import MANAGER as FLASKOPS
 from ..kube.transport import ApiError, KubeError
 from ..kube.wait import without
+from .begun import begun, ended, note
 from .chart import Chart, Reference
 from .definitions import Definitions
 from .program import Helm, HelmError, credentials
@@ -206,10 +208,14 @@ class ReleaseState:
                 raise
             self.warnings.append(f"verify can't tell whether something of {self.wish.name} is gone: {error}")
 
+    def note(self) -> Path:
+        return note(self.objects.cluster.host, self.wish.namespace, self.wish.name)
+
     def refuse_unfinished(self, before: Json) -> None:
         """Refuse a release that Helm may be at work on, or that only a person can finish."""
         status = before["status"]
-        if status in PENDING and before["age"] < self.wish.timeout:
+        here = status in PENDING and ended(self.note(), before["revision"], before["age"], time.time())
+        if status in PENDING and not here and before["age"] < self.wish.timeout:
             raise KubeError(
                 f"Release {self.where} has been {status} for {before['age']} s,"
                 f" so Helm may still be running: wait for it, or run again after {self.wish.timeout} s to clear it."
@@ -313,16 +319,20 @@ class ReleaseState:
         """Let Helm install or upgrade the release, and mark what it began or ended."""
         options = ["--namespace", self.wish.namespace, "--reset-values", "--timeout", f"{self.wish.timeout}s", "--values", "-"]
         options += ["--skip-crds"] if self.wish.skip_crds else []
+        # Where a pending one was forgotten, Helm gives the next one its number.
+        revision = self.release.newest().get("version", 0) + 1
         try:
-            helm.run(
-                "upgrade",
-                "--install",
-                self.wish.name,
-                str(chart.folder),
-                *options,
-                values=self.wish.values,
-                env=self.driver(),
-            )
+            with begun(self.note(), revision) as held:
+                helm.run(
+                    "upgrade",
+                    "--install",
+                    self.wish.name,
+                    str(chart.folder),
+                    *options,
+                    values=self.wish.values,
+                    env=self.driver(),
+                    held=held,
+                )
         except HelmError as error:
             raise KubeError(
                 f"Helm could not {self.verb(before)} release {self.where} ({error}):"
