@@ -49,6 +49,7 @@ _NOISE = re.compile(
     r"|error: (subprocess-exited-with-error|metadata-generation-failed)|[\u00d7╰]"
 )
 _CAUSE = re.compile(r"(?i)\berror\b|\bfatal\b|not found|no such file|denied|can(?:'|no)t\b")
+_SCRIPT = 4096  # bytes, of a command that calls another one
 LABEL = "io.flaskops.cluster"  # of all that the module local_cluster makes: the name of its cluster
 CTR_IMAGES = ["ctr", "-n", "k8s.io", "images"]
 # Of an archive at standard input. A node unpacks an image when the first container needs it, and most nodes need only some.
@@ -75,9 +76,10 @@ class BuildError(EngineError):
 class NoEngineError(EngineError):
     """No engine can be used; *refused* says why for each."""
 
-    def __init__(self, refused: list[str]) -> None:
+    def __init__(self, refused: list[str], wanted: str = "auto") -> None:
         self.refused = refused
-        super().__init__(f"No container engine can be used ({'; '.join(refused)}): install podman or start docker.")
+        advice = "install podman or start docker" if wanted == "auto" else "mend that, or choose another engine"
+        super().__init__(f"No container engine can be used ({'; '.join(refused)}): {advice}.")
 
 
 class Engine:
@@ -118,7 +120,7 @@ class Engine:
             if not choice or not having or (name != "buildah" and any(engine.inspect(*each) for each in having)):
                 return engine
         if first is None:
-            raise slow or NoEngineError(refused)
+            raise slow or NoEngineError(refused, preferred)
         return first
 
     @classmethod
@@ -127,18 +129,15 @@ class Engine:
         if path is None:
             raise NoEngineError([f"{name} is not installed"])
         engine = cls(name, path, _environment(name, cache))
-        if name == "docker" and Path(path).parent.parts[-2:] == ("snap", "bin"):
-            raise NoEngineError(
-                ["docker is a snap, which can't read the folders that images are built from: install another package of it"]
-            )
         if name == "docker":
+            if problem := _no_docker(Path(path)):
+                raise NoEngineError([problem])
             try:
                 engine.run(["version", "--format", "{{.Server.Version}}"], timeout=ASK_TIMEOUT)
             except SlowEngineError:
                 raise
             except EngineError as error:
-                whom = " this user" if "permission denied" in str(error).lower() else ""
-                raise NoEngineError([f"docker is installed but its daemon does not answer{whom}"]) from error
+                raise NoEngineError([_no_answer(str(error))]) from error
         return engine
 
     def run(
@@ -237,7 +236,34 @@ class Engine:
         done = self._call([*args, *(options or []), context], None, None)
         if done.returncode:
             step, tail = failed_step(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+            if self.name == "docker" and re.search("parent snapshot .* does not exist", " ".join(tail)):
+                tail.append("docker's old builder does not find images of this machine: install docker's package of buildx")
             raise BuildError(f"'{self.name} build' failed with status {done.returncode}: {' | '.join(tail)}", step)
+
+
+def _no_docker(path: Path) -> str:
+    """Why the command docker is none that can be used, or empty."""
+    real = path.resolve()
+    if path.parent.parts[-2:] == ("snap", "bin") or real.name == "snap" or real.parent.parts[-2:] == ("snap", "bin"):
+        return "docker is a snap, which can't read the folders that images are built from: install another package of it"
+    with contextlib.suppress(OSError):
+        if real.name == "podman" or (
+            real.stat().st_size < _SCRIPT and re.search(rb'(?m)^[^#\n]*\bpodman "\$@"', real.read_bytes())
+        ):
+            return "docker is podman by another name (package podman-docker): choose podman, or install docker itself"
+    return ""
+
+
+def _no_answer(error: str) -> str:
+    """What to say of docker's daemon, which did not tell its version."""
+    if "permission denied" in error.lower():
+        return "docker is installed but its daemon does not answer this user"
+    said = re.sub("^Error response from daemon: ", "", error.split(": ", 1)[-1]).rstrip(". ")
+    if re.search("client version .* is too (old|new)", said):
+        return f"docker's daemon refuses its command, which is of another version ({said})"
+    if not said or "Is the docker daemon running" in said:
+        return "docker is installed but its daemon does not answer"
+    return f"docker is installed but its daemon does not answer ({said})"
 
 
 def failed_step(stdout: str, stderr: str) -> tuple[str, list[str]]:
@@ -296,6 +322,8 @@ def _environment(name: str, cache: Path) -> dict[str, str]:
     if name == "docker":
         # A builder in a container sees no base image of this machine, and keeps the result for itself.
         env |= {"BUILDX_BUILDER": "default", "BUILDKIT_PROGRESS": "plain"}
+        # Where somebody wants images of another processor, that is an option, and in the name of the image.
+        env.pop("DOCKER_DEFAULT_PLATFORM", None)
     else:
         env["PODMAN_IGNORE_CGROUPSV1_WARNING"] = "1"  # podman 5 would begin every message with it
     return env

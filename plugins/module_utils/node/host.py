@@ -123,10 +123,18 @@ def machine(engine: Engine | NoEngineError, build: bool) -> dict[str, Any]:
         "memory": int(available.group(1)) // 1024 if available else 0,
         "engine": problem,
         "folder": folder,
-        "disk": shutil.disk_usage(folder).free // 2**30 if folder and not problem else 0,
+        "disk": free(folder) if folder and not problem else 0,
         "packages": packages(missing(needed)),
         "base": packages(base_commands(found)) if build else [],
     }
+
+
+def free(folder: str) -> int:
+    """The GiB that are free where a folder is, and enough where root alone may ask: its rights are named as missing then."""
+    try:
+        return shutil.disk_usage(folder).free // 2**30
+    except PermissionError:
+        return 2**20
 
 
 def home(engine: Engine) -> tuple[str, str]:
@@ -140,18 +148,35 @@ def home(engine: Engine) -> tuple[str, str]:
 
     if engine.name == "docker":
         endpoint = ask("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")[0]
-        if re.match(r"ssh:|(tcp|https?)://(?!localhost|127\.|\[::1\])", endpoint):
+        if re.match(r"ssh:|(tcp|https?)://(?!(localhost|127(\.\d+){3}|\[::1\]|0\.0\.0\.0)?(:|/|$))", endpoint):
             return "", f"docker runs at {endpoint}, not on this machine: unset DOCKER_HOST, or choose another docker context"
-        folder, *system = ask("info", "--format", "{{.DockerRootDir}}\n{{.OperatingSystem}}")
-        if "Docker Desktop" in system:
+        told = ask("info", "--format", "{{.DockerRootDir}}\n{{.OperatingSystem}}\n{{.KernelVersion}}\n{{.SecurityOptions}}")
+        folder, system, kernel, security = [*told, "", "", ""][:4]
+        if system == "Docker Desktop":
             return "", "Docker Desktop is a virtual machine: use its own Kubernetes by INVENTORY=inventories/docker-desktop"
+        if "name=rootless" in security:
+            return (
+                "",
+                "docker runs without root's rights, which a node needs: unset DOCKER_HOST, or choose another docker context",
+            )
+        if kernel and kernel != _three_numbers(platform.release()):
+            return (
+                "",
+                f"docker runs in a virtual machine, with Linux {kernel}: choose the docker context of an engine that runs here",
+            )
     else:
         folder, *remote = ask("info", "--format", "{{.Store.GraphRoot}}\n{{.Host.ServiceIsRemote}}")
         if "true" in remote:
             return "", "podman asks another machine: unset CONTAINER_HOST, or choose no remote connection"
-    if not Path(folder).is_dir():
-        return "", f"{engine.name} keeps its data in {folder}, which is not on this machine: use an engine that runs here"
+    with contextlib.suppress(PermissionError):  # of a folder that only root sees, as it is with userns-remap
+        if not Path(folder).is_dir():
+            return "", f"{engine.name} keeps its data in {folder}, which is not on this machine: use an engine that runs here"
     return folder, ""
+
+
+def _three_numbers(release: str) -> str:
+    """A kernel's release as docker writes it, with a third number."""
+    return re.sub(r"^(\d+\.\d+)(?!\.?\d)", r"\1.0", release)
 
 
 def lost_locks(engine: Engine) -> str:

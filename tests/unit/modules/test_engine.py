@@ -105,6 +105,13 @@ def test_the_environment_of_the_engines(engines: Any, monkeypatch: pytest.Monkey
     assert "PODMAN_IGNORE_CGROUPSV1_WARNING" not in os.environ
 
 
+def test_an_image_is_of_this_processor_where_no_other_is_asked_for(engines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says linux/amd64 for all of docker on a Mac would get an image that no node of it runs, by the name of one."""
+    engines(docker="")
+    monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/amd64")
+    assert "DOCKER_DEFAULT_PLATFORM" not in Engine.find("docker").env
+
+
 RUN = "RUN python3 -m venv /v && /v/bin/pip install flask==99"
 REASON = "ERROR: No matching distribution found for flask==99"
 SHELL = "/bin/sh -c python3 -m venv /v && /v/bin/pip install flask==99"
@@ -211,6 +218,15 @@ def test_the_failed_step_is_in_the_error(engines: Any, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=REASON) as error:
         Engine.find("docker").build(str(tmp_path), "Containerfile", "x:1")
     assert error.value.step == RUN
+
+
+def test_what_dockers_old_builder_can_not_do_is_told(engines: Any, tmp_path: Path) -> None:
+    """D6: it leaves no container of a failed step, and finds no image of this machine where docker keeps them in containerd."""
+    said = "failed to create snapshot: parent snapshot sha256:1234 does not exist: not found"
+    engines(docker=f'[ "$1" = version ] && exit; echo "$*" > {tmp_path}/called; echo "{said}" >&2; exit 1')
+    with pytest.raises(BuildError, match=r"parent snapshot .* install docker's package of buildx"):
+        Engine.find("docker").build(str(tmp_path), "Containerfile", "x:1")
+    assert "--force-rm" in (tmp_path / "called").read_text().split()
 
 
 def test_selinux_lets_a_build_read_what_is_mounted(engines: Any, tmp_path: Path) -> None:

@@ -460,6 +460,56 @@ def test_a_docker_that_cuts_podmans_networks_off_is_warned_of(
     assert host_module.dropped(docker, "10.89.240.0/24") == ""
 
 
+KERNEL = host_module._three_numbers(host_module.platform.release())
+
+
+def docker_info(*lines: str, endpoint: str = "unix:///x") -> str:
+    printed = shlex.quote("\n".join(lines))
+    return f'case "$1" in context) echo {endpoint};; info) echo {printed};; esac'
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (docker_info("/tmp", "Ubuntu 24.04", "6.6.41-0-virt", "[name=seccomp]"), "a virtual machine, with Linux 6.6.41-0-virt"),
+        (docker_info("/tmp", "Debian", KERNEL, "[name=seccomp,profile=builtin name=rootless]"), "runs without root's rights"),
+        (docker_info("/tmp", "Debian", KERNEL, "[name=seccomp,profile=builtin name=userns]"), ""),
+        (docker_info("/tmp", "Debian", endpoint="tcp://localhost.example.com:2375"), "at tcp://localhost.example.com:2375"),
+        (docker_info("/tmp", "Debian", endpoint="tcp://:2375"), ""),
+    ],
+)
+def test_a_docker_that_can_not_run_a_node_is_refused(commands: Write, script: str, said: str) -> None:
+    """D6: such as that of Colima, Rancher Desktop or Lima on Linux, whose folder may be here too, and a rootless one."""
+    commands(docker=script)
+    _, problem = host_module.home(Engine.find("docker"))
+    assert (said in problem) if said else problem == ""
+
+
+@pytest.mark.parametrize(
+    ("release", "told"), [("6.1.0-28-amd64", "6.1.0-28-amd64"), ("6.17-rc3", "6.17.0-rc3"), ("5.15.1.4-WSL2", "5.15.1.4-WSL2")]
+)
+def test_a_kernel_is_compared_as_docker_writes_it(release: str, told: str) -> None:
+    assert host_module._three_numbers(release) == told
+
+
+def test_who_is_not_root_may_not_see_the_engines_folder(commands: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With userns-remap it is below a folder of root's; what is missing then are root's rights."""
+
+    def denied(path: Path | str, **kwargs: Any) -> bool:
+        if str(path) == "/data/1.1":
+            raise PermissionError(13, "Permission denied")
+        return is_dir(path)
+
+    is_dir = Path.is_dir
+    commands(docker=docker_info("/data/1.1", "Debian", KERNEL, "[name=userns]"))
+    engine = Engine.find("docker")
+    monkeypatch.setattr(Path, "is_dir", denied)
+    monkeypatch.setattr(host_module.shutil, "disk_usage", denied)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    found = host_module.machine(engine, build=False)
+    assert found["engine"] == "" and not [each for each in host_module.lacks(found, build=True) if "space" in each]
+
+
 @pytest.mark.parametrize(
     ("engine", "script", "said"),
     [
@@ -500,6 +550,65 @@ def test_docker_of_a_snap_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(NoEngineError, match="docker is a snap"):
         Engine.find("docker")
+
+
+def test_docker_of_a_snap_behind_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D6: /snap/bin/docker is itself a link to snap."""
+    (tmp_path / "snap").write_text("#!/bin/sh\n")
+    (tmp_path / "snap").chmod(0o755)
+    (tmp_path / "docker").symlink_to(tmp_path / "snap")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NoEngineError, match="docker is a snap"):
+        Engine.find("docker")
+
+
+@pytest.mark.parametrize("form", ["script", "link"])
+def test_podman_by_the_name_of_docker_is_no_docker(commands: Write, tmp_path: Path, form: str) -> None:
+    """The package podman-docker: it knows no contexts, and what it has would be counted twice."""
+    commands(podman="echo 5.4.0")
+    if form == "script":
+        commands(docker='echo "Emulate Docker CLI using podman." >&2\nexec podman "$@"')
+    else:
+        (tmp_path / "commands/docker").symlink_to(tmp_path / "commands/podman")
+    assert Engine.find("auto").name == "podman"
+    with pytest.raises(NoEngineError, match=r"docker is podman by another name \(package podman-docker\): choose podman"):
+        Engine.find("docker")
+
+
+OLD_CLIENT = (
+    "client version 1.41 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version"
+)
+
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        (f"Error response from daemon: {OLD_CLIENT}", f"refuses its command, which is of another version ({OLD_CLIENT})"),
+        (
+            'Failed to initialize: unable to resolve docker endpoint: context "x": context not found',
+            'context "x": context not found)',
+        ),
+        (
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+            "its daemon does not answer",
+        ),
+    ],
+)
+def test_why_docker_does_not_answer_is_told(commands: Write, printed: str, said: str) -> None:
+    """docker 29 refuses the commands of old versions, and answers."""
+    commands(docker=f"echo {shlex.quote(printed)} >&2; exit 1")
+    with pytest.raises(NoEngineError) as raised:
+        Engine.find("docker")
+    (refused,) = raised.value.refused
+    assert refused.endswith(said) and ("does not answer" in refused) == (OLD_CLIENT not in printed)
+
+
+def test_who_has_chosen_an_engine_is_not_told_to_install_another(commands: Write) -> None:
+    for name, advice in (("docker", "mend that, or choose another engine"), ("auto", "install podman or start docker")):
+        with pytest.raises(
+            NoEngineError, match=rf"^No container engine can be used \(.*docker is not installed.*\): {advice}\.$"
+        ):
+            Engine.find(name, only=("podman", "docker"))
 
 
 class Recorder(Engine):
@@ -809,6 +918,27 @@ def test_a_node_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
     engine.objects = {"c-node"}
     with pytest.raises(ClusterError, match=r"c-node ended \(x \| The controllers could not be given\)"):
         cluster(engine, monkeypatch, tmp_path).control.containerd()
+
+
+def test_modules_of_a_kernel_that_was_updated_want_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Write
+) -> None:
+    """Arch removes those of the kernel that runs. A container has none at all."""
+    monkeypatch.setattr(host_module, "LIB_MODULES", tmp_path / "modules")
+    monkeypatch.setattr(host_module, "MODULES", {"overlay": tmp_path / "gone"})
+    monkeypatch.setattr(host_module.platform, "release", lambda: "6.1.0")
+    commands(modprobe="exit 1", docker=docker_info("/tmp", "Arch Linux", "6.1.0", ""))
+
+    def said() -> list[str]:
+        found = host_module.machine(Engine.find("docker"), build=False)
+        return [each for each in host_module.lacks(found, build=False) if "module" in each]
+
+    assert said() == ["the kernel module overlay"]
+    (tmp_path / "modules/6.2.0").mkdir(parents=True)
+    told = f"the kernel that runs, 6.1.0, has none left in {tmp_path / 'modules'}: restart this machine"
+    assert said() == [f"the kernel module overlay ({told})"]
+    (tmp_path / "modules/6.1.0").mkdir()
+    assert said() == ["the kernel module overlay"]
 
 
 # Podman's locks
