@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,18 +24,11 @@ from .._files import cache_dir
 
 ENGINES = ("podman", "docker", "buildah")
 
-# podman's defaults ask for systemd, crun and raised limits; a host without systemd or with cgroup v1 has none of them. podman 5
-# raises those that are not named when it builds, so they are named as this process has them.
-_PLAIN_HOST_CONF = """\
-[containers]
-default_ulimits = {limits}
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-"""
-
-
+# podman's defaults ask for systemd, crun and raised limits; a host without systemd or with cgroup v1 has none of them.
+_PLAIN_ENGINE = {"runtime": "runc", "cgroup_manager": "cgroupfs", "events_logger": "file"}
+# The files that configure podman where CONTAINERS_CONF names none.
+CONTAINERS_CONF = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/containers.conf"))
+CONTAINERS_CONF_D = Path("/etc/containers/containers.conf.d")
 ASK_TIMEOUT = 120  # seconds for what takes a moment, on a machine that is busy
 PULL_TIMEOUT = 600
 PID_MAX = Path("/proc/sys/kernel/pid_max")
@@ -311,7 +305,7 @@ def plain_host() -> bool:
 def _environment(name: str, cache: Path) -> dict[str, str]:
     env = dict(os.environ)
     if name != "docker" and plain_host():
-        conf, text = cache / "containers.conf", _PLAIN_HOST_CONF.format(limits=json.dumps(_limits()))
+        conf, text = cache / "containers.conf", _plain_conf(env)
         if not conf.exists() or conf.read_text() != text:
             conf.parent.mkdir(parents=True, exist_ok=True)
             # At once: another podman may be reading it.
@@ -327,6 +321,44 @@ def _environment(name: str, cache: Path) -> dict[str, str]:
     else:
         env["PODMAN_IGNORE_CGROUPSV1_WARNING"] = "1"  # podman 5 would begin every message with it
     return env
+
+
+def _plain_conf(env: dict[str, str]) -> str:
+    """podman's own configuration with what a plain host needs; it stands in the place of all of its files.
+
+    podman 5 raises the limits that are not named when it builds, so they are named as this process has them.
+    """
+    tables = configured(env)
+    tables["containers"] = tables.get("containers", {}) | {"default_ulimits": _limits()}
+    tables["engine"] = tables.get("engine", {}) | _PLAIN_ENGINE
+    lines = ([f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in values.items())] for table, values in tables.items())
+    return "\n".join(line for each in lines for line in each) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def configured(env: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What podman's files of configuration say, of which the last counts; about what is no TOML podman itself complains."""
+    files = [*CONTAINERS_CONF, *sorted(CONTAINERS_CONF_D.glob("*.conf"))]
+    if os.geteuid():
+        files.append(Path(env.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "containers/containers.conf")
+    if named := env.get("CONTAINERS_CONF"):
+        files = [Path(named)]
+    if last := env.get("CONTAINERS_CONF_OVERRIDE"):
+        files.append(Path(last))
+    found: dict[str, dict[str, Any]] = {}
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):
+            for table, values in tomllib.loads(file.read_text()).items():
+                if isinstance(values, dict):
+                    found[table] = found.get(table, {}) | values
+    return found
 
 
 def _limits() -> list[str]:

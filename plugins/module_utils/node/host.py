@@ -16,13 +16,24 @@ import shutil
 import struct
 import subprocess
 import sys
-import tomllib
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from .engine import ASK_TIMEOUT, KEYRING, Engine, EngineError, NoEngineError, SlowEngineError, debian_ref, plain_host
+from .engine import (
+    ASK_TIMEOUT,
+    KEYRING,
+    Engine,
+    EngineError,
+    NoEngineError,
+    SlowEngineError,
+    configured,
+    debian_ref,
+    plain_host,
+)
 
 # What the node needs of this machine.
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # the machine's name of it, and that of images
@@ -58,7 +69,10 @@ MANAGERS = {
 # The distributions that use each, by the words of their os-release: where mmdebstrap is, apt-get is too.
 SYSTEMS = {"apt-get": {"debian", "ubuntu"}, "dnf": {"fedora", "rhel", "centos"}, "pacman": {"arch"}}
 SYSTEM_PYTHON = Path("/usr/bin/python3")
-PLACES = ("/usr/sbin", "/sbin", "/usr/lib/podman", "/usr/libexec/podman")
+PLACES = (
+    *("/usr/sbin", "/sbin", "/usr/local/sbin"),
+    *("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/lib/podman", "/usr/local/libexec/podman"),
+)
 # The node's Debian: from a registry, or made here by mmdebstrap.
 DEBIAN_IMAGE = "docker.io/library/debian:bookworm-slim"
 NODE_PACKAGES = [
@@ -68,12 +82,10 @@ NODE_PACKAGES = [
 NODE_BASE = debian_ref("flaskops/node-base", NODE_PACKAGES)
 PROBE_TIMEOUT = 5
 PULL_PATIENCE = 60  # seconds for a registry, where the node's Debian can be made here too
-# Where podman's locks are, how many bytes one takes, and the files that configure it where CONTAINERS_CONF names none.
+# Where podman's locks are, and how many bytes one takes.
 LOCKS = Path("/dev/shm/libpod_lock")
 MUTEX = {"x86_64": 40, "aarch64": 48}
-CONTAINERS_CONF = (Path("/usr/share/containers/containers.conf"), Path("/etc/containers/containers.conf"))
-CONTAINERS_CONF_D = Path("/etc/containers/containers.conf.d")
-# Where the distributions keep this machine's certificate authorities: Debian, Fedora, SUSE, Arch.
+# Where the distributions keep this machine's certificate authorities: Debian, Fedora, SUSE, Arch, and what these link to.
 BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem",
 )  # fmt: skip
@@ -214,41 +226,51 @@ def locks_taken() -> int | None:
 
 def podman_commands(engine: Engine | None) -> set[str]:
     """What podman needs to run a node; *engine* is None where podman is not there yet."""
-    rules = {firewall(engine)} if engine and command("netavark") else {"nft", "iptables"}
-    return {"netavark", *rules, *({"runc"} if plain_host() else ())}
+    netavark = helper("netavark", engine)
+    rules = {firewall(engine)} - {""} if engine and netavark else {"nft", "iptables"}
+    return {*rules, *(() if netavark else ("netavark",)), *({"runc"} if plain_host() else ())}
+
+
+def helper(name: str, engine: Engine | None) -> str | None:
+    """The path of a program that podman calls, also where its configuration names the folder."""
+    folders = configured(engine.env).get("engine", {}).get("helper_binaries_dir", []) if engine else []
+    return command(name, [folder for folder in folders if isinstance(folder, str)])
 
 
 def firewall(engine: Engine) -> str:
-    """The command by which podman's networks write their rules: iptables, or nft."""
-    named = engine.env.get("CONTAINERS_CONF")
-    files = [Path(named)] if named else [*CONTAINERS_CONF, *sorted(CONTAINERS_CONF_D.glob("*.conf"))]
-    driver, netavark = "", command("netavark")
-    # What is no TOML podman itself complains about, and the oldest netavark prints its version alone.
-    with contextlib.suppress(ValueError):
-        for file in filter(Path.is_file, files):
-            driver = tomllib.loads(file.read_text()).get("network", {}).get("firewall_driver", driver)
-    with contextlib.suppress(ValueError):
+    """The command by which podman's networks write their rules: iptables, nft, or none, as with firewalld."""
+    driver, netavark = configured(engine.env).get("network", {}).get("firewall_driver", ""), helper("netavark", engine)
+    with contextlib.suppress(ValueError):  # the oldest netavark prints its version alone
         if not driver and netavark:
             driver = json.loads(subprocess.run([netavark, "version"], capture_output=True).stdout).get("default_fw_driver", "")
-    return "nft" if driver == "nftables" else "iptables"
+    return {"": "iptables", "iptables": "iptables", "nftables": "nft"}.get(driver, "")
 
 
 def dropped(engine: Engine, subnet: str) -> str:
-    """What to do about a docker that lets podman's networks reach nothing, or empty.
+    """What to do about rules that let podman's networks reach nothing, or empty.
 
-    docker may set the policy of FORWARD to DROP, which no rule in another table of nftables undoes.
+    docker, or a firewall, may set the policy of FORWARD to DROP, which no rule in another table of nftables undoes.
     """
     iptables = command("iptables")
     if engine.name != "podman" or iptables is None or firewall(engine) != "nft":
         return ""
     rules = subprocess.run([iptables, "-S"], capture_output=True, text=True).stdout
-    if "-P FORWARD DROP" not in rules.splitlines() or subnet in rules:
+    found = re.search(r"^(-P FORWARD DROP|-A FORWARD -j (DROP|REJECT)\b.*)$", rules, re.MULTILINE)
+    accepted = re.findall(r"^-A [\w-]+ (?:.* )?-[sd] ([\d.]+/\d+) .*-j ACCEPT$", rules, re.MULTILINE)
+    if not found or any(IPv4Network(subnet).subnet_of(IPv4Network(each, strict=False)) for each in accepted):
         return ""
-    return (
-        "This machine drops the packets of podman's networks, so the cluster can't reach anything outside (docker has set the"
-        " policy of iptables' chain FORWARD to DROP): set \"ip-forward-no-drop\": true in docker's daemon.json (28 and newer),"
-        f' or firewall_driver = "iptables" under [network] in containers.conf, or accept {subnet} in the chain DOCKER-USER.'
-    )
+    says = "the policy of iptables' chain FORWARD is DROP" if found[2] is None else f"iptables has the rule '{found[1]}'"
+    driver = 'firewall_driver = "iptables" under [network] in containers.conf'
+    if "-N ufw-" in rules:
+        mend = f"ufw does so: run 'ufw route allow from {subnet}' and 'ufw route allow to {subnet}', or set {driver}"
+    elif "-N DOCKER" in rules and found[2] is None:
+        mend = (
+            'docker sets it: set "ip-forward-no-drop": true in docker\'s daemon.json (28 and newer),'
+            f" or {driver}, or accept {subnet} in the chain DOCKER-USER"
+        )
+    else:
+        mend = f"accept what comes from {subnet} and goes to it before that, or set {driver}"
+    return f"This machine drops the packets of podman's networks, so the cluster can't reach anything outside: {says}; {mend}."
 
 
 def node_base() -> set[str]:
@@ -328,9 +350,9 @@ def inotify_used() -> int:
     return used
 
 
-def command(name: str) -> str | None:
-    """The path of a command, also where it is in a folder for root only."""
-    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), *PLACES)))
+def command(name: str, folders: Iterable[str] = ()) -> str | None:
+    """The path of a command, also where it is in a folder for root only, or in one of *folders*."""
+    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), *folders, *PLACES)))
 
 
 def modprobe(*args: str) -> bool:

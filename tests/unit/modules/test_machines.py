@@ -20,6 +20,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from ansible_collections.flaskops.observability.plugins.modules import container
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = ROOT / "roles/local_cluster/files/node/scripts"
 MIB = 2**20
+PLACES = host_module.PLACES
 Write = Callable[..., None]
 
 
@@ -51,11 +53,11 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in ("CONTAINERS_CONF", "PACKAGES"):
+    for name in ("CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE", "PACKAGES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(host_module, "PLACES", ())
-    monkeypatch.setattr(host_module, "CONTAINERS_CONF", (tmp_path / "usr.conf", tmp_path / "etc.conf"))
-    monkeypatch.setattr(host_module, "CONTAINERS_CONF_D", tmp_path / "containers.conf.d")
+    monkeypatch.setattr(engine_module, "CONTAINERS_CONF", (tmp_path / "usr.conf", tmp_path / "etc.conf"))
+    monkeypatch.setattr(engine_module, "CONTAINERS_CONF_D", tmp_path / "containers.conf.d")
 
     def write(**scripts: str) -> None:
         for name, script in scripts.items():
@@ -440,6 +442,53 @@ def test_podman_needs_the_command_of_its_firewall(
     assert wanted in host_module.missing(host_module.podman_commands(podman))
 
 
+@pytest.mark.parametrize("named", ["containers.conf.d/50-mine.conf", "mine.conf"])
+def test_a_firewall_without_a_command_needs_none(
+    podman: Engine, commands: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """firewalld is asked by D-Bus. A file may also be named in addition to the others."""
+    commands(netavark=f"echo {shlex.quote(NEW)}")
+    (tmp_path / "containers.conf.d").mkdir()
+    (tmp_path / named).write_text('[network]\nfirewall_driver = "firewalld"\n')
+    podman.env.pop("CONTAINERS_CONF", None)
+    if named == "mine.conf":
+        podman.env["CONTAINERS_CONF_OVERRIDE"] = str(tmp_path / named)
+    assert host_module.podman_commands(podman) - {"runc"} == set()
+
+
+def test_netavark_is_found_where_podman_looks_for_it(podman: Engine, commands: Write, tmp_path: Path) -> None:
+    """As on NixOS, or with a podman of one's own."""
+    assert {"/usr/local/libexec/podman", "/usr/local/lib/podman"} <= set(PLACES)
+    folder = tmp_path / "helpers"
+    folder.mkdir()
+    (folder / "netavark").write_text(f"#!/bin/bash\necho {shlex.quote(NEW)}\n")
+    (folder / "netavark").chmod(0o755)
+    assert "netavark" in host_module.podman_commands(podman)
+    (tmp_path / "etc.conf").write_text(f'[engine]\nhelper_binaries_dir = ["/nowhere", "{folder}", {{append = true}}]\n')
+    for engine in (Engine("podman", "podman", {}), Engine.find("podman")):
+        assert host_module.podman_commands(engine) - {"runc"} == {"nft"}
+
+
+def test_a_plain_host_keeps_what_its_owner_has_configured(
+    commands: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours stands in the place of all other files; firewall_driver and dns_servers are what our own messages tell to set."""
+    monkeypatch.setattr(engine_module, "plain_host", lambda: True)
+    (tmp_path / "usr.conf").write_text('[engine]\nruntime = "crun"\n[engine.runtimes]\nkata = ["/a b", "/c"]\n[network]\nx = 1\n')
+    (tmp_path / "etc.conf").write_text('[containers]\ndns_servers = ["10.0.0.53"]\nhttp_proxy = false\n# é\nx = "é\\n"\n')
+    (tmp_path / "containers.conf.d").mkdir()
+    (tmp_path / "containers.conf.d/50-mine.conf").write_text(IPTABLES)
+    (tmp_path / "containers.conf.d/60-broken.conf").write_text("[")
+    commands(podman="", netavark=f"echo {shlex.quote(NEW)}")
+    engine = Engine.find("podman")
+    found = tomllib.loads(Path(engine.env["CONTAINERS_CONF"]).read_text())
+    assert found["network"] == {"x": 1, "firewall_driver": "iptables"}
+    assert found["engine"] == {**engine_module._PLAIN_ENGINE, "runtimes": {"kata": ["/a b", "/c"]}}
+    del found["containers"]["default_ulimits"]
+    assert found["containers"] == {"dns_servers": ["10.0.0.53"], "http_proxy": False, "x": "é\n"}
+    assert host_module.firewall(engine) == "iptables"
+
+
 DROP, ACCEPT = "-P INPUT ACCEPT\n-P FORWARD DROP\n-N DOCKER-USER\n", "-P FORWARD ACCEPT\n"
 ALLOWED = f"{DROP}-A DOCKER-USER -s 10.89.240.0/24 -j ACCEPT\n"
 
@@ -458,6 +507,30 @@ def test_a_docker_that_cuts_podmans_networks_off_is_warned_of(
         assert all(word in said for word in ("ip-forward-no-drop", "firewall_driver", "DOCKER-USER", "10.89.240.0/24"))
     docker = Engine("docker", "docker", {})
     assert host_module.dropped(docker, "10.89.240.0/24") == ""
+
+
+UFW = "-P FORWARD DROP\n-N DOCKER-USER\n-N ufw-before-forward\n-A FORWARD -j ufw-before-forward\n"
+REJECT = "-P FORWARD ACCEPT\n-A FORWARD -j REJECT --reject-with icmp-host-prohibited\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "words", "unsaid"),
+    [
+        (UFW, ("ufw route allow from 10.89.240.0/24", "ufw route allow to 10.89.240.0/24"), ("docker",)),
+        ("-P FORWARD DROP\n", ("is DROP", "10.89.240.0/24", "firewall_driver"), ("docker", "ufw")),
+        (REJECT, ("-A FORWARD -j REJECT --reject-with icmp-host-prohibited", "firewall_driver"), ("docker", "ufw")),
+        (f"{DROP}-A DOCKER-USER -s 10.0.0.0/8 -j ACCEPT\n", (), ()),
+        (f"{DROP}-A FORWARD -s 10.89.1.0/24 -i eth0 -j ACCEPT\n", ("DOCKER-USER",), ("ufw",)),
+    ],
+)
+def test_who_cuts_podmans_networks_off_is_named(
+    podman: Engine, commands: Write, rules: str, words: tuple[str, ...], unsaid: tuple[str, ...]
+) -> None:
+    """E3: ufw sets the same policy, and a machine of some clouds has a rule for it."""
+    commands(netavark=f"echo {shlex.quote(NEW)}", iptables=f"echo -n {shlex.quote(rules)}")
+    said = host_module.dropped(podman, "10.89.240.0/24")
+    assert bool(said) == bool(words) and all(word in said for word in words)
+    assert not [word for word in unsaid if word in said]
 
 
 KERNEL = host_module._three_numbers(host_module.platform.release())
