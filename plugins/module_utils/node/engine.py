@@ -391,7 +391,8 @@ def debian_base(engine: Engine, ref: str, include: list[str], again: bool = Fals
         raise EngineError(f"The base image {ref} cannot be made: install mmdebstrap, or name an image that a registry has.")
     if not KEYRING.exists():
         raise EngineError(f"The base image {ref} cannot be made: {KEYRING} is missing, install Debian's keys.")
-    bootstrap = [mmdebstrap, *_BOOTSTRAP, f"--include={','.join(include)}", "bookworm", "-"]
+    # It would need gpg to find out that the keys which apt has here are another distribution's.
+    bootstrap = [mmdebstrap, *_BOOTSTRAP, f"--keyring={KEYRING}", f"--include={','.join(include)}", "bookworm", "-"]
     load = [engine.path, "import", "-", ref]
     with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as load_log:
         with (

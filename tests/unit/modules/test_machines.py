@@ -833,6 +833,22 @@ def test_an_image_on_such_a_base_can_be_saved(tmp_path: Path, monkeypatch: pytes
         engine.run(["rmi", ref])
 
 
+def test_debians_keys_are_named_to_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would ask gpg whether apt knows them: without gpg, Ubuntu's apt takes nothing of Debian."""
+    scripts = {
+        "mmdebstrap": f'printf "%s\\n" "$@" > {tmp_path}/called; tar -c -T /dev/null',
+        "podman": '[ "$1" = import ] && cat',
+    }
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(engine_module, "KEYRING", tmp_path)
+    assert engine_module.debian_base(Engine.find("podman"), "localhost/x:1", ["python3"])
+    assert f"--keyring={tmp_path}" in (tmp_path / "called").read_text().splitlines()
+
+
 @pytest.mark.parametrize(
     ("mmdebstrap", "podman"),
     [("echo no network >&2; exit 7", "cat >/dev/null"), ("head -c 3000000 /dev/zero", "echo no space >&2; exit 1")],
