@@ -88,6 +88,8 @@ MUTEX = {"x86_64": 40, "aarch64": 48}
 # Where the distributions keep this machine's certificate authorities: Debian, Fedora, SUSE, Arch, and what these link to.
 BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ca-certificates/extracted/tls-ca-bundle.pem",
+    "/var/lib/ca-certificates/ca-bundle.pem", "/etc/ssl/certs/ca-bundle.crt",
 )  # fmt: skip
 NOT_LINUX = "A cluster made here needs Linux: make one with kind or Docker Desktop, and name it by INVENTORY=inventories/kind."
 
@@ -335,7 +337,8 @@ def package(needed: str) -> str:
 
 def host_bundle() -> Path | None:
     """The file with the certificate authorities that this machine trusts, not a link to it; None where it has none."""
-    return next((Path(path).resolve() for path in BUNDLES if Path(path).is_file()), None)
+    files = (Path(path).resolve() for path in BUNDLES if os.path.isfile(path))
+    return next((file for file in files if file.stat().st_size), None)
 
 
 def inotify_used() -> int:

@@ -362,6 +362,27 @@ def test_the_bundle_is_one_resolved_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert host_module.host_bundle() == wanted
 
 
+def test_an_empty_bundle_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an image has it whose certificates were never written: pip would trust nobody."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "full").write_text("certificates")
+    monkeypatch.setattr(host_module, "BUNDLES", (str(tmp_path / "empty"), str(tmp_path / "full")))
+    assert host_module.host_bundle() == tmp_path / "full"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora and RHEL, also without the links of /etc/pki/tls
+        "/etc/ca-certificates/extracted/tls-ca-bundle.pem",  # Arch
+        "/var/lib/ca-certificates/ca-bundle.pem",  # SUSE
+        "/etc/ssl/certs/ca-bundle.crt",  # NixOS
+    ],
+)
+def test_a_bundle_is_found_where_the_links_to_it_are_missing(path: str) -> None:
+    assert path in host_module.BUNDLES
+
+
 # Podman 5 and docker
 
 
