@@ -411,14 +411,17 @@ def embedded(inventory: str, args: str) -> str | None:
     folders = [given] if given.is_dir() else [given.parent / "group_vars", given.parent / "host_vars"]
     files = [Path(folder) / name for top in folders for folder, _, names in os.walk(top, followlinks=True) for name in names]
     texts = [file.read_text(errors="replace") for file in [*files, given] if file.is_file()]
+    named = [Path(name).expanduser() for name in re.findall(r"(?:^|\s|=)[\"']?@([^\s\"']+)", args)]
+    extra = [args, *(file.read_text(errors="replace") for file in named if file.is_file())]
 
-    def value(name: str) -> str | None:
-        for text in (args, *texts):
-            if found := re.search(rf"^[^#\n]*\b{name}[\"']?\s*[:=]\s*[\"']?(\w+)", text, re.MULTILINE):
-                return found[1]
-        return None
+    def values(name: str) -> list[str]:
+        pattern = re.compile(rf"^[^#\n]*\b{name}[\"']?\s*[:=]\s*[\"']?(\w+)", re.MULTILINE)
+        return [*(found for text in extra for found in pattern.findall(text)[-1:])] or [
+            found for text in texts for found in pattern.findall(text)
+        ]
 
-    return (value("local_cluster_engine") or "auto") if value("cluster_provider") == "embedded" else None
+    # One of its hosts is enough.
+    return (values("local_cluster_engine") or ["auto"])[0] if "embedded" in values("cluster_provider") else None
 
 
 def lacking_packages(preferred: str | None) -> set[str]:

@@ -284,6 +284,22 @@ def test_an_inventory_without_an_embedded_cluster_needs_nothing(tmp_path: Path, 
         assert host_module.embedded(str(inventory), args) == engine
 
 
+def test_one_host_with_an_embedded_cluster_is_enough(tmp_path: Path) -> None:
+    for folder, text in (("group_vars", "cluster_provider: existing\n"), ("host_vars", "cluster_provider: embedded\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.yml").write_text(text)
+    assert host_module.embedded(str(tmp_path), "") == "auto"
+
+
+@pytest.mark.parametrize("form", ["-e @{}", "-e '@{}'", "--extra-vars=@{}", "-e a=b -e @{}"])
+def test_a_file_of_variables_counts_as_ansible_reads_it(tmp_path: Path, form: str) -> None:
+    (tmp_path / "mine.yml").write_text("cluster_provider: embedded\nlocal_cluster_engine: docker\n")
+    args = form.format(tmp_path / "mine.yml")
+    assert host_module.embedded(str(ROOT / "inventories/staging"), args) == "docker"
+    (tmp_path / "mine.yml").write_text("cluster_provider: existing\n")
+    assert host_module.embedded(str(ROOT / "inventories/local"), args) is None
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "inventories").iterdir()))
 def test_our_inventories_tell_whether_their_cluster_is_embedded(name: str) -> None:
     assert (host_module.embedded(str(ROOT / "inventories" / name), "") is not None) == (name == "local")
