@@ -40,8 +40,23 @@ def image_name(params: dict[str, Any]) -> str:
 
 
 def build_image(engine: Engine, params: dict[str, Any], ref: str) -> None:
-    """Build the node image: Debian, the binaries, and archives of the control plane's images."""
+    """Build the node image: Debian, the binaries, and archives of the control plane's images.
+
+    :raises ClusterError: where there is no room for what it is built of.
+    :raises EngineError: when the engine can't build it.
+    """
     build_base(engine)
+    try:
+        _build_on_base(engine, params, ref)
+    except OSError as error:
+        if "No space left" not in str(error):
+            raise
+        raise ClusterError(
+            f"{tempfile.gettempdir()} has no room for the gigabyte that a node is built of: set TMPDIR to a folder that has."
+        ) from error
+
+
+def _build_on_base(engine: Engine, params: dict[str, Any], ref: str) -> None:
     versions, arch = params["versions"], ARCH[platform.machine()]
     folders = {name: Path(path) for name, path in params["binaries"].items()}
     kube = f"v{versions['kubernetes']}"

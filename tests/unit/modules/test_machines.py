@@ -24,6 +24,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -817,6 +818,22 @@ def test_the_pause_program_is_the_nodes_own(monkeypatch: pytest.MonkeyPatch, tmp
     build.build_image(engine, made.params, "node:1")
     assert archived[build.PAUSE] == b"ELF"
     assert engine.calls[0][-3:] == ["cat", host_module.NODE_BASE, "/usr/bin/catatonit"]
+
+
+def test_a_small_folder_for_what_is_temporary_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where /tmp is memory, or a file system of its own: what a node is built of is most of a gigabyte."""
+    (tmp_path / "kubernetes").mkdir()
+    (tmp_path / "kubernetes/kubelet").touch()
+    engine = Recorder("podman", {"run": b"ELF"})
+    engine.objects = {host_module.NODE_BASE}
+    made = cluster(engine, monkeypatch, tmp_path, binaries={"kubernetes": str(tmp_path / "kubernetes")})
+    for error, words in (
+        (OSError(28, "No space left on device"), rf"^{tempfile.gettempdir()} .* set TMPDIR"),
+        (OSError("other"), "^other"),
+    ):
+        monkeypatch.setattr(build.shutil, "copy", Mock(side_effect=error))
+        with pytest.raises((ClusterError, OSError), match=words):
+            build.build_image(engine, made.params, "node:1")
 
 
 SPARSE = """\
