@@ -23,6 +23,7 @@ import threading
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -31,7 +32,7 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.flaskops.observability.plugins.module_utils.image import build as image_build
 from ansible_collections.flaskops.observability.plugins.module_utils.image import deliver
-from ansible_collections.flaskops.observability.plugins.module_utils.node import build, image_archive
+from ansible_collections.flaskops.observability.plugins.module_utils.node import binary_images, build, given_images, image_archive
 from ansible_collections.flaskops.observability.plugins.module_utils.node import engine as engine_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import host as host_module
 from ansible_collections.flaskops.observability.plugins.module_utils.node import node as node_module
@@ -304,6 +305,19 @@ def test_a_file_of_variables_counts_as_ansible_reads_it(tmp_path: Path, form: st
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "inventories").iterdir()))
 def test_our_inventories_tell_whether_their_cluster_is_embedded(name: str) -> None:
     assert (host_module.embedded(str(ROOT / "inventories" / name), "") is not None) == (name == "local")
+
+
+def test_a_fresh_clone_makes_no_environment_that_is_there(tmp_path: Path) -> None:
+    """E9: its files are newer, and another checkout may be using the environment just then."""
+    shown = "show: ; @echo $(RUN_VENV) $(DEV_VENV)"
+    command = ["make", "--no-print-directory", "--directory", str(ROOT), f"CACHE={tmp_path}"]
+    for folder in subprocess.run([*command, "--eval", shown, "show"], capture_output=True, text=True).stdout.split():
+        assert subprocess.run([*command, "--question", f"{folder}/ready"], capture_output=True).returncode == 1
+        Path(folder).mkdir(parents=True)
+        Path(folder, "ready").touch()
+        os.utime(Path(folder, "ready"), (1, 1))
+        assert subprocess.run([*command, "--question", f"{folder}/ready"], capture_output=True).returncode == 0
+    assert len(list((tmp_path / "venv").iterdir())) == 2
 
 
 def test_such_an_inventory_runs_no_command(commands: Write, ask: Any) -> None:
@@ -763,6 +777,40 @@ def cluster(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **p
     return LocalCluster({**given, **files, "wait_timeout": 600, "registry_mirrors": [], **params}, False)
 
 
+NODE = (("container", "c-node"),)
+OF_IMAGE = {"engine": "auto", "state": "present", "node": "c-node", "cluster": "c", "delivery": "import"}
+
+
+@pytest.mark.parametrize(
+    ("work", "params", "having"),
+    [
+        (lambda params: LocalCluster(params, True), {"name": "c"}, (*NODE, ("volume", "c-data"))),
+        (lambda params: deliver.bring(SimpleNamespace(params=params)), OF_IMAGE, NODE),
+        (
+            lambda params: deliver.bring(SimpleNamespace(params=params)),
+            OF_IMAGE | {"delivery": "kind"},
+            (("container", "c-control-plane"),),
+        ),
+        (lambda params: binary_images.bring(params, True), OF_IMAGE | {"images": []}, NODE),
+        (lambda params: given_images.make_available(params, True), OF_IMAGE | {"image": "x:1", "archive": None}, NODE),
+    ],
+)
+def test_whoever_needs_a_node_takes_the_engine_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[[Any], Any], params: dict[str, Any], having: Any
+) -> None:
+    """D2"""
+    asked: list[Any] = []
+
+    def find(cls: Any, preferred: str = "auto", **kwargs: Any) -> Engine:
+        asked.append(kwargs["having"])
+        raise EngineError("as far as that")
+
+    monkeypatch.setattr(Engine, "find", classmethod(find))
+    with pytest.raises(EngineError, match="as far as that"):
+        work({"engine": "auto", **params})
+    assert asked == [having]
+
+
 def test_the_node_keeps_its_rights_under_userns_remap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """D6"""
     engine = Recorder("docker")
@@ -941,7 +989,8 @@ def test_how_a_base_is_made_is_in_its_name_and_in_the_tags_of_what_is_built_on_i
 
 
 def test_the_documentation_names_what_is_left_and_what_is_supported() -> None:
-    """E7, E8"""
+    """D6, E7, E8"""
+    assert "`docker-buildx-plugin`" in (ROOT / "roles/local_cluster/README.md").read_text()
     text = (ROOT / "docs/machines.md").read_text()
     assert all(word in text for word in ("`inet netavark`", "`ip_forward`", "`FORWARD`"))
     assert "Python 3.11 to 3.13 are supported. 3.14 works too" in text
@@ -972,6 +1021,7 @@ def test_controllers_are_given_to_the_groups(groups: Path) -> None:
     assert hand_over(groups).returncode == 0
     assert (groups / "cgroup.subtree_control").read_text() == "+cpu +memory +pids\n"
     assert (groups / "init/cgroup.procs").read_text() == "8\n"
+    assert "cgroups.sh /sys/fs/cgroup" in (SCRIPTS / "entrypoint.sh").read_text().splitlines()
 
 
 def test_a_process_that_ends_or_comes_meanwhile_does_not_stop_the_node(groups: Path) -> None:

@@ -234,6 +234,8 @@ def test_the_token_is_in_no_argument_and_does_not_outlive_the_join(machine: Mach
     assert join["discovery"]["bootstrapToken"]["token"] == TOKEN
     assert join["discovery"]["bootstrapToken"]["caCertHashes"] == ["sha256:1234"]
     assert join["nodeRegistration"]["name"] == "c-worker-1"
+    # kubeadm's limits are ours here too.
+    assert set(join["timeouts"].values()) == {"5s"} and {"kubernetesAPICall", "tlsBootstrap"} <= set(join["timeouts"])
     assert machine.said("kubeadm token create --ttl 15m") and machine.said("kubeadm token delete abcdef")
 
 
