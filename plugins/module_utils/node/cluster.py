@@ -364,7 +364,8 @@ class LocalCluster:
                 node.exec("join.sh", mark, text=template.substitute(values, timeout=f"{timeout}s"), timeout=2 * timeout)
             except EngineError as error:
                 text = str(error).replace(token, "...") if token else str(error)
-                raise ClusterError(f"The worker {node.name} could not join the cluster {self.name}: {text}") from None
+                slow = f" within {timeout} s (raise 'wait_timeout' where this machine is slow)" if too_slow(error) else ""
+                raise ClusterError(f"The worker {node.name} could not join the cluster {self.name}{slow}: {text}") from None
             self._serve(node)
 
         try:
@@ -405,7 +406,7 @@ class LocalCluster:
             printed = self.control.exec(*words, text=template.substitute(values), timeout=BOOTSTRAP * timeout)
             self.images = {ref: how for how, ref in re.findall(r"^(pulled|imported) (\S+)$", printed, re.MULTILINE)}
         except EngineError as error:
-            if isinstance(error, SlowEngineError) or re.search("deadline exceeded|timed out", str(error)):
+            if too_slow(error):
                 raise ClusterError(
                     f"kubeadm has not made the cluster {self.name} within its limits of {timeout} s:"
                     f" raise 'wait_timeout' where this machine is slow ({error})."
@@ -513,6 +514,12 @@ class LocalCluster:
         folder = self.kubeconfig.parent
         if folder.name == self.name and folder.exists() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def too_slow(error: EngineError) -> bool:
+    """Whether a program of the node gave up because something took too long."""
+    patterns = "deadline exceeded|timed out|handshake timeout|is not healthy after"
+    return isinstance(error, SlowEngineError) or re.search(patterns, str(error)) is not None
 
 
 def bring(params: dict[str, Any], check_mode: bool) -> LocalCluster:

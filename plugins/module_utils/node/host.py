@@ -48,6 +48,7 @@ CONTROLLERS = {"cpu", "memory", "pids"}  # kubelet does not start without them
 # Kernel modules, and what is there where one is loaded or built in. Without br_netfilter a pod gets no answer from a Service
 # whose pod is on the same bridge.
 MODULES = {"br_netfilter": Path("/proc/sys/net/bridge"), "overlay": Path("/sys/module/overlay")}
+LIB_MODULES = Path("/lib/modules")
 # What is needed, by its command or file, and the packages that have it: of apt-get, dnf and pacman; empty where there is none.
 PACKAGES = {
     "ip": ("iproute2", "iproute", "iproute2"),
@@ -99,10 +100,10 @@ def machine(engine: Engine | NoEngineError, build: bool) -> dict[str, Any]:
 
     :param engine: the engine that is to run the node, or why there is none.
     :param build: whether the node image has to be built.
-    :returns: ``root`` (bool), ``arch``, ``kernel`` (release), ``modules`` (missing ones that can't be loaded), ``controllers``
-        (of cgroups), ``memory`` (MiB available), ``inotify`` (instances used and allowed), ``engine`` (why none can be used, or
-        empty), ``folder`` (the engine's own) and ``disk`` (GiB free there), ``packages`` (of missing commands), ``base`` (the
-        packages that would make the node's Debian, where it can't be obtained without them).
+    :returns: ``root`` (bool), ``arch``, ``kernel`` (release), ``modules`` (missing ones that can't be loaded), ``updated`` (why,
+        or empty), ``controllers`` (of cgroups), ``memory`` (MiB available), ``inotify`` (instances used and allowed), ``engine``
+        (why none can be used, or empty), ``folder`` (the engine's own) and ``disk`` (GiB free there), ``packages`` (of missing
+        commands), ``base`` (the packages that would make the node's Debian, where it can't be obtained without them).
     """
     folder = problem = ""
     if isinstance(engine, NoEngineError):
@@ -133,6 +134,7 @@ def machine(engine: Engine | NoEngineError, build: bool) -> dict[str, Any]:
         "arch": platform.machine(),
         "kernel": platform.release(),
         "modules": modules,
+        "updated": updated(platform.release()),
         "controllers": enabled,
         "memory": int(available.group(1)) // 1024 if available else 0,
         "engine": problem,
@@ -141,6 +143,13 @@ def machine(engine: Engine | NoEngineError, build: bool) -> dict[str, Any]:
         "packages": packages(missing(needed)),
         "base": packages(base_commands(found)) if build else [],
     }
+
+
+def updated(release: str) -> str:
+    """What to do where the modules of the kernel that runs were replaced by another one's, as by an update on Arch; or empty."""
+    if (LIB_MODULES / release).is_dir() or not (LIB_MODULES.is_dir() and any(LIB_MODULES.iterdir())):
+        return ""
+    return f" (the kernel that runs, {release}, has none left in {LIB_MODULES}: restart this machine)"
 
 
 def free(folder: str) -> int:
@@ -377,7 +386,7 @@ def lacks(found: dict[str, Any], build: bool, control: bool = True, workers: int
     number = re.match(r"(\d+)\.(\d+)", found["kernel"])
     if number and (int(number.group(1)), int(number.group(2))) < KERNEL:
         lacking.append(f"Linux {KERNEL[0]}.{KERNEL[1]} or newer (has {found['kernel']})")
-    lacking += [f"the kernel module {module}" for module in found["modules"]]
+    lacking += [f"the kernel module {module}{found.get('updated', '')}" for module in found["modules"]]
     lacking += [f"the cgroup controller {controller}" for controller in sorted(CONTROLLERS - found["controllers"])]
     if found["memory"] < memory:
         lacking.append(f"{memory} MiB of available memory (has {found['memory']})")

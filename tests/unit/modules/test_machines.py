@@ -1089,6 +1089,8 @@ def test_kubeadms_limits_follow_wait_timeout(monkeypatch: pytest.MonkeyPatch, tm
     [
         (EngineError("could not bootstrap the admin user: client rate limiter: context deadline exceeded"), True),
         (engine_module.SlowEngineError("'podman exec' gave no answer within 1800 s"), True),
+        (EngineError('error execution phase upload-config: Post "https://10.0.0.2:6443": net/http: TLS handshake timeout'), True),
+        (EngineError("[kubelet-check] The kubelet is not healthy after 10m0.000s"), True),
         (EngineError("'podman exec' failed with status 137: "), False),
     ],
 )

@@ -252,6 +252,13 @@ def test_a_join_that_fails_tells_no_token(machine: Machine, cluster: Any) -> Non
     assert machine.said("delete nodes --ignore-not-found c-worker-1")
 
 
+def test_a_join_that_takes_too_long_says_what_to_raise(machine: Machine, cluster: Any) -> None:
+    machine.made()
+    machine.failing = ("join.sh", "'podman exec' failed with status 1: client rate limiter Wait: context deadline exceeded")
+    with pytest.raises(ClusterError, match=r"could not join the cluster c within 5 s \(raise 'wait_timeout' .*deadline exceeded"):
+        cluster(1)
+
+
 def killed(machine: Machine) -> None:
     del machine.running["c-worker-1"]
 
