@@ -171,7 +171,7 @@ class LocalCluster:
                 f"The cluster {self.name} has the subnet {has[0]}, and a cluster keeps its addresses: set 'subnet' to that,"
                 " or remove the cluster first by 'state: absent'."
             )
-        if self.kubeconfig.exists() and self.kubeconfig.read_text().strip() and self._saved_kubeconfig() is None:
+        if self.kubeconfig.exists() and self.kubeconfig.read_bytes().strip() and self._saved_kubeconfig() is None:
             raise ClusterError(f"The file {self.kubeconfig} is not the kubeconfig of {self.name}: name another 'kubeconfig'.")
 
     def check_free(self) -> None:

@@ -25,7 +25,9 @@ from .engine import ASK_TIMEOUT, LABEL, Engine, EngineError
 PATIENCE = 30  # seconds for an API server to come back by itself
 CGROUPS = Path("/sys/fs/cgroup")
 RESOLV_CONF = Path("/etc/resolv.conf")
+RESOLVED = Path("/run/systemd/resolve/resolv.conf")  # the servers that systemd's own, on loopback, asks
 NAME_SERVER = re.compile(r"^nameserver\s+(\S+)", re.MULTILINE)
+LOOPBACK = re.compile(r"127\.|::1$")
 # What the engines take where this machine names no server that a container reaches.
 FALLBACK = {"8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"}
 
@@ -36,6 +38,13 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY")  # and the same in lower case
 
 class ClusterError(Exception):
     """One sentence that says what is wrong, where, and what to do."""
+
+
+def own_name_servers() -> str:
+    """This machine's resolv.conf, without the servers of its loopback."""
+    file = RESOLVED if RESOLVED.is_file() else RESOLV_CONF
+    lines = file.read_text(errors="replace").splitlines(keepends=True) if file.is_file() else []
+    return "".join(line for line in lines if not any(map(LOOPBACK.match, NAME_SERVER.findall(line))))
 
 
 class Node:
@@ -76,7 +85,7 @@ class Node:
     def exec(self, *command: str, text: str = "", timeout: int = ASK_TIMEOUT) -> str:
         """What a command in the node prints."""
         done = self.engine.run(["exec", "--interactive", self.name, *command], input=text.encode(), timeout=timeout)
-        return done.stdout.decode()
+        return done.stdout.decode(errors="replace")
 
     def ask(self, *command: str) -> str:
         """What a command in the node prints that takes a moment, where the node runs."""
@@ -131,15 +140,23 @@ class Node:
     def containerd(self) -> list[str]:
         """That containerd is late; a node that has ended is not waited for."""
         late = self.refused("ctr", "version")
-        container = self.engine.inspect("container", self.name) if late else None
+        if late:
+            self.check_runs()
+        return late
+
+    def check_runs(self) -> None:
+        """Refuse a node whose container has ended."""
+        container = self.engine.inspect("container", self.name)
         if container and not container["State"]["Running"]:
             raise ClusterError(self.ended())
-        return late
 
     def ended(self) -> str:
         """That it is no longer there, with the last that it said."""
-        done = self.engine.run(["logs", "--tail", "3", self.name], timeout=ASK_TIMEOUT)
-        last = " | ".join((done.stdout + done.stderr).decode(errors="replace").split("\n")).strip(" |")
+        try:
+            done = self.engine.run(["logs", "--tail", "3", self.name], timeout=ASK_TIMEOUT)
+            last = " | ".join((done.stdout + done.stderr).decode(errors="replace").split("\n")).strip(" |")
+        except EngineError as error:  # such as where the engine keeps no logs
+            last = str(error)
         return f"The node {self.name} ended ({last}): see '{self.engine.name} logs {self.name}'."
 
     def until(self, late: Callable[[], list[str]]) -> None:
@@ -149,6 +166,7 @@ class Node:
         """
         while left := late():
             if time.monotonic() > self.deadline:
+                self.check_runs()
                 log = {"'ctr version'": "containerd", "kube-proxy": "kube-proxy"}.get(left[-1], "kubelet")
                 last = self.exec("tail", "-n", "3", f"/var/log/{log}.log").strip().replace("\n", " | ")
                 raise ClusterError(
@@ -168,14 +186,20 @@ class Node:
         text = self.exec("cat", "/etc/resolv.conf")
         if engine == "docker":
             look = ["run", "--rm", "--userns", "host", "--network", "bridge", "--entrypoint", "cat", ref, "/etc/resolv.conf"]
-            text = self.engine.run(look, timeout=ASK_TIMEOUT).stdout.decode()
+            try:
+                text = self.engine.run(look, timeout=ASK_TIMEOUT).stdout.decode(errors="replace")
+            except EngineError as error:
+                if "network bridge not found" not in str(error):
+                    raise
+                text = own_name_servers()
             self.exec("tee", "/etc/resolv.conf", text=text)
         given = NAME_SERVER.findall(text)
-        here = NAME_SERVER.findall(RESOLV_CONF.read_text()) if RESOLV_CONF.exists() else []
-        if FALLBACK.issuperset(given) and all(each == "::1" or each.startswith("127.") for each in here):
+        here = NAME_SERVER.findall(RESOLV_CONF.read_text(errors="replace")) if RESOLV_CONF.is_file() else []
+        if FALLBACK.issuperset(given) and all(map(LOOPBACK.match, here)):
+            public = f"a public one ({', '.join(given)})"
             return (
                 f"{RESOLV_CONF} names no server that a pod reaches ({', '.join(here) or 'none at all'}), so {engine} has them"
-                f" ask a public one ({', '.join(given)}): name another one in {engine}'s configuration."
+                f" ask {public if given else 'none'}: name another one in {engine}'s configuration."
             )
         return ""
 
@@ -189,8 +213,14 @@ class Node:
             subprocess.run([self.engine.path, "rm", "--force", "--volumes", self.name], capture_output=True, env=self.engine.env)
         if self.engine.inspect("container", self.name) is not None:
             raise ClusterError(f"The container {self.name} can't be removed: see '{self.engine.name} rm --force {self.name}'.")
-        # Where the monitor was killed too, nobody removes the control groups of the node and its pods.
-        for group in CGROUPS.glob(f"**/*{found['Id']}*") if found else []:
+        # A daemon that was killed may keep the place of a container that is gone, and would give it to no other one.
+        places = (self.engine.inspect("network", self.cluster) or {}).get("Containers") if self.engine.name == "docker" else None
+        if any(each.get("Name") == self.name for each in (places or {}).values()):
+            with contextlib.suppress(EngineError):  # what can't be given back is told when the node is run
+                self.engine.run(["network", "disconnect", "--force", self.cluster, self.name], timeout=ASK_TIMEOUT)
+        # Where the monitor was killed too, nobody removes the control groups of the node and its pods. Others may end meanwhile.
+        groups = [folder for folder, _, _ in os.walk(CGROUPS) if found["Id"] in os.path.basename(folder)] if found else []
+        for group in groups:
             for folder, _, _ in os.walk(group, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)

@@ -818,6 +818,23 @@ def test_the_node_keeps_its_rights_under_userns_remap(monkeypatch: pytest.Monkey
     assert engine.calls[0][engine.calls[0].index("--userns") :][:2] == ["--userns", "host"]
 
 
+def test_a_place_that_docker_keeps_for_a_container_that_is_gone_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """M1: a daemon that was killed says 'endpoint with name c-node already exists in network c', again and again."""
+
+    class Forgetful(Recorder):
+        def inspect(self, kind: str, name: str) -> dict[str, Any] | None:
+            kept = {"ep-1": {"Name": "c-node"}, "2": {"Name": "c-worker-1"}}
+            return {"Labels": {LABEL: "c"}, "Containers": kept} if kind == "network" else None
+
+    monkeypatch.setattr(node_module, "CGROUPS", tmp_path)
+    for name, calls in (("docker", [["network", "disconnect", "--force", "c", "c-node"]]), ("podman", [])):
+        engine = Forgetful(name)
+        cluster(engine, monkeypatch, tmp_path).control.remove_container()
+        assert engine.calls == calls
+
+
 # The node's Debian
 
 
@@ -1066,6 +1083,26 @@ def test_control_groups_of_any_manager_are_removed(monkeypatch: pytest.MonkeyPat
     assert not list(root.rglob("*c-node*")) and (root / "libpod-other").exists()
 
 
+def test_a_control_group_that_ends_meanwhile_is_no_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As those of other containers and of services do at any moment."""
+    (tmp_path / "groups/ended").mkdir(parents=True)
+    (tmp_path / "groups/libpod-c-node").mkdir()
+    monkeypatch.setattr(node_module, "CGROUPS", tmp_path / "groups")
+    engine, scandir = Recorder("podman"), os.scandir
+    engine.objects = {"c-node"}
+    monkeypatch.setattr(node_module.subprocess, "run", lambda *args, **kwargs: engine.objects.clear())
+
+    def look(path: Any) -> Any:
+        if str(path).endswith("/ended"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return scandir(path)
+
+    node = cluster(engine, monkeypatch, tmp_path).control
+    monkeypatch.setattr(os, "scandir", look)
+    node.remove_container()
+    assert not (tmp_path / "groups/libpod-c-node").exists()
+
+
 # Slow machines
 
 
@@ -1113,6 +1150,60 @@ def test_a_node_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
     engine.objects = {"c-node"}
     with pytest.raises(ClusterError, match=r"c-node ended \(x \| The controllers could not be given\)"):
         cluster(engine, monkeypatch, tmp_path).control.containerd()
+
+
+def test_an_engine_that_keeps_no_logs_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Such as docker with the log-driver none, or podman with log_driver."""
+    engine = Recorder("docker", refused=("exec", "logs"))
+    engine.objects = {"c-node"}
+    with pytest.raises(ClusterError, match=r"^The node c-node ended \('docker logs' failed"):
+        cluster(engine, monkeypatch, tmp_path).control.containerd()
+
+
+def test_a_node_that_ends_while_it_is_waited_for_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The end of a log can't be read there any more."""
+    engine = Recorder("podman", {"logs": b"Killed"}, refused=("exec",))
+    engine.objects = {"c-node"}
+    with pytest.raises(ClusterError, match=r"^The node c-node ended \(Killed\)"):
+        cluster(engine, monkeypatch, tmp_path).control.until(lambda: ["the API server"])
+
+
+@pytest.mark.parametrize("name", ["docker", "podman"])
+@pytest.mark.parametrize("broken", ["text", "folder", "link"])
+def test_a_broken_resolv_conf_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, broken: str) -> None:
+    """Some have a comment in another encoding, and docker makes a folder of what it can't mount."""
+    path, text = tmp_path / "resolv.conf", b"# g\xe9n\xe9r\xe9\nnameserver 8.8.8.8\n"
+    if broken == "text":
+        path.write_bytes(text)
+    elif broken == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("gone")
+    monkeypatch.setattr(node_module, "RESOLV_CONF", path)
+    warning = cluster(Recorder(name, {"exec": text, "run": text}), monkeypatch, tmp_path).control.give_name_servers("node:1")
+    assert ("none at all" in warning) == (broken != "text")
+
+
+def test_docker_without_a_default_network_has_this_machines_name_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its daemon.json may say "bridge": "none"."""
+
+    class Bridgeless(Recorder):
+        def run(self, args: list[str], input: bytes | None = None, timeout: float | None = None) -> Any:
+            if "tee" in args:
+                written.append((input or b"").decode())
+            if args[0] == "run":
+                raise EngineError("'docker run --rm' failed with status 125: docker: Error response: network bridge not found.")
+            return super().run(args, input, timeout)
+
+    written: list[str] = []
+    monkeypatch.setattr(node_module, "RESOLVED", tmp_path / "resolved.conf")
+    monkeypatch.setattr(node_module, "RESOLV_CONF", tmp_path / "resolv.conf")
+    node = cluster(Bridgeless("docker"), monkeypatch, tmp_path).control
+    (tmp_path / "resolv.conf").write_text("search lan\nnameserver 127.0.0.53\n")
+    assert "(127.0.0.53), so docker has them ask none:" in node.give_name_servers("node:1")
+    (tmp_path / "resolved.conf").write_text("search lan\nnameserver 10.0.0.53\n")
+    assert node.give_name_servers("node:1") == ""
+    assert written == ["search lan\n", "search lan\nnameserver 10.0.0.53\n"]
 
 
 def test_modules_of_a_kernel_that_was_updated_want_a_restart(
