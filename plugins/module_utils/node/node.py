@@ -107,6 +107,8 @@ class Node:
                 *("run", "--detach", "--name", self.name, "--hostname", self.name, "--label", f"{LABEL}={self.cluster}"),
                 *("--privileged", "--cgroupns", "private", "--userns", "host", "--network", self.cluster),
                 *self.proxies(),
+                # podman gives a container 2048, which is all threads of all pods.
+                *("--pids-limit", "-1"),
                 *("--ip", str(self.address), *flags, "--volume", f"{self.volume}:/var/lib/flaskops", "--tmpfs", "/run", ref),
             ],
             timeout=ASK_TIMEOUT,

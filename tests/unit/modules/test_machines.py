@@ -818,6 +818,14 @@ def test_the_node_keeps_its_rights_under_userns_remap(monkeypatch: pytest.Monkey
     assert engine.calls[0][engine.calls[0].index("--userns") :][:2] == ["--userns", "host"]
 
 
+@pytest.mark.parametrize("name", ["podman", "docker"])
+def test_pods_are_not_limited_to_the_threads_of_one_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    """podman gives each 2048, which a node with some dozens of pods has."""
+    engine = Recorder(name)
+    cluster(engine, monkeypatch, tmp_path).control.run("node:1")
+    assert engine.calls[0][engine.calls[0].index("--pids-limit") :][:2] == ["--pids-limit", "-1"]
+
+
 def test_a_place_that_docker_keeps_for_a_container_that_is_gone_is_given_back(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
