@@ -9,6 +9,7 @@ The container is disposable, and the volume is the node: whatever died, the same
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -118,15 +119,16 @@ class Node:
         """Flags by which the node asks registries by this machine's proxy, and nothing of the cluster.
 
         podman would give it the proxy alone. The engine takes its address from its own environment, for that may hold a password.
-        One on this machine's loopback is out of the node's reach.
+        One on this machine's loopback is out of the node's reach. docker gives it those of its own configuration too.
         """
         found = {name: value for name, value in os.environ.items() if name.upper() in PROXIES and value}
-        if not found:
+        given = docker_proxies() if self.engine.name == "docker" else []
+        if not found and not given:
             return []
         names = [f"{name}=" if on_loopback(value) else name for name, value in found.items()]
-        own = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+        own = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "", *(each.get("noProxy", "") for each in given)]
         subnet = IPv4Network(f"{self.address}/24", strict=False)
-        direct = [own, "localhost", "127.0.0.0/8", str(subnet), *map(str, INSIDE.values()), ".svc", ".cluster.local"]
+        direct = [*own, "localhost", "127.0.0.0/8", str(subnet), *map(str, INSIDE.values()), ".svc", ".cluster.local"]
         text = ",".join(filter(None, direct))
         return [word for name in (*names, f"NO_PROXY={text}", f"no_proxy={text}") for word in ("--env", name)]
 
@@ -226,6 +228,14 @@ class Node:
             for folder, _, _ in os.walk(group, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)
+
+
+def docker_proxies() -> list[dict[str, str]]:
+    """The proxies of docker's configuration, which it gives to every container."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+        return [each for each in json.loads(config.read_text()).get("proxies", {}).values() if isinstance(each, dict)]
+    return []
 
 
 def on_loopback(proxy: str) -> bool:

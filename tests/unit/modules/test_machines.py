@@ -826,6 +826,28 @@ def test_pods_are_not_limited_to_the_threads_of_one_container(monkeypatch: pytes
     assert engine.calls[0][engine.calls[0].index("--pids-limit") :][:2] == ["--pids-limit", "-1"]
 
 
+@pytest.mark.parametrize(
+    ("name", "proxies", "given"),
+    [
+        ("docker", '{"default": {"httpsProxy": "http://p.test:1", "noProxy": "intra.test"}}', True),
+        ("podman", '{"default": {"httpsProxy": "http://p.test:1", "noProxy": "intra.test"}}', False),
+        ("docker", "null", False),
+    ],
+)
+def test_a_proxy_of_dockers_configuration_is_not_for_the_cluster(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, proxies: str, given: bool
+) -> None:
+    """docker gives it to every container, and podman does not know it."""
+    for each in ("HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text(f'{{"proxies": {proxies}}}')
+    engine = Recorder(name)
+    cluster(engine, monkeypatch, tmp_path).control.run("node:1")
+    line = " ".join(engine.calls[0])
+    assert ("--env NO_PROXY=intra.test,localhost,127.0.0.0/8,10.89.240.0/24," in line) == given == ("--env" in line)
+
+
 def test_a_place_that_docker_keeps_for_a_container_that_is_gone_is_given_back(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
