@@ -370,6 +370,8 @@ class Expression:
         if ":" in name:
             other = near(name, {*self.of.records, *(each for each in series.names if ":" in each)})
             return dead(Death.RECORD, f"no loaded rule records {name}" + _hint(other))
+        if part := next((part for begin, part in series.without.items() if name.startswith(begin)), ""):
+            return calm(f"the part {part} is skipped")
         if where := series.dropped(name, self._asked(tree)):
             return dead(Death.DROPPED, f"no series {shown}: the relabeling of {where} drops {name}")
         denied = next((place for pattern, place in series.denied.items() if re.search(pattern, name)), "")

@@ -89,6 +89,7 @@ class Series:
     :param get: what each shard answers at a path of Prometheus' API.
     :param parse: the tree of an expression; None for one that is refused.
     :param denied: patterns of metrics that an exporter is told not to serve, each with where that stands.
+    :param without: how metrics begin that a part would serve which is skipped, each with the part.
     """
 
     def __init__(
@@ -97,9 +98,10 @@ class Series:
         get: Callable[[str], list[Any]],
         parse: Callable[[str], Json | None],
         denied: dict[str, str] | None = None,
+        without: dict[str, str] | None = None,
     ) -> None:
         self.query, self._get, self._parse = query, get, parse
-        self.denied = denied or {}
+        self.denied, self.without = denied or {}, without or {}
         self.trees: dict[str, Json | None] = {}
         self._answers: dict[Question, list[dict[str, str]] | None] = {}  # the labels of series; None where it is refused
         self._wanted: dict[Question, None] = {}

@@ -38,6 +38,12 @@ UNAVAILABLE = 503  # of the API server's proxy, where no pod of a Service is rea
 ASK_AGAIN = 0.5  # seconds
 SKIPPED = "flaskops/skipped"
 KUBE_STATE_METRICS = "kube_state_metrics"
+# How the metrics begin that are there with a part alone.
+METRICS_OF = {
+    KUBE_STATE_METRICS: ("kube_",),
+    "alerts": ("alertmanager_", "prometheus_notifications_"),
+    "node_exporter": ("node_",),
+}
 SHARD = "operator.prometheus.io/shard"  # the label of a pod that has a share of the targets
 AT_ONCE = 8  # questions
 OURS_SELECTED = urlencode({"labelSelector": "app.kubernetes.io/managed-by=flaskops"})
@@ -202,13 +208,18 @@ class Stack:
         for plural in ("deployments", "daemonsets"):
             with contextlib.suppress(ApiError):
                 workloads += self.run.get(f"/apis/apps/v1/namespaces/{self.namespace}/{plural}").get("items", [])
-        return Series(self.query, self.data, self.parsed, quiet.denied(workloads))
+        return Series(self.query, self.data, self.parsed, quiet.denied(workloads), self.without)
 
     @property
     def skipped(self) -> dict[str, str]:
         """The parts that the role kube_prometheus_stack did without, and why."""
         noted: dict[str, str] = json.loads((self.server["metadata"].get("annotations") or {}).get(SKIPPED, "{}"))
         return noted
+
+    @property
+    def without(self) -> dict[str, str]:
+        """How the metrics begin that are not there because a part is skipped, and the name of that part."""
+        return {begin: part.replace("_", " ") for part in self.skipped for begin in METRICS_OF.get(part, ())}
 
     def ask(self, path: str) -> Any:
         """What Prometheus or Alertmanager answers; where Prometheus was just started, as soon as somebody answers."""

@@ -393,6 +393,16 @@ def test_no_panel_of_ours_is_dead(prometheus: Prometheus) -> None:
     assert {panel: found for panel, found in verdicts.items() if found.state not in (Standing.ALIVE, Standing.QUIET)} == {}
 
 
+@pytest.mark.parametrize("expr", ["windows_os_info > 1", "rate(windows_os_info[5m]) > 1 and on (job) up == 1"])
+@pytest.mark.parametrize(("without", "state"), [({"windows_": "node exporter"}, Standing.QUIET), ({}, Standing.DEAD)])
+def test_what_a_skipped_part_would_serve(prometheus: Prometheus, expr: str, without: dict[str, str], state: Standing) -> None:
+    series = series_of(prometheus)
+    series.without = without
+    (verdict,) = RuleJudge(series, [LoadedRule("A", expr, Whose.OURS)]).of_rules()
+    assert verdict.state == state
+    assert not without or "node exporter is skipped" in verdict.why
+
+
 @pytest.mark.parametrize(
     ("exporter", "option", "omitted"),
     [

@@ -14,15 +14,8 @@ from ...monitoring import dashboards as boards_of
 from ..dead import RuleJudge, Standing, Verdict
 from ..result import Result, failed, ok, skipped
 from ..run import Run
-from ..stack import KUBE_STATE_METRICS, rules_of
+from ..stack import rules_of
 from .dead_rules import loaded
-
-# How the series begin that are there with a part alone.
-METRICS_OF = {
-    KUBE_STATE_METRICS: ("kube_",),
-    "alerts": ("alertmanager_", "prometheus_notifications_"),
-    "node_exporter": ("node_",),
-}
 
 
 def look(run: Run) -> list[Result]:
@@ -58,8 +51,7 @@ def look(run: Run) -> list[Result]:
     # A goal that the app does not have, or an alert that is not enabled, has no series.
     records = {rule.get("record") for item in stack.rules_of_app() for rule in rules_of(item)}
     wanted = [item for item in wanted if boards_of.recorded(item.expr) <= records]
-    away = [prefix for part, prefixes in METRICS_OF.items() if part in stack.skipped for prefix in prefixes]
-    wanted = [item for item in wanted if not any(prefix in item.expr for prefix in away)]
+    wanted = [item for item in wanted if not any(prefix in item.expr for prefix in stack.without)]
     return run.settled(lambda: _look(run, wanted))
 
 
