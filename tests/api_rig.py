@@ -127,13 +127,22 @@ class Rig:
         return urllib3.PoolManager(ca_certs=str(self.folder / "tls.crt"))
 
     def versions(self, *paths: str) -> dict[str, str]:
-        """The resourceVersion of every object in the lists at *paths*, by its own path."""
+        """The version of every object in the lists at *paths*, by its own path."""
         found = {}
         for path in paths:
             for item in self.request("GET", path)["items"]:
                 meta = item["metadata"]
-                found[f"{path}:{meta.get('namespace', '')}/{meta['name']}"] = meta["resourceVersion"]
+                found[f"{path}:{meta.get('namespace', '')}/{meta['name']}"] = version(item)
         return found
+
+
+def version(item: dict[str, Any]) -> str:
+    """The resourceVersion of an object; of a workload, to which its controller writes at any time, what others wrote last."""
+    meta = item["metadata"]
+    if "observedGeneration" not in item.get("status", {}) and "template" not in item.get("spec", {}):
+        return str(meta["resourceVersion"])
+    others = [entry for entry in meta["managedFields"] if entry["manager"] != "kube-controller-manager"]
+    return json.dumps([meta["uid"], meta["generation"], others], sort_keys=True)
 
 
 def free_ports(number: int) -> list[int]:

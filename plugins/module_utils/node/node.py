@@ -172,7 +172,10 @@ class Node:
             if time.monotonic() > self.deadline:
                 self.check_runs()
                 log = {"'ctr version'": "containerd", "kube-proxy": "kube-proxy"}.get(left[-1], "kubelet")
-                last = self.exec("tail", "-n", "3", f"/var/log/{log}.log").strip().replace("\n", " | ")
+                try:
+                    last = self.exec("tail", "-n", "3", f"/var/log/{log}.log").strip().replace("\n", " | ")
+                except EngineError as error:  # such as where it has none yet
+                    last = str(error)
                 raise ClusterError(
                     f"The cluster {self.cluster} still waits for {', '.join(left)} after {self.wait_timeout} s"
                     f" (the log of {log} ends: {last}): see '{self.engine.name} exec {self.name} less /var/log/{log}.log',"

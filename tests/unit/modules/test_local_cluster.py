@@ -372,8 +372,15 @@ def test_a_cluster_that_kubeadm_did_not_finish_is_made_again(run: Any, monkeypat
     assert run()["actions"][-1] == f"bring back the cluster {NAME}"
 
 
+def no_log(self: Node, *words: str, text: str = "") -> str:
+    raise EngineError("tail: cannot open the log")
+
+
 @pytest.mark.usefixtures("no_objects")
-def test_a_cluster_that_answers_and_does_not_work_is_named(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("execute", [lambda self, *words, text="": "", no_log])
+def test_a_cluster_that_answers_and_does_not_work_is_named(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, execute: Any
+) -> None:
     (tmp_path / "kubeconfig").write_text(f"clusters: [{{name: {NAME}}}]\n")
     answering(monkeypatch)
     asked: list[datetime] = []
@@ -385,7 +392,7 @@ def test_a_cluster_that_answers_and_does_not_work_is_named(run: Any, monkeypatch
     monkeypatch.setattr(Engine, "inspect", lambda self, kind, name: RUNNING)
     monkeypatch.setattr(LocalCluster, "_answers", lambda self, kubeconfig, seconds: True)
     monkeypatch.setattr(LocalCluster, "_connect", lambda self, kubeconfig: None)
-    monkeypatch.setattr(Node, "exec", lambda self, *words, text="": "")
+    monkeypatch.setattr(Node, "exec", execute)
     monkeypatch.setattr(LocalCluster, "_unsettled", unsettled)
     monkeypatch.setattr(registry_mirrors, "differ", lambda engine, node, wanted: False)
     done = run(_ansible_check_mode=False, wait_timeout=0)
