@@ -481,6 +481,8 @@ class LocalCluster:
         self.actions = [f"remove the {kind} {name}" for kind, name, _ in ours]
         if network:
             self.actions.append(f"remove the network {self.name}")
+        builds = self.engine.unfinished_builds()
+        self.actions += [f"remove the container {name} of a build that was killed" for name in builds]
         kubeconfig = self._saved_kubeconfig() is not None
         if kubeconfig:
             self.actions.append(f"remove {self.kubeconfig}")
@@ -509,6 +511,8 @@ class LocalCluster:
                 modprobe("--remove", "br_netfilter")
         if network:
             self._remove("network", self.name, *(["--force"] if self.engine.name == "podman" else []))
+        if builds:
+            self.engine.run(["rm", "--force", *builds], timeout=ASK_TIMEOUT)
         if kubeconfig:
             self.kubeconfig.unlink()
         folder = self.kubeconfig.parent

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -43,6 +44,8 @@ _NOISE = re.compile(
     r"|error: (subprocess-exited-with-error|metadata-generation-failed)|[\u00d7╰]"
 )
 _CAUSE = re.compile(r"(?i)\berror\b|\bfatal\b|not found|no such file|denied|can(?:'|no)t\b")
+# How the names of the bases begin that are made on this machine.
+MADE_HERE = ("localhost/flaskops/", "localhost/python:")
 _SCRIPT = 4096  # bytes, of a command that calls another one
 LABEL = "io.flaskops.cluster"  # of all that the module local_cluster makes: the name of its cluster
 CTR_IMAGES = ["ctr", "-n", "k8s.io", "images"]
@@ -150,9 +153,13 @@ class Engine:
             raise EngineError(f"'{self.name} {' '.join(args[:2])}' failed with status {done.returncode}: {tail}")
         return done
 
-    def _call(self, args: list[str], input: bytes | None, timeout: float | None) -> subprocess.CompletedProcess[bytes]:
+    def _call(
+        self, args: list[str], input: bytes | None, timeout: float | None, held: tuple[int, ...] = ()
+    ) -> subprocess.CompletedProcess[bytes]:
         try:
-            return subprocess.run([self.path, *args], input=input, capture_output=True, env=self.env, timeout=timeout)
+            return subprocess.run(
+                [self.path, *args], input=input, capture_output=True, env=self.env, timeout=timeout, pass_fds=held
+            )
         except subprocess.TimeoutExpired as error:
             raise SlowEngineError(
                 f"'{self.name} {args[0]}' gave no answer within {timeout:.0f} s: {self.name} hangs, or this machine is too busy."
@@ -227,12 +234,35 @@ class Engine:
         if volumes and self.name != "docker":
             # SELinux would deny the build what is mounted; a new label (":z") would be on this machine's own files.
             args += ["--security-opt", "label=disable", *(word for volume in volumes for word in ("--volume", volume))]
-        done = self._call([*args, *(options or []), context], None, None)
+        with _builds() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            # The engine keeps it too: it goes on where this process is killed.
+            done = self._call([*args, *(options or []), context], None, None, (lock.fileno(),))
         if done.returncode:
             step, tail = failed_step(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
             if self.name == "docker" and re.search("parent snapshot .* does not exist", " ".join(tail)):
                 tail.append("docker's old builder does not find images of this machine: install docker's package of buildx")
             raise BuildError(f"'{self.name} build' failed with status {done.returncode}: {' | '.join(tail)}", step)
+
+    def unfinished_builds(self) -> list[str]:
+        """The containers that killed builds on images made here have left, which podman keeps mounted; none while one builds."""
+        if self.name != "podman":
+            return []
+        with _builds() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return []
+            rows = self.run(["ps", "--all", "--external", "--format", "{{.Command}} {{.Image}} {{.Names}}"], timeout=ASK_TIMEOUT)
+        found = [line.split() for line in rows.stdout.decode().splitlines()]
+        return [row[2] for row in found if len(row) == 3 and row[0] == "buildah" and row[1].startswith(MADE_HERE)]
+
+
+def _builds() -> IO[str]:
+    """The file that every build of ours has locked."""
+    folder = cache_dir() / "building"
+    folder.mkdir(parents=True, exist_ok=True)
+    return (folder / "images.lock").open("w")
 
 
 def _no_docker(path: Path) -> str:

@@ -9,6 +9,7 @@ The engines are scripts in PATH that answer as the real ones do.
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,28 @@ def test_selinux_lets_a_build_read_what_is_mounted(engines: Any, tmp_path: Path)
         assert ("--security-opt label=disable --volume /a:/b:ro" in called) == wanted
         Engine.find(name).build(str(tmp_path), "Containerfile", "x:1")
         assert "label" not in (tmp_path / "called").read_text()
+
+
+def test_what_a_killed_build_left_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """podman keeps its container, mounted. Another build, and one on an image that was not made here, are left to their work."""
+    (tmp_path / "rows").write_text(
+        "buildah localhost/flaskops/node-base:bookworm-1 node-base-working-container\n"
+        "buildah docker.io/library/python:3.13 python-working-container\nbash localhost/flaskops/node:v1 mine\n"
+    )
+    begin, go_on = tmp_path / "begin", tmp_path / "go-on"
+    for fifo in (begin, go_on):
+        os.mkfifo(fifo)
+    script = f"#!/bin/sh\ncase $1 in\nps) cat {tmp_path}/rows;;\nbuild) echo > {begin}; read line < {go_on};;\nesac\n"
+    (tmp_path / "podman").write_text(script)
+    (tmp_path / "podman").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    engine = Engine.find("podman")
+    assert engine.unfinished_builds() == ["node-base-working-container"]
+    with ThreadPoolExecutor() as pool:
+        build = pool.submit(engine.build, str(tmp_path), "Containerfile", "localhost/x:1")
+        begin.read_text()
+        assert engine.unfinished_builds() == []
+        go_on.write_text("\n")
+        build.result()
+    assert engine.unfinished_builds() == ["node-base-working-container"]

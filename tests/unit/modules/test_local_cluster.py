@@ -67,7 +67,7 @@ class Empty:
 def no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that has no container, volume, network or image, on a machine with one route."""
     monkeypatch.setattr(Engine, "find", classmethod(lambda cls, *args, **kwargs: cls("podman", "podman", {})))
-    monkeypatch.setattr(options_module.subprocess, "run", lambda args, **kwargs: Empty if "ls" in args else Refused)
+    monkeypatch.setattr(options_module.subprocess, "run", lambda args, **kwargs: Empty if {"ls", "ps"} & {*args} else Refused)
     monkeypatch.setattr(cluster_module, "machine", lambda engine, build: deepcopy(FIT))
     monkeypatch.setattr(cluster_module, "dropped", lambda engine, subnet: "")
     monkeypatch.setattr(LocalCluster, "_ask", lambda self, kubeconfig, path: {"items": []})
