@@ -45,7 +45,7 @@ _NOISE = re.compile(
 )
 _CAUSE = re.compile(r"(?i)\berror\b|\bfatal\b|not found|no such file|denied|can(?:'|no)t\b")
 # How the names of the bases begin that are made on this machine.
-MADE_HERE = ("localhost/flaskops/", "localhost/python:")
+MADE_HERE = ("localhost/flaskops/node-base:", "localhost/python:")
 _SCRIPT = 4096  # bytes, of a command that calls another one
 LABEL = "io.flaskops.cluster"  # of all that the module local_cluster makes: the name of its cluster
 CTR_IMAGES = ["ctr", "-n", "k8s.io", "images"]
@@ -253,9 +253,19 @@ class Engine:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return []
-            rows = self.run(["ps", "--all", "--external", "--format", "{{.Command}} {{.Image}} {{.Names}}"], timeout=ASK_TIMEOUT)
-        found = [line.split() for line in rows.stdout.decode().splitlines()]
-        return [row[2] for row in found if len(row) == 3 and row[0] == "buildah" and row[1].startswith(MADE_HERE)]
+            rows = self._rows("ps", "--all", "--external", "--format", "{{.Command}} {{.ImageID}} {{.Names}}")
+            builds = {row[2]: self._layers(row[1]) for row in rows if len(row) == 3 and row[0] == "buildah"}
+            names = [row[0] for row in self._rows("images", "--format", "{{.Repository}}:{{.Tag}}")] if builds else []
+        # One that is further on has a name of its own, and the layers of its base.
+        bases = [self._layers(name) for name in names if name.startswith(MADE_HERE)]
+        return [name for name, layers in builds.items() if any(base and layers[: len(base)] == base for base in bases)]
+
+    def _rows(self, *words: str) -> list[list[str]]:
+        return [line.split() for line in self.run([*words], timeout=ASK_TIMEOUT).stdout.decode().splitlines()]
+
+    def _layers(self, image: str) -> list[str]:
+        found: list[str] = (self.inspect("image", image) or {}).get("RootFS", {}).get("Layers") or []
+        return found
 
 
 def _builds() -> IO[str]:

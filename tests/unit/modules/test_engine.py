@@ -8,6 +8,7 @@ The engines are scripts in PATH that answer as the real ones do.
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -244,24 +245,33 @@ def test_selinux_lets_a_build_read_what_is_mounted(engines: Any, tmp_path: Path)
 
 def test_what_a_killed_build_left_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """podman keeps its container, mounted. Another build, and one on an image that was not made here, are left to their work."""
-    (tmp_path / "rows").write_text(
-        "buildah localhost/flaskops/node-base:bookworm-1 node-base-working-container\n"
-        "buildah docker.io/library/python:3.13 python-working-container\nbash localhost/flaskops/node:v1 mine\n"
+    layers = {"1a": ["base"], "2b": ["base", "step"], "3c": ["python"], "localhost/flaskops/node-base:bookworm-1": ["base"]}
+    for image, found in layers.items():
+        (tmp_path / image.replace("/", "_")).write_text(json.dumps([{"RootFS": {"Layers": found}}]))
+    (tmp_path / "ps").write_text(
+        "buildah 1a a-working-container\nbuildah 2b b\nbuildah 3c python-working-container\nbash 1a mine\n"
     )
+    (tmp_path / "images").write_text("localhost/flaskops/node-base:bookworm-1\ndocker.io/library/python:3.13\n<none>:<none>\n")
     begin, go_on = tmp_path / "begin", tmp_path / "go-on"
     for fifo in (begin, go_on):
         os.mkfifo(fifo)
-    script = f"#!/bin/sh\ncase $1 in\nps) cat {tmp_path}/rows;;\nbuild) echo > {begin}; read line < {go_on};;\nesac\n"
+    script = f"""#!/bin/sh
+    case $1 in
+    ps | images) cat {tmp_path}/$1;;
+    image) cat "{tmp_path}/$(echo $3 | tr / _)";;
+    build) echo > {begin}; read line < {go_on};;
+    esac
+    """
     (tmp_path / "podman").write_text(script)
     (tmp_path / "podman").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     engine = Engine.find("podman")
-    assert engine.unfinished_builds() == ["node-base-working-container"]
+    assert engine.unfinished_builds() == ["a-working-container", "b"]
     with ThreadPoolExecutor() as pool:
         build = pool.submit(engine.build, str(tmp_path), "Containerfile", "localhost/x:1")
         begin.read_text()
         assert engine.unfinished_builds() == []
         go_on.write_text("\n")
         build.result()
-    assert engine.unfinished_builds() == ["node-base-working-container"]
+    assert engine.unfinished_builds() == ["a-working-container", "b"]
