@@ -20,6 +20,7 @@ from functools import cache, cached_property
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from ..kube.kubectl import kubectl
 from ..kube.transport import REQUEST_SECONDS, ApiError, Cluster, read_object, reason
 from . import facts, log_stores
 from .given_backends import secrets_of
@@ -70,14 +71,8 @@ class Target:
     context: str = ""
 
     def kubectl(self, *words: str, namespaced: bool = True) -> str:
-        command = ["kubectl"]
-        if self.kubeconfig:
-            command += ["--kubeconfig", self.kubeconfig]
-        if self.context:
-            command += ["--context", self.context]
-        if namespaced:
-            command += ["-n", self.namespace]
-        return shlex.join([*command, *words])
+        place = ["-n", self.namespace] if namespaced else []
+        return shlex.join([*kubectl(self.kubeconfig, self.context), *place, *words])
 
     def opening(self, url: str) -> str:
         """The command that opens the app to a browser where *url* is the API server's, which wants a login; else empty."""
