@@ -21,7 +21,7 @@ from ansible.module_utils.urls import open_url
 
 from .._files import write_whole
 from ..credentials.guard import basic
-from ..node.engine import ASK_TIMEOUT, Engine, EngineError
+from ..node.engine import ASK_TIMEOUT, Engine, EngineError, docker_config
 from ..node.images import ImageError, one_line
 
 PUSH_TIMEOUT = 600
@@ -125,10 +125,7 @@ def push(engine: Engine, ref: str, username: str | None, password: str | None) -
 
 def docker_contexts(work: str) -> dict[str, str]:
     """Give docker's settings in the folder *work* the contexts of this user, of which one leads to the daemon; what names it."""
-    own = Path(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
+    own, settings = docker_config()
     if (own / "contexts").is_dir():
         os.symlink(own / "contexts", os.path.join(work, "contexts"))
-    try:
-        return {"currentContext": json.loads((own / "config.json").read_text())["currentContext"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}  # the one of all
+    return {"currentContext": settings["currentContext"]} if "currentContext" in settings else {}  # the one of all

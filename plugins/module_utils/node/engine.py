@@ -275,6 +275,16 @@ def _builds() -> IO[str]:
     return (folder / "images.lock").open("w")
 
 
+def docker_config() -> tuple[Path, dict[str, Any]]:
+    """The folder of this user's configuration of docker, and the settings in it; empty where there are none, or no mapping."""
+    folder = Path(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
+    try:
+        found = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        found = None
+    return folder, found if isinstance(found, dict) else {}
+
+
 def _no_docker(path: Path) -> str:
     """Why the command docker is none that can be used, or empty."""
     real = path.resolve()

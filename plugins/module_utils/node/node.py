@@ -9,7 +9,6 @@ The container is disposable, and the volume is the node: whatever died, the same
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import subprocess
@@ -21,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from . import registry_mirrors
-from .engine import ASK_TIMEOUT, LABEL, Engine, EngineError
+from .engine import ASK_TIMEOUT, LABEL, Engine, EngineError, docker_config
 
 PATIENCE = 30  # seconds for an API server to come back by itself
 CGROUPS = Path("/sys/fs/cgroup")
@@ -235,10 +234,8 @@ class Node:
 
 def docker_proxies() -> list[dict[str, str]]:
     """The proxies of docker's configuration, which it gives to every container."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        config = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
-        return [each for each in json.loads(config.read_text()).get("proxies", {}).values() if isinstance(each, dict)]
-    return []
+    found = docker_config()[1].get("proxies")
+    return [each for each in found.values() if isinstance(each, dict)] if isinstance(found, dict) else []
 
 
 def on_loopback(proxy: str) -> bool:
