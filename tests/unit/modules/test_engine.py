@@ -275,3 +275,16 @@ def test_what_a_killed_build_left_is_known(tmp_path: Path, monkeypatch: pytest.M
         go_on.write_text("\n")
         build.result()
     assert engine.unfinished_builds() == ["a-working-container", "b"]
+
+
+def test_build_where_the_cache_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not noted then, so that nobody can tell whether one is at work."""
+    (tmp_path / "podman").write_text(f'#!/bin/sh\n[ "$1" != build ] || echo "$@" > {tmp_path}/built\n')
+    (tmp_path / "podman").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    engine = Engine.find("podman")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "podman"))
+    engine.build(str(tmp_path), "Containerfile", "localhost/x:1")
+    assert "localhost/x:1" in (tmp_path / "built").read_text()
+    assert engine.unfinished_builds() == []

@@ -30,7 +30,7 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.flaskops.observability.plugins.action.toolchain import Progress
 from ansible_collections.flaskops.observability.plugins.module_utils import toolchain as programs
-from ansible_collections.flaskops.observability.plugins.module_utils._files import cache_dir
+from ansible_collections.flaskops.observability.plugins.module_utils._files import cache_dir, locked
 from ansible_collections.flaskops.observability.plugins.modules import toolchain
 
 from tests.evaluation import evaluate
@@ -632,7 +632,7 @@ def test_build_ends_with_the_run(release: Release, endless: Path, background: bo
     place = programs.Place(release.source, release.cache, "build", "")
 
     def unlocked() -> bool:
-        with programs.alone(place.building, "tool", wait=False) as free:
+        with locked(place.building / "tool.lock", wait=False) as free:
             return bool(free)
 
     until(unlocked, 10)
@@ -655,7 +655,7 @@ def test_build_for_a_later_stage_gives_way_to_other_sessions(release: Release, e
 def test_component_in_the_making_is_waited_for(release: Release, built: list[str]) -> None:
     """Two processes do not build the same; who does not wait is told that another one has it."""
     place = programs.Place(release.source, release.cache, "build", "")
-    with programs.alone(place.building, "tool"):
+    with locked(place.building / "tool.lock"):
         assert programs.get(place, "tool", REFUSED, print, wait=False)[1] == "other"
         waiting = threading.Thread(target=programs.get, args=(place, "tool", REFUSED, print))
         waiting.start()
