@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 declare -A part=(
-  [cluster]="integration/test_local_cluster integration/test_local_nodes integration/test_docker integration/test_skipped_programs
-    integration/test_network_policy integration/test_connected integration/test_killed_runs"
+  [cluster]="integration/test_local_cluster integration/test_docker integration/test_skipped_programs integration/test_killed_runs"
+  [nodes]="integration/test_local_nodes integration/test_network_policy integration/test_connected"
   [proof]="integration/test_verify_mutations integration/test_verify_schedule integration/test_drill
     integration/test_far_end"
   [apps]="integration/test_applications integration/test_applications_deployed integration/test_other_probes
@@ -17,9 +17,9 @@ declare -A part=(
     integration/test_elastic_stack"
   [security]="api"
 )
-# These need the cluster of `molecule converge`; cluster's tests make their own, and want no other one on this machine.
+# These need the cluster of `molecule converge`; the tests of the others make their own, and want no other one on this machine.
 shared=(proof apps providers)
-chosen=("${@:-cluster security proof apps providers}")
+chosen=("${@:-cluster nodes security proof apps providers}")
 export FLASKOPS_PASSED=$PWD/.pytest_cache/long/$(git rev-parse --short HEAD)
 export FLASKOPS_LONG=1
 failed=()
