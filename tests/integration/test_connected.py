@@ -5,6 +5,9 @@
 
 Images and charts have their official names, and hold the programs and charts of this collection. The Go proxy, the package index
 and mmdebstrap are cut off, so what is not pulled or downloaded is not there.
+
+FLASKOPS_UPSTREAM_CHARTS names a folder of upstream charts with their subcharts, which take the place of ours;
+FLASKOPS_UPSTREAM_IMAGES one of image archives, as `docker save` writes them, which the registry has too.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ import functools
 import gzip
 import hashlib
 import http.server
+import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tarfile
@@ -26,6 +31,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.chart import Chart, images
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.program import Helm, HelmError
 from ansible_collections.flaskops.observability.plugins.module_utils.image.build import DEBIAN_BASE, DEBIAN_PACKAGES
 from ansible_collections.flaskops.observability.plugins.module_utils.node import image_archive
 from ansible_collections.flaskops.observability.plugins.module_utils.node.engine import Engine, debian_base
@@ -55,6 +62,8 @@ VERSIONS = {name: spec.get("release", spec["version"]) for name, spec in IMAGES[
 CLOSED = "http://127.0.0.1:1/"
 APP_BASE = "docker.io/library/python:3.13-slim-bookworm"
 FLUENT_BIT = "cr.fluentbit.io"
+PYYAML = Path(yaml.__file__).parent
+UPSTREAM_CHARTS, UPSTREAM_IMAGES = (os.environ.get(f"FLASKOPS_UPSTREAM_{what}", "") for what in ("CHARTS", "IMAGES"))
 # Official names, each with the program that is in it here and where; `v` and the like are in the names.
 PROGRAMS = (
     {
@@ -160,7 +169,9 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def charts(folder: Path) -> list[Path]:
-    """Stand-ins of the upstream charts; their defaults name images, as upstream's do."""
+    """The upstream charts, or stand-ins of two; their defaults name images, as upstream's do."""
+    if UPSTREAM_CHARTS:
+        return [path for path in Path(UPSTREAM_CHARTS).iterdir() if path.name in IMAGES["charts"]]
 
     def tag(component: str) -> dict[str, str]:
         return {"tag": f"v{VERSIONS[component]}"}
@@ -204,9 +215,12 @@ def web_server(folder: Path) -> Iterator[str]:
 class Site:
     """A machine with empty caches, its registry, and the cluster that is made on it."""
 
-    def __init__(self, folder: Path, registry: Registry, network: str, bases: dict[str, str]) -> None:
-        self.folder, self.registry = folder, registry
-        own = f"oci://{registry.host}/prometheus-community/charts"
+    def __init__(self, folder: Path, registry: Registry, network: str, bases: dict[str, str], expected: set[str]) -> None:
+        """:param bases: the address of each component's releases; expected: what is to be pulled, by its official name."""
+        self.folder, self.registry, self.expected = folder, registry, expected
+        own = {
+            name: f"oci://{registry.host}/{short(spec['ref'].removeprefix('oci://'))}" for name, spec in IMAGES["charts"].items()
+        }
         self.image = f"{registry.host}/flaskops"
         self.options: dict[str, Any] = {
             "local_cluster_api_port": free_port(),
@@ -215,15 +229,17 @@ class Site:
             "local_cluster_registry_mirrors": [
                 {"registry": "_default", "endpoint": f"https://{registry.host}", "ca_file": str(registry.authority)}
             ],
-            "kube_prometheus_stack_chart_ref": f"{own}/kube-prometheus-stack",
-            "kube_prometheus_stack_blackbox_chart_ref": f"{own}/prometheus-blackbox-exporter",
+            "kube_prometheus_stack_chart_ref": own["kube-prometheus-stack"],
+            "kube_prometheus_stack_blackbox_chart_ref": own["prometheus-blackbox-exporter"],
             "kube_prometheus_stack_alert_inbox_image": f"{self.image}/runner:test",
             "verify_schedule_image": f"{self.image}/runner:test",
             "victoria_logs_collector_image": f"{self.image}/log-collector:test",
-            "loki_chart_ref": f"oci://{registry.host}/grafana-community/helm-charts/loki",
+            "loki_chart_ref": own["loki"],
             "flask_image_delivery": "push",
             "flask_apps": [{**self._app(), "repository": f"{self.image}/flask-app"}],
         }
+        if UPSTREAM_CHARTS:
+            self.options["victoria_logs_chart_ref"] = own["victoria-logs-single"]
         self._cut()
 
     @staticmethod
@@ -266,12 +282,32 @@ class Site:
         return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
 
 
-def fill(folder: Path, registry: Registry) -> None:
-    """Push the images and charts of others, made of the programs that the toolchain's cache has."""
-    arch, scratch = ARCH[platform.machine()], folder / "image.tar"
-    for image, (component, binary, inside) in PROGRAMS.items():
+def published(found: list[Path]) -> dict[str, tuple[str, str, str]]:
+    """PROGRAMS by the tags that these charts name with their default values."""
+    helm, result = Helm(str(programs("helm") / "helm")), dict(PROGRAMS)
+    for chart in found:
+        named: dict[str, list[str]] = {}
+        with contextlib.suppress(HelmError):  # Loki's has no defaults for all
+            named = images(Chart(chart).render(helm, "a", "a", {}, hooks=True))
+        for image in named:
+            for ours in [ours for ours in result if ours.rpartition(":")[0] == image.rpartition(":")[0]]:
+                result[image] = result.pop(ours)
+    return result
+
+
+def fill(folder: Path, registry: Registry) -> set[str]:
+    """Push the images and charts of others, made of the programs that the toolchain's cache has; all that are to be pulled."""
+    arch, scratch, found = ARCH[platform.machine()], folder / "image.tar", charts(folder)
+    expected = {pause(), DEBIAN_IMAGE}
+    for image, (component, binary, inside) in published(found).items():
         image_archive.write(scratch, image, programs(component) / binary, inside, [inside], arch)
         registry.add_image(scratch, short(image))
+        expected.add(image)
+    for path in Path(UPSTREAM_IMAGES).iterdir() if UPSTREAM_IMAGES else ():
+        with tarfile.open(path) as saved:
+            image = json.load(saved.extractfile("manifest.json"))[0]["RepoTags"][0]  # type: ignore[arg-type]
+        registry.add_image(path, short(image))
+        expected.add(image)
     engine = Engine.find("podman")
     for base, packages, image in ((NODE_BASE, NODE_PACKAGES, DEBIAN_IMAGE), (DEBIAN_BASE, DEBIAN_PACKAGES, APP_BASE)):
         debian_base(engine, base, packages)
@@ -283,9 +319,11 @@ def fill(folder: Path, registry: Registry) -> None:
     catatonit.write_bytes(engine.run(look).stdout)
     image_archive.write(scratch, pause(), catatonit, "/pause", ["/pause", "-P"], arch)
     registry.add_image(scratch, short(pause()))
-    for chart in charts(folder):
-        version = IMAGES["charts"][chart.name]["version"]
-        registry.add_chart(chart, f"prometheus-community/charts/{chart.name}:{version}")
+    for chart in found:
+        place = f"{IMAGES['charts'][chart.name]['ref'].removeprefix('oci://')}:{Chart(chart).version}"
+        registry.add_chart(chart, short(place))
+        expected.add(place)
+    return expected
 
 
 @functools.cache
@@ -311,7 +349,8 @@ def build_own(site: Site, folder: Path) -> None:
         image, place = task["flaskops.observability.container_image"], folder / name
         shutil.copytree(source, place, ignore=ignored)
         for inside, part in image["extra_folders"].items():
-            shutil.copytree(ROOT / part.split("/../../")[1], place / inside, ignore=ignored)
+            _, ours, below = part.partition("/../../")
+            shutil.copytree(ROOT / below if ours else PYYAML, place / inside, ignore=ignored)
         for inside, text in image["extra_files"].items():
             (place / inside).write_text(text)
         ref = f"{site.image}/{name}:test"
@@ -332,8 +371,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         names = releases(folder / "releases")
         with Registry(folder, address, free_port()) as registry, web_server(folder / "releases") as url:
             until(registry.answers, 10, "a registry that answers", passing=(OSError,))
-            fill(folder, registry)
-            site = Site(folder, registry, network, {name: f"{url}/{path}" for name, path in names.items()})
+            expected = fill(folder, registry)
+            site = Site(folder, registry, network, {name: f"{url}/{path}" for name, path in names.items()}, expected)
             build_own(site, folder)
             registry.log.write_text("")  # what was built here asked too
             yield site
@@ -358,12 +397,9 @@ def first(site: Site) -> Run:
 
 def test_everything_is_downloaded_or_pulled(site: Site, first: Run) -> None:
     pulled = site.registry.pulled()
-    lacking = {image for image in [*PROGRAMS, pause(), DEBIAN_IMAGE] if short(image) not in pulled}
-    assert not lacking
+    assert not {name for name in site.expected if short(name) not in pulled}
     assert {f"flaskops/{name}:test" for name in ("runner", "log-collector")} <= pulled
     assert any(name.startswith("flaskops/flask-app:") for name in pulled)
-    for chart in ("kube-prometheus-stack", "prometheus-blackbox-exporter"):
-        assert f"prometheus-community/charts/{chart}:{IMAGES['charts'][chart]['version']}" in pulled
     assert {path.name.rsplit("-", 2)[0] for path in (site.folder / "cache/flaskops/bin").iterdir()} >= {
         "kubernetes",
         "etcd",
@@ -381,11 +417,13 @@ def test_nothing_is_built_or_imported(site: Site, first: Run) -> None:
     assert {ref for ref in refs if ref.startswith("localhost/")} == {"localhost/pause:node"}
 
 
-def test_what_has_no_image_is_skipped_by_its_name(first: Run) -> None:
+def test_what_has_no_image_is_skipped_by_its_name(site: Site, first: Run) -> None:
     told = " ".join(first.stdout.split())
-    assert "Grafana is skipped: the node" in told and "no image docker.io/grafana/grafana:0.0.0-none" in told
-    assert "loki: skipped, because the chart" in told
-    if not registry_answers(FLUENT_BIT):
+    assert re.search(
+        r"Grafana is skipped: the node \S+ has no image (docker.io/grafana/grafana|quay.io/kiwigrid/k8s-sidecar):", told
+    )
+    assert re.search(r"loki: skipped, because the (chart|node \S+ has no image docker.io/grafana/loki:)", told)
+    if not registry_answers(FLUENT_BIT) and not any(name.startswith(FLUENT_BIT) for name in site.expected):
         assert f"fluent_bit: skipped, because the node {NAME}-node has no image {FLUENT_BIT}/fluent/fluent-bit" in told
 
 
