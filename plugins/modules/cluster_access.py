@@ -54,11 +54,12 @@ helm:
 """
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.credentials.guard import careful
-from ..module_utils.kube.client import proxy_login, unconnected
+from ..module_utils.kube.client import asked_directly, proxy_login, unconnected
 from ..module_utils.kube.transport import KubeError
 
 NAME = "flaskops-cluster-access"
@@ -94,6 +95,9 @@ def options(kubeconfig: str, context: str) -> dict[str, dict[str, Any]]:
         k8s["impersonate_user"] = access.user["as"]
     if access.user.get("as-groups"):
         k8s["impersonate_groups"] = access.user["as-groups"]
+    host = api.configuration.host
+    if asked_directly(access, host):
+        k8s["no_proxy"] = urlsplit(host).hostname
     login = proxy_login(api.configuration.proxy)
     if login:
         k8s["proxy_headers"] = {"proxy_basic_auth": login}

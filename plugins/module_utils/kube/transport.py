@@ -9,6 +9,7 @@ This is the one place that sends any. It needs neither Ansible nor the package k
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import os
 import socket
@@ -227,6 +228,15 @@ def port_forward(core: Any, pod: str, namespace: str, port: int) -> Any:
             return stream.portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
         finally:
             ws_client.WebSocket = plain
+
+
+def loopback(host: str) -> bool:
+    """Whether an address is a machine's own, or stands for all that it has."""
+    try:
+        address = ipaddress.ip_address(host)
+        return address.is_loopback or address.is_unspecified
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class PlainCluster:

@@ -19,6 +19,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ..kube.transport import loopback
 from . import registry_mirrors
 from .engine import ASK_TIMEOUT, LABEL, Engine, EngineError, docker_config
 
@@ -241,6 +242,6 @@ def docker_proxies() -> list[dict[str, str]]:
 def on_loopback(proxy: str) -> bool:
     """Whether the address of a proxy, which may lack the scheme, is this machine's own."""
     try:
-        return registry_mirrors.loopback(urlsplit(proxy if "://" in proxy else f"http://{proxy}").hostname or "")
+        return loopback(urlsplit(proxy if "://" in proxy else f"http://{proxy}").hostname or "")
     except ValueError:
         return False

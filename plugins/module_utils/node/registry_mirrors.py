@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import ipaddress
 import json
 import re
 import ssl
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..credentials.guard import basic
+from ..kube.transport import loopback
 from .engine import ASK_TIMEOUT, Engine
 
 FOLDER = "/etc/containerd/certs.d"
@@ -86,15 +86,6 @@ def check(mirrors: list[dict[str, Any]], gateway: str) -> None:
                     f"The mirror {endpoint} of {registry} has the ca_file {mirror['ca_file']}, which holds no certificate"
                     f" that can be read ({error}): name a PEM file."
                 ) from error
-
-
-def loopback(host: str) -> bool:
-    """Whether an address is a machine's own, or stands for all that it has."""
-    try:
-        address = ipaddress.ip_address(host)
-        return address.is_loopback or address.is_unspecified
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def address_of(endpoint: str) -> tuple[str, str]:

@@ -375,15 +375,19 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @cache
-def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(NoRedirect)
+def _opener(direct: bool) -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(NoRedirect, *([urllib.request.ProxyHandler({})] if direct else []))
 
 
 def http_get(url: str, headers: dict[str, str], seconds: float) -> tuple[int, str]:
-    """A plain request from this machine to the app's own address."""
+    """A plain request from this machine to the app's own address.
+
+    No proxy is asked for a private one: it has no way there, and what it answers instead is not the app's.
+    """
     request = urllib.request.Request(url, headers=headers)
     try:
-        with _opener().open(request, timeout=seconds) as response:
+        direct = facts.is_private(urlsplit(url).hostname or "", unknown=False)
+        with _opener(direct).open(request, timeout=seconds) as response:
             return int(response.status), response.read(65536).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
         with error:

@@ -62,7 +62,7 @@ def test_a_file_wins_over_a_token(tmp_path: Path) -> None:
 
 
 def test_a_kubeconfig_that_needs_nothing_is_handed_on_as_it_is(tmp_path: Path) -> None:
-    path = given(tmp_path, GOOD)
+    path = given(tmp_path, GOOD, server="https://api.test")
     assert cluster_access.options(path, "c") == {name: {"kubeconfig": path, "context": "c"} for name in ("k8s", "helm")}
     assert cluster_access.options(path, "") == {name: {"kubeconfig": path} for name in ("k8s", "helm")}
 
@@ -118,6 +118,26 @@ def test_a_proxy_is_logged_in_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(transport.KubeError, match="proxy") as failure:
         kube.unconnected(path, "")
     assert not leaks(str(failure.value))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0.0.0.0"])
+def test_no_proxy_of_the_environment_has_a_way_to_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """As kubectl and Helm know: kind, k3d, minikube and the local cluster have such an address. The kubeconfig may name one."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://proxy.test:3128")
+    path = given(tmp_path, GOOD, server=f"https://{host}:6443")
+    assert kube.unconnected(path, "")[1].configuration.proxy is None
+    assert cluster_access.options(path, "")["k8s"]["no_proxy"] == host.strip("[]")
+    path = given(tmp_path, GOOD, server=f"https://{host}:6443", **{"proxy-url": "http://own.test:3128"})
+    assert kube.unconnected(path, "")[1].configuration.proxy == "http://own.test:3128"
+    assert "no_proxy" not in cluster_access.options(path, "")["k8s"]
+    path = given(tmp_path, GOOD, server="https://10.0.0.1:6443")
+    assert kube.unconnected(path, "")[1].configuration.proxy == "http://proxy.test:3128"
+    assert "no_proxy" not in cluster_access.options(path, "")["k8s"]
 
 
 def test_what_a_plugin_gives_is_checked(tmp_path: Path) -> None:

@@ -637,6 +637,22 @@ def test_plain_get(server):
     assert running.http_get(f"http://127.0.0.1:{server.server_port}/log", {}, 2)[0] == 404
 
 
+def test_no_proxy_is_asked_for_an_app_at_a_private_address(server, monkeypatch):
+    proxy = f"http://127.0.0.1:{server.server_port}"
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    running._opener.cache_clear()
+    try:
+        with pytest.raises(transport.ApiError, match="no answer from http://127"):
+            running.http_get("http://127.0.0.1:1/", {}, 2)
+        # A name that the proxy alone may know is left to it.
+        assert running.http_get("http://app.invalid/x", {}, 2)[0] in (200, 404)
+    finally:
+        running._opener.cache_clear()
+
+
 def test_plain_get_refused():
     with pytest.raises(transport.ApiError, match="no answer from http://127"):
         running.http_get("http://127.0.0.1:1/", {}, 2)
