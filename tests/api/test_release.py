@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -422,3 +422,53 @@ def test_a_chart_may_ask_what_the_cluster_has(site: Site) -> None:
     assert site.bring(check_mode=True)["changed"] and site.bring()["changed"]
     template.write_text(asked % "Nothing")
     assert "no such kind" in site.refused()
+
+
+def admission(namespace: str) -> list[dict[str, Any]]:
+    """What adds an annotation to each ConfigMap of a namespace that is written, as an operator's mutating webhook does."""
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE", "UPDATE"]}]
+    change = 'Object{metadata: Object.metadata{annotations: {"validated": "true"}}}'
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return [
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingAdmissionPolicy",
+            "metadata": {"name": namespace},
+            "spec": {
+                "matchConstraints": {"resourceRules": rules, "namespaceSelector": selector},
+                "reinvocationPolicy": "Never",
+                "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": change}}],
+            },
+        },
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingAdmissionPolicyBinding",
+            "metadata": {"name": namespace},
+            "spec": {"policyName": namespace},
+        },
+    ]
+
+
+def test_what_an_admission_adds_later_is_no_change_of_ours(site: Site) -> None:
+    """As the Prometheus operator's webhook, which does not answer yet when its own chart's rules are made."""
+    site.bring()
+    objects, path = Objects(site.rig.api), f"/api/v1/namespaces/{site.namespace}/configmaps/web-config"
+    item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web-config"}}
+    policy = admission(site.namespace)
+    try:
+        for each in policy:
+            objects.apply(each, "test")
+
+        def changed() -> bool:
+            tried = objects.apply(item, "test", site.namespace, dry_run=True)
+            return bool((tried["metadata"].get("annotations") or {}).get("validated"))
+
+        until(changed, 30, "the policy")
+        assert not site.bring()["changed"]
+        site.patch("/api/v1/namespaces/NAMESPACE/configmaps/web-config", {"data": {"word": "other"}})
+        assert site.bring()["drift"] == ["ConfigMap web-config: data.word"]
+        assert site.rig.request("GET", path)["data"]["word"] == "second"
+        assert not site.bring()["changed"]
+    finally:
+        for each in reversed(policy):
+            objects.remove(cast(dict[str, Any], objects.get(each)))

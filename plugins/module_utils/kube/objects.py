@@ -295,7 +295,8 @@ class Objects:
         live = self.get(item, namespace)
         if live is None:
             return {"item": item, "live": None, "paths": ["(missing)"]}
-        return {"item": item, "live": live, "paths": difference(live, self.apply(item, manager, namespace, dry_run=True))}
+        after = self.apply(item, manager, namespace, dry_run=True)
+        return {"item": item, "live": live, "paths": difference(live, after, said=item)}
 
     def each(self, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         """Call `function` for every item, several at a time, and return the results in order."""
@@ -330,8 +331,12 @@ def ports_alone(value: Any) -> Any:
     return {"name": value["name"], **found} if found and "name" in value else found
 
 
-def difference(before: Any, after: Any, path: str = "") -> list[str]:
-    """The paths at which two objects differ, without what the server itself keeps."""
+def difference(before: Any, after: Any, path: str = "", said: Any = ...) -> list[str]:
+    """The paths at which two objects differ, without what the server itself keeps.
+
+    :param said: what was applied to *before*, where that is known. What others add or change on the way, as an admission webhook
+        does, is no difference then; what goes is one.
+    """
     if path == "":
         before, after = (
             {k: v for k, v in side.items() if k != "status"}
@@ -342,12 +347,28 @@ def difference(before: Any, after: Any, path: str = "") -> list[str]:
             }
             for side in (before, after)
         )
+        if said is not ... and said.get("stringData"):
+            said = {**said, "data": {**(said.get("data") or {}), **said["stringData"]}}
+    if said is not ... and before is None and isinstance(after, dict) and isinstance(said, dict) and after:
+        before = {}
     if isinstance(before, dict) and isinstance(after, dict):
-        keys = sorted(before.keys() | after.keys())
-        return [line for k in keys for line in difference(before.get(k), after.get(k), f"{path}.{k}" if path else k)]
+        told = said if isinstance(said, dict) else {}
+        return [
+            line
+            for k in sorted(before.keys() | after.keys())
+            for line in difference(
+                before.get(k), after.get(k), f"{path}.{k}" if path else k, said if said is ... else told.get(k)
+            )
+        ]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        return [line for n, pair in enumerate(zip(before, after, strict=True)) for line in difference(*pair, f"{path}[{n}]")]
-    return [] if before == after else [path]
+        # Where others have added some, nobody can tell which is whose.
+        each = said if isinstance(said, list) and len(said) == len(after) else [None if said is None else ...] * len(after)
+        return [
+            line for n, pair in enumerate(zip(before, after, strict=True)) for line in difference(*pair, f"{path}[{n}]", each[n])
+        ]
+    fewer = isinstance(before, list) and isinstance(after, list) and len(after) < len(before)
+    theirs = said is None and after is not None and not fewer
+    return [] if before == after or theirs else [path]
 
 
 def holds(live: Any, wanted: Any) -> bool:

@@ -90,7 +90,7 @@ class Entry:
     @property
     def changed(self) -> bool:
         missing = self.made or self.live is None or self.after is None or jobs.has_failed(self.live)
-        return missing or bool(difference(cast(Json, self.live), cast(Json, self.after)))
+        return missing or bool(difference(cast(Json, self.live), cast(Json, self.after), said=self.item))
 
 
 class State:

@@ -230,6 +230,51 @@ def test_difference_leaves_out_what_the_server_keeps() -> None:
     assert difference(before, meta(resourceVersion="2", generation=2)) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said", "found"),
+    [
+        # An annotation that a webhook adds, to none, to others, and where an empty map is applied.
+        (meta(), meta(annotations={"w": "1"}), meta(), []),
+        (meta(annotations={"b": "1"}), meta(annotations={"b": "1", "w": "1"}), meta(annotations={"b": "1"}), []),
+        (meta(), meta(annotations={"w": "1"}), meta(annotations={}), []),
+        (meta(), meta(annotations={"w": "1"}), meta(annotations=None), []),
+        (meta(), meta(annotations={"b": "1", "w": "1"}), meta(annotations={"b": "1"}), ["metadata.annotations.b"]),
+        # One that it changes with each request.
+        (meta(annotations={"w": "1"}), meta(annotations={"w": "2"}), meta(), []),
+        # What goes had been applied before, or somebody has it back.
+        (meta(annotations={"b": "1"}), meta(), meta(), ["metadata.annotations"]),
+        (meta(annotations={"b": "1", "w": "1"}), meta(annotations={"w": "1"}), meta(), ["metadata.annotations.b"]),
+        (meta(finalizers=["b", "w"]), meta(finalizers=["w"]), meta(), ["metadata.finalizers"]),
+        # Elements of a list that others have part in.
+        (
+            {**meta(), "l": [{"n": "a", "v": 1}]},
+            {**meta(), "l": [{"n": "a", "v": 2, "w": 1}]},
+            {**meta(), "l": [{"n": "a", "v": 2}]},
+            ["l[0].v"],
+        ),
+        (
+            {**meta(), "l": [{"n": "w"}, {"n": "a", "v": 1}]},
+            {**meta(), "l": [{"n": "w"}, {"n": "a", "v": 2}]},
+            {**meta(), "l": [{"n": "a", "v": 2}]},
+            ["l[1].v"],
+        ),
+        ({**meta(), "l": [1]}, {**meta(), "l": [1, 2]}, {**meta(), "l": [1, 2]}, ["l"]),
+        # An empty map that is gone, and a Secret's text.
+        ({**meta(), "v": {"a": 1}}, {**meta(), "v": {"a": 1, "emptyDir": {}}}, {**meta(), "v": {"emptyDir": {}}}, ["v.emptyDir"]),
+        (
+            {**meta(), "data": {"k": "b2xk"}},
+            {**meta(), "data": {"k": "bmV3"}},
+            {**meta(), "stringData": {"k": "new"}},
+            ["data.k"],
+        ),
+    ],
+)
+def test_what_others_add_to_an_object_on_its_way_is_no_difference(
+    before: dict[str, Any], after: dict[str, Any], said: dict[str, Any], found: list[str]
+) -> None:
+    assert difference(before, after, said=said) == found
+
+
 def test_load_all_leaves_out_empty_documents() -> None:
     assert load_all("---\n---\na: =\n---\n") == [{"a": "="}]
 
