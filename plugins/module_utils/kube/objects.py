@@ -334,8 +334,8 @@ def ports_alone(value: Any) -> Any:
 def difference(before: Any, after: Any, path: str = "", said: Any = ...) -> list[str]:
     """The paths at which two objects differ, without what the server itself keeps.
 
-    :param said: what was applied to *before*, where that is known. What others add or change on the way, as an admission webhook
-        does, is no difference then; what goes is one.
+    :param said: what was applied to *before*, where that is known. What others add on the way, as an admission webhook does, is
+        no difference then. A value that changes or goes is one: whoever applied it before may not say it any more.
     """
     if path == "":
         before, after = (
@@ -366,9 +366,7 @@ def difference(before: Any, after: Any, path: str = "", said: Any = ...) -> list
         return [
             line for n, pair in enumerate(zip(before, after, strict=True)) for line in difference(*pair, f"{path}[{n}]", each[n])
         ]
-    fewer = isinstance(before, list) and isinstance(after, list) and len(after) < len(before)
-    theirs = said is None and after is not None and not fewer
-    return [] if before == after or theirs else [path]
+    return [] if before == after or (before is None and said is None) else [path]
 
 
 def holds(live: Any, wanted: Any) -> bool:

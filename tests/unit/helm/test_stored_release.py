@@ -239,8 +239,8 @@ def test_difference_leaves_out_what_the_server_keeps() -> None:
         (meta(), meta(annotations={"w": "1"}), meta(annotations={}), []),
         (meta(), meta(annotations={"w": "1"}), meta(annotations=None), []),
         (meta(), meta(annotations={"b": "1", "w": "1"}), meta(annotations={"b": "1"}), ["metadata.annotations.b"]),
-        # One that it changes with each request.
-        (meta(annotations={"w": "1"}), meta(annotations={"w": "2"}), meta(), []),
+        # A field that was applied before is the server's default now.
+        ({**meta(), "spec": {"replicas": 3}}, {**meta(), "spec": {"replicas": 1}}, {**meta(), "spec": {}}, ["spec.replicas"]),
         # What goes had been applied before, or somebody has it back.
         (meta(annotations={"b": "1"}), meta(), meta(), ["metadata.annotations"]),
         (meta(annotations={"b": "1", "w": "1"}), meta(annotations={"w": "1"}), meta(), ["metadata.annotations.b"]),
