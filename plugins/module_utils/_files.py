@@ -39,15 +39,17 @@ def write_whole(path: str | os.PathLike[str], content: str, mode: int = 0o644) -
 
 
 @contextlib.contextmanager
-def locked(path: Path, shared: bool = False, wait: bool = True) -> Iterator[IO[str] | None]:
-    """Keep a file locked, which is made where it is missing and keeps its content; open to be read, and written at its end.
+def locked(path: Path, shared: bool = False, wait: bool = True, make: bool = True) -> Iterator[IO[str] | None]:
+    """Keep a file locked, which keeps its content; open to be read, and written at its end.
 
     :param shared: let others that ask for the same have it too.
     :param wait: until nobody else has it, else there is None where somebody does.
-    :raises OSError: where it can't be made.
+    :param make: it where it is missing; else it is open to be read alone.
+    :raises OSError: where it can't be made, or is missing.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    if make:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+" if make else "r") as file:
         free = True
         try:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))

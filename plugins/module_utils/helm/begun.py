@@ -50,12 +50,9 @@ def ended(path: Path, revision: int, age: float, now: float) -> bool:
     :param now: the time of *age*, in seconds since 1970.
     """
     try:
-        if not path.exists():
-            return False
-        with locked(path, wait=False) as file:
+        with locked(path, wait=False, make=False) as file:
             if not file:
                 return False
-            file.seek(0)
             # Helm stores the time in parts of a second, and age is a whole number.
             return file.read() == str(revision) and now - age >= path.stat().st_mtime - 1
     except OSError:

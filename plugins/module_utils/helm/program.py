@@ -14,8 +14,10 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..credentials.guard import RANDOM, SECRET_KEY, hide, passwords_in
+from ..kube.client import asked_directly
 from ..kube.kubeconfig import Access, Malformed, read
 from ..kube.transport import KubeError
 
@@ -119,14 +121,19 @@ def reaching(kubeconfig: str, context: str) -> Iterator[dict[str, str]]:
         access = read(kubeconfig, context)
     except Malformed as error:
         raise KubeError(str(error)) from error
+    server, env = str(access.cluster.get("server") or ""), dict[str, str]()
+    if asked_directly(access, server):
+        # Helm knows 127.0.0.1, and not 0.0.0.0, which k3d writes.
+        others = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+        env["NO_PROXY"] = env["no_proxy"] = ",".join(filter(None, (others, urlsplit(server).hostname)))
     if not access.trimmed:
-        yield {"KUBECONFIG": os.pathsep.join(map(os.path.abspath, access.paths)), "HELM_KUBECONTEXT": access.context}
+        yield {"KUBECONFIG": os.pathsep.join(map(os.path.abspath, access.paths)), "HELM_KUBECONTEXT": access.context, **env}
         return
     # Helm would send the token with the line break that ends it.
     with tempfile.NamedTemporaryFile("w", prefix="flaskops-") as file:  # of mode 0600
         json.dump(_trimmed(access), file)
         file.flush()
-        yield {"KUBECONFIG": file.name, "HELM_KUBECONTEXT": NAME}
+        yield {"KUBECONFIG": file.name, "HELM_KUBECONTEXT": NAME, **env}
 
 
 def _trimmed(access: Access) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _refreshed(configuration: Any, access: Access, where: str) -> Callable[[Any]
 
 
 def asked_directly(access: Access, host: str) -> bool:
-    """Whether no proxy of the environment has a way to the API server, which is this machine's; kubectl and Helm ask none then.
+    """Whether no proxy of the environment has a way to the API server, which is this machine's. kubectl asks none for 127.0.0.1.
 
     :param host: the API server's address.
     """

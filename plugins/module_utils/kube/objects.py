@@ -347,26 +347,41 @@ def difference(before: Any, after: Any, path: str = "", said: Any = ...) -> list
             }
             for side in (before, after)
         )
-        if said is not ... and said.get("stringData"):
+        if said is not ... and said.get("kind") == "Secret" and said.get("stringData"):
             said = {**said, "data": {**(said.get("data") or {}), **said["stringData"]}}
-    if said is not ... and before is None and isinstance(after, dict) and isinstance(said, dict) and after:
+    if before is None and isinstance(after, dict) and isinstance(said, dict) and said:
         before = {}
     if isinstance(before, dict) and isinstance(after, dict):
-        told = said if isinstance(said, dict) else {}
-        return [
-            line
-            for k in sorted(before.keys() | after.keys())
-            for line in difference(
-                before.get(k), after.get(k), f"{path}.{k}" if path else k, said if said is ... else told.get(k)
-            )
-        ]
+        lines = []
+        for k in sorted(before.keys() | after.keys()):
+            at = f"{path}.{k}" if path else k
+            lines += difference(before.get(k), after.get(k), at, _said(said, k, at))
+        return lines
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        # Where others have added some, nobody can tell which is whose.
-        each = said if isinstance(said, list) and len(said) == len(after) else [None if said is None else ...] * len(after)
+        # Where others have added some, or have another order, nobody can tell which is whose.
+        each = said if isinstance(said, list) and _paired(said, after) else [None if said is None else ...] * len(after)
         return [
             line for n, pair in enumerate(zip(before, after, strict=True)) for line in difference(*pair, f"{path}[{n}]", each[n])
         ]
     return [] if before == after or (before is None and said is None) else [path]
+
+
+def _said(said: Any, key: str, path: str) -> Any:
+    """What was applied at a key: None where nothing was, ``...`` where that is not known, or it is null."""
+    if not isinstance(said, dict):
+        return said if said is ... else None
+    if key not in said or (not said[key] and path.endswith(("metadata.annotations", "metadata.labels"))):
+        return None  # those that are empty have no meaning
+    return ... if said[key] is None else said[key]
+
+
+def _paired(said: list[Any], after: list[Any]) -> bool:
+    """Whether the elements of a list are, as far as names tell, those of another one in the same order."""
+    return len(said) == len(after) and all(
+        one.get("name") == other.get("name")
+        for one, other in zip(said, after, strict=True)
+        if isinstance(one, dict) and isinstance(other, dict)
+    )
 
 
 def holds(live: Any, wanted: Any) -> bool:

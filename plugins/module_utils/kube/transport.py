@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from ..credentials.guard import is_token
 
@@ -216,12 +216,16 @@ def port_forward(core: Any, pod: str, namespace: str, port: int) -> Any:
 
     ws_client: Any = stream.ws_client
     headers = [f"{name}: {value}" for name, value in getattr(core.api_client.rest_client.pool_manager, "impersonation", [])]
+    configuration = core.api_client.configuration
+    host = urlsplit(configuration.host).hostname or ""
+    # It asks the environment's proxies by itself, also where the client has none, and hears of exceptions beside a proxy alone.
+    direct = {"http_proxy_host": host, "http_no_proxy": [host]} if not configuration.proxy and loopback(host) else {}
     with _FORWARDING:
         plain = ws_client.WebSocket
 
         class Impersonating(plain):  # type: ignore[misc,valid-type]
             def connect(self, url: str, **options: Any) -> None:
-                super().connect(url, **{**options, "header": [*options.get("header", []), *headers]})
+                super().connect(url, **{**options, **direct, "header": [*options.get("header", []), *headers]})
 
         ws_client.WebSocket = Impersonating
         try:

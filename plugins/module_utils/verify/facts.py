@@ -56,20 +56,16 @@ def out_of_reach(error: BaseException | None, host: str, restricted: bool = Fals
         if isinstance(cause, socket.gaierror) or getattr(cause, "errno", None) in NO_WAY:
             return True
         if isinstance(cause, TimeoutError):
-            return restricted or is_private(host)
+            return restricted or _is_private(host)
         error = error.__cause__
     return False
 
 
-def is_private(host: str, unknown: bool = True) -> bool:
-    """Whether all addresses of a host are private ones.
-
-    :param unknown: what is answered for a name that this machine does not know.
-    """
+def _is_private(host: str) -> bool:
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:
-        return unknown
+        return True
     return all(ipaddress.ip_address(address.partition("%")[0]).is_private for address in found)
 
 

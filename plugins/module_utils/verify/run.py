@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import re
 import shlex
 import threading
@@ -379,15 +380,22 @@ def _opener(direct: bool) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(NoRedirect, *([urllib.request.ProxyHandler({})] if direct else []))
 
 
+def _is_inside(host: str) -> bool:
+    """Whether a host is an address, and no name, which the internet does not have."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
+
+
 def http_get(url: str, headers: dict[str, str], seconds: float) -> tuple[int, str]:
     """A plain request from this machine to the app's own address.
 
-    No proxy is asked for a private one: it has no way there, and what it answers instead is not the app's.
+    No proxy is asked for one that the internet does not have: it has no way there, and what it answers instead is not the app's.
     """
     request = urllib.request.Request(url, headers=headers)
     try:
-        direct = facts.is_private(urlsplit(url).hostname or "", unknown=False)
-        with _opener(direct).open(request, timeout=seconds) as response:
+        with _opener(_is_inside(urlsplit(url).hostname or "")).open(request, timeout=seconds) as response:
             return int(response.status), response.read(65536).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
         with error:

@@ -259,12 +259,27 @@ def test_difference_leaves_out_what_the_server_keeps() -> None:
             ["l[1].v"],
         ),
         ({**meta(), "l": [1]}, {**meta(), "l": [1, 2]}, {**meta(), "l": [1, 2]}, ["l"]),
-        # An empty map that is gone, and a Secret's text.
+        (
+            {**meta(), "l": [{"name": "w"}, {"name": "a"}]},
+            {**meta(), "l": [{"name": "w", "v": 2}, {"name": "a"}]},
+            {**meta(), "l": [{"name": "a"}, {"name": "w", "v": 2}]},
+            ["l[0].v"],
+        ),
+        # An empty map that is gone, with the server's defaults too, a null, and a Secret's text.
+        ({**meta(), "spec": {}}, {**meta(), "spec": {"tls": {"mode": "auto"}}}, {**meta(), "spec": {"tls": {}}}, ["spec.tls"]),
+        ({**meta(), "data": {}}, {**meta(), "data": {"k": ""}}, {**meta(), "data": {"k": None}}, ["data.k"]),
         ({**meta(), "v": {"a": 1}}, {**meta(), "v": {"a": 1, "emptyDir": {}}}, {**meta(), "v": {"emptyDir": {}}}, ["v.emptyDir"]),
+        (
+            {**meta(), "data": {}},
+            {**meta(), "data": {"k": "eA=="}},
+            {**meta(), "kind": "Secret", "stringData": {"k": "x"}},
+            ["data.k"],
+        ),
+        ({**meta(), "data": [1]}, {**meta(), "data": [1]}, {**meta(), "kind": "Odd", "data": [1], "stringData": {"k": "x"}}, []),
         (
             {**meta(), "data": {"k": "b2xk"}},
             {**meta(), "data": {"k": "bmV3"}},
-            {**meta(), "stringData": {"k": "new"}},
+            {**meta(), "kind": "Secret", "stringData": {"k": "new"}},
             ["data.k"],
         ),
     ],

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.flaskops.observability.plugins.module_utils.helm.program import reaching
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import client as kube
 from ansible_collections.flaskops.observability.plugins.module_utils.kube import transport
 from ansible_collections.flaskops.observability.plugins.modules import cluster_access
@@ -124,7 +125,7 @@ def test_a_proxy_is_logged_in_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_no_proxy_of_the_environment_has_a_way_to_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    """As kubectl and Helm know: kind, k3d, minikube and the local cluster have such an address. The kubeconfig may name one."""
+    """kind, k3d, minikube and the local cluster have such an address. The kubeconfig may name one."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("https_proxy", "HTTPS_PROXY"):
@@ -135,9 +136,33 @@ def test_no_proxy_of_the_environment_has_a_way_to_this_machine(
     path = given(tmp_path, GOOD, server=f"https://{host}:6443", **{"proxy-url": "http://own.test:3128"})
     assert kube.unconnected(path, "")[1].configuration.proxy == "http://own.test:3128"
     assert "no_proxy" not in cluster_access.options(path, "")["k8s"]
+    with reaching(path, "") as env:
+        assert "NO_PROXY" not in env
+    path = given(tmp_path, GOOD, server=f"https://{host}:6443")
+    monkeypatch.setenv("no_proxy", "intra.test")
+    with reaching(path, "") as env:
+        assert env["NO_PROXY"] == env["no_proxy"] == f"intra.test,{host.strip('[]')}"
+    monkeypatch.delenv("no_proxy")
     path = given(tmp_path, GOOD, server="https://10.0.0.1:6443")
     assert kube.unconnected(path, "")[1].configuration.proxy == "http://proxy.test:3128"
     assert "no_proxy" not in cluster_access.options(path, "")["k8s"]
+
+
+def test_a_forwarded_port_of_this_machine_is_not_asked_of_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """websocket-client reads the environment by itself."""
+    from kubernetes import client
+
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0.2)
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        path = given(tmp_path, GOOD, server="https://127.0.0.1:1")
+        with pytest.raises(Exception, match="refused"):
+            transport.port_forward(client.CoreV1Api(kube.unconnected(path, "")[1]), "pod", "ns", 80)
+        with pytest.raises(TimeoutError):
+            proxy.accept()
 
 
 def test_what_a_plugin_gives_is_checked(tmp_path: Path) -> None:
