@@ -54,12 +54,11 @@ helm:
 """
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.credentials.guard import careful
-from ..module_utils.kube.client import asked_directly, proxy_login, unconnected
+from ..module_utils.kube.client import proxy_login, unconnected
 from ..module_utils.kube.transport import KubeError
 
 NAME = "flaskops-cluster-access"
@@ -95,9 +94,7 @@ def options(kubeconfig: str, context: str) -> dict[str, dict[str, Any]]:
         k8s["impersonate_user"] = access.user["as"]
     if access.user.get("as-groups"):
         k8s["impersonate_groups"] = access.user["as-groups"]
-    host = api.configuration.host
-    if asked_directly(access, host):
-        k8s["no_proxy"] = urlsplit(host).hostname
+    k8s["no_proxy"] = access.own_host
     login = proxy_login(api.configuration.proxy)
     if login:
         k8s["proxy_headers"] = {"proxy_basic_auth": login}

@@ -14,10 +14,8 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..credentials.guard import RANDOM, SECRET_KEY, hide, passwords_in
-from ..kube.client import asked_directly
 from ..kube.kubeconfig import Access, Malformed, read
 from ..kube.transport import KubeError
 
@@ -121,11 +119,10 @@ def reaching(kubeconfig: str, context: str) -> Iterator[dict[str, str]]:
         access = read(kubeconfig, context)
     except Malformed as error:
         raise KubeError(str(error)) from error
-    server, env = str(access.cluster.get("server") or ""), dict[str, str]()
-    if asked_directly(access, server):
-        # Helm knows 127.0.0.1, and not 0.0.0.0, which k3d writes.
+    env: dict[str, str] = {}
+    if access.own_host:
         others = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
-        env["NO_PROXY"] = env["no_proxy"] = ",".join(filter(None, (others, urlsplit(server).hostname)))
+        env["NO_PROXY"] = env["no_proxy"] = ",".join(filter(None, (others, access.own_host)))
     if not access.trimmed:
         yield {"KUBECONFIG": os.pathsep.join(map(os.path.abspath, access.paths)), "HELM_KUBECONTEXT": access.context, **env}
         return

@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ..credentials.guard import basic, is_token
-from .transport import ApiError, Guarded, KubeCluster, KubeError, first_line, loopback
+from .transport import ApiError, Guarded, KubeCluster, KubeError, first_line
 
 if TYPE_CHECKING:
     from .kubeconfig import Access
@@ -55,7 +55,7 @@ def unconnected(kubeconfig: str, context: str) -> tuple[Access, Any]:
         config.load_kube_config(
             config_file=os.pathsep.join(access.paths), context=access.context, client_configuration=configuration
         )
-        if asked_directly(access, configuration.host):
+        if access.own_host:
             configuration.proxy = None
         configuration.refresh_api_key_hook = _refreshed(configuration, access, where)
         login = proxy_login(configuration.proxy)
@@ -90,14 +90,6 @@ def _refreshed(configuration: Any, access: Access, where: str) -> Callable[[Any]
 
     refresh(configuration)
     return refresh
-
-
-def asked_directly(access: Access, host: str) -> bool:
-    """Whether no proxy of the environment has a way to the API server, which is this machine's. kubectl asks none for 127.0.0.1.
-
-    :param host: the API server's address.
-    """
-    return not access.cluster.get("proxy-url") and loopback(urlsplit(host).hostname or "")
 
 
 def proxy_login(proxy: str | None) -> str:

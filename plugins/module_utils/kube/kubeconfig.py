@@ -14,11 +14,12 @@ import binascii
 import os
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import yaml
 
 from ..credentials.guard import is_address, is_header, is_token
+from .transport import loopback
 
 KINDS = {str: "text", bool: "true or false", list: "a list", dict: "a mapping"}
 CLUSTER: dict[str, type] = {
@@ -64,6 +65,16 @@ class Access:
     token: str = ""  # trimmed, as kubectl does with a file
     trimmed: bool = False  # whether Kubernetes' Python client would send another token
     headers: list[tuple[str, str]] = field(default_factory=list)  # of impersonation
+
+    @property
+    def own_host(self) -> str:
+        """The API server's host where it is this machine, to which no proxy of the environment has a way; else empty.
+
+        kubectl and Helm know that of 127.0.0.1, and not of 0.0.0.0, which k3d writes. A proxy of the kubeconfig is asked.
+        """
+        server = str(self.cluster.get("server", ""))
+        host = urlsplit(server if "://" in server else f"http://{server}").hostname or ""
+        return host if loopback(host) and not self.cluster.get("proxy-url") else ""
 
 
 def read(kubeconfig: str, context: str) -> Access:
