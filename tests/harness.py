@@ -257,6 +257,14 @@ def until(
         waiting.wait(pause)
 
 
+def over(pid: int) -> bool:
+    """Whether a process has ended with all its threads: as long as one is left, its files are open and locked."""
+    try:
+        return all(path.read_text().rsplit(")", 1)[1].split()[0] in "ZX" for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    except OSError:
+        return False
+
+
 def processes(root: int) -> list[int]:
     """A process and all that come from it."""
     children: dict[int, list[int]] = {}

@@ -32,7 +32,7 @@ from ansible_collections.flaskops.observability.plugins.module_utils.kube.object
 from ansible_collections.flaskops.observability.plugins.module_utils.kube.transport import KubeError
 
 from tests.api_rig import CONTEXT, Rig
-from tests.harness import ROOT, clean_environment, playbook, processes, until
+from tests.harness import ROOT, clean_environment, over, playbook, processes, until
 from tests.node import kill
 from tests.toolchain import programs
 
@@ -343,7 +343,7 @@ def test_a_helm_that_was_killed_here_is_known_to_have_ended(site: Site) -> None:
     assert "so Helm may still be running" in site.refused()
     kill([helm])
     site.values["hook"] = False
-    until(lambda: not Path(f"/proc/{helm}/fd").exists() or not os.listdir(f"/proc/{helm}/fd"), 10, "the end of Helm")
+    until(lambda: over(helm), 10, "the end of Helm")
     assert site.bring()["actions"][0] == "forget revision 2 of web, which stayed pending-upgrade"
     assert site.release().info()["status"] == "deployed"
     assert not site.bring()["changed"]
