@@ -83,7 +83,7 @@ class Server:
 
     def metrics(self) -> str:
         code, text, _headers = self.request("/metrics", port=self.metrics_port)
-        assert code == 200
+        assert code == 200, text
         return text
 
     def lines(self) -> list[dict[str, Any]]:

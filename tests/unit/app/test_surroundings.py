@@ -135,6 +135,15 @@ def test_a_folder_that_is_named_for_the_metrics_is_made(
     assert f"{TOTAL} 3.0" in server.metrics()
 
 
+def test_a_worker_that_has_written_nothing_yet_takes_no_metrics_away(start: Callable[..., Server], tmp_path: Path) -> None:
+    """Its file is made before it is filled, and stays empty where the worker is killed just then."""
+    server = start(EXPORTER, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "own"), WEB_CONCURRENCY="2")
+    assert server.status("/") == 200
+    for name in ("counter_1.db", "gauge_livesum_1.db"):
+        (tmp_path / "own" / name).touch()
+    assert f"{TOTAL} 1.0" in server.metrics()
+
+
 def test_the_folder_may_be_named_in_the_tree_s_own_settings(start: Callable[..., Server], tmp_path: Path) -> None:
     text = f'import os\nos.environ["PROMETHEUS_MULTIPROC_DIR"] = {str(tmp_path / "own")!r}\nimport prometheus_client\n'
     server = start(EXPORTER, {"gunicorn.conf.py": text})

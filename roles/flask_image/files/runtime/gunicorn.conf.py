@@ -7,6 +7,7 @@ The application's own gunicorn.conf.py is heeded: its hooks run after these, and
 ports, logs and folders.
 """
 
+import contextlib
 import logging
 import os
 import runpy
@@ -114,6 +115,27 @@ logging.captureWarnings(True)
 log = logging.getLogger("flaskops.gunicorn")
 
 
+class Metrics(MultiProcessCollector):
+    """The metrics of all workers.
+
+    A worker makes its file before it fills it. The client can't read an empty one (its issue 1199), and one that stays, because
+    the worker was killed just then, would take the metrics of all workers away until the pod starts again.
+    """
+
+    def __init__(self, registry: CollectorRegistry, folder: Path) -> None:
+        super().__init__(registry, str(folder))
+        self.folder = folder
+
+    def collect(self) -> Any:
+        return self.merge([str(file) for file in self.folder.glob("*.db") if filled(file)])
+
+
+def filled(file: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return file.stat().st_size > 0
+    return False
+
+
 class MetricsHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -158,7 +180,7 @@ def on_starting(server: Any) -> None:
 def when_ready(server: Any) -> None:
     if multiprocess_dir:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)
+        Metrics(registry, multiprocess_dir)
         serve_metrics(server.metrics_listener, registry)
     threading.Thread(target=memory.watch, args=(log,), name="memory", daemon=True).start()
 
