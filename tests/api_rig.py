@@ -137,12 +137,14 @@ class Rig:
 
 
 def version(item: dict[str, Any]) -> str:
-    """The resourceVersion of an object; of a workload, to which its controller writes at any time, what others wrote last."""
+    """The resourceVersion of an object; of one to which a controller writes at any time, what others wrote last."""
     meta = item["metadata"]
-    if "observedGeneration" not in item.get("status", {}) and "template" not in item.get("spec", {}):
+    workload = "observedGeneration" in item.get("status", {}) or "template" in item.get("spec", {})
+    if not workload and "aggregationRule" not in item:
         return str(meta["resourceVersion"])
-    others = [entry for entry in meta["managedFields"] if entry["manager"] != "kube-controller-manager"]
-    return json.dumps([meta["uid"], meta["generation"], others], sort_keys=True)
+    controllers = ("kube-controller-manager", "clusterrole-aggregation-controller")
+    others = [entry for entry in meta["managedFields"] if entry["manager"] not in controllers]
+    return json.dumps([meta["uid"], meta.get("generation"), others], sort_keys=True)
 
 
 def free_ports(number: int) -> list[int]:
