@@ -20,7 +20,7 @@ RUN_VENV := $(CACHE)/venv/run-$(call hash,requirements.txt)
 DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
 # What the tests leave for the end, because molecule takes the cluster down after its part.
 RESULTS := .pytest_cache/failures.txt .pytest_cache/durations.txt
-SUMMARY = echo "The slowest 20 tests, in seconds:"; sort -rn $(lastword $(RESULTS)) | head -n 20; cat $(firstword $(RESULTS)) 2>/dev/null
+SUMMARY = echo "The slowest 20 tests, in seconds:"; sort -rn $(lastword $(RESULTS)) | sed -n 1,20p; cat $(firstword $(RESULTS)) 2>/dev/null
 APP_TREE = $(if $(APP),-e "{\"app_tree\": \"$$(realpath '$(APP)')\"}")
 PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(APP_TREE) $(ARGS)
 
