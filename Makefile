@@ -1,6 +1,14 @@
 # Two commands to begin with: `make up` and `make test`.
-SHELL := /bin/bash
+SHELL := $(or $(shell command -v bash 2>/dev/null),$(error flaskops needs bash: install it))
 .SHELLFLAGS := -euo pipefail -c
+# Where somebody else's environment says nothing, or something that Ansible or pip stops at.
+ifndef HOME
+export HOME := $(shell $(or $(PYTHON),python3) -c 'import os, pwd; print(pwd.getpwuid(os.getuid()).pw_dir)')
+endif
+ifeq ($(shell uname),Linux)
+export LC_ALL := C.UTF-8
+endif
+export PIP_USER := 0
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flaskops
 PYTHON ?= python3
 INVENTORY ?= inventories/local
@@ -12,6 +20,9 @@ PART ?=
 # What is done about packages that this machine lacks: `name` says which and stops, `install` installs them, `no` does not look.
 PACKAGES ?= name
 export PYTHON INVENTORY ARGS PACKAGES
+ifneq ($(words $(CACHE)),1)
+$(error The folder '$(CACHE)' has a space in its name, which make can't use: name another one by CACHE=<folder>)
+endif
 
 # A Python environment for each set of pinned requirements, shared by all checkouts. The name says what is in it, so that a fresh
 # clone, whose files are newer, does not make it again while another one uses it.
@@ -22,7 +33,9 @@ DEV_VENV := $(CACHE)/venv/dev-$(call hash,requirements-dev.txt)
 RESULTS := .pytest_cache/failures.txt .pytest_cache/durations.txt
 SUMMARY = echo "The slowest 20 tests, in seconds:"; sort -rn $(lastword $(RESULTS)) | sed -n 1,20p; cat $(firstword $(RESULTS)) 2>/dev/null
 APP_TREE = $(if $(APP),-e "{\"app_tree\": \"$$(realpath '$(APP)')\"}")
-PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ansible-playbook -i $(INVENTORY) $(APP_TREE) $(ARGS)
+# This clone's settings also where others are exported, or where all may write to it, so that Ansible does not look for them.
+PLAYBOOK = PATH=$(RUN_VENV)/bin:$$PATH ANSIBLE_CONFIG='$(CURDIR)/ansible.cfg' ANSIBLE_COLLECTIONS_PATH='$(CURDIR)/collections' \
+	ansible-playbook -i $(INVENTORY) $(APP_TREE) $(ARGS)
 
 .PHONY: help up down verify drill test fresh test-long unit api lint docs bench packages
 

@@ -30,7 +30,7 @@ def engine_of(node: dict[str, Any]) -> str:
     """The engine of this machine that runs a node as a container; empty where none does."""
     name = node["metadata"]["name"]
     with contextlib.suppress(EngineError):
-        engine = Engine.find(only=("podman", "docker"), having=(("container", name),))
+        engine = Engine.find(only=("podman", "docker"), having=(("container", name),), here=True)
         found = engine.inspect("container", name)
         if found and (engine.labels("container", name) or {}).get(LABEL) and found["State"]["Running"]:
             # A node of another cluster may have this name; it has not this address.

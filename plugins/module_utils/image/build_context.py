@@ -206,6 +206,8 @@ def write_tree(tree: Tree, target: str) -> None:
         # It follows the content: engines keep their layer cache, and browsers are told when a file has changed.
         moment = FIRST_MOMENT + int.from_bytes(entry.digest[:3])
         os.utime(path, (moment, moment))
+    for folder, _, _ in os.walk(target):
+        os.chmod(folder, 0o755)  # root's umask may keep them from the image's own user
 
 
 def _copied(source: Path, target: Path) -> bytes:

@@ -49,7 +49,7 @@ def bring(params: dict[str, Any], check_mode: bool) -> list[str]:
     present, name = params["state"] == "present", params["node"]
     # The folder's name has a hash of all that the binary was made of.
     wanted = {image["ref"]: Path(image["binary"]).parent.name for image in params["images"]}
-    images = NodeImages(Engine.find(params["engine"], only=("podman", "docker"), having=(("container", name),)), name)
+    images = NodeImages(Engine.find(params["engine"], only=("podman", "docker"), having=(("container", name),), here=True), name)
     there = images.each(lambda node: labels(images, node))
     todo = {
         ref: [node for node, found in there.items() if (found.get(ref) != label if present else ref in found)]

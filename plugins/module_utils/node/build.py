@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -49,7 +51,8 @@ def build_image(engine: Engine, params: dict[str, Any], ref: str) -> None:
     try:
         _build_on_base(engine, params, ref)
     except OSError as error:
-        if "No space left" not in str(error):
+        # In the words of this machine's language, and of shutil, which tells all files at once.
+        if error.errno != errno.ENOSPC and os.strerror(errno.ENOSPC) not in str(error):
             raise
         raise ClusterError(
             f"{tempfile.gettempdir()} has no room for the gigabyte that a node is built of: set TMPDIR to a folder that has."

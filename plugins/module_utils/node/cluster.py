@@ -27,7 +27,7 @@ import yaml
 from ..kube.transport import ApiError, PlainCluster, read_object
 from . import registry_mirrors, settled
 from .build import build_image, image_name
-from .engine import ASK_TIMEOUT, LABEL, Engine, EngineError, NoEngineError, SlowEngineError
+from .engine import ASK_TIMEOUT, LABEL, Engine, EngineError, NoEngineError, SlowEngineError, elsewhere
 from .host import MODULES, dropped, lacks, machine, modprobe, refusal
 from .node import PATIENCE, ClusterError, Node
 from .options import check_network, check_options, check_port
@@ -50,7 +50,7 @@ class LocalCluster:
         self.check_mode = check_mode
         self.name = params["name"]
         parts = (("container", f"{self.name}-node"), ("volume", f"{self.name}-data"))
-        self.engine = Engine.find(params["engine"], only=("podman", "docker"), having=parts)
+        self.engine = Engine.find(params["engine"], only=("podman", "docker"), having=parts, here=True)
         self.control = self._node(f"{self.name}-node", f"{self.name}-data", 2)
         self.workers = [self._worker(number) for number in range(1, params["workers"] + 1)]
         self.kubeconfig = Path(params["kubeconfig"]).expanduser()
@@ -83,6 +83,8 @@ class LocalCluster:
         for name in ("podman", "docker"):
             with contextlib.suppress(EngineError):
                 engine = Engine.find(name)
+                if elsewhere(engine):
+                    continue
                 for volume in engine.run(["volume", "ls", "--quiet", "--filter", f"label={LABEL}"]).stdout.decode().split():
                     found.append(engine.labels("volume", volume) or {})
         return found
@@ -177,10 +179,11 @@ class LocalCluster:
     def check_free(self) -> None:
         """Refuse a port or network that is somebody else's, before anything is changed."""
         container = self.engine.inspect("container", self.control.name)
-        if container is None or not container["State"]["Running"]:
-            check_port(self.params["api_port"])
+        port = self.params["api_port"]
+        if container is None or not container["State"]["Running"] or not publishes(container, port):
+            check_port(port)
         if self.engine.inspect("network", self.name) is None:
-            check_network(self.params["subnet"])
+            check_network(self.params["subnet"], self.engine.subnets())
 
     def present(self) -> None:
         """Make the cluster, bring back what is lost of it, and leave alone what answers."""
@@ -270,10 +273,11 @@ class LocalCluster:
             else:
                 ref = has  # the same programs as the control plane's, whatever version made it
         build = not self.engine.image_exists(ref)
-        if lacking := lacks(machine(self.engine, build), build, control, len(workers)):
+        there = {node.name: self.engine.inspect("volume", node.volume) is not None for node in lost}
+        volumes = list(there.values()).count(False)
+        if lacking := lacks(machine(self.engine, build), build, control, len(workers), volumes):
             raise ClusterError(refusal(lacking))
         self.check_free()
-        there = {node.name: self.engine.inspect("volume", node.volume) is not None for node in lost}
         if build:
             self.actions.append(f"build the node image {ref}")
         if control:
@@ -474,6 +478,8 @@ class LocalCluster:
 
     def absent(self) -> None:
         """Remove all that is ours, and put the kernel's settings back with the last cluster."""
+        if problem := elsewhere(self.engine):
+            raise ClusterError(f"Nothing was changed, because {problem}.")
         nodes = [self.control, *self._there()]
         parts = [(part, node) for node in nodes for part in node.labels()]
         ours = [(kind, name, node) for (kind, name, labels), node in parts if (labels or {}).get(LABEL) == self.name]
@@ -518,6 +524,12 @@ class LocalCluster:
         folder = self.kubeconfig.parent
         if folder.name == self.name and folder.exists() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def publishes(container: dict[str, Any], port: int) -> bool:
+    """Whether the control plane's container has a port of this machine."""
+    ports: dict[str, list[dict[str, str]]] = container.get("HostConfig", {}).get("PortBindings") or {}
+    return any(each["HostPort"] == str(port) for bindings in ports.values() for each in bindings or ())
 
 
 def too_slow(error: EngineError) -> bool:

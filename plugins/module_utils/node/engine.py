@@ -93,11 +93,13 @@ class Engine:
         cache: str | None = None,
         only: tuple[str, ...] = ENGINES,
         having: tuple[tuple[str, str], ...] = (),
+        here: bool = False,
     ) -> Engine:
         """The preferred engine; without a preference the one that has an object of *having*, else the first one that answers.
 
         :param having: kinds and names, such as ``("container", "flaskops-node")``.
-        :raises NoEngineError: when none is installed, or docker's daemon does not answer.
+        :param here: what another machine has by these names is somebody else's.
+        :raises NoEngineError: when none is installed, or answers, or only one of another machine has such an object.
         :raises SlowEngineError: when docker's daemon gives no answer in time and there is no other engine.
         """
         first, slow, refused = None, None, []
@@ -106,14 +108,21 @@ class Engine:
         for name in names:
             try:
                 engine = cls._named(name, Path(cache) if cache else cache_dir())
+                if choice and name == "podman":
+                    engine.answers()
             except NoEngineError as error:
                 refused += error.refused
                 continue
             except SlowEngineError as error:
                 slow = error
                 continue
+            if having and name != "buildah" and any(engine.inspect(*each) for each in having):
+                if problem := elsewhere(engine) if here else "":
+                    refused.append(problem)
+                    continue
+                return engine
             first = first or engine
-            if not choice or not having or (name != "buildah" and any(engine.inspect(*each) for each in having)):
+            if not choice or not having:
                 return engine
         if first is None:
             raise slow or NoEngineError(refused, preferred)
@@ -128,13 +137,22 @@ class Engine:
         if name == "docker":
             if problem := _no_docker(Path(path)):
                 raise NoEngineError([problem])
-            try:
-                engine.run(["version", "--format", "{{.Server.Version}}"], timeout=ASK_TIMEOUT)
-            except SlowEngineError:
-                raise
-            except EngineError as error:
-                raise NoEngineError([_no_answer(str(error))]) from error
+            engine.answers()
         return engine
+
+    def answers(self) -> None:
+        """Ask docker's daemon, or the machine that a remote podman is to use, whether it is there.
+
+        :raises NoEngineError: where it is not.
+        :raises SlowEngineError: where it gives no answer in time.
+        """
+        side = "Server" if self.name == "docker" else "Client"
+        try:
+            self.run(["version", "--format", f"{{{{.{side}.Version}}}}"], timeout=ASK_TIMEOUT)
+        except SlowEngineError:
+            raise
+        except EngineError as error:
+            raise NoEngineError([_no_answer(self.name, str(error))]) from error
 
     def run(
         self, args: list[str], input: bytes | None = None, timeout: float | None = None
@@ -178,6 +196,16 @@ class Engine:
         if found is None:
             return None
         return found.get("Labels") or found.get("labels") or found.get("Config", {}).get("Labels") or {}
+
+    def subnets(self) -> dict[str, str]:
+        """The address ranges of its networks, with their names; no route shows those without a running container."""
+        names = self.run(["network", "ls", "--format", "{{.Name}}"], timeout=ASK_TIMEOUT).stdout.decode().split()
+        found = json.loads(self.run(["network", "inspect", *names], timeout=ASK_TIMEOUT).stdout) if names else []
+        return {
+            subnet: str(network.get("name") or network.get("Name"))
+            for network in found
+            for subnet in re.findall(r'"subnet": "([\d./]+)"', json.dumps(network), re.IGNORECASE)
+        }
 
     def node_images(
         self, node: str, *words: str, input: bytes | None = None, timeout: float | None = None
@@ -225,6 +253,8 @@ class Engine:
         args = ["build", "--tag", ref, "--file", containerfile]
         if self.name == "docker":
             args.append("--force-rm")  # the legacy builder would leave the container of a step that fails
+            for name in _proxies(self.env):
+                args += ["--build-arg", name]
         else:
             # The network of the host: build steps need a package index, and no bridge of ours.
             args += ["--network", "host", "--layers"]
@@ -276,6 +306,70 @@ def _builds() -> Path:
     return cache_dir() / "building/images.lock"
 
 
+def home(engine: Engine) -> tuple[str, str]:
+    """The folder in which an engine keeps its data, and why that is not of this machine, or empty.
+
+    :raises EngineError: when the engine does not tell.
+    """
+
+    def ask(*words: str) -> list[str]:
+        return engine.run([*words], timeout=ASK_TIMEOUT).stdout.decode().strip().split("\n")
+
+    if engine.name == "docker":
+        endpoint = ask("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")[0]
+        if re.match(r"ssh:|(tcp|https?)://(?!(localhost|127(\.\d+){3}|\[::1\]|0\.0\.0\.0)?(:|/|$))", endpoint):
+            return "", f"docker runs at {endpoint}, not on this machine: unset DOCKER_HOST, or choose another docker context"
+        told = ask("info", "--format", "{{.DockerRootDir}}\n{{.OperatingSystem}}\n{{.KernelVersion}}\n{{.SecurityOptions}}")
+        folder, system, kernel, security = [*told, "", "", ""][:4]
+        if system == "Docker Desktop":
+            return "", "Docker Desktop is a virtual machine: use its own Kubernetes by INVENTORY=inventories/docker-desktop"
+        if "name=rootless" in security:
+            return (
+                "",
+                "docker runs without root's rights, which a node needs: unset DOCKER_HOST, or choose another docker context",
+            )
+        if kernel and kernel != _three_numbers(platform.release()):
+            return (
+                "",
+                f"docker runs in a virtual machine, with Linux {kernel}: choose the docker context of an engine that runs here",
+            )
+    else:
+        folder, *remote = ask("info", "--format", "{{.Store.GraphRoot}}\n{{.Host.ServiceIsRemote}}")
+        if "true" in remote:
+            return "", "podman asks another machine: unset CONTAINER_HOST, or choose no remote connection"
+    with contextlib.suppress(PermissionError):  # of a folder that only root sees, as it is with userns-remap
+        if not Path(folder).is_dir():
+            return "", f"{engine.name} keeps its data in {folder}, which is not on this machine: use an engine that runs here"
+    return folder, ""
+
+
+def elsewhere(engine: Engine) -> str:
+    """Why an engine is not of this machine; empty where it is, and where it does not tell, which its next command says."""
+    try:
+        return home(engine)[1]
+    except SlowEngineError:
+        raise
+    except EngineError:
+        return ""
+
+
+def _three_numbers(release: str) -> str:
+    """A kernel's release as docker writes it, with a third number."""
+    return re.sub(r"^(\d+\.\d+)(?!\.?\d)", r"\1.0", release)
+
+
+def _proxies(env: dict[str, str]) -> list[str]:
+    """The variables of proxies that the steps of docker's builds need; podman gives them to its own by itself.
+
+    A proxy on loopback is not there for a step, and where docker's own configuration names some, it gives those.
+    """
+    if docker_config()[1].get("proxies"):
+        return []
+    names = [case(f"{kind}_proxy") for kind in ("http", "https", "no") for case in (str.lower, str.upper)]
+    given = [name for name in names if env.get(name)]
+    return [] if any(re.search(r"//(\S+@)?(localhost|127\.|\[::1\])", env[name]) for name in given) else given
+
+
 def docker_config() -> tuple[Path, dict[str, Any]]:
     """The folder of this user's configuration of docker, and the settings in it; empty where there are none, or no mapping."""
     folder = Path(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
@@ -299,16 +393,17 @@ def _no_docker(path: Path) -> str:
     return ""
 
 
-def _no_answer(error: str) -> str:
-    """What to say of docker's daemon, which did not tell its version."""
+def _no_answer(name: str, error: str) -> str:
+    """What to say of an engine that did not tell its version."""
+    daemon = f"{name} is installed but {'its daemon' if name == 'docker' else 'it'} does not answer"
     if "permission denied" in error.lower():
-        return "docker is installed but its daemon does not answer this user"
+        return f"{daemon} this user"
     said = re.sub("^Error response from daemon: ", "", error.split(": ", 1)[-1]).rstrip(". ")
     if re.search("client version .* is too (old|new)", said):
         return f"docker's daemon refuses its command, which is of another version ({said})"
     if not said or "Is the docker daemon running" in said:
-        return "docker is installed but its daemon does not answer"
-    return f"docker is installed but its daemon does not answer ({said})"
+        return daemon
+    return f"{daemon} ({said})"
 
 
 def failed_step(stdout: str, stderr: str) -> tuple[str, list[str]]:

@@ -79,7 +79,7 @@ def make_available(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     node, given, path = params["node"], params["image"], params["archive"]
     image = full_name(given)
-    engine = Engine.find(params["engine"], only=("podman", "docker"), having=(("container", node),))
+    engine = Engine.find(params["engine"], only=("podman", "docker"), having=(("container", node),), here=True)
     names = archive_names(path) if path else set()
     if path and image not in map(full_name, names):
         found = ", ".join(sorted(names)) or "no named image"

@@ -32,15 +32,16 @@ from .engine import (
     SlowEngineError,
     configured,
     debian_ref,
+    home,
     plain_host,
 )
 
 # What the node needs of this machine.
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # the machine's name of it, and that of images
 MEMORY = 1536  # MiB available; the cluster with the reference application takes no more
-DISK = 4  # GiB free where the engine keeps images and volumes; the node image and the volume take 2.3
+DISK = 3  # GiB free where the engine keeps images and volumes, for the node image, and
+VOLUME_DISK = 1  # for each volume that is made, which has its own copies of the images; both of a node take 2.3
 WORKER_MEMORY = 256  # MiB for each worker, whose programs take 150
-WORKER_DISK = 1  # GiB for each worker; its volume has its own copies of the images
 WORKER_INOTIFY = 16  # its programs take 10
 INOTIFY = 32  # instances; the node's programs take 23, and those that get none end at once
 KERNEL = (5, 13)  # the oldest one that kube-proxy's nftables mode supports
@@ -67,8 +68,9 @@ MANAGERS = {
     "dnf": ["dnf", "install", "-q", "-y"],
     "pacman": ["pacman", "-S", "--noconfirm", "--needed"],
 }
-# The distributions that use each, by the words of their os-release: where mmdebstrap is, apt-get is too.
+# The distributions that use each, or none of them, by the words of their os-release: where mmdebstrap is, apt-get is too.
 SYSTEMS = {"apt-get": {"debian", "ubuntu"}, "dnf": {"fedora", "rhel", "centos"}, "pacman": {"arch"}}
+OTHER_SYSTEMS = {"suse", "opensuse", "alpine", "gentoo", "nixos"}
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 PLACES = (
     *("/usr/sbin", "/sbin", "/usr/local/sbin"),
@@ -160,48 +162,6 @@ def free(folder: str) -> int:
         return 2**20
 
 
-def home(engine: Engine) -> tuple[str, str]:
-    """The folder in which an engine keeps its data, and why that is not of this machine, or empty.
-
-    :raises EngineError: when the engine does not tell.
-    """
-
-    def ask(*words: str) -> list[str]:
-        return engine.run([*words], timeout=ASK_TIMEOUT).stdout.decode().strip().split("\n")
-
-    if engine.name == "docker":
-        endpoint = ask("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")[0]
-        if re.match(r"ssh:|(tcp|https?)://(?!(localhost|127(\.\d+){3}|\[::1\]|0\.0\.0\.0)?(:|/|$))", endpoint):
-            return "", f"docker runs at {endpoint}, not on this machine: unset DOCKER_HOST, or choose another docker context"
-        told = ask("info", "--format", "{{.DockerRootDir}}\n{{.OperatingSystem}}\n{{.KernelVersion}}\n{{.SecurityOptions}}")
-        folder, system, kernel, security = [*told, "", "", ""][:4]
-        if system == "Docker Desktop":
-            return "", "Docker Desktop is a virtual machine: use its own Kubernetes by INVENTORY=inventories/docker-desktop"
-        if "name=rootless" in security:
-            return (
-                "",
-                "docker runs without root's rights, which a node needs: unset DOCKER_HOST, or choose another docker context",
-            )
-        if kernel and kernel != _three_numbers(platform.release()):
-            return (
-                "",
-                f"docker runs in a virtual machine, with Linux {kernel}: choose the docker context of an engine that runs here",
-            )
-    else:
-        folder, *remote = ask("info", "--format", "{{.Store.GraphRoot}}\n{{.Host.ServiceIsRemote}}")
-        if "true" in remote:
-            return "", "podman asks another machine: unset CONTAINER_HOST, or choose no remote connection"
-    with contextlib.suppress(PermissionError):  # of a folder that only root sees, as it is with userns-remap
-        if not Path(folder).is_dir():
-            return "", f"{engine.name} keeps its data in {folder}, which is not on this machine: use an engine that runs here"
-    return folder, ""
-
-
-def _three_numbers(release: str) -> str:
-    """A kernel's release as docker writes it, with a third number."""
-    return re.sub(r"^(\d+\.\d+)(?!\.?\d)", r"\1.0", release)
-
-
 def lost_locks(engine: Engine) -> str:
     """What to do about podman's locks where they are fewer than its objects, or empty.
 
@@ -258,9 +218,40 @@ def firewall(engine: Engine) -> str:
 
 
 def dropped(engine: Engine, subnet: str) -> str:
-    """What to do about rules that let podman's networks reach nothing, or empty.
+    """What to do about rules that let the engine's networks reach nothing, or empty."""
+    return _dropped_by_iptables(engine, subnet) or _dropped_by_nftables(engine, subnet)
 
-    docker, or a firewall, may set the policy of FORWARD to DROP, which no rule in another table of nftables undoes.
+
+def _dropped_by_nftables(engine: Engine, subnet: str) -> str:
+    """The same of a chain that iptables does not show, such as that of Arch's own nftables.conf, and that accepts nothing."""
+    nft = command("nft")
+    if nft is None:
+        return ""
+
+    def listed(*words: str) -> list[dict[str, Any]]:
+        told = subprocess.run([nft, "-j", "list", *words], capture_output=True).stdout
+        with contextlib.suppress(ValueError, KeyError):
+            return list(json.loads(told)["nftables"])
+        return []
+
+    for chain in (each["chain"] for each in listed("chains") if "chain" in each):
+        place = [chain.get(key, "") for key in ("family", "table", "name")]
+        if chain.get("hook") != "forward" or chain.get("policy") != "drop" or place == ["ip", "filter", "FORWARD"]:
+            continue
+        rules = [json.dumps(each["rule"]["expr"]) for each in listed("chain", *place) if "rule" in each]
+        # One that sends on to other chains may accept it there.
+        if not any(re.search('"(jump|goto)"', rule) or ('"accept"' in rule and '"ct"' not in rule) for rule in rules):
+            return (
+                f"This machine drops the packets of {engine.name}'s networks, so the cluster can't reach anything outside: the"
+                f" chain {' '.join(place)} of nftables has the policy drop; accept there what comes from {subnet} and goes to it."
+            )
+    return ""
+
+
+def _dropped_by_iptables(engine: Engine, subnet: str) -> str:
+    """The same of podman, where docker, or a firewall, has set the policy of FORWARD to DROP.
+
+    No rule in another table of nftables undoes that.
     """
     iptables = command("iptables")
     if engine.name != "podman" or iptables is None or firewall(engine) != "nft":
@@ -327,6 +318,8 @@ def manager() -> str | None:
     with contextlib.suppress(OSError):
         told = platform.freedesktop_os_release()
         system = {told.get("ID"), *told.get("ID_LIKE", "").split()}
+    if OTHER_SYSTEMS & system:
+        return None
     return next((name for name in here if SYSTEMS[name] & system), here[0] if here else None)
 
 
@@ -373,11 +366,14 @@ def modprobe(*args: str) -> bool:
     return path is not None and subprocess.run([path, "--quiet", *args], capture_output=True).returncode == 0
 
 
-def lacks(found: dict[str, Any], build: bool, control: bool = True, workers: int = 0) -> list[str]:
-    """What *found* (see `machine`) lacks for the control plane and some workers, in words; empty where it has all."""
+def lacks(found: dict[str, Any], build: bool, control: bool = True, workers: int = 0, volumes: int = 1) -> list[str]:
+    """What *found* (see `machine`) lacks for the control plane and some workers, in words; empty where it has all.
+
+    :param volumes: how many of them have no volume yet.
+    """
     memory = MEMORY * control + WORKER_MEMORY * workers
     inotify = INOTIFY * control + WORKER_INOTIFY * workers
-    disk = DISK * build + WORKER_DISK * workers
+    disk = DISK * build + VOLUME_DISK * volumes
     lacking = []
     if not found["root"]:
         lacking.append("the rights of root")

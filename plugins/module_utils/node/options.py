@@ -59,18 +59,27 @@ def check_port(port: int) -> None:
             raise ClusterError(f"Port {port} of 127.0.0.1 is taken: choose another 'api_port'.") from error
 
 
-def check_network(subnet: str) -> None:
+def check_network(subnet: str, others: dict[str, str] | None = None) -> None:
     """Refuse a network that Kubernetes or this machine has another use for.
 
+    :param others: the address ranges of the engine's networks, with their names.
     :raises ClusterError: with what has it.
     """
     wanted = ipaddress.ip_network(subnet)
     for kind, network in INSIDE.items():
         if network.overlaps(wanted):
             raise ClusterError(f"The address range {wanted} is in that of the {kind}, {network}: choose another 'subnet'.")
-    routes = subprocess.run([str(command("ip")), "-4", "route", "show"], capture_output=True, text=True).stdout
+    for taken, name in (others or {}).items():
+        if ipaddress.ip_network(taken).overlaps(wanted):
+            raise ClusterError(f"The address range {wanted} overlaps that of the network {name}: choose another 'subnet'.")
+    # Of all tables: a VPN may have its own.
+    routes = subprocess.run([str(command("ip")), "-4", "route", "show", "table", "all"], capture_output=True, text=True).stdout
     for line in routes.splitlines():
+        if re.match("local |broadcast |multicast |anycast ", line):
+            continue  # addresses, of a network that has a line of its own
         # A line begins with the network, or with the route's type ('blackhole', 'unreachable') and then the network.
         for found in re.findall(r"^(?:[a-z]+ )?(\d[\d./]+)", line):
-            if ipaddress.ip_network(found, strict=False).overlaps(wanted):
+            route = ipaddress.ip_network(found, strict=False)
+            # A VPN that takes all traffic halves the default route.
+            if route.prefixlen > 1 and route.overlaps(wanted):
                 raise ClusterError(f"The address range {wanted} overlaps the route '{line.strip()}': choose another 'subnet'.")

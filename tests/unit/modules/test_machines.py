@@ -585,7 +585,7 @@ def test_who_cuts_podmans_networks_off_is_named(
     assert not [word for word in unsaid if word in said]
 
 
-KERNEL = host_module._three_numbers(host_module.platform.release())
+KERNEL = engine_module._three_numbers(host_module.platform.release())
 
 
 def docker_info(*lines: str, endpoint: str = "unix:///x") -> str:
@@ -614,7 +614,7 @@ def test_a_docker_that_can_not_run_a_node_is_refused(commands: Write, script: st
     ("release", "told"), [("6.1.0-28-amd64", "6.1.0-28-amd64"), ("6.17-rc3", "6.17.0-rc3"), ("5.15.1.4-WSL2", "5.15.1.4-WSL2")]
 )
 def test_a_kernel_is_compared_as_docker_writes_it(release: str, told: str) -> None:
-    assert host_module._three_numbers(release) == told
+    assert engine_module._three_numbers(release) == told
 
 
 def test_who_is_not_root_may_not_see_the_engines_folder(commands: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -374,14 +374,14 @@ def test_each_worker_needs_its_share_of_the_machine() -> None:
     base = {"root": True, "arch": "x86_64", "kernel": "6.1", "modules": [], "controllers": host_module.CONTROLLERS, "engine": ""}
     found = {**base, "folder": "/x", "packages": [], "base": []}
     enough = {"memory": host_module.MEMORY, "inotify": (0, host_module.INOTIFY), "disk": 0}
-    assert host_module.lacks({**found, **enough}, build=False) == []
+    assert host_module.lacks({**found, **enough}, build=False, volumes=0) == []
     for workers in (1, 2):
         memory, inotify = workers * host_module.WORKER_MEMORY, workers * host_module.WORKER_INOTIFY
-        said = " ".join(host_module.lacks({**found, **enough}, False, True, workers))
+        said = " ".join(host_module.lacks({**found, **enough}, False, True, workers, workers))
         assert f"{host_module.MEMORY + memory} MiB" in said and f"{host_module.INOTIFY + inotify} free inotify" in said
-        assert f"{workers * host_module.WORKER_DISK} GiB" in said
-        room = {"memory": memory, "inotify": (0, inotify), "disk": workers * host_module.WORKER_DISK}
-        assert host_module.lacks({**found, **room}, False, False, workers) == []
+        assert f"{workers * host_module.VOLUME_DISK} GiB" in said
+        room = {"memory": memory, "inotify": (0, inotify), "disk": workers * host_module.VOLUME_DISK}
+        assert host_module.lacks({**found, **room}, False, False, workers, workers) == []
 
 
 # Images on all nodes
