@@ -116,7 +116,8 @@ class Engine:
             except SlowEngineError as error:
                 slow = error
                 continue
-            if having and name != "buildah" and any(engine.inspect(*each) for each in having):
+            asked = having if (choice or here) and name != "buildah" else ()
+            if any(engine.inspect(*each) for each in asked):
                 if problem := elsewhere(engine) if here else "":
                     refused.append(problem)
                     continue

@@ -236,7 +236,9 @@ def _dropped_by_nftables(engine: Engine, subnet: str) -> str:
 
     for chain in (each["chain"] for each in listed("chains") if "chain" in each):
         place = [chain.get(key, "") for key in ("family", "table", "name")]
-        if chain.get("hook") != "forward" or chain.get("policy") != "drop" or place == ["ip", "filter", "FORWARD"]:
+        if chain.get("hook") != "forward" or chain.get("policy") != "drop" or place[0] not in ("ip", "inet"):
+            continue
+        if place == ["ip", "filter", "FORWARD"]:  # iptables'
             continue
         rules = [json.dumps(each["rule"]["expr"]) for each in listed("chain", *place) if "rule" in each]
         # One that sends on to other chains may accept it there.

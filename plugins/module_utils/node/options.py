@@ -70,7 +70,7 @@ def check_network(subnet: str, others: dict[str, str] | None = None) -> None:
         if network.overlaps(wanted):
             raise ClusterError(f"The address range {wanted} is in that of the {kind}, {network}: choose another 'subnet'.")
     for taken, name in (others or {}).items():
-        if ipaddress.ip_network(taken).overlaps(wanted):
+        if ipaddress.ip_network(taken, strict=False).overlaps(wanted):
             raise ClusterError(f"The address range {wanted} overlaps that of the network {name}: choose another 'subnet'.")
     # Of all tables: a VPN may have its own.
     routes = subprocess.run([str(command("ip")), "-4", "route", "show", "table", "all"], capture_output=True, text=True).stdout

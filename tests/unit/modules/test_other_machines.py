@@ -76,7 +76,7 @@ def test_an_address_alone_is_no_route(commands: Write) -> None:  # noqa: F811
     "network",
     [
         {"name": "theirs", "subnets": [{"subnet": "10.89.240.0/24", "gateway": "10.89.240.1"}]},
-        {"Name": "theirs", "IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Subnet": "10.89.0.0/16"}]}},
+        {"Name": "theirs", "IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Subnet": "10.89.0.1/16"}]}},
     ],
 )
 def test_the_network_of_a_stopped_cluster_is_seen(
@@ -268,6 +268,7 @@ NAME = [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "e
         (DROP, [[{"jump": {"target": "DOCKER-USER"}}]], False),
         ({**DROP, "policy": "accept"}, [], False),
         ({**DROP, "hook": "input"}, [], False),
+        ({**DROP, "family": "ip6", "name": "FORWARD"}, [], False),  # as docker sets it
         ({**DROP, "family": "ip", "name": "FORWARD"}, [], False),  # iptables', which is looked at by its own command
     ],
 )
