@@ -82,9 +82,9 @@ def test_a_user_without_root(rig: Rig, desk: Machine) -> None:
         assert up(desk, "image,app").changed == 0
     assert len(loads()) == 1
     rig.remove("/api/v1/namespaces/flask-app")
-    # No package, no root, and nothing of the other engine but whether it has kind's node.
+    # No package, no root, and nothing of the other engine but whether it is there and has kind's node.
     assert desk.calls("apt-get") == desk.calls("sudo") == []
-    assert {tuple(words[:2]) for words in desk.calls("podman")} == {("container", "inspect")}
+    assert {tuple(words[:2]) for words in desk.calls("podman")} == {("version", "--format"), ("container", "inspect")}
     assert {path.stat().st_uid for path in (desk.folder.parent / ".ansible").rglob("*")} == {os.geteuid() or NOBODY}
 
 
