@@ -1,16 +1,16 @@
 # Two commands to begin with: `make up` and `make test`.
 SHELL := $(or $(shell command -v bash 2>/dev/null),$(error flaskops needs bash: install it))
 .SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
 # Where somebody else's environment says nothing, or something that Ansible or pip stops at.
 ifndef HOME
-export HOME := $(shell $(or $(PYTHON),python3) -c 'import os, pwd; print(pwd.getpwuid(os.getuid()).pw_dir)')
+export HOME := $(shell $(PYTHON) -c 'import os, pwd; print(pwd.getpwuid(os.getuid()).pw_dir)')
 endif
 ifeq ($(shell uname),Linux)
 export LC_ALL := C.UTF-8
 endif
 export PIP_USER := 0
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flaskops
-PYTHON ?= python3
 INVENTORY ?= inventories/local
 STAGES ?= all
 # The folder of a Flask application of yours, which takes the place of the reference application.

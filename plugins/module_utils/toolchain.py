@@ -42,7 +42,7 @@ ARCH = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}  # the last one
 BUILD_MEMORY = 3 * 2**30
 # Of a build beside one that is waited for: one that is waited for next, and one for a later stage.
 SOON, LATER = 5, 19
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of a file, and of no connection
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of a file, and of no connection
 AUTOGROUP = Path("/proc/self/autogroup")
 
 
@@ -90,7 +90,7 @@ def fetch(url: str, target: Path) -> None:
             f"{address} answered {error.code} {error.reason}: check the version and the release address."
         ) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise OSError(error.errno, error.strerror, str(target)) from error
         raise Unavailable(f"{address} can't be reached ({shown(str(error))}): use mode 'build', or name a mirror.") from error
     with target.open("rb") as file:

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import errno
-import http.server
 import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -162,23 +161,11 @@ def test_servers_that_only_ipv6_reaches_are_warned_of(
     assert "fd00::1" in warning and "8.8.8.8" in warning
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"x" * 100000)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-def test_a_full_disk_is_no_release_that_cannot_be_reached() -> None:
+def test_a_full_disk_is_no_release_that_cannot_be_reached(tmp_path: Path) -> None:
     """It would be built for half an hour then, on the same disk."""
-    with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(OSError, match="/dev/full") as raised:
-            toolchain.fetch(f"http://127.0.0.1:{server.server_port}/x", Path("/dev/full"))
-        server.shutdown()
+    (tmp_path / "x").write_bytes(b"x" * 100000)
+    with pytest.raises(OSError, match="/dev/full") as raised:
+        toolchain.fetch((tmp_path / "x").as_uri(), Path("/dev/full"))
     assert raised.value.errno == errno.ENOSPC
 
 
@@ -252,6 +239,17 @@ def test_a_node_of_another_machine_takes_nothing_of_this_one(commands: Write) ->
     assert Engine.find("auto", only=("podman", "docker"), having=(("container", "c-node"),), here=True).name == "podman"
     with pytest.raises(NoEngineError, match="not on this machine"):
         Engine.find("docker", having=(("container", "c-node"),), here=True)
+
+
+def test_a_node_of_a_remote_podman_takes_nothing_of_this_one(commands: Write) -> None:  # noqa: F811
+    there = 'echo \'[{"Id": "1"}]\''
+    remote = (
+        f"""case "$*" in *"{{{{if .Server}}}}"*) echo remote;; "container inspect c-node") {there};; *inspect*) exit 1;; esac"""
+    )
+    commands(docker=DOCKER, podman=remote)
+    assert Engine.find("auto", only=("podman", "docker"), having=(("container", "c-node"),), here=True).name == "docker"
+    with pytest.raises(NoEngineError, match="podman asks another machine"):
+        Engine.find("podman", having=(("container", "c-node"),), here=True)
 
 
 DROP = {"family": "inet", "table": "filter", "name": "forward", "type": "filter", "hook": "forward", "policy": "drop"}
@@ -341,9 +339,9 @@ def test_a_machine_without_bash_is_told_so(tmp_path: Path) -> None:
     for name in ("python3", "uname"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
-    path = os.environ["PATH"]
-    command = subprocess.run(["sh", "-c", "command -v make"], capture_output=True, text=True, env={"PATH": path}).stdout.strip()
-    done = subprocess.run([command, "-C", str(ROOT), "help"], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [str(shutil.which("make")), "-C", str(ROOT), "help"], env={"PATH": str(tmp_path)}, capture_output=True, text=True
+    )
     assert done.returncode and "needs bash" in done.stderr
 
 
