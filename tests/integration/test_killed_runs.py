@@ -31,7 +31,7 @@ KUBECONFIG = Path.home() / f".local/share/flaskops/clusters/{NAME}/kubeconfig"
 STEPS, INSIDE = 20, 6
 # How many seconds into a task a run is killed, in addition to after it.
 WITHIN = {
-    "Run the node": [1.0, 5.0, 12.0],
+    "Run the node": [1.0, 3.0, 5.0, 8.0, 12.0],
     "Build and deliver the image": [0.7],
     "Bring the application to its state": [2.0],
     "Build the runner's image": [1.0],
